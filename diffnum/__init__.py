@@ -1,0 +1,70 @@
+"""Reference numerics of diffusion sampling: derive, prove, measure, apply.
+
+Public names are loaded when first used, so that ``import diffnum.coefficients`` stays as light as numpy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffnum import coefficients as coefficients
+    from diffnum import grids as grids
+    from diffnum import problems as problems
+    from diffnum import schedules as schedules
+    from diffnum.coefficients.catalogue import method as method
+    from diffnum.coefficients.catalogue import methods as methods
+    from diffnum.convergence.probe import probe as probe
+    from diffnum.convergence.study import convergence_study as convergence_study
+    from diffnum.forms import predict as predict
+    from diffnum.models.pretrained import load as load
+    from diffnum.models.sampling import sample as sample
+    from diffnum.plans import Plan as Plan
+    from diffnum.plans import plan as plan
+    from diffnum.problems.gaussian import Gaussian as Gaussian
+    from diffnum.problems.mixture import GaussianMixture as GaussianMixture
+    from diffnum.proofs import derive as derive
+    from diffnum.proofs import prove as prove
+    from diffnum.solver import iterate as iterate
+    from diffnum.solver import solve as solve
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "Gaussian": "diffnum.problems.gaussian",
+    "GaussianMixture": "diffnum.problems.mixture",
+    "Plan": "diffnum.plans",
+    "convergence_study": "diffnum.convergence.study",
+    "derive": "diffnum.proofs",
+    "iterate": "diffnum.solver",
+    "load": "diffnum.models.pretrained",
+    "method": "diffnum.coefficients.catalogue",
+    "methods": "diffnum.coefficients.catalogue",
+    "plan": "diffnum.plans",
+    "predict": "diffnum.forms",
+    "probe": "diffnum.convergence.probe",
+    "prove": "diffnum.proofs",
+    "sample": "diffnum.models.sampling",
+    "solve": "diffnum.solver",
+}
+_MODULES = ("coefficients", "grids", "problems", "schedules")
+
+__all__ = [*_NAMES, *_MODULES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name in _NAMES:
+        value = getattr(import_module(_NAMES[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"diffnum.{name}")
+    else:
+        raise AttributeError(f"module 'diffnum' has no attribute {name!r}: use one of {', '.join(sorted(__all__))}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names."""
+    return sorted(__all__)

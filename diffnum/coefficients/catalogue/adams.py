@@ -1,0 +1,177 @@
+"""Records of the Adams methods."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from diffnum.coefficients import adams
+from diffnum.coefficients.catalogue.families import MAX_ORDER, Family, fixed
+from diffnum.coefficients.method import Method
+from diffnum.forms import DATA, NOISE, RHO, TIME, VELOCITY, SemilinearForm
+
+__all__ = ["FAMILIES"]
+
+
+def _ddim(name: str) -> Method:
+    return Method(
+        name=name,
+        title="DDIM",
+        family="adams",
+        form=DATA,
+        order=1,
+        rule=adams.exponential_adams_step,
+        depth=0,
+        cite="song2021ddim",
+        equation="eq. (13)",
+        summary="Exponential Euler: the model's data prediction is held constant over the step.",
+        claimed_order=1,
+        order_with_startup=1,
+        options={"order": 1},
+        aliases={
+            "diffusers": "DDIMScheduler(eta=0)",
+            "k-diffusion": "sample_euler",
+            "ComfyUI": "ddim, euler",
+            "papers": "DPM-Solver-1, DPM-Solver++(1), tAB-DEIS 0",
+        },
+        distinguish="Euler's method in time: that one does not integrate the linear part exactly.",
+    )
+
+
+_ADAMS_FORMS: Mapping[str, tuple[SemilinearForm, str]] = {
+    "eab": (DATA, "exponential Adams-Bashforth in half-log-SNR, data prediction"),
+    "eab_noise": (NOISE, "exponential Adams-Bashforth in half-log-SNR, noise prediction"),
+    "ab_velocity": (VELOCITY, "Adams-Bashforth in sigma/(alpha + sigma), velocity prediction"),
+    "lms": (RHO, "Adams-Bashforth in sigma/alpha, noise prediction"),
+    "deis_tab": (TIME, "Adams-Bashforth in time with exact quadrature, noise prediction"),
+}
+
+_ADAMS_ALIASES: Mapping[str, Mapping[str, str]] = {
+    "eab": {"papers": "UniP of the same order; DPM-Solver++(2M, taylor) at order 2"},
+    "eab_noise": {"papers": "DEIS lambda-AB"},
+    "ab_velocity": {"papers": "Adams-Bashforth for rectified flow"},
+    "lms": {
+        "diffusers": "LMSDiscreteScheduler",
+        "k-diffusion": "sample_lms",
+        "papers": "rhoAB-DEIS of degree order - 1",
+    },
+    "deis_tab": {
+        "diffusers": "DEISMultistepScheduler (interpolates in log rho, not in t)",
+        "papers": "tAB-DEIS",
+    },
+}
+
+
+def _adams(name: str, stem: str, order: int) -> Method:
+    form, title = _ADAMS_FORMS[stem]
+    cite = {"lms": "katherine2022kdiffusion", "eab": "hochbruck2010exponential"}.get(stem, "zhang2023deis")
+    return Method(
+        name=name,
+        title=f"{title}, order {order}",
+        family="adams",
+        form=form,
+        order=order,
+        rule=adams.exponential_adams_step,
+        depth=order - 1,
+        cite=cite,
+        equation={"lms": "sampling.py, sample_lms", "eab": "section 2.5"}.get(stem, "eq. (15)"),
+        summary=f"The {form.prediction} prediction is interpolated through {order} evaluations and integrated exactly.",
+        claimed_order=order,
+        order_with_startup=min(order, 2),
+        options={"order": order},
+        aliases=_ADAMS_ALIASES[stem],
+        distinguish="PLMS and iPNDM, whose weights are those of constant steps." if stem == "lms" else "",
+    )
+
+
+def _dpmpp_2m(name: str) -> Method:
+    return Method(
+        name=name,
+        title="DPM-Solver++(2M)",
+        family="dpmpp_2m",
+        form=DATA,
+        order=2,
+        rule=adams.dpmpp_2m_step,
+        depth=1,
+        cite="lu2022dpmpp",
+        equation="algorithm 2",
+        summary="Two-step method in data prediction; the slope gets half the weight of the value.",
+        claimed_order=2,
+        order_with_startup=2,
+        aliases={
+            "diffusers": 'DPMSolverMultistepScheduler(solver_order=2, solver_type="midpoint")',
+            "k-diffusion": "sample_dpmpp_2m",
+            "ComfyUI": "dpmpp_2m",
+            "papers": "UniP-2 with B_2",
+        },
+        distinguish='eab_2, the variant with exact moments (diffusers solver_type="heun").',
+    )
+
+
+def _dpmpp_3m(name: str) -> Method:
+    return Method(
+        name=name,
+        title="DPM-Solver++(3M) as shipped",
+        family="dpmpp_3m",
+        form=DATA,
+        order=2,
+        highest=3,
+        rule=adams.dpmpp_3m_step,
+        depth=2,
+        cite="lu2022dpmpp",
+        equation="dpm_solver_pytorch.py, multistep_dpm_solver_third_update",
+        summary="Three-step method whose second difference lacks a factor 2: order 2, not 3.",
+        claimed_order=3,
+        order_with_startup=2,
+        aliases={
+            "diffusers": "DPMSolverMultistepScheduler(solver_order=3)",
+            "k-diffusion": "sample_dpmpp_3m_sde(eta=0)",
+            "ComfyUI": "dpmpp_3m_sde with eta 0",
+        },
+        distinguish="dpmpp_3m_corrected, which has order 3.",
+    )
+
+
+def _dpmpp_3m_corrected(name: str) -> Method:
+    return Method(
+        name=name,
+        title="DPM-Solver++(3M) corrected",
+        family="dpmpp_3m_corrected",
+        form=DATA,
+        order=3,
+        rule=adams.dpmpp_3m_corrected_step,
+        depth=2,
+        cite="lu2022dpmpp",
+        equation="section 4.2, with the second derivative 2(a - b)/(r_0 + r_1)",
+        summary="DPM-Solver++(3M) with the factor 2 restored; its weights are those of eab_3 and UniP-3.",
+        claimed_order=3,
+        order_with_startup=2,
+        aliases={"papers": "UniP-3"},
+        distinguish="dpmpp_3m, the formula that libraries ship.",
+    )
+
+
+def _by_order(found: re.Match[str]) -> Method | None:
+    order = int(found[2])
+    return _adams(found[0], found[1], order) if 1 <= order <= MAX_ORDER else None
+
+
+def _deis(found: re.Match[str]) -> Method | None:
+    order = int(found[2]) + 1  # DEIS counts the degree of the interpolant
+    stem = {"deis_tab": "deis_tab", "deis_rhoab": "lms"}[found[1]]
+    return _adams(found[0], stem, order) if order <= MAX_ORDER else None
+
+
+FAMILIES = (
+    fixed("ddim", _ddim, euler="ddim"),
+    Family(
+        r"(eab|eab_noise|ab_velocity|lms)_(\d+)",
+        _by_order,
+        ("eab_2", "eab_3", "eab_4", "eab_noise_3", "ab_velocity_3", "lms_4"),
+        {"lms": "lms_4", "unip_1": "eab_1", "unip_3": "eab_3", "unip_4": "eab_4"},
+    ),
+    Family(r"(deis_tab|deis_rhoab)(\d+)", _deis, ("deis_tab1", "deis_tab2", "deis_tab3")),
+    fixed("dpmpp_2m", _dpmpp_2m, dpmpp="dpmpp_2m"),
+    fixed("dpmpp_3m", _dpmpp_3m),
+    fixed("dpmpp_3m_corrected", _dpmpp_3m_corrected),
+)

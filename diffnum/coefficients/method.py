@@ -1,0 +1,280 @@
+"""The record of a method, and the programme of orders that it runs on n steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any, Literal, TypeAlias
+
+from diffnum.coefficients.runge_kutta import exponential_runge_kutta_step
+from diffnum.forms import RHO, ExponentialKernel, SemilinearForm
+from diffnum.tableau import Step, Window
+from diffnum.types import Scalar
+
+__all__ = ["GRID_KINDS", "STARTS", "Method", "Placement", "Rule", "Start"]
+
+Rule: TypeAlias = Callable[[Window, int], Step]
+"""Step of a method: ``rule(window, order)``."""
+
+Start: TypeAlias = Literal["ramp", "high_order", "exact"]
+"""Start-up rule of a method with history."""
+
+STARTS: Mapping[str, str] = {
+    "ramp": "orders 1, 2, ... as the history fills, as papers ship",
+    "high_order": "exponential Runge-Kutta steps that keep the order, at most 4 evaluations each",
+    "exact": "exact past evaluations are given (order studies); the first nodes of the grid are history",
+}
+
+GRID_KINDS = ("uniform", "smooth", "irregular")
+"""Kinds of grids, in the clock of the form, on which an order is claimed."""
+
+_HIGHEST_START = 4
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One step of a programme: which rule, at which order, with how much history.
+
+    Parameters
+    ----------
+    rule : callable
+        ``rule(window, order) -> Step``.
+    order : int
+        Order asked of the rule.
+    form : SemilinearForm
+        Form in whose coordinates the rule speaks.
+    past : int
+        Number of past evaluations m1, m2, ... whose nodes the rule is told.
+    known : frozenset of str
+        Vectors left by the step before.
+    depth : int
+        History to keep.
+    last : bool
+        Whether the plan ends here.
+    """
+
+    rule: Rule
+    order: int
+    form: SemilinearForm
+    past: int
+    known: frozenset[str]
+    depth: int
+    last: bool
+
+    def step(self, window: Window) -> Step:
+        """Evaluate the rule."""
+        return self.rule(window, self.order)
+
+    @cache  # noqa: B019 (placements are few, and their methods live as long as the catalogue)
+    def rehearse(self) -> Step:
+        """Evaluate the rule on placeholder numbers: shows its stages and the vectors that it leaves."""
+        kernel = ExponentialKernel(1.0, self.form.rate or 0)
+        past = tuple(-float(j) for j in range(1, self.past + 1))
+        return self.step(Window(1.0, past, kernel, self.known, self.depth, self.last))
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A sampler as data: how it steps, what is claimed of it, and what others call it.
+
+    Parameters
+    ----------
+    name : str
+        Name in the catalogue.
+    title : str
+        Name in prose.
+    family : str
+        Derivation that it belongs to.
+    form : SemilinearForm
+        Form in which its weights are written.
+    order : int
+        True order of the update formula with exact history on smooth grids (proved and measured).
+    rule : callable
+        ``rule(window, order) -> Step``.
+    depth : int
+        Past evaluations (or averages) that it uses.
+    start : {"ramp", "high_order"}
+        Start-up as its authors ship it.
+    order_with_startup : int
+        Order with that start-up.
+    claimed_order : int
+        Order that its authors claim.
+    cite : str
+        BibTeX key.
+    equation : str
+        Equation number or code location of the source.
+    options : mapping
+        Parameters of the family (variant, beta, inner nodes); part of the derivation's key.
+    orders : mapping of str to int
+        Exceptions to ``order`` by kind of grid (uniform, smooth, irregular in the form's clock).
+    aliases : mapping of str to str
+        What diffusers, k-diffusion, ComfyUI and papers call it.
+    summary : str
+        One sentence.
+    distinguish : str
+        What it is not to be confused with.
+    highest : int
+        Order asked of the rule where it is not ``order`` (a formula that falls short of, or exceeds, its parameter).
+    exact_depth : int
+        Past evaluations that an exact start needs where it is not ``depth`` (averages reach further back).
+    """
+
+    name: str
+    title: str
+    family: str
+    form: SemilinearForm
+    order: int
+    rule: Rule = field(repr=False)
+    depth: int
+    cite: str
+    equation: str
+    summary: str
+    claimed_order: int
+    order_with_startup: int
+    start: Start = "ramp"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    orders: Mapping[str, int] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict, repr=False)
+    distinguish: str = field(default="", repr=False)
+    highest: int = 0
+    exact_depth: int = 0
+
+    def order_on(self, grid: str) -> int:
+        """Order of the update formula with exact history on one of the :data:`GRID_KINDS`."""
+        if grid not in GRID_KINDS:
+            raise ValueError(f"grid={grid!r} is no kind of grid: use one of {', '.join(GRID_KINDS)}")
+        return self.orders.get(grid, self.order)
+
+    @property
+    def top(self) -> int:
+        """Order asked of the rule once the history is full."""
+        return self.highest or self.order
+
+    @cache  # noqa: B019 (records live as long as the catalogue)
+    def programme(
+        self,
+        n_steps: int,
+        *,
+        start: Start | None = None,
+        lower_order_final: bool = False,
+        ends_at_zero: bool = False,
+        continues: bool = False,
+    ) -> tuple[Placement, ...]:
+        """Rules and orders of the steps of a plan on a grid of ``n_steps`` intervals.
+
+        Parameters
+        ----------
+        n_steps : int
+            Intervals of the grid, at least 1 (more than the history for an exact start).
+        start : {"ramp", "high_order", "exact"}, optional
+            Start-up rule; the shipped one by default. An exact start consumes the first ``depth`` intervals.
+        lower_order_final : bool
+            Let the order fall to 1 over the last steps.
+        ends_at_zero : bool
+            Whether the last node is sigma = 0, where no model can be evaluated for noise.
+        continues : bool
+            Whether the run goes on after the grid, so that no step is treated as the last one.
+
+        Raises
+        ------
+        ValueError
+            If ``n_steps`` or ``start`` is out of range.
+        """
+        start = self.start if start is None else start
+        self._check(n_steps, start)
+        first = self.exact_steps if start == "exact" else 0
+        known = frozenset({"x", *(self.exact_history if first else ())})
+        placements = []
+        for i in range(first, n_steps):
+            last, past = (
+                i == n_steps - 1 and not continues,
+                min(i, self.exact_steps if i == first and first else self.depth),
+            )
+            order = min(i + 1, self.top) if self.depth else self.top
+            rule, form = self.rule, self.form
+            if start == "high_order" and i < self.depth:
+                rule, order = exponential_runge_kutta_step, min(self.top, _HIGHEST_START)
+                form = RHO if form.rate is None else form
+            if lower_order_final:
+                order = min(order, n_steps - i)
+            placement = Placement(rule, order, form, past, known, self.depth, last)
+            step = placement.rehearse()
+            if last and ends_at_zero and any(node_is_one(stage.node) for stage in step.stages):
+                placement = Placement(rule, 1, form, past, known, self.depth, last)
+                step = placement.rehearse()
+            known = frozenset({"x", *step.memory})
+            placements.append(placement)
+        return tuple(placements)
+
+    @property
+    def exact_steps(self) -> int:
+        """Intervals of the grid that an exact start consumes."""
+        return max(self.exact_depth, self.depth)
+
+    @cached_property
+    def exact_history(self) -> tuple[str, ...]:
+        """Names of the exact evaluations that an exact start needs: ``m0`` (if used), ``m1``, ..."""
+        if not self.depth:
+            return ()
+        newest = ("m0",) if self._uses_current_evaluation else ()
+        return (*newest, *(f"m{j}" for j in range(1, self.exact_steps + 1)))
+
+    @cached_property
+    def _uses_current_evaluation(self) -> bool:
+        """Whether a step leaves the evaluation at its end for the next one (predictor-corrector methods)."""
+        first = Placement(self.rule, 1, self.form, 0, frozenset({"x"}), self.depth, last=False)
+        return "m0" in first.rehearse().memory
+
+    def nfe(self, n_steps: int, *, start: Start | None = None, terminal: str = "stop") -> int:
+        """Model evaluations of a plan with ``n_steps`` steps and a terminal rule.
+
+        Parameters
+        ----------
+        n_steps : int
+            Steps, at least 1.
+        start : {"ramp", "high_order", "exact"}, optional
+            Start-up rule; the shipped one by default.
+        terminal : {"stop", "denoise", "lower_order"}
+            Terminal rule of the grid.
+        """
+        placements = self.programme(n_steps, start=start, lower_order_final=terminal == "lower_order")
+        return sum(p.rehearse().nfe for p in placements) + (terminal == "denoise")
+
+    def steps_for(self, nfe: int, *, terminal: str = "stop") -> int:
+        """Largest number of steps whose evaluations do not exceed ``nfe``.
+
+        Raises
+        ------
+        ValueError
+            If not even one step fits.
+        """
+        steps = 0
+        while self.nfe(steps + 1, terminal=terminal) <= nfe:
+            steps += 1
+        if not steps:
+            raise ValueError(
+                f"nfe={nfe} is too small for one step of {self.name}: it needs {self.nfe(1, terminal=terminal)}"
+            )
+        return steps
+
+    def _check(self, n_steps: int, start: str) -> None:
+        """Refuse what cannot be run."""
+        if start not in STARTS:
+            raise ValueError(f"start={start!r} is unknown: use one of {', '.join(STARTS)}")
+        if isinstance(n_steps, bool) or int(n_steps) != n_steps or n_steps < 1:
+            raise ValueError(f"n_steps={n_steps} is not a positive whole number of steps")
+        if start == "exact" and n_steps <= self.exact_steps:
+            raise ValueError(
+                f"n_steps={n_steps} is too few for an exact start of {self.name}, whose history takes "
+                f"{self.exact_steps} of them: use at least {self.exact_steps + 1}"
+            )
+        if start == "high_order" and self.top > _HIGHEST_START + 1:
+            raise ValueError(
+                f"start='high_order' keeps order 5 at most, {self.name} has order {self.top}: use 'exact' or 'ramp'"
+            )
+
+
+def node_is_one(node: Scalar) -> bool:
+    """Whether a stage stands exactly at the end of the step."""
+    return isinstance(node, int) and node == 1

@@ -1,0 +1,112 @@
+"""The exact model that an order study hands to samplers, with the exact trajectories to hold them against."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from diffnum.forms import Nodes
+from diffnum.types import Denoiser, FloatArray, Prediction, Problem, Schedule
+
+__all__ = ["Oracle"]
+
+
+class Oracle:
+    """Exact predictions as functions of the half-log-SNR, and exact states along fixed trajectories.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data distribution with known scores and flow.
+    schedule : Schedule
+        Noising process.
+    interval : (float, float)
+        Half-log-SNR at the beginning and end of the runs.
+    points : int
+        Number of trajectories; they start from draws of the exact marginal.
+    seed : int
+        Seed of the draws.
+
+    Raises
+    ------
+    ValueError
+        If the interval is reversed or not inside the schedule.
+    """
+
+    def __init__(
+        self, problem: Problem, schedule: Schedule, interval: tuple[float, float], points: int, seed: int
+    ) -> None:
+        self.problem, self.schedule = problem, schedule
+        self.interval = (float(interval[0]), float(interval[1]))
+        low = float(schedule.half_log_snr(schedule.t_max))
+        if not self.interval[0] < self.interval[1]:
+            raise ValueError(
+                f"interval={interval}: give the half-log-SNR of the noisy end first, the larger one second"
+            )
+        if self.interval[0] < low:
+            raise ValueError(
+                f"interval={interval} begins before the schedule {schedule.name!r}, whose half-log-SNR is at "
+                f"least {low:.4g}: begin later"
+            )
+        rng = np.random.default_rng(seed)
+        node = self.nodes(np.array([self.interval[0]]))
+        data = np.asarray(problem.sample(points, seed))
+        mean = schedule.mean
+        self._start = mean + node.alpha * (data - mean) + node.sigma * rng.standard_normal(data.shape)
+        self._models: dict[str, Denoiser] = {}
+        self._states: dict[float, FloatArray] = {self.interval[0]: self._start}
+
+    def nodes(self, lam: FloatArray) -> Nodes:
+        """Nodes at half-log-SNRs."""
+        return Nodes.at(self.schedule, self.schedule.time(lam), lam)
+
+    def time(self, lam: Any) -> float:
+        """Time of a half-log-SNR."""
+        return float(self.schedule.time(float(lam)))
+
+    def denoiser(self, prediction: Prediction) -> Denoiser:
+        """Exact model with a given prediction, a function of time."""
+        if prediction not in self._models:
+            self._models[prediction] = self.problem.denoiser(self.schedule, prediction)
+        return self._models[prediction]
+
+    def predict(self, x: FloatArray, lam: float, prediction: Prediction) -> FloatArray:
+        """Exact prediction at a half-log-SNR."""
+        return np.asarray(self.denoiser(prediction)(x, self.time(lam)))
+
+    def data(self, x: FloatArray, lam: float) -> FloatArray:
+        """E[x_0 | x] at half-log-SNR ``lam``."""
+        return self.predict(x, lam, "data")
+
+    def noise(self, x: FloatArray, lam: float) -> FloatArray:
+        """E[eps | x] at half-log-SNR ``lam``."""
+        return self.predict(x, lam, "noise")
+
+    def velocity(self, x: FloatArray, lam: float) -> FloatArray:
+        """E[eps - x_0 | x] at half-log-SNR ``lam``."""
+        return self.predict(x, lam, "velocity")
+
+    def score(self, x: FloatArray, lam: float) -> FloatArray:
+        """Gradient of the log-density of the marginal at half-log-SNR ``lam``."""
+        return self.predict(x, lam, "score")
+
+    def state(self, lam: float) -> FloatArray:
+        """Exact states on the trajectories, shape (points, d)."""
+        if lam not in self._states:
+            self._states[lam] = np.asarray(
+                self.problem.flow(self._start, self.schedule, self.time(self.interval[0]), self.time(lam))
+            )
+        return self._states[lam].copy()
+
+    def error(self, x: FloatArray, lam: float) -> FloatArray:
+        """Root-mean-square error per trajectory, shape (points,)."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverged is reported, not warned of
+            error: FloatArray = np.sqrt(np.mean((x - self.state(lam)) ** 2, axis=1))
+        return error
+
+    @cached_property
+    def scale(self) -> float:
+        """Typical magnitude of the states."""
+        return float(np.sqrt(np.mean(self.state(self.interval[1]) ** 2)))

@@ -1,0 +1,365 @@
+r"""Exact rational functions: the arithmetic in which derivations are run and identities decided.
+
+Every weight in the package is a rational function of the step ``h``, the ratios ``u_1, u_2, ...`` and the exponential
+``E = exp(kappa h / q)``. As h and exp(h) are algebraically independent over the rationals, such a function is zero
+if and only if its numerator is the zero polynomial once E is taken for a symbol of its own. :class:`Exact` computes in that field,
+in which equality is decidable and cheap; nothing is ever "simplified".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
+from math import factorial, lcm
+from typing import Any
+
+import sympy
+from sympy.polys.fields import FracField
+
+from diffnum.forms import ExponentialKernel, Kernel, TabulatedKernel
+
+__all__ = ["Exact", "PartsKernel", "SymbolicKernel", "Symbols", "as_fraction", "is_zero", "phi", "solve"]
+
+
+class phi(sympy.Function):  # noqa: N801
+    """The phi function as an unevaluated sympy function ``phi(k, z)``, for typesetting and code."""
+
+    nargs = 2
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        index, argument = (printer._print(a) for a in self.args)
+        power = f"^{{{exp}}}" if exp else ""
+        return rf"\varphi_{{{index}}}{power}\!\left({argument}\right)"
+
+    def _eval_evalf(self, prec: int) -> Any:
+        return self.closed().evalf(sympy.core.evalf.prec_to_dps(prec))
+
+    def closed(self) -> sympy.Expr:
+        """Return the closed form ``(exp(z) - sum_{j<k} z^j/j!)/z^k``."""
+        k, z = self.args
+        return (sympy.exp(z) - sum(z**j / sympy.factorial(j) for j in range(int(k)))) / z**k
+
+
+def as_fraction(value: Any) -> Fraction:
+    """Exact value of a number: ints, Fractions, floats (their binary value), sympy rationals, constant :class:`Exact`.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is not a rational number.
+    """
+    if isinstance(value, Exact):
+        return value.fraction()
+    if isinstance(value, int | float | Fraction):
+        return Fraction(value)
+    numerator, denominator = getattr(value, "numerator", None), getattr(value, "denominator", None)
+    if numerator is None or denominator is None:
+        raise TypeError(f"value={value!r} is not a rational number: use int, Fraction or float")
+    return Fraction(int(numerator), int(denominator))
+
+
+class Exact:
+    """A rational function over the rationals; supports ``+ - * /``, integer powers, ``==`` and ``_phi_``.
+
+    Parameters
+    ----------
+    value : sympy FracElement
+        The function, numerator and denominator coprime.
+    symbols : Symbols
+        Field that it belongs to.
+    """
+
+    __slots__ = ("symbols", "value")
+    __array_ufunc__ = None
+
+    def __init__(self, value: Any, symbols: Symbols) -> None:
+        self.value, self.symbols = value, symbols
+
+    def _other(self, other: Any) -> Any:
+        if isinstance(other, Exact):
+            return other.value
+        if isinstance(other, int | float | Fraction):
+            return self.symbols.constant(other).value
+        return None
+
+    def __add__(self, other: Any) -> Exact:
+        value = self._other(other)
+        return NotImplemented if value is None else Exact(self.value + value, self.symbols)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Exact:
+        return Exact(-self.value, self.symbols)
+
+    def __sub__(self, other: Any) -> Exact:
+        value = self._other(other)
+        return NotImplemented if value is None else Exact(self.value - value, self.symbols)
+
+    def __rsub__(self, other: Any) -> Exact:
+        return -self + other
+
+    def __mul__(self, other: Any) -> Exact:
+        value = self._other(other)
+        return NotImplemented if value is None else Exact(self.value * value, self.symbols)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Exact:
+        value = self._other(other)
+        return NotImplemented if value is None else Exact(self.value / value, self.symbols)
+
+    def __rtruediv__(self, other: Any) -> Exact:
+        return Exact(self._other(other) / self.value, self.symbols)
+
+    def __pow__(self, power: int) -> Exact:
+        if power == 0:
+            return self.symbols.constant(1)
+        return Exact(self.value**power if power > 0 else 1 / self.value ** (-power), self.symbols)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        value = self._other(other)
+        return NotImplemented if value is None else bool(self.value == value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return str(self.value)
+
+    def fraction(self) -> Fraction:
+        """Value of a constant.
+
+        Raises
+        ------
+        TypeError
+            If the function is not constant.
+        """
+        if not (self.value.numer.is_ground and self.value.denom.is_ground):
+            raise TypeError(f"{self} is not a rational number: it depends on symbols")
+        numerator, denominator = (as_fraction(p.LC) if p else Fraction(0) for p in (self.value.numer, self.value.denom))
+        return numerator / denominator
+
+    def as_expr(self) -> sympy.Expr:
+        """Sympy expression with real exponentials in place of E."""
+        return self.value.as_expr().xreplace(self.symbols.meaning)
+
+    def _phi_(self, k: int) -> Exact:
+        """phi_k of a rational multiple of h."""
+        multiple = (self / self.symbols.h).fraction()
+        if multiple == 0:
+            return self.symbols.constant(Fraction(1, factorial(k)))
+        head = sum((self**j / factorial(j) for j in range(1, k)), self.symbols.constant(min(k, 1)))
+        return (self.symbols.exp(multiple) - head) / self**k
+
+
+@dataclass(frozen=True, eq=False)
+class Symbols:
+    """The field of rational functions in h, E, u_1, u_2, ... and whatever else a method needs.
+
+    Use :meth:`make`.
+
+    Parameters
+    ----------
+    field : sympy FracField
+        The field.
+    rate : int or None
+        Growth rate kappa of the kernel; None where moments are symbols.
+    root : int
+        ``E = exp(kappa h / root)``.
+    names : mapping of str to Exact
+        Generators by name.
+    meaning : mapping of sympy symbol to sympy expression
+        What to substitute in print: E by its exponential.
+    """
+
+    field: FracField
+    rate: int | None
+    root: int
+    names: Mapping[str, Exact]
+    meaning: Mapping[Any, Any]
+
+    @classmethod
+    def make(cls, past: int = 0, rate: int | None = -1, root: int = 1, extra: Sequence[str] = ()) -> Symbols:
+        """Field with ``past`` ratios, the exponentials of a kernel, and ``extra`` symbols.
+
+        Parameters
+        ----------
+        past : int
+            Number of ratios u_1, u_2, ...
+        rate : {-1, 0, 1} or None
+            Growth rate of the kernel; None for the time clock.
+        root : int
+            Least common denominator of the inner nodes.
+        extra : sequence of str
+            Further symbols, such as ``"beta"`` or ``"M_0"``.
+        """
+        names = ["h", *(["E"] if rate else []), *(f"u_{j}" for j in range(1, past + 1)), *extra]
+        variables = [sympy.Symbol(name) for name in names]
+        field = FracField(variables, sympy.QQ)
+        generators: dict[str, Exact] = {}
+        h = variables[0]
+        meaning = {variables[1]: sympy.exp(sympy.Rational(rate, root) * h)} if rate else {}
+        result = cls(field, rate, root, generators, meaning)
+        generators.update((n, Exact(g, result)) for n, g in zip(names, field.gens, strict=True))
+        return result
+
+    @property
+    def h(self) -> Exact:
+        """Step length."""
+        return self.names["h"]
+
+    @property
+    def past(self) -> tuple[Exact, ...]:
+        """Ratios u_1, u_2, ..."""
+        return tuple(value for name, value in self.names.items() if name.startswith("u_"))
+
+    def __getitem__(self, name: str) -> Exact:
+        """Symbol by name."""
+        return self.names[name]
+
+    def constant(self, value: float | Fraction) -> Exact:
+        """Rational number as an element of the field."""
+        number = Fraction(value)
+        return Exact(self.field(sympy.QQ(number.numerator, number.denominator)), self)
+
+    def exp(self, multiple: Fraction | int) -> Exact:
+        """``exp(multiple * h)`` as a power of E.
+
+        Raises
+        ------
+        ValueError
+            If that is not an integer power: make the field with a larger ``root``.
+        """
+        if not self.rate:
+            raise ValueError(f"rate={self.rate}: this field has no exponential; make it with rate -1 or 1")
+        power = Fraction(multiple) * self.root * self.rate
+        if power.denominator != 1:
+            raise ValueError(
+                f"multiple={multiple} is no integer power of E = exp({self.rate}*h/{self.root}): use root={power.denominator}"
+            )
+        return self.names["E"] ** power.numerator
+
+    def shipped_kernel(self, moments: int = 0) -> Kernel:
+        """Kernel with which a shipped rule runs in this field (symbols ``M_k`` in the time clock)."""
+        if self.rate is None:
+            return TabulatedKernel(tuple(self.names[f"M_{k}"] for k in range(moments)))
+        return SymbolicKernel(self.h, self.rate)
+
+    def derived_kernel(self, moments: int = 0) -> Kernel:
+        """Kernel with which a derivation runs: moments by parts, without phi functions."""
+        return self.shipped_kernel(moments) if self.rate is None else PartsKernel(self)
+
+
+class SymbolicKernel(ExponentialKernel):
+    """The shipped kernel, with exact rational constants."""
+
+    def rational(self, numerator: int, denominator: int) -> Fraction:
+        """Rational constant."""
+        return Fraction(numerator, denominator)
+
+
+@dataclass(frozen=True)
+class PartsKernel:
+    r"""Moments :math:`I_k(c) = h\int_0^c e^{\kappa h(c-s)} s^k ds` by repeated integration by parts.
+
+    :math:`I_0 = (e^{\kappa c h} - 1)/\kappa` and :math:`I_k = (k I_{k-1}/h - c^k)/\kappa`: no phi function is called, so
+    that the result is independent of the shipped kernel.
+
+    Parameters
+    ----------
+    symbols : Symbols
+        Field of the result.
+    """
+
+    symbols: Symbols
+
+    def moment(self, k: int, fraction: Any = 1) -> Exact:
+        """Moment ``k`` over the first ``fraction`` of the step."""
+        c, kappa, h = as_fraction(fraction), self.symbols.rate, self.symbols.h
+        if kappa is None:
+            raise ValueError("rate=None: the moments of the time clock are symbols, not integrals of an exponential")
+        if kappa == 0:
+            return h * c ** (k + 1) / (k + 1)
+        if k == 0:
+            return (self.symbols.exp(kappa * c) - 1) / kappa
+        return (k * self.moment(k - 1, c) / h - c**k) / kappa
+
+    def discount(self, fraction: Any = 1) -> Exact:
+        """``exp(-kappa c h)``."""
+        kappa = self.symbols.rate
+        return self.symbols.exp(-kappa * as_fraction(fraction)) if kappa else self.symbols.constant(1)
+
+    def rational(self, numerator: int, denominator: int) -> Fraction:
+        """Rational constant."""
+        return Fraction(numerator, denominator)
+
+
+def solve(matrix: Sequence[Sequence[Any]], right: Sequence[Any]) -> tuple[Any, ...]:
+    """Solve a square linear system exactly, by elimination.
+
+    Parameters
+    ----------
+    matrix : sequence of n rows of n
+        Entries that support ``+ - * /`` and truth (non-zero).
+    right : sequence of n
+        Right-hand side.
+
+    Raises
+    ------
+    ValueError
+        If the system is singular.
+    """
+    rows = [[*row, b] for row, b in zip(matrix, right, strict=True)]
+    n = len(rows)
+    for i in range(n):
+        pivot = next((r for r in range(i, n) if rows[r][i]), None)
+        if pivot is None:
+            raise ValueError(f"matrix={matrix!r} is singular: the conditions do not determine the weights (repeated nodes?)")
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        rows[i] = [entry / rows[i][i] if j >= i else entry for j, entry in enumerate(rows[i])]
+        for r in range(n):
+            if r != i and rows[r][i]:
+                factor = rows[r][i]
+                rows[r] = [a - factor * b if j >= i else a for j, (a, b) in enumerate(zip(rows[r], rows[i], strict=True))]
+    return tuple(row[n] for row in rows)
+
+
+def is_zero(expression: Any) -> bool:
+    """Decide whether a rational expression in symbols and exponentials is identically zero.
+
+    Each ``exp(r z)`` with rational ``r`` becomes a power of one symbol for ``exp(z/q)``; the rest is polynomial arithmetic.
+
+    Parameters
+    ----------
+    expression : Exact, number or sympy expression
+        Rational in symbols and in exponentials of rational multiples of one symbol each.
+
+    Raises
+    ------
+    ValueError
+        If the expression is not of that kind, so that no decision is possible.
+    """
+    if isinstance(expression, Exact | int | float | Fraction):
+        return not expression
+    expression = sympy.sympify(expression).replace(lambda e: isinstance(e, phi), lambda e: e.closed())
+    expression = sympy.nsimplify(expression, rational=True) if expression.has(sympy.Float) else expression
+    expression = sympy.powsimp(expression) if expression.has(sympy.exp) else expression
+    exponentials: dict[sympy.Expr, list[sympy.Rational]] = {}
+    for atom in expression.atoms(sympy.exp):
+        multiple, base = atom.exp.as_coeff_Mul(rational=True)
+        if not base.is_Symbol:
+            raise ValueError(f"expression contains {atom}: only exponentials of rational multiples of a symbol are decidable")
+        exponentials.setdefault(base, []).append(multiple)
+    replacement = {}
+    for base, multiples in exponentials.items():
+        root = reduce(lcm, (int(m.q) for m in multiples))
+        letter = sympy.Dummy("E")
+        replacement.update((sympy.exp(m * base), letter ** int(m * root)) for m in multiples)
+    rational = expression.xreplace(replacement)
+    if not rational.is_rational_function():
+        raise ValueError(f"expression={expression} is not rational in its symbols and exponentials, so it cannot be decided")
+    return bool(sympy.cancel(sympy.together(rational)) == 0)

@@ -1,0 +1,372 @@
+r"""Semilinear forms: the probability-flow ODE after its linear part has been removed, as data.
+
+A form is a choice of scale, clock and prediction such that ``y = x / scale`` obeys
+``dy/dclock = (gain/scale) * M`` with ``M`` the prediction. One step from node 0 to node 1 of length
+``h`` (in the clock) is then, exactly,
+
+.. math:: x_1 = \frac{\mathrm{scale}_1}{\mathrm{scale}_0} x_0
+          + \mathrm{gain}_1 \int_0^1 h\, e^{\kappa h (1 - s)} M(\tau_0 + s h)\, ds ,
+
+with the growth rate kappa of the kernel: -1 for data, +1 for noise, 0 where the clock itself is the integrating
+variable. Everything that a solver must know about the process is in ``scale``, ``gain`` and the kernel's moments.
+
+====================  =============  ==================  =============  =====
+form                  scale          clock               gain           kappa
+====================  =============  ==================  =============  =====
+``DATA``              sigma          log(alpha/sigma)    alpha          -1
+``NOISE``             alpha          log(alpha/sigma)    -sigma         +1
+``RHO``               alpha          sigma/alpha         alpha          0
+``VELOCITY``          alpha + sigma  sigma/(alpha+sigma) alpha + sigma  0
+``TIME``              alpha          t                   alpha          (a)
+====================  =============  ==================  =============  =====
+
+(a) the kernel of the time clock is d(sigma/alpha)/dt, whose moments depend on the schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import factorial
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from diffnum.phi import phi
+from diffnum.types import Array, Denoiser, FloatArray, Prediction, Scalar, Schedule
+
+__all__ = [
+    "DATA",
+    "FORMS",
+    "NOISE",
+    "PREDICTIONS",
+    "RHO",
+    "TIME",
+    "VELOCITY",
+    "ExponentialKernel",
+    "Kernel",
+    "Nodes",
+    "SemilinearForm",
+    "TabulatedKernel",
+    "conversion",
+    "form",
+    "predict",
+    "time_kernel",
+]
+
+
+# -- predictions -------------------------------------------------------------------------------------
+
+PREDICTIONS: Final[Mapping[str, Callable[[Any, Any], tuple[Any, Any]]]] = MappingProxyType(
+    {
+        "data": lambda alpha, sigma: (1.0, 0.0),  # noqa: ARG005
+        "noise": lambda alpha, sigma: (0.0, 1.0),  # noqa: ARG005
+        "velocity": lambda alpha, sigma: (-1.0, 1.0),  # noqa: ARG005
+        "score": lambda alpha, sigma: (0.0, -1.0 / sigma),  # noqa: ARG005
+        "v": lambda alpha, sigma: (-sigma, alpha),
+    }
+)
+"""Each prediction as the pair (a, b) in ``a x_0 + b eps``, a function of (alpha, sigma)."""
+
+
+def conversion(source: str, to: str, alpha: Any, sigma: Any) -> tuple[Any, Any]:
+    """Factors (p, q) with ``target = p x + q source`` at a node of given ``alpha`` and ``sigma``.
+
+    Both predictions and ``x = alpha x_0 + sigma eps`` are linear in (x_0, eps), so the pair solves a 2 by 2
+    system; solving it directly avoids the cancellation of a detour through the noise.
+
+    Parameters
+    ----------
+    source, to : str
+        Keys of :data:`PREDICTIONS`.
+    alpha, sigma : scalar or array
+        Signal factor and noise standard deviation; ``sigma > 0`` where ``source`` is ``"data"``,
+        ``alpha > 0`` where it is ``"noise"`` or ``"score"``.
+
+    Raises
+    ------
+    ValueError
+        If a prediction is unknown, or if the conversion divides by zero at this node.
+    """
+    for argument, name in (("source", source), ("to", to)):
+        if name not in PREDICTIONS:
+            raise ValueError(f"{argument}={name!r} is no prediction: use one of {', '.join(PREDICTIONS)}")
+    if source == to:
+        return 0.0, 1.0
+    try:
+        (a, b), (c, d) = PREDICTIONS[source](alpha, sigma), PREDICTIONS[to](alpha, sigma)
+        determinant = alpha * b - sigma * a
+        return (c * b - d * a) / determinant, (alpha * d - sigma * c) / determinant
+    except ZeroDivisionError:
+        raise ValueError(
+            f"a {source!r} prediction says nothing about {to!r} at alpha={alpha}, sigma={sigma}: "
+            "stop the grid before that end, or use a model with another prediction"
+        ) from None
+
+
+def predict(model: Denoiser, x: Array, t: Any, to: Prediction) -> Array:
+    """Any prediction from any model.
+
+    Parameters
+    ----------
+    model : Denoiser
+        Model with attributes ``prediction`` and ``schedule``.
+    x : array, shape (batch, ...)
+        Noisy state at time ``t``.
+    t : float or array, shape (batch,)
+        Time in the unit of the model's schedule.
+    to : {"data", "noise", "velocity", "score", "v"}
+        Prediction wanted: x_0, eps, eps - x_0, -eps/sigma, alpha eps - sigma x_0.
+
+    Returns
+    -------
+    array, shape of ``x``
+
+    Raises
+    ------
+    ValueError
+        If ``to`` is unknown or the conversion does not exist at ``t`` (data from noise where alpha = 0).
+    """
+    if to not in PREDICTIONS:
+        raise ValueError(f"to={to!r} is no prediction: use one of {', '.join(PREDICTIONS)}")
+    value = model(x, t)
+    if model.prediction == to:
+        return value
+    schedule = model.schedule
+    p, q = conversion(model.prediction, to, schedule.alpha(t), schedule.sigma(t))
+    if getattr(p, "ndim", 0):
+        p = p.reshape(p.shape + (1,) * (x.ndim - 1))
+    if getattr(q, "ndim", 0):
+        q = q.reshape(q.shape + (1,) * (x.ndim - 1))
+    mean = schedule.mean
+    shift_in, shift_out = _data_shift(model.prediction), _data_shift(to)
+    if isinstance(mean, float) and mean == 0.0:
+        return p * x + q * value
+    return p * (x - mean) + q * (value - shift_in * mean) + shift_out * mean
+
+
+def _data_shift(prediction: str) -> float:
+    """By how many means a prediction moves when x and x_0 both move by the mean of a mean-reverting process."""
+    return {"data": 1.0, "velocity": -1.0}.get(prediction, 0.0)
+
+
+# -- kernels -----------------------------------------------------------------------------------------
+
+
+class Kernel(Protocol):
+    """Weight of the integral over one step; what a step rule knows of the form."""
+
+    def moment(self, k: int, fraction: Scalar = 1) -> Scalar:
+        """Integral of ``kernel(s) s^k`` over the first ``fraction`` of the step, s in steps."""
+
+    def discount(self, fraction: Scalar = 1) -> Scalar:
+        """``scale/|gain|`` at ``fraction`` of the step over its value at the start."""
+
+
+@dataclass(frozen=True)
+class ExponentialKernel:
+    r"""Kernel :math:`h e^{\kappa h (c - s)}` of the forms with a fixed growth rate.
+
+    Parameters
+    ----------
+    step : scalar or array
+        Step length ``h`` in the clock of the form.
+    rate : int
+        Growth rate kappa: -1 data, +1 noise, 0 for the clocks that are integrating variables themselves.
+    """
+
+    step: Scalar
+    rate: int
+
+    def moment(self, k: int, fraction: Scalar = 1) -> Scalar:
+        r""":math:`h \int_0^c e^{\kappa h (c - s)} s^k ds = h\, c^{k+1} k!\, \varphi_{k+1}(\kappa c h)`."""
+        if self.rate == 0:
+            return self.step * fraction ** (k + 1) / (k + 1)
+        return self.step * fraction ** (k + 1) * factorial(k) * phi(k + 1, self.rate * fraction * self.step)
+
+    def discount(self, fraction: Scalar = 1) -> Scalar:
+        r""":math:`e^{-\kappa c h}`."""
+        return phi(0, -self.rate * fraction * self.step) if self.rate else 1
+
+
+@dataclass(frozen=True)
+class TabulatedKernel:
+    """Kernel known by its moments over whole steps only, as in the time clock.
+
+    Parameters
+    ----------
+    moments : tuple of scalars or arrays
+        ``moments[k]`` is the integral of ``kernel(s) s^k`` over the step.
+    """
+
+    moments: tuple[Scalar, ...]
+
+    def moment(self, k: int, fraction: Scalar = 1) -> Scalar:
+        """Tabulated moment; stages inside the step are not available."""
+        if not (isinstance(fraction, int) and fraction == 1):
+            raise ValueError(
+                f"fraction={fraction!r}: the time clock has no closed moments inside a step; "
+                "use a method without inner stages, or the rho clock"
+            )
+        return self.moments[k]
+
+    def discount(self, fraction: Scalar = 1) -> Scalar:  # noqa: ARG002
+        """One: the clock map is the moment of order zero itself."""
+        return 1
+
+
+@cache
+def _quadrature() -> tuple[FloatArray, FloatArray]:
+    """64-point Gauss-Legendre rule on [-1, 1]."""
+    from numpy.polynomial.legendre import leggauss  # kept out of the import of the coefficient functions
+
+    return leggauss(64)
+
+
+def time_kernel(schedule: Schedule, start: Nodes, end: Nodes, count: int) -> TabulatedKernel:
+    r"""Moments :math:`\int_0^1 s^k\, d\rho` of the time clock, s = (t - t_0)/(t_1 - t_0), rho = sigma/alpha.
+
+    Integrated over the half-log-SNR, in which the integrand is analytic for every schedule, by 64-point
+    Gauss-Legendre; over time itself the integrand has a square-root singularity at the data end of VP schedules.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Gives the time of a half-log-SNR.
+    start, end : Nodes
+        Ends of the steps, arrays of shape (m,).
+    count : int
+        Number of moments, k = 0, ..., count - 1.
+    """
+    points, weights = _quadrature()
+    half = 0.5 * (end.lam - start.lam)
+    lam = start.lam + half * (1.0 + points[:, None])
+    s = (schedule.time(lam) - start.t) / (end.t - start.t)
+    # rho relative to its value at the start keeps the differences of a short step exact
+    density = -weights[:, None] * half * np.exp(start.lam - lam) * (start.sigma / start.alpha)
+    return TabulatedKernel(tuple((density * s**k).sum(axis=0) for k in range(count)))
+
+
+# -- forms -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Times with everything a form needs there; float64 arrays of one shape.
+
+    Parameters
+    ----------
+    t, alpha, sigma, lam : ndarray
+        Time, signal factor, noise standard deviation, half-log-SNR (natural log of alpha/sigma).
+    """
+
+    t: FloatArray
+    alpha: FloatArray
+    sigma: FloatArray
+    lam: FloatArray
+
+    @classmethod
+    def at(cls, schedule: Schedule, t: FloatArray, lam: FloatArray | None = None) -> Nodes:
+        """Nodes of a schedule at times ``t``; ``lam`` where the caller knows it more accurately."""
+        t = np.asarray(t, dtype=np.float64)
+        lam = schedule.half_log_snr(t) if lam is None else np.asarray(lam, dtype=np.float64)
+        return cls(t, schedule.alpha(t), schedule.sigma(t), lam)
+
+    def __getitem__(self, index: Any) -> Nodes:
+        """Select nodes."""
+        return Nodes(self.t[index], self.alpha[index], self.sigma[index], self.lam[index])
+
+
+@dataclass(frozen=True)
+class SemilinearForm:
+    """One way to write the probability-flow ODE; see the table at the top of this module.
+
+    Parameters
+    ----------
+    name : str
+        Name of the form.
+    prediction : str
+        What the model must predict.
+    rate : int or None
+        Growth rate kappa of the kernel; None for the time clock.
+    scale, gain, clock : callable
+        Functions of :class:`Nodes`.
+    half_log_snr : callable or None
+        Half-log-SNR of a clock value; None for the time clock.
+    """
+
+    name: str
+    prediction: Prediction
+    rate: int | None
+    scale: Callable[[Nodes], FloatArray]
+    gain: Callable[[Nodes], FloatArray]
+    clock: Callable[[Nodes], FloatArray]
+    half_log_snr: Callable[[FloatArray], FloatArray] | None
+
+    def inner(self, schedule: Schedule, start: Nodes, end: Nodes, fraction: Any) -> Nodes:
+        """Nodes at ``fraction`` of the way from ``start`` to ``end``, measured in the clock."""
+        if isinstance(fraction, int) and fraction in (0, 1):
+            return end if fraction else start
+        begin = self.clock(start)
+        tau = begin + fraction * (self.clock(end) - begin)
+        if self.half_log_snr is None:
+            return Nodes.at(schedule, tau)
+        lam = self.half_log_snr(tau)
+        return Nodes.at(schedule, schedule.time(lam), lam)
+
+    def kernel(self, schedule: Schedule, start: Nodes, end: Nodes, step: FloatArray, count: int) -> Kernel:
+        """Kernel of the steps from ``start`` to ``end``; ``count`` moments suffice."""
+        if self.rate is None:
+            return time_kernel(schedule, start, end, count)
+        return ExponentialKernel(step, self.rate)
+
+    def __repr__(self) -> str:
+        """Name only: the fields are functions."""
+        return f"SemilinearForm({self.name!r})"
+
+
+DATA = SemilinearForm(
+    "data", "data", -1, lambda n: n.sigma, lambda n: n.alpha, lambda n: n.lam, lambda clock: clock
+)
+NOISE = SemilinearForm(
+    "noise", "noise", 1, lambda n: n.alpha, lambda n: -n.sigma, lambda n: n.lam, lambda clock: clock
+)
+RHO = SemilinearForm(
+    "rho",
+    "noise",
+    0,
+    lambda n: n.alpha,
+    lambda n: n.alpha,
+    lambda n: n.sigma / n.alpha,
+    lambda clock: -np.log(clock),
+)
+VELOCITY = SemilinearForm(
+    "velocity",
+    "velocity",
+    0,
+    lambda n: n.alpha + n.sigma,
+    lambda n: n.alpha + n.sigma,
+    lambda n: n.sigma / (n.alpha + n.sigma),
+    lambda clock: np.log1p(-clock) - np.log(clock),
+)
+TIME = SemilinearForm("time", "noise", None, lambda n: n.alpha, lambda n: n.alpha, lambda n: n.t, None)
+
+FORMS: Final[Mapping[str, SemilinearForm]] = MappingProxyType(
+    {f.name: f for f in (DATA, NOISE, RHO, VELOCITY, TIME)}
+)
+
+
+def form(name: str) -> SemilinearForm:
+    """Form by name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such form.
+    """
+    try:
+        return FORMS[name]
+    except KeyError:
+        raise ValueError(f"form={name!r} is unknown: use one of {', '.join(FORMS)}") from None

@@ -1,0 +1,40 @@
+"""Pretrained image models as denoisers; torch is imported when a name is first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffnum.models.denoiser import NetworkDenoiser
+    from diffnum.models.files import MissingModelError, ModelFileError
+    from diffnum.models.pretrained import load, model_ids
+
+__all__ = ["MissingModelError", "ModelFileError", "NetworkDenoiser", "load", "model_ids"]
+
+_HOMES = {
+    "NetworkDenoiser": "denoiser",
+    "MissingModelError": "files",
+    "ModelFileError": "files",
+    "load": "pretrained",
+    "model_ids": "pretrained",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        home = import_module(f"{__name__}.{_HOMES[name]}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "safetensors"):
+            raise
+        raise ModuleNotFoundError(
+            f"diffnum.models.{name} needs {error.name}; install it with pip install 'diffnum[images]'.",
+            name=error.name,
+        ) from error
+    return getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,327 @@
+"""A torch network with what a sampler must know about it: prediction, schedule, shape and range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diffnum.types import Prediction, Schedule
+
+__all__ = ["NetworkDenoiser", "resolve_device", "resolve_dtype"]
+
+Labels: TypeAlias = int | Sequence[int] | torch.Tensor
+
+_DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+_CPU = torch.device("cpu")
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """Return the torch dtype called ``dtype``.
+
+    Parameters
+    ----------
+    dtype
+        ``"float64"``, ``"float32"``, ``"bfloat16"``, ``"float16"``, or the torch dtype itself.
+
+    Raises
+    ------
+    ValueError
+        For any other name or dtype.
+    """
+    if isinstance(dtype, torch.dtype) and dtype in _DTYPES.values():
+        return dtype
+    if isinstance(dtype, str) and dtype in _DTYPES:
+        return _DTYPES[dtype]
+    raise ValueError(f"dtype={dtype!r} is not a floating dtype of a model; use one of {', '.join(_DTYPES)}.")
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the torch device called ``device``.
+
+    Parameters
+    ----------
+    device
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or a torch device.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the name, or this machine lacks the device.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f'device={str(device)!r} cannot be used here ({reason}); use "cpu", or a machine that has it.'
+        ) from error
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkDenoiser:
+    """A :class:`~diffnum.types.Denoiser` made of a torch module.
+
+    The wrapped module is called ``module(x, level)`` or, when ``num_classes`` is set,
+    ``module(x, level, labels)``: ``x`` has shape (batch, *sample_shape), ``level`` has shape (batch,) and is
+    the time or the half-log-SNR, ``labels`` are int64 of shape (batch,). Time is never rounded to an index:
+    half-log-SNRs are computed in float64 and only then converted to the dtype of the model.
+
+    Parameters
+    ----------
+    module
+        Network in evaluation mode, already of ``dtype`` and on ``device``.
+    prediction
+        What it returns: data, noise, velocity, score or v (see :data:`diffnum.types.Prediction`).
+    schedule
+        Noising process on which it was trained.
+    sample_shape
+        Shape of one sample, such as (1, 32, 32).
+    value_range
+        Interval that the data occupy. A bound for images scaled to [-1, 1]; for galaxies what is typical.
+    name
+        Identifier, as given to ``dn.load``.
+    dtype, device
+        Of the parameters, hence of the states that the model accepts.
+    level
+        Whether the module wants ``"time"`` or ``"half_log_snr"``.
+    num_classes
+        Number of labels, or ``None`` for a model without labels. Label ``num_classes`` is the null label,
+        which stands for "unconditional".
+    labels
+        Labels bound by :meth:`conditioned`: shape () or (batch,), or ``None`` for the null label.
+    default_t_start, default_t_end
+        Times between which the model is best sampled.
+    gradients
+        Build the autograd graph; ``False`` evaluates under ``torch.no_grad``.
+    """
+
+    module: torch.nn.Module
+    prediction: Prediction
+    schedule: Schedule
+    sample_shape: tuple[int, ...]
+    value_range: tuple[float, float]
+    name: str
+    dtype: torch.dtype = torch.float32
+    device: torch.device = _CPU
+    level: Literal["time", "half_log_snr"] = "time"
+    num_classes: int | None = None
+    labels: torch.Tensor | None = None
+    default_t_start: float = 1.0
+    default_t_end: float = 1e-3
+    gradients: bool = False
+
+    def __post_init__(self) -> None:
+        if self.prediction not in get_args(Prediction):
+            raise ValueError(
+                f"prediction={self.prediction!r} is unknown; use one of {', '.join(get_args(Prediction))}."
+            )
+        if self.level not in ("time", "half_log_snr"):
+            raise ValueError(f'level={self.level!r} is unknown; use "time" or "half_log_snr".')
+        if not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"value_range={self.value_range} must be (low, high) with low < high.")
+
+    def conditioned(self, label: Labels | None) -> NetworkDenoiser:
+        """Return the same model with ``label`` bound to it.
+
+        Parameters
+        ----------
+        label
+            One label for the whole batch, one a sample, or ``None`` for the unconditional model.
+
+        Raises
+        ------
+        ValueError
+            If the model has no labels, or a label is not in 0..num_classes - 1.
+        TypeError
+            If the labels are not integers.
+        """
+        return replace(self, labels=None if label is None else self._checked_labels(label))
+
+    def with_gradients(self, enabled: bool = True) -> NetworkDenoiser:
+        """Return the same model with autograd on or off.
+
+        Parameters
+        ----------
+        enabled
+            Whether calls build the autograd graph.
+        """
+        return replace(self, gradients=enabled)
+
+    def __call__(
+        self, x: torch.Tensor, t: float | torch.Tensor, *, label: Labels | None = None
+    ) -> torch.Tensor:
+        """Predict at state ``x`` and time ``t``.
+
+        Parameters
+        ----------
+        x
+            Noisy states, shape (batch, *sample_shape), of the model's dtype and on its device.
+        t
+            Time, a scalar or shape (batch,), in [schedule.t_min, schedule.t_max].
+        label
+            Labels of this call; those bound by :meth:`conditioned` otherwise.
+
+        Returns
+        -------
+        torch.Tensor
+            Prediction, shaped like ``x``.
+
+        Raises
+        ------
+        TypeError
+            If ``x`` is no torch tensor or has another dtype, or ``t`` is no real number.
+        ValueError
+            If a shape or the device differs, ``t`` is outside the schedule, or a label is impossible.
+        """
+        self._check_state(x)
+        level = self._level(t, x.shape[0])
+        arguments = (
+            [x, level] if self.num_classes is None and label is None else [x, level, self._batch(label, x)]
+        )
+        with torch.set_grad_enabled(self.gradients and torch.is_grad_enabled()):
+            out: torch.Tensor = self.module(*arguments)
+        return out
+
+    def to_image(
+        self, x: torch.Tensor, *, stretch: Literal["range", "each"] = "range"
+    ) -> NDArray[np.float32]:
+        """Map samples to display intensities.
+
+        Parameters
+        ----------
+        x
+            Samples, shape (batch, channels, height, width).
+        stretch
+            ``"range"`` maps ``value_range`` to [0, 1] and clips; ``"each"`` maps the extremes of every image,
+            which shows faint galaxies (their data space is already logarithmic).
+
+        Returns
+        -------
+        ndarray
+            float32 in [0, 1], shape (batch, height, width) for one channel and
+            (batch, height, width, channels) for more.
+        """
+        if x.ndim != 4:
+            raise ValueError(f"x has shape {tuple(x.shape)}; give (batch, channels, height, width).")
+        y = x.detach().to("cpu", torch.float32)
+        if stretch == "range":
+            low: Any
+            high: Any
+            low, high = self.value_range
+        elif stretch == "each":
+            low, high = y.amin(dim=(1, 2, 3), keepdim=True), y.amax(dim=(1, 2, 3), keepdim=True)
+            high = torch.maximum(high, low + torch.finfo(torch.float32).tiny)
+        else:
+            raise ValueError(f'stretch={stretch!r} is unknown; use "range" or "each".')
+        y = ((y - low) / (high - low)).clamp(0.0, 1.0)
+        return cast(NDArray[np.float32], (y[:, 0] if y.shape[1] == 1 else y.permute(0, 2, 3, 1)).numpy())
+
+    def _check_state(self, x: torch.Tensor) -> None:
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(
+                f"x is a {type(x).__name__}, and {self.name} is a torch model; give a torch tensor of "
+                f"{self.dtype}, for example torch.as_tensor(x)."
+            )
+        if x.ndim != 1 + len(self.sample_shape) or tuple(x.shape[1:]) != self.sample_shape:
+            wanted = ", ".join(map(str, self.sample_shape))
+            raise ValueError(f"x has shape {tuple(x.shape)}; {self.name} takes (batch, {wanted}).")
+        if x.dtype != self.dtype:
+            raise TypeError(
+                f"x has dtype {x.dtype} and {self.name} has {self.dtype}; convert x with "
+                f'x.to({self.dtype}), or load the model with dtype="{str(x.dtype).removeprefix("torch.")}".'
+            )
+        if x.device.type != self.device.type or self.device.index not in (None, x.device.index):
+            raise ValueError(
+                f'x is on {x.device} and {self.name} on {self.device}; move x with x.to("{self.device}"), or '
+                f'load the model with device="{x.device}".'
+            )
+
+    def _level(self, t: Any, batch: int) -> torch.Tensor:
+        """Time or half-log-SNR as a tensor of shape (batch,), computed in float64."""
+        low, high = self.schedule.t_min, self.schedule.t_max
+        slack = 1e-9 * (high - low)
+        convert: Callable[[Any], Any] = (
+            self.schedule.half_log_snr if self.level == "half_log_snr" else lambda s: s
+        )
+        if isinstance(t, (np.ndarray, np.generic)):
+            t = torch.as_tensor(np.asarray(t, dtype=np.float64)) if t.ndim else float(t)
+        if isinstance(t, torch.Tensor):
+            if t.ndim > 1 or (t.ndim == 1 and t.shape[0] not in (1, batch)):
+                raise ValueError(
+                    f"t has shape {tuple(t.shape)}; give a scalar or shape ({batch},), one time a sample."
+                )
+            times = t.to(torch.float64)
+            # Comparing values on an accelerator would make the host wait for it at every step of a sampler.
+            if times.device.type == "cpu" and not bool(
+                ((times >= low - slack) & (times <= high + slack)).all()
+            ):
+                raise ValueError(
+                    f"t={t.tolist()} is not within [{low}, {high}], the times of {self.schedule.name}."
+                )
+            values = convert(times)
+            if values.device.type == "cpu" and not bool(torch.isfinite(values).all()):
+                raise ValueError(
+                    f"t={t.tolist()} has an infinite half-log-SNR; stop before, at {self.default_t_end} say."
+                )
+            return cast(torch.Tensor, values.to(self.device, self.dtype).expand(batch))
+        if isinstance(t, bool) or not isinstance(t, (int, float)):
+            raise TypeError(
+                f"t is a {type(t).__name__}; give a real number, or a tensor of shape () or (batch,)."
+            )
+        if not low - slack <= t <= high + slack:
+            raise ValueError(f"t={t} is not within [{low}, {high}], the times of {self.schedule.name}.")
+        value = float(convert(float(t)))
+        if not math.isfinite(value):
+            raise ValueError(f"t={t} has half-log-SNR {value}; stop before, at {self.default_t_end} say.")
+        return torch.full((batch,), value, dtype=self.dtype, device=self.device)
+
+    def _checked_labels(self, label: Labels) -> torch.Tensor:
+        if self.num_classes is None:
+            raise ValueError(f"label={label!r} was given, and {self.name} has no labels; leave label out.")
+        if isinstance(label, torch.Tensor) and label.device.type != "cpu":
+            values = label
+        else:
+            try:
+                values = torch.as_tensor(label)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise TypeError(
+                    f"label={label!r} is no integer or array of integers ({error}); give integers in "
+                    f"0..{self.num_classes - 1}."
+                ) from error
+        if values.dtype not in _INTEGERS:
+            raise TypeError(f"label has dtype {values.dtype}; give integers in 0..{self.num_classes - 1}.")
+        if values.ndim > 1:
+            raise ValueError(f"label has shape {tuple(values.shape)}; give one label, or shape (batch,).")
+        if values.device.type == "cpu":
+            wrong = values[(values < 0) | (values >= self.num_classes)].reshape(-1)
+            if wrong.numel():
+                raise ValueError(
+                    f"label={wrong[0].item()} is not in 0..{self.num_classes - 1}; use None for the "
+                    "unconditional model."
+                )
+        return values.to(self.device, torch.int64)
+
+    def _batch(self, label: Labels | None, x: torch.Tensor) -> torch.Tensor:
+        """Labels of every sample, shape (batch,)."""
+        labels = self.labels if label is None else self._checked_labels(label)
+        if labels is None:
+            return torch.full((x.shape[0],), self.num_classes or 0, dtype=torch.int64, device=self.device)
+        if labels.ndim == 1 and labels.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"{labels.shape[0]} labels for a batch of {x.shape[0]}; give one label, or one a sample."
+            )
+        return labels.expand(x.shape[0])

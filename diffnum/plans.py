@@ -1,0 +1,441 @@
+"""Plans: a method on a schedule and a grid, with every number computed once in float64.
+
+A plan is a list of :class:`~diffnum.tableau.Tableau`; the loop over it (:mod:`diffnum.solver`) knows nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from diffnum import schedules
+from diffnum.coefficients.catalogue import method as find_method
+from diffnum.coefficients.method import Method, Placement, Start
+from diffnum.forms import Nodes, conversion
+from diffnum.grids import Grid
+from diffnum.tableau import Step, Tableau, Window
+from diffnum.types import FloatArray, Prediction, Schedule
+
+__all__ = ["Plan", "plan"]
+
+_FORMAT = "diffnum-plan-v1"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All the numbers of a sampling run.
+
+    Parameters
+    ----------
+    method : str
+        Name of the method in the catalogue.
+    prediction : str
+        What the model must predict; :meth:`for_prediction` changes it.
+    schedule : Schedule
+        The noising process.
+    steps : tuple of Tableau
+        One a step, in order.
+    history : mapping of str to float
+        Evaluations that the run needs from its caller, name -> time; empty but for an exact start.
+    start, terminal : str
+        Start-up and terminal rule.
+    """
+
+    method: str
+    prediction: Prediction
+    schedule: Schedule
+    steps: tuple[Tableau, ...]
+    history: Mapping[str, float]
+    start: str
+    terminal: str
+
+    @property
+    def nfe(self) -> int:
+        """Model evaluations in the whole run."""
+        return sum(step.nfe for step in self.steps)
+
+    @property
+    def times(self) -> FloatArray:
+        """Times of the states, from the first to the last, shape (steps + 1,)."""
+        return np.array([self.steps[0].t_from, *(step.t_to for step in self.steps)])
+
+    def __len__(self) -> int:
+        """Number of steps."""
+        return len(self.steps)
+
+    @overload
+    def __getitem__(self, index: int) -> Tableau: ...
+    @overload
+    def __getitem__(self, index: slice) -> Plan: ...
+    def __getitem__(self, index: int | slice) -> Tableau | Plan:
+        """One step, or the plan of a range of steps (to stop and go on later)."""
+        if isinstance(index, slice):
+            return replace(self, steps=self.steps[index])
+        return self.steps[index]
+
+    def for_prediction(self, prediction: Prediction) -> Plan:
+        """Plan for a model that predicts something else.
+
+        The conversion is linear in the state and the prediction, so it folds into the weights and costs
+        nothing at run time. A history passed between the steps keeps the plan's own prediction.
+
+        Raises
+        ------
+        ValueError
+            If the conversion does not exist at a stage (data from noise at alpha = 0).
+        """
+        if prediction == self.prediction:
+            return self
+        steps = tuple(_fold(step, prediction, self.prediction) for step in self.steps)
+        return replace(self, steps=steps, prediction=prediction)
+
+    @cached_property
+    def programme(self) -> tuple[tuple[tuple[str, dict[str, Any]], ...], ...]:
+        """For each step its rows (target, {source: weight}), zeros left out."""
+        return tuple(tuple(step.rows()) for step in self.steps)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal when every number is."""
+        if not isinstance(other, Plan):
+            return NotImplemented
+        return self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    # -- files and tables --------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plan as JSON-able data."""
+        return {
+            "format": _FORMAT,
+            "method": self.method,
+            "prediction": self.prediction,
+            "schedule": self.schedule.to_dict(),
+            "start": self.start,
+            "terminal": self.terminal,
+            "history": dict(self.history),
+            "steps": [
+                {
+                    name: value.tolist() if isinstance(value, np.ndarray) else value
+                    for name, value in ((f, getattr(step, f)) for f in Tableau.__dataclass_fields__)
+                }
+                for step in self.steps
+            ],
+        }
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Plan as JSON text (shortest round-trip floats); written to ``path`` where given."""
+        text = json.dumps(self.to_dict())
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    @classmethod
+    def from_json(cls, text: str | Path) -> Plan:
+        """Plan from JSON text, or from a file where a path is given.
+
+        Raises
+        ------
+        ValueError
+            If it is not a plan of this format.
+        """
+        if isinstance(text, Path):
+            text = text.read_text(encoding="utf-8")
+        data = json.loads(text)
+        if not isinstance(data, dict) or data.get("format") != _FORMAT:
+            raise ValueError(f"text is not a plan in the format {_FORMAT}: write it with Plan.to_json()")
+        return cls(
+            method=data["method"],
+            prediction=data["prediction"],
+            schedule=schedules.from_dict(data["schedule"]),
+            steps=tuple(_tableau_from_dict(step) for step in data["steps"]),
+            history=data["history"],
+            start=data["start"],
+            terminal=data["terminal"],
+        )
+
+    def table(self) -> str:
+        """Plan as a text table: one line a step, with its evaluations and weights."""
+        lines = [
+            f"{self.method} on {self.schedule.name}: {len(self)} steps, {self.nfe} evaluations, "
+            f"{self.prediction} prediction, start {self.start}, terminal {self.terminal}",
+            f"{'step':>4}  {'t from':>10}  {'t to':>10}  rows",
+        ]
+        for i, (step, rows) in enumerate(zip(self.steps, self.programme, strict=True)):
+            head = f"{i:>4}  {step.t_from:>10.5g}  {step.t_to:>10.5g}  "
+            for target, row in rows:
+                terms = " ".join(
+                    f"{weight:+.6g} {name}" if isinstance(weight, float) else f"[{np.shape(weight)}] {name}"
+                    for name, weight in row.items()
+                )
+                lines.append(f"{head}{target} = {terms}")
+                head = " " * len(head)
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """Short form; :meth:`table` shows the numbers."""
+        return (
+            f"Plan({self.method!r}, schedule={self.schedule.name!r}, steps={len(self)}, nfe={self.nfe}, "
+            f"prediction={self.prediction!r}, start={self.start!r}, terminal={self.terminal!r})"
+        )
+
+
+def plan(
+    method: Method | str,
+    schedule: Schedule,
+    grid: Grid,
+    *,
+    start: Start | None = None,
+    prediction: Prediction | None = None,
+    continues: bool = False,
+) -> Plan:
+    """Compute all the numbers of a run.
+
+    Parameters
+    ----------
+    method : Method or str
+        Record, or its name.
+    schedule : Schedule
+        The noising process.
+    grid : Grid
+        Nodes and terminal rule. A last node at sigma = 0 is reached by a first-order step (exactly the data
+        prediction) where the form's clock is infinite there.
+    start : {"ramp", "high_order", "exact"}, optional
+        Start-up rule; the shipped one by default. ``"exact"`` begins at a later node: see :attr:`Plan.history`.
+    prediction : str, optional
+        What the model predicts; the form's own prediction by default.
+    continues : bool
+        Whether the run goes on after the grid: no step is treated as the last one (predictor-corrector methods
+        then correct, and evaluate, at the last node too).
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown, the grid is too short for the start-up, or the conversion of predictions
+        does not exist at a node.
+    """
+    record = find_method(method) if isinstance(method, str) else method
+    nodes = Nodes.at(schedule, grid.t, grid.lam)
+    terminal = grid.terminal.name
+    ends_at_zero = bool(np.isinf(grid.lam[-1]))
+    denoise = terminal == "denoise"
+    if ends_at_zero and (
+        denoise or not np.isfinite(record.form.clock(nodes[-1:])).all() or record.form.rate is None
+    ):
+        # the limit of a first-order step into sigma = 0 is the data prediction
+        nodes, ends_at_zero, denoise = nodes[:-1], False, True
+        final_time = float(grid.t[-1])
+    else:
+        final_time = schedule.t_min
+    n = len(nodes.t) - 1
+    placements = (
+        record.programme(
+            n,
+            start=start,
+            lower_order_final=terminal == "lower_order",
+            ends_at_zero=ends_at_zero,
+            continues=continues,
+        )
+        if n
+        else ()
+    )
+    first = n - len(placements)
+    steps = list(_tableaux(placements, schedule, nodes, first))
+    if denoise:
+        steps.append(_denoise(nodes[-1:], final_time, steps[-1].outputs if steps else ("x",)))
+    history = _history_times(record, placements, nodes, first)
+    result = Plan(
+        method=record.name,
+        prediction=record.form.prediction,
+        schedule=schedule,
+        steps=tuple(_in_prediction(steps, placements, record)),
+        history=history,
+        start=start or record.start,
+        terminal=terminal,
+    )
+    return result if prediction is None else result.for_prediction(prediction)
+
+
+def _history_times(
+    record: Method, placements: Sequence[Placement], nodes: Nodes, first: int
+) -> dict[str, float]:
+    """Times of the exact evaluations that the first step expects."""
+    if not placements:
+        return {}
+    names = sorted(placements[0].known - {"x"})
+    return {name: float(nodes.t[first - int(name[1:])]) for name in names}
+
+
+def _in_prediction(
+    steps: list[Tableau], placements: Sequence[Placement], record: Method
+) -> Iterator[Tableau]:
+    """Steps of start-up rules and of the terminal rule, folded into the prediction of the method's form."""
+    for i, step in enumerate(steps):
+        own = placements[i].form.prediction if i < len(placements) else "data"
+        yield step if own == record.form.prediction else _fold(step, record.form.prediction, own)
+
+
+def _tableaux(
+    placements: Sequence[Placement], schedule: Schedule, nodes: Nodes, first: int
+) -> Iterator[Tableau]:
+    """Numbers of all steps; steps of one kind are computed together as arrays."""
+    position = first
+    for placement, group in groupby(placements):
+        count = len(list(group))
+        index = np.arange(position, position + count)
+        position += count
+        yield from _block(placement, schedule, nodes, index)
+
+
+def _block(placement: Placement, schedule: Schedule, nodes: Nodes, index: FloatArray) -> Iterator[Tableau]:
+    """Numbers of the steps ``index``, which share one placement."""
+    form = placement.form
+    start, end = nodes[index], nodes[index + 1]
+    clock = form.clock(nodes)
+    h = clock[index + 1] - clock[index]
+    past = tuple((clock[index - j] - clock[index]) / h for j in range(1, placement.past + 1))
+    kernel = form.kernel(schedule, start, end, h, count=placement.past + 1)
+    step = placement.step(Window(h, past, kernel, placement.known, placement.depth, placement.last))
+    inner = [form.inner(schedule, start, end, stage.node) for stage in step.stages]
+    inputs = tuple(sorted(placement.known, key=_vector_order))
+    outputs = ("x", *sorted(step.memory, key=_vector_order))
+    arrays = _matrices(
+        step,
+        form.scale(start),
+        [(form.scale(n), form.gain(n), n.sigma) for n in (*inner, end)],
+        inputs,
+        outputs,
+    )
+    stage_t, stage_alpha, stage_sigma = (
+        np.stack([getattr(n, f) for n in inner], axis=1) if inner else np.empty((len(index), 0))
+        for f in ("t", "alpha", "sigma")
+    )
+    noises = tuple(f"z{j + 1}" for j in range(arrays[-1].shape[2]))
+    t_from, t_to = start.t.tolist(), end.t.tolist()
+    for i in range(len(index)):
+        U, A, stage_noise, V, B, noise = (a[i] for a in arrays)
+        yield Tableau(
+            inputs, outputs, noises, t_from[i], t_to[i], stage_t[i], stage_alpha[i], stage_sigma[i],
+            U, A, V, B, stage_noise, noise,
+        )  # fmt: skip
+
+
+def _matrices(
+    step: Step,
+    scale: FloatArray,
+    targets: Sequence[tuple[FloatArray, FloatArray, FloatArray]],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+) -> tuple[FloatArray, ...]:
+    """Rows of a step as stacked matrices (U, A, stage_noise, V, B, noise), scales and gains applied."""
+    s, m = step.nfe, len(scale)
+    rows = {name: value for name, _, value in step.rows()}
+    noises = sorted({name for row in rows.values() for name in row if name[0] == "z"}, key=_vector_order)
+    columns = {name: (0, j) for j, name in enumerate(inputs)}
+    columns |= {f"k{j + 1}": (1, j) for j in range(s)} | {name: (2, j) for j, name in enumerate(noises)}
+    element = np.broadcast_shapes(*(np.shape(w)[1:] for row in rows.values() for w in row.values()))
+    widths = (len(inputs), s, len(noises))
+    blocks = [[np.zeros((m, height, width, *element)) for width in widths] for height in (s, len(outputs))]
+    stages = [f"k{i + 1}" for i in range(s)]
+    for half, names in enumerate((stages, outputs)):
+        for i, name in enumerate(names):
+            target = targets[i] if half == 0 else targets[-1] if name == "x" else None
+            for source, weight in rows[name].items():
+                column, j = columns[source]
+                blocks[half][column][:, i, j] = _scaled(weight, source, target, scale, element)
+    return tuple(matrix for block in blocks for matrix in block)
+
+
+def _scaled(
+    weight: Any,
+    source: str,
+    target: tuple[FloatArray, FloatArray, FloatArray] | None,
+    scale: FloatArray,
+    element: tuple[int, ...],
+) -> FloatArray:
+    """Weight of a row in the coordinates of x: states by ratios of scales, evaluations by the gain."""
+    if target is None:
+        factor: Any = np.ones_like(scale)
+    elif source == "x":
+        factor = target[0] / scale
+    else:
+        factor = target[2] if source[0] == "z" else target[1]
+    factor = factor.reshape(factor.shape + (1,) * len(element))
+    return np.asarray(factor * weight, dtype=np.float64)
+
+
+def _denoise(node: Nodes, final_time: float, inputs: tuple[str, ...]) -> Tableau:
+    """Terminal rule: the state is replaced by the data prediction; 1 evaluation."""
+    k = len(inputs)
+    return Tableau(
+        inputs, ("x",), (), float(node.t[0]), final_time, node.t, node.alpha, node.sigma,
+        U=np.eye(1, k), A=np.zeros((1, 1)), V=np.zeros((1, k)), B=np.ones((1, 1)),
+        stage_noise=np.zeros((1, 0)), noise=np.zeros((1, 0)),
+    )  # fmt: skip
+
+
+def _fold(step: Tableau, source: Prediction, to: Prediction) -> Tableau:
+    """Tableau for a model that predicts ``source``, from one for a model that predicts ``to``.
+
+    Each evaluation is ``M = p X + q M'``, so that the stages solve a triangular system.
+    """
+    if step.A.ndim > 2:
+        raise ValueError(f"prediction={source!r}: element-wise weights need a model that predicts {to!r}")
+    s = step.nfe
+    pairs = [
+        conversion(source, to, float(a), float(b))
+        for a, b in zip(step.stage_alpha, step.stage_sigma, strict=True)
+    ]
+    P, Q = (np.diag([pair[i] for pair in pairs]).reshape(s, s) for i in (0, 1))
+    solve = np.linalg.inv(np.eye(s) - step.A @ P)
+    U, A, stage_noise = solve @ step.U, solve @ step.A @ Q, solve @ step.stage_noise
+    return replace(
+        step,
+        U=U,
+        A=A,
+        stage_noise=stage_noise,
+        V=step.V + step.B @ P @ U,
+        B=step.B @ (Q + P @ A),
+        noise=step.noise + step.B @ P @ stage_noise,
+    )
+
+
+def _tableau_from_dict(data: Mapping[str, Any]) -> Tableau:
+    """Tableau from JSON-able data, with the shapes that empty lists lose."""
+    k, k_out, q, s = (len(data[f]) for f in ("inputs", "outputs", "noises", "stage_t"))
+    shapes = {
+        "U": (s, k),
+        "A": (s, s),
+        "V": (k_out, k),
+        "B": (k_out, s),
+        "stage_noise": (s, q),
+        "noise": (k_out, q),
+    }
+    values: dict[str, Any] = {}
+    for name in Tableau.__dataclass_fields__:
+        value = data[name]
+        if name in shapes:
+            array = np.array(value, dtype=np.float64)
+            value = array.reshape(shapes[name] + array.shape[2:]) if array.size else np.zeros(shapes[name])
+        elif name.startswith("stage_"):
+            value = np.array(value, dtype=np.float64)
+        elif isinstance(value, list):
+            value = tuple(value)
+        values[name] = value
+    return Tableau(**values)
+
+
+def _vector_order(name: str) -> tuple[bool, str, int]:
+    """State first, then by letter and number."""
+    return name != "x", name[0], int(name[1:] or 0)

@@ -1,0 +1,582 @@
+r"""Noise schedules: ``alpha(t)``, ``sigma(t)``, the half-log-SNR and its inverse, numeric and symbolic.
+
+Every schedule is a frozen dataclass that satisfies :class:`diffnum.types.Schedule`. Its methods take a Python
+float (and return one), a numpy array, or any other array that array-api-compat understands (shape, dtype and
+device are kept; integer arrays become float64). No formula subtracts nearly equal numbers: both ends of each
+schedule are accurate to rounding.
+
+Domain: ``t_min`` (data) to ``t_max`` (noise). ``t_min`` may have ``sigma = 0`` (``half_log_snr = +inf``), and
+``t_max`` may have ``alpha = 0`` (``-inf``); ``default_t_start`` and ``default_t_end`` are finite. Analytic
+schedules evaluate their formula wherever it is real; :func:`check_time` is the guard that grids use. Where a
+formula is not real a float raises ``ValueError`` and a numpy array gives numpy's ``RuntimeWarning``; other
+arrays are not inspected, since that would wait for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from diffnum import _schedule_tools as tools
+from diffnum._schedule_tools import SymbolicSchedule, check_time, maths
+from diffnum._tabulated import Tabulated, cosine_betas, linear_betas, scaled_linear_betas
+from diffnum.types import Schedule
+
+__all__ = [
+    "EDM",
+    "SCHEDULES",
+    "VE",
+    "FlowMatching",
+    "MeanReverting",
+    "SubVP",
+    "SymbolicSchedule",
+    "Tabulated",
+    "VPCosine",
+    "VPLinear",
+    "check_time",
+    "cosine_betas",
+    "from_dict",
+    "linear_betas",
+    "scaled_linear_betas",
+]
+
+
+@dataclass(frozen=True)
+class VPLinear:
+    r"""Variance preserving, linear beta.
+
+    ``log alpha = -(beta_max - beta_min) t^2 / 4 - beta_min t / 2`` and ``alpha^2 + sigma^2 = 1`` (Song et al.
+    2021, arXiv:2011.13456, appendix C). ``t_max`` bounds the domain only: it does not enter the formula.
+
+    Parameters
+    ----------
+    beta_min, beta_max : float
+        Rates of noising at ``t = 0`` and ``t = 1``, ``0 < beta_min <= beta_max``; equal means constant beta.
+    t_max : float
+        End of the domain ``[0, t_max]``.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    t_max: float = 1.0
+    name: ClassVar[str] = "vp-linear"
+    t_min: ClassVar[float] = 0.0
+    mean: ClassVar[float] = 0.0
+    default_t_end: ClassVar[float] = 1e-3
+
+    def __post_init__(self) -> None:
+        tools.check_linear(self.beta_min, self.beta_max, self.default_t_end, self.t_max)
+
+    @property
+    def default_t_start(self) -> float:
+        """Where sampling starts unless told otherwise."""
+        return self.t_max
+
+    def alpha(self, t: Any) -> Any:
+        """Signal factor at time ``t``."""
+        m, t = maths(t)
+        return tools.vp_alpha(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
+
+    def sigma(self, t: Any) -> Any:
+        """Noise standard deviation at time ``t``."""
+        m, t = maths(t)
+        return tools.vp_sigma(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
+
+    def half_log_snr(self, t: Any) -> Any:
+        """Natural logarithm of ``alpha / sigma`` at time ``t``."""
+        m, t = maths(t)
+        return tools.vp_half_log_snr(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
+
+    def time(self, half_log_snr: Any) -> Any:
+        """Inverse of :meth:`half_log_snr`."""
+        m, lam = maths(half_log_snr)
+        return tools.linear_time(m, self.beta_min, self.beta_max, tools.vp_exponent(m, lam))
+
+    def symbolic(self) -> SymbolicSchedule:
+        """Sympy expressions of this schedule."""
+        import sympy
+
+        t, lam = tools.symbols()
+        log_alpha, time = tools.linear_symbols(self.beta_min, self.beta_max, t, 2 * sympy.log(1 + sympy.exp(-2 * lam)))
+        alpha, sigma = sympy.exp(log_alpha), sympy.sqrt(1 - sympy.exp(2 * log_alpha))
+        return SymbolicSchedule(t, lam, alpha, sigma, sympy.log(alpha / sigma), time)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able record; :func:`from_dict` reads it."""
+        return tools.parameters(self)
+
+
+@dataclass(frozen=True)
+class SubVP:
+    r"""Sub-variance preserving: ``alpha`` of :class:`VPLinear`, ``sigma = 1 - alpha^2``.
+
+    Song et al. 2021, arXiv:2011.13456, appendix C. Equivalent: ``exp(-half_log_snr) = 2 sinh(-log alpha)``.
+
+    Parameters
+    ----------
+    beta_min, beta_max, t_max : float
+        As for :class:`VPLinear`.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    t_max: float = 1.0
+    name: ClassVar[str] = "sub-vp"
+    t_min: ClassVar[float] = 0.0
+    mean: ClassVar[float] = 0.0
+    default_t_end: ClassVar[float] = 1e-3
+
+    def __post_init__(self) -> None:
+        tools.check_linear(self.beta_min, self.beta_max, self.default_t_end, self.t_max)
+
+    @property
+    def default_t_start(self) -> float:
+        """Where sampling starts unless told otherwise."""
+        return self.t_max
+
+    def alpha(self, t: Any) -> Any:
+        """Signal factor at time ``t``."""
+        m, t = maths(t)
+        return tools.vp_alpha(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
+
+    def sigma(self, t: Any) -> Any:
+        """Noise standard deviation at time ``t``."""
+        m, t = maths(t)
+        return -m.expm1(-tools.linear_exponent(self.beta_min, self.beta_max, t))
+
+    def half_log_snr(self, t: Any) -> Any:
+        """Natural logarithm of ``alpha / sigma`` at time ``t``."""
+        m, t = maths(t)
+        exponent = tools.linear_exponent(self.beta_min, self.beta_max, t)
+        return -0.5 * exponent - m.log(-m.expm1(-exponent))
+
+    def time(self, half_log_snr: Any) -> Any:
+        """Inverse of :meth:`half_log_snr`."""
+        m, lam = maths(half_log_snr)
+        small = m.exp(-abs(lam))  # asinh(exp(-lam) / 2) written so that neither sign of lam can overflow
+        noisy = abs(lam) + m.log1p(2.0 * small * small / (1.0 + m.sqrt(1.0 + 4.0 * small * small)))
+        exponent = 2.0 * m.where(lam > 0.0, m.asinh(0.5 * small), noisy)
+        return tools.linear_time(m, self.beta_min, self.beta_max, exponent)
+
+    def symbolic(self) -> SymbolicSchedule:
+        """Sympy expressions of this schedule."""
+        import sympy
+
+        t, lam = tools.symbols()
+        log_alpha, time = tools.linear_symbols(self.beta_min, self.beta_max, t, 4 * sympy.asinh(sympy.exp(-lam) / 2))
+        alpha, sigma = sympy.exp(log_alpha), 1 - sympy.exp(2 * log_alpha)
+        return SymbolicSchedule(t, lam, alpha, sigma, sympy.log(alpha / sigma), time)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able record; :func:`from_dict` reads it."""
+        return tools.parameters(self)
+
+
+@dataclass(frozen=True)
+class VPCosine:
+    r"""Variance preserving, cosine: ``alpha = cos(pi/2 (t + s)/(1 + s)) / cos(pi/2 s/(1 + s))``.
+
+    Nichol and Dhariwal 2021, arXiv:2102.09672, eq. 17, in continuous time.
+
+    Parameters
+    ----------
+    s : float
+        Offset, positive.
+    t_max : float
+        End of the domain, at most 1 (where ``alpha = 0``); 0.9946 as in the DPM-Solver code.
+    """
+
+    s: float = 0.008
+    t_max: float = 0.9946
+    name: ClassVar[str] = "vp-cosine"
+    t_min: ClassVar[float] = 0.0
+    mean: ClassVar[float] = 0.0
+    default_t_end: ClassVar[float] = 1e-3
+
+    def __post_init__(self) -> None:
+        tools.check_positive(s=self.s, t_max=self.t_max)
+        tools.check_order("default_t_end", self.default_t_end, "t_max", self.t_max, equal=False)
+        if self.t_max > 1.0:
+            raise ValueError(f"t_max must be at most 1 (alpha = 0 there), got {self.t_max!r}; pass t_max <= 1")
+
+    @property
+    def default_t_start(self) -> float:
+        """Where sampling starts unless told otherwise: ``t_max``, but not beyond 0.9946."""
+        return min(self.t_max, 0.9946)
+
+    @property
+    def _offset(self) -> float:
+        """Angle at ``t = 0``."""
+        return 0.5 * math.pi * self.s / (1.0 + self.s)
+
+    def _signal(self, m: tools.Maths, t: Any) -> Any:
+        """``alpha`` times the cosine of the offset, from the distance to ``t = 1``."""
+        return m.sin((0.5 * math.pi / (1.0 + self.s)) * (1.0 - t))
+
+    def _noise_squared(self, m: tools.Maths, t: Any) -> Any:
+        """``sigma^2`` times the squared cosine of the offset: ``cos^2 a - cos^2 b`` factored."""
+        angle = (0.5 * math.pi / (1.0 + self.s)) * t
+        return m.sin(angle) * m.sin(2.0 * self._offset + angle)
+
+    def alpha(self, t: Any) -> Any:
+        """Signal factor at time ``t``."""
+        m, t = maths(t)
+        return self._signal(m, t) / math.cos(self._offset)
+
+    def sigma(self, t: Any) -> Any:
+        """Noise standard deviation at time ``t``."""
+        m, t = maths(t)
+        return m.sqrt(self._noise_squared(m, t)) / math.cos(self._offset)
+
+    def half_log_snr(self, t: Any) -> Any:
+        """Natural logarithm of ``alpha / sigma`` at time ``t``."""
+        m, t = maths(t)
+        return m.log(self._signal(m, t)) - 0.5 * m.log(self._noise_squared(m, t))
+
+    def time(self, half_log_snr: Any) -> Any:
+        """Inverse of :meth:`half_log_snr`."""
+        m, lam = maths(half_log_snr)
+        cos_a, sin_a = math.cos(self._offset), math.sin(self._offset)
+        signal, noise = (
+            m.exp(-tools.softplus(m, -2.0 * lam)),
+            m.exp(-tools.softplus(m, 2.0 * lam)),
+        )  # alpha^2, sigma^2
+        cos_b = cos_a * m.sqrt(signal)
+        sin_b = m.sqrt(sin_a * sin_a + cos_a * cos_a * noise)
+        sin_angle = cos_a * cos_a * noise / (sin_b * cos_a + cos_b * sin_a)  # b - a without the difference
+        angle = m.atan2(sin_angle, cos_b * cos_a + sin_b * sin_a)
+        return angle / (0.5 * math.pi / (1.0 + self.s))
+
+    def symbolic(self) -> SymbolicSchedule:
+        """Sympy expressions of this schedule."""
+        import sympy
+
+        t, lam = tools.symbols()
+        s = tools.exact(self.s)
+        start = sympy.cos(sympy.pi * s / (1 + s) / 2)
+        alpha = sympy.cos(sympy.pi * (t + s) / (1 + s) / 2) / start
+        sigma = sympy.sqrt(1 - alpha**2)
+        cosine = start / sympy.sqrt(1 + sympy.exp(-2 * lam))
+        time = 2 * (1 + s) / sympy.pi * sympy.acos(cosine) - s
+        return SymbolicSchedule(t, lam, alpha, sigma, sympy.log(alpha / sigma), time)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able record; :func:`from_dict` reads it."""
+        return tools.parameters(self)
+
+
+@dataclass(frozen=True)
+class VE:
+    r"""Variance exploding: ``alpha = 1``, ``sigma = sigma_min (sigma_max / sigma_min)^t`` on ``0 <= t <= 1``.
+
+    Song et al. 2021, arXiv:2011.13456, appendix C. ``sigma = 0`` is not in the domain.
+
+    Parameters
+    ----------
+    sigma_min, sigma_max : float
+        Noise standard deviations at ``t = 0`` and ``t = 1``, ``0 < sigma_min < sigma_max``.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+    name: ClassVar[str] = "ve"
+    t_min: ClassVar[float] = 0.0
+    t_max: ClassVar[float] = 1.0
+    mean: ClassVar[float] = 0.0
+    default_t_start: ClassVar[float] = 1.0
+    default_t_end: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        tools.check_positive(sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        tools.check_order("sigma_min", self.sigma_min, "sigma_max", self.sigma_max, equal=False)
+
+    def alpha(self, t: Any) -> Any:
+        """Signal factor at time ``t``: 1."""
+        m, t = maths(t)
+        return m.one(t)
+
+    def sigma(self, t: Any) -> Any:
+        """Noise standard deviation at time ``t``."""
+        m, t = maths(t)
+        return self.sigma_min * m.exp(math.log(self.sigma_max / self.sigma_min) * t)
+
+    def half_log_snr(self, t: Any) -> Any:
+        """Natural logarithm of ``alpha / sigma`` at time ``t``."""
+        _, t = maths(t)
+        return -math.log(self.sigma_min) - math.log(self.sigma_max / self.sigma_min) * t
+
+    def time(self, half_log_snr: Any) -> Any:
+        """Inverse of :meth:`half_log_snr`."""
+        _, lam = maths(half_log_snr)
+        return (-math.log(self.sigma_min) - lam) / math.log(self.sigma_max / self.sigma_min)
+
+    def symbolic(self) -> SymbolicSchedule:
+        """Sympy expressions of this schedule."""
+        import sympy
+
+        t, lam = tools.symbols()
+        low, high = tools.exact(self.sigma_min), tools.exact(self.sigma_max)
+        span = sympy.log(high / low)
+        time = (-lam - sympy.log(low)) / span
+        return SymbolicSchedule(t, lam, sympy.Integer(1), low * (high / low) ** t, -sympy.log(low) - t * span, time)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able record; :func:`from_dict` reads it."""
+        return tools.parameters(self)
+
+
+@dataclass(frozen=True)
+class EDM:
+    r"""Karras et al.: ``alpha = 1``, ``sigma = t`` on ``0 <= t <= sigma_max`` (arXiv:2206.00364, table 1).
+
+    Parameters
+    ----------
+    sigma_min, sigma_max : float
+        Default end and start of sampling; ``sigma_max`` also ends the domain. ``0 < sigma_min < sigma_max``.
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    name: ClassVar[str] = "edm"
+    t_min: ClassVar[float] = 0.0
+    mean: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        tools.check_positive(sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        tools.check_order("sigma_min", self.sigma_min, "sigma_max", self.sigma_max, equal=False)
+
+    @property
+    def t_max(self) -> float:
+        """End of the domain: ``sigma_max``."""
+        return self.sigma_max
+
+    @property
+    def default_t_start(self) -> float:
+        """Where sampling starts unless told otherwise: ``sigma_max``."""
+        return self.sigma_max
+
+    @property
+    def default_t_end(self) -> float:
+        """Where sampling ends unless told otherwise: ``sigma_min``."""
+        return self.sigma_min
+
+    def alpha(self, t: Any) -> Any:
+        """Signal factor at time ``t``: 1."""
+        m, t = maths(t)
+        return m.one(t)
+
+    def sigma(self, t: Any) -> Any:
+        """Noise standard deviation at time ``t``: ``t``."""
+        return maths(t)[1]
+
+    def half_log_snr(self, t: Any) -> Any:
+        """Natural logarithm of ``alpha / sigma`` at time ``t``."""
+        m, t = maths(t)
+        return -m.log(t)
+
+    def time(self, half_log_snr: Any) -> Any:
+        """Inverse of :meth:`half_log_snr`."""
+        m, lam = maths(half_log_snr)
+        return m.exp(-lam)
+
+    def symbolic(self) -> SymbolicSchedule:
+        """Sympy expressions of this schedule."""
+        import sympy
+
+        t, lam = tools.symbols()
+        return SymbolicSchedule(t, lam, sympy.Integer(1), t, -sympy.log(t), sympy.exp(-lam))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able record; :func:`from_dict` reads it."""
+        return tools.parameters(self)
+
+
+@dataclass(frozen=True)
+class FlowMatching:
+    r"""Rectified flow: ``sigma = s``, ``alpha = 1 - s``, shifted time ``s = shift t / (1 + (shift - 1) t)``.
+
+    Lipman et al. 2023, arXiv:2210.02747; the shift is Esser et al. 2024, arXiv:2403.03206, eq. 23. Pure noise
+    is at ``t = 1``: ``half_log_snr(1) = -inf``.
+
+    Parameters
+    ----------
+    shift : float
+        Positive; 1 means no shift, larger puts more of the time near the noise.
+    """
+
+    shift: float = 1.0
+    name: ClassVar[str] = "flow"
+    t_min: ClassVar[float] = 0.0
+    t_max: ClassVar[float] = 1.0
+    mean: ClassVar[float] = 0.0
+    default_t_start: ClassVar[float] = 1.0 - 1e-3
+    default_t_end: ClassVar[float] = 1e-3
+
+    def __post_init__(self) -> None:
+        tools.check_positive(shift=self.shift)
+
+    def alpha(self, t: Any) -> Any:
+        """Signal factor at time ``t``."""
+        _, t = maths(t)
+        return (1.0 - t) / (1.0 + (self.shift - 1.0) * t)
+
+    def sigma(self, t: Any) -> Any:
+        """Noise standard deviation at time ``t``."""
+        _, t = maths(t)
+        return self.shift * t / (1.0 + (self.shift - 1.0) * t)
+
+    def half_log_snr(self, t: Any) -> Any:
+        """Natural logarithm of ``alpha / sigma`` at time ``t``."""
+        m, t = maths(t)
+        return m.log1p(-t) - m.log(t) - math.log(self.shift)
+
+    def time(self, half_log_snr: Any) -> Any:
+        """Inverse of :meth:`half_log_snr`: the logistic function of ``-(half_log_snr + log shift)``."""
+        m, lam = maths(half_log_snr)
+        centred = lam + math.log(self.shift)
+        small = m.exp(-abs(centred))
+        return m.where(centred > 0.0, small, m.one(small)) / (1.0 + small)
+
+    def symbolic(self) -> SymbolicSchedule:
+        """Sympy expressions of this schedule."""
+        import sympy
+
+        t, lam = tools.symbols()
+        shift = tools.exact(self.shift)
+        sigma = shift * t / (1 + (shift - 1) * t)
+        time = 1 / (1 + shift * sympy.exp(lam))
+        return SymbolicSchedule(t, lam, 1 - sigma, sigma, sympy.log((1 - t) / (shift * t)), time)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able record; :func:`from_dict` reads it."""
+        return tools.parameters(self)
+
+
+@dataclass(frozen=True, eq=False)
+class MeanReverting:
+    r"""Ornstein-Uhlenbeck process: ``alpha = exp(-theta t)``, ``sigma = sigma_inf sqrt(1 - alpha^2)``.
+
+    The state obeys ``x_t - mean = alpha (x_0 - mean) + sigma eps`` (Luo et al. 2023, arXiv:2301.11699, with
+    ``t`` their integrated rate). With ``sigma_inf = 1``, ``mean = 0`` it is the variance-preserving process
+    of constant beta ``2 theta``.
+
+    Parameters
+    ----------
+    theta : float
+        Rate of reversion, positive.
+    sigma_inf : float
+        Stationary standard deviation, positive.
+    mean : float or array_like
+        What the process reverts to: a float, or the values of one state (kept as a read-only float64 array).
+    t_max : float
+        End of the domain ``[0, t_max]``.
+    """
+
+    theta: float = 1.0
+    sigma_inf: float = 1.0
+    mean: Any = 0.0
+    t_max: float = 5.0
+    name: ClassVar[str] = "mean-reverting"
+    t_min: ClassVar[float] = 0.0
+    default_t_end: ClassVar[float] = 1e-3
+
+    def __post_init__(self) -> None:
+        tools.check_positive(theta=self.theta, sigma_inf=self.sigma_inf, t_max=self.t_max)
+        tools.check_order("default_t_end", self.default_t_end, "t_max", self.t_max, equal=False)
+        mean = np.asarray(self.mean, dtype=np.float64).copy()
+        if not np.all(np.isfinite(mean)):
+            raise ValueError(f"mean must be finite, got {self.mean!r}; remove NaN and infinite entries")
+        mean.setflags(write=False)
+        object.__setattr__(self, "mean", float(mean) if mean.ndim == 0 else mean)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MeanReverting) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        # An array has no hash, so its shape and bytes stand for it (+ 0.0 makes -0.0 equal 0.0).
+        mean = np.asarray(self.mean) + 0.0
+        return self.theta, self.sigma_inf, mean.shape, mean.tobytes(), self.t_max
+
+    @property
+    def default_t_start(self) -> float:
+        """Where sampling starts unless told otherwise."""
+        return self.t_max
+
+    def alpha(self, t: Any) -> Any:
+        """Signal factor at time ``t``."""
+        m, t = maths(t)
+        return m.exp(-self.theta * t)
+
+    def sigma(self, t: Any) -> Any:
+        """Noise standard deviation at time ``t``."""
+        m, t = maths(t)
+        return self.sigma_inf * tools.vp_sigma(m, 2.0 * self.theta * t)
+
+    def half_log_snr(self, t: Any) -> Any:
+        """Natural logarithm of ``alpha / sigma`` at time ``t``."""
+        m, t = maths(t)
+        return tools.vp_half_log_snr(m, 2.0 * self.theta * t) - math.log(self.sigma_inf)
+
+    def time(self, half_log_snr: Any) -> Any:
+        """Inverse of :meth:`half_log_snr`."""
+        m, lam = maths(half_log_snr)
+        return tools.vp_exponent(m, lam + math.log(self.sigma_inf)) / (2.0 * self.theta)
+
+    def symbolic(self) -> SymbolicSchedule:
+        """Sympy expressions of this schedule (for ``x - mean``, which needs no symbol)."""
+        import sympy
+
+        t, lam = tools.symbols()
+        theta, scale = tools.exact(self.theta), tools.exact(self.sigma_inf)
+        alpha = sympy.exp(-theta * t)
+        sigma = scale * sympy.sqrt(1 - alpha**2)
+        time = sympy.log(1 + sympy.exp(-2 * lam) / scale**2) / (2 * theta)
+        return SymbolicSchedule(t, lam, alpha, sigma, sympy.log(alpha / sigma), time)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able record; :func:`from_dict` reads it."""
+        return tools.parameters(self)
+
+
+SCHEDULES: Mapping[str, type] = MappingProxyType(
+    {kind.name: kind for kind in (VPLinear, VPCosine, SubVP, VE, EDM, FlowMatching, MeanReverting, Tabulated)}
+)
+"""Registered name to class."""
+
+
+def from_dict(record: Mapping[str, Any]) -> Schedule:
+    """Rebuild a schedule from what its ``to_dict`` gave.
+
+    Parameters
+    ----------
+    record : mapping
+        Registered name under ``"schedule"``, constructor arguments under their own names.
+
+    Returns
+    -------
+    Schedule
+        Equal to the one that was recorded.
+
+    Raises
+    ------
+    ValueError
+        If the name is not registered, or an argument does not belong to that schedule.
+    """
+    arguments = dict(record)
+    name = arguments.pop("schedule", None)
+    if name not in SCHEDULES:
+        raise ValueError(f"record['schedule'] = {name!r} is not a schedule; choose one of {', '.join(SCHEDULES)}")
+    known = [entry.name for entry in fields(SCHEDULES[name]) if entry.init]
+    unknown = sorted(set(arguments) - set(known))
+    if unknown:
+        raise ValueError(f"record has {', '.join(unknown)}, which {name!r} does not take; keep to {', '.join(known)}")
+    schedule: Schedule = SCHEDULES[name](**arguments)
+    return schedule
