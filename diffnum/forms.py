@@ -82,13 +82,14 @@ def conversion(source: str, to: str, alpha: Any, sigma: Any) -> tuple[Any, Any]:
     source, to : str
         Keys of :data:`PREDICTIONS`.
     alpha, sigma : scalar or array
-        Signal factor and noise standard deviation; ``sigma > 0`` where ``source`` is ``"data"``,
-        ``alpha > 0`` where it is ``"noise"`` or ``"score"``.
+        Signal factor and noise standard deviation; ``sigma > 0`` where ``source`` is ``"data"``, ``alpha > 0`` where
+        it is ``"noise"`` or ``"score"`` (but for the conversion of these into each other).
 
     Raises
     ------
     ValueError
-        If a prediction is unknown, or if the conversion divides by zero at this node.
+        If a prediction is unknown, or if the conversion divides by zero at this node (tensors are not inspected,
+        since that would wait for their device).
     """
     for argument, name in (("source", source), ("to", to)):
         if name not in PREDICTIONS:
@@ -96,14 +97,21 @@ def conversion(source: str, to: str, alpha: Any, sigma: Any) -> tuple[Any, Any]:
     if source == to:
         return 0.0, 1.0
     try:
-        (a, b), (c, d) = PREDICTIONS[source](alpha, sigma), PREDICTIONS[to](alpha, sigma)
-        determinant = alpha * b - sigma * a
-        return (c * b - d * a) / determinant, (alpha * d - sigma * c) / determinant
+        with np.errstate(divide="ignore", invalid="ignore"):
+            (a, b), (c, d) = PREDICTIONS[source](alpha, sigma), PREDICTIONS[to](alpha, sigma)
+            if {source, to} == {"noise", "score"}:  # proportional, even where alpha = 0
+                pair = 0.0, d / b
+            else:
+                determinant = alpha * b - sigma * a
+                pair = (c * b - d * a) / determinant, (alpha * d - sigma * c) / determinant
     except ZeroDivisionError:
+        pair = float("nan"), float("nan")
+    if not all(np.all(np.isfinite(factor)) for factor in pair if isinstance(factor, float | np.ndarray)):
         raise ValueError(
             f"a {source!r} prediction says nothing about {to!r} at alpha={alpha}, sigma={sigma}: "
             "stop the grid before that end, or use a model with another prediction"
-        ) from None
+        )
+    return pair
 
 
 def predict(model: Denoiser, x: Array, t: Any, to: Prediction) -> Array:
@@ -135,21 +143,32 @@ def predict(model: Denoiser, x: Array, t: Any, to: Prediction) -> Array:
     if model.prediction == to:
         return value
     schedule = model.schedule
-    p, q = conversion(model.prediction, to, schedule.alpha(t), schedule.sigma(t))
-    if getattr(p, "ndim", 0):
-        p = p.reshape(p.shape + (1,) * (x.ndim - 1))
-    if getattr(q, "ndim", 0):
-        q = q.reshape(q.shape + (1,) * (x.ndim - 1))
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    p, q = (_beside(x, factor) for factor in conversion(model.prediction, to, alpha, sigma))
     mean = schedule.mean
-    shift_in, shift_out = _data_shift(model.prediction), _data_shift(to)
     if isinstance(mean, float) and mean == 0.0:
         return p * x + q * value
+    # x - mean and x_0 - mean obey the relations of a process without a mean; a prediction a x_0 + b eps moves by a mean
+    mean = _array_like(x, mean)
+    shift_in, shift_out = (_beside(x, PREDICTIONS[name](alpha, sigma)[0]) for name in (model.prediction, to))
     return p * (x - mean) + q * (value - shift_in * mean) + shift_out * mean
 
 
-def _data_shift(prediction: str) -> float:
-    """By how many means a prediction moves when x and x_0 both move by the mean of a mean-reverting process."""
-    return {"data": 1.0, "velocity": -1.0}.get(prediction, 0.0)
+def _array_like(x: Array, value: Any) -> Array:
+    """Constant in the namespace, dtype and device of ``x``."""
+    from array_api_compat import array_namespace, device  # kept out of the import of the coefficient functions
+
+    if isinstance(value, np.ndarray):
+        value = value.copy()  # schedules store read-only arrays, which tensors cannot share
+    return array_namespace(x).asarray(value, dtype=x.dtype, device=device(x))
+
+
+def _beside(x: Array, factor: Any) -> Any:
+    """Factor that multiplies a batch ``x``: a number, or one number a sample."""
+    if isinstance(factor, float | int):
+        return factor
+    factor = _array_like(x, factor)
+    return factor.reshape(factor.shape + (1,) * (x.ndim - 1)) if factor.ndim else factor
 
 
 # -- kernels -----------------------------------------------------------------------------------------
@@ -162,7 +181,7 @@ class Kernel(Protocol):
         """Integral of ``kernel(s) s^k`` over the first ``fraction`` of the step, s in steps."""
 
     def discount(self, fraction: Scalar = 1) -> Scalar:
-        """``scale/|gain|`` at ``fraction`` of the step over its value at the start."""
+        """``|gain|/scale`` at ``fraction`` of the step over its value at the start."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +206,7 @@ class ExponentialKernel:
         return self.step * fraction ** (k + 1) * factorial(k) * phi(k + 1, self.rate * fraction * self.step)
 
     def discount(self, fraction: Scalar = 1) -> Scalar:
-        r""":math:`e^{-\kappa c h}`."""
+        r"""``|gain|/scale`` grows by :math:`e^{-\kappa c h}`."""
         return phi(0, -self.rate * fraction * self.step) if self.rate else 1
 
 
@@ -228,8 +247,10 @@ def _quadrature() -> tuple[FloatArray, FloatArray]:
 def time_kernel(schedule: Schedule, start: Nodes, end: Nodes, count: int) -> TabulatedKernel:
     r"""Moments :math:`\int_0^1 s^k\, d\rho` of the time clock, s = (t - t_0)/(t_1 - t_0), rho = sigma/alpha.
 
-    Integrated over the half-log-SNR, in which the integrand is analytic for every schedule, by 64-point
-    Gauss-Legendre; over time itself the integrand has a square-root singularity at the data end of VP schedules.
+    Integrated over the half-log-SNR, in which the integrand is analytic for every closed-form schedule, by 64-point
+    Gauss-Legendre: the whole default range in one step to rounding. Over time itself the integrand has a square-root
+    singularity at the data end of VP schedules. Where a table has kinks (``interpolation="linear"``, clipped betas)
+    the moments of order 1 and above are good to about 1e-6 and 1e-9.
 
     Parameters
     ----------
@@ -327,12 +348,8 @@ class SemilinearForm:
         return f"SemilinearForm({self.name!r})"
 
 
-DATA = SemilinearForm(
-    "data", "data", -1, lambda n: n.sigma, lambda n: n.alpha, lambda n: n.lam, lambda clock: clock
-)
-NOISE = SemilinearForm(
-    "noise", "noise", 1, lambda n: n.alpha, lambda n: -n.sigma, lambda n: n.lam, lambda clock: clock
-)
+DATA = SemilinearForm("data", "data", -1, lambda n: n.sigma, lambda n: n.alpha, lambda n: n.lam, lambda clock: clock)
+NOISE = SemilinearForm("noise", "noise", 1, lambda n: n.alpha, lambda n: -n.sigma, lambda n: n.lam, lambda clock: clock)
 RHO = SemilinearForm(
     "rho",
     "noise",
@@ -353,9 +370,7 @@ VELOCITY = SemilinearForm(
 )
 TIME = SemilinearForm("time", "noise", None, lambda n: n.alpha, lambda n: n.alpha, lambda n: n.t, None)
 
-FORMS: Final[Mapping[str, SemilinearForm]] = MappingProxyType(
-    {f.name: f for f in (DATA, NOISE, RHO, VELOCITY, TIME)}
-)
+FORMS: Final[Mapping[str, SemilinearForm]] = MappingProxyType({f.name: f for f in (DATA, NOISE, RHO, VELOCITY, TIME)})
 
 
 def form(name: str) -> SemilinearForm:

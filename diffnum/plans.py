@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffnum import schedules
 from diffnum.coefficients.catalogue import method as find_method
@@ -24,6 +25,8 @@ from diffnum.tableau import Step, Tableau, Window
 from diffnum.types import FloatArray, Prediction, Schedule
 
 __all__ = ["Plan", "plan"]
+
+IntArray: TypeAlias = NDArray[np.int64]
 
 _FORMAT = "diffnum-plan-v1"
 
@@ -195,6 +198,7 @@ def plan(
     start: Start | None = None,
     prediction: Prediction | None = None,
     continues: bool = False,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Compute all the numbers of a run.
 
@@ -215,6 +219,9 @@ def plan(
         Whether the run goes on after the grid: no step is treated as the last one (predictor-corrector methods
         then correct, and evaluate, at the last node too).
 
+    parameters : mapping of str to float or array, shape (intervals,), optional
+        Numbers that a method asks for by :attr:`Method.parameters`, one per interval of the grid or one for all.
+
     Returns
     -------
     Plan
@@ -230,9 +237,7 @@ def plan(
     terminal = grid.terminal.name
     ends_at_zero = bool(np.isinf(grid.lam[-1]))
     denoise = terminal == "denoise"
-    if ends_at_zero and (
-        denoise or not np.isfinite(record.form.clock(nodes[-1:])).all() or record.form.rate is None
-    ):
+    if ends_at_zero and (denoise or not np.isfinite(record.form.clock(nodes[-1:])).all() or record.form.rate is None):
         # the limit of a first-order step into sigma = 0 is the data prediction
         nodes, ends_at_zero, denoise = nodes[:-1], False, True
         final_time = float(grid.t[-1])
@@ -250,11 +255,12 @@ def plan(
         if n
         else ()
     )
-    first = n - len(placements)
-    steps = list(_tableaux(placements, schedule, nodes, first))
+    first = n - sum(placement.stride for placement in placements)
+    given = _parameters(record, parameters or {}, n)
+    steps = list(_tableaux(placements, schedule, nodes, first, given))
     if denoise:
         steps.append(_denoise(nodes[-1:], final_time, steps[-1].outputs if steps else ("x",)))
-    history = _history_times(record, placements, nodes, first)
+    history = _history_times(placements, nodes, first)
     result = Plan(
         method=record.name,
         prediction=record.form.prediction,
@@ -267,9 +273,7 @@ def plan(
     return result if prediction is None else result.for_prediction(prediction)
 
 
-def _history_times(
-    record: Method, placements: Sequence[Placement], nodes: Nodes, first: int
-) -> dict[str, float]:
+def _history_times(placements: Sequence[Placement], nodes: Nodes, first: int) -> dict[str, float]:
     """Times of the exact evaluations that the first step expects."""
     if not placements:
         return {}
@@ -277,48 +281,81 @@ def _history_times(
     return {name: float(nodes.t[first - int(name[1:])]) for name in names}
 
 
-def _in_prediction(
-    steps: list[Tableau], placements: Sequence[Placement], record: Method
-) -> Iterator[Tableau]:
+def _in_prediction(steps: list[Tableau], placements: Sequence[Placement], record: Method) -> Iterator[Tableau]:
     """Steps of start-up rules and of the terminal rule, folded into the prediction of the method's form."""
     for i, step in enumerate(steps):
         own = placements[i].form.prediction if i < len(placements) else "data"
         yield step if own == record.form.prediction else _fold(step, record.form.prediction, own)
 
 
+def _parameters(record: Method, given: Mapping[str, Any], n: int) -> dict[str, FloatArray]:
+    """Per-interval numbers of a method, checked."""
+    if set(given) != set(record.parameters):
+        raise ValueError(
+            f"parameters={sorted(given)}: {record.name} takes exactly {sorted(record.parameters) or 'none'}"
+        )
+    arrays = {}
+    for name, value in given.items():
+        array = np.asarray(value, dtype=np.float64)
+        if (array.ndim and array.shape != (n,)) or not np.isfinite(array).all():
+            raise ValueError(
+                f"parameters[{name!r}] has shape {array.shape}: give one finite number, "
+                f"or one for each of the {n} intervals"
+            )
+        arrays[name] = np.broadcast_to(array, (n,))
+    return arrays
+
+
 def _tableaux(
-    placements: Sequence[Placement], schedule: Schedule, nodes: Nodes, first: int
+    placements: Sequence[Placement],
+    schedule: Schedule,
+    nodes: Nodes,
+    first: int,
+    parameters: Mapping[str, FloatArray],
 ) -> Iterator[Tableau]:
     """Numbers of all steps; steps of one kind are computed together as arrays."""
     position = first
     for placement, group in groupby(placements):
         count = len(list(group))
-        index = np.arange(position, position + count)
-        position += count
-        yield from _block(placement, schedule, nodes, index)
+        index = position + placement.stride * np.arange(count)
+        position += placement.stride * count
+        yield from _block(placement, schedule, nodes, index, parameters)
 
 
-def _block(placement: Placement, schedule: Schedule, nodes: Nodes, index: FloatArray) -> Iterator[Tableau]:
-    """Numbers of the steps ``index``, which share one placement."""
+def _block(
+    placement: Placement,
+    schedule: Schedule,
+    nodes: Nodes,
+    index: IntArray,
+    parameters: Mapping[str, FloatArray],
+) -> Iterator[Tableau]:
+    """Numbers of the steps from the nodes ``index``, which share one placement."""
     form = placement.form
-    start, end = nodes[index], nodes[index + 1]
+    start, end = nodes[index], nodes[index + placement.stride]
     clock = form.clock(nodes)
-    h = clock[index + 1] - clock[index]
+    h = clock[index + placement.stride] - clock[index]
     past = tuple((clock[index - j] - clock[index]) / h for j in range(1, placement.past + 1))
+    inner = tuple((clock[index + j] - clock[index]) / h for j in range(1, placement.stride))
+    if placement.inner_times:
+        mids = (Nodes.at(schedule, start.t + fraction * (end.t - start.t)) for fraction in placement.inner_times)
+        inner = tuple((form.clock(mid) - clock[index]) / h for mid in mids)
+    past_times = tuple((nodes.t[index - j] - start.t) / (end.t - start.t) for j in range(1, placement.past + 1))
+    given = {name: value[index] for name, value in parameters.items()}
     kernel = form.kernel(schedule, start, end, h, count=placement.past + 1)
-    step = placement.step(Window(h, past, kernel, placement.known, placement.depth, placement.last))
-    inner = [form.inner(schedule, start, end, stage.node) for stage in step.stages]
+    window = Window(h, past, kernel, placement.known, placement.depth, placement.last, inner, past_times, given)
+    step = placement.step(window)
+    stage_nodes = [form.inner(schedule, start, end, stage.node) for stage in step.stages]
     inputs = tuple(sorted(placement.known, key=_vector_order))
     outputs = ("x", *sorted(step.memory, key=_vector_order))
     arrays = _matrices(
         step,
         form.scale(start),
-        [(form.scale(n), form.gain(n), n.sigma) for n in (*inner, end)],
+        [(form.scale(n), form.gain(n), n.sigma) for n in (*stage_nodes, end)],
         inputs,
         outputs,
     )
     stage_t, stage_alpha, stage_sigma = (
-        np.stack([getattr(n, f) for n in inner], axis=1) if inner else np.empty((len(index), 0))
+        np.stack([getattr(n, f) for n in stage_nodes], axis=1) if stage_nodes else np.empty((len(index), 0))
         for f in ("t", "alpha", "sigma")
     )
     noises = tuple(f"z{j + 1}" for j in range(arrays[-1].shape[2]))
@@ -394,8 +431,7 @@ def _fold(step: Tableau, source: Prediction, to: Prediction) -> Tableau:
         raise ValueError(f"prediction={source!r}: element-wise weights need a model that predicts {to!r}")
     s = step.nfe
     pairs = [
-        conversion(source, to, float(a), float(b))
-        for a, b in zip(step.stage_alpha, step.stage_sigma, strict=True)
+        conversion(source, to, float(a), float(b)) for a, b in zip(step.stage_alpha, step.stage_sigma, strict=True)
     ]
     P, Q = (np.diag([pair[i] for pair in pairs]).reshape(s, s) for i in (0, 1))
     solve = np.linalg.inv(np.eye(s) - step.A @ P)

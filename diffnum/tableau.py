@@ -9,7 +9,8 @@ vectors). A :class:`Tableau` is the same step as plain numbers for one place of 
 Vectors are named, and the first letter says what kind they are:
 
 * ``x``: the state;
-* ``m0``: the evaluation at the current node where it is known already; ``m1, m2, ...``: evaluations one, two, ... nodes back;
+* ``m0``: the evaluation at the current node where it is known already; ``m1, m2, ...``: evaluations one, two, ...
+  nodes back;
 * ``v1, ...``: averages of evaluations (a velocity);
 * ``k1, k2, ...``: evaluations of this step, in the order of the stages;
 * ``z1, ...``: independent standard normal draws of this step.
@@ -110,6 +111,13 @@ class Window:
         How many past evaluations the method wants to be kept.
     last : bool
         Whether this is the last step of the plan.
+    inner : tuple of scalars or arrays
+        Inner nodes that the plan provides, as fractions of the step in the clock: the grid's own nodes where a step
+        spans several intervals, or given fractions of the step in time.
+    past_times : tuple of scalars or arrays
+        Times of the past evaluations, shifted and scaled like ``past``: ``(t_{n-j} - t_n) / (t_{n+1} - t_n)``.
+    parameters : mapping of str to scalar or array
+        Numbers of the step that the caller of the plan gives (compensation ratios, noise levels).
     """
 
     step: Scalar
@@ -118,6 +126,9 @@ class Window:
     known: frozenset[str] = frozenset({"x"})
     depth: int = 0
     last: bool = False
+    inner: tuple[Scalar, ...] = ()
+    past_times: tuple[Scalar, ...] = ()
+    parameters: Mapping[str, Scalar] = field(default_factory=dict)
 
     def moment(self, k: int, fraction: Scalar = 1) -> Scalar:
         """Moment ``k`` of the kernel over the first ``fraction`` of the step."""
@@ -130,6 +141,8 @@ class Window:
 
     def remember(self, newest: Vector, letter: str = "m", first: int = 1) -> dict[str, Vector]:
         """History for the next step: ``newest`` becomes the first, everything known moves back by one."""
+        if not self.depth:
+            return {}
         memory = {f"{letter}{first}": newest}
         for j in range(first, self.depth + first - 1):
             if f"{letter}{j}" not in self.known:

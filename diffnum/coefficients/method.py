@@ -17,11 +17,12 @@ __all__ = ["GRID_KINDS", "STARTS", "Method", "Placement", "Rule", "Start"]
 Rule: TypeAlias = Callable[[Window, int], Step]
 """Step of a method: ``rule(window, order)``."""
 
-Start: TypeAlias = Literal["ramp", "high_order", "exact"]
+Start: TypeAlias = Literal["ramp", "own", "high_order", "exact"]
 """Start-up rule of a method with history."""
 
 STARTS: Mapping[str, str] = {
     "ramp": "orders 1, 2, ... as the history fills, as papers ship",
+    "own": "a start-up that belongs to the method, such as the pseudo Runge-Kutta steps of PNDM",
     "high_order": "exponential Runge-Kutta steps that keep the order, at most 4 evaluations each",
     "exact": "exact past evaluations are given (order studies); the first nodes of the grid are history",
 }
@@ -52,6 +53,10 @@ class Placement:
         History to keep.
     last : bool
         Whether the plan ends here.
+    stride : int
+        Intervals of the grid that the step spans; their inner nodes are the stages of a singlestep method.
+    inner_times : tuple of float
+        Inner nodes as fractions of the step in time (used where ``stride`` is 1).
     """
 
     rule: Rule
@@ -61,6 +66,8 @@ class Placement:
     known: frozenset[str]
     depth: int
     last: bool
+    stride: int = 1
+    inner_times: tuple[float, ...] = ()
 
     def step(self, window: Window) -> Step:
         """Evaluate the rule."""
@@ -71,7 +78,35 @@ class Placement:
         """Evaluate the rule on placeholder numbers: shows its stages and the vectors that it leaves."""
         kernel = ExponentialKernel(1.0, self.form.rate or 0)
         past = tuple(-float(j) for j in range(1, self.past + 1))
-        return self.step(Window(1.0, past, kernel, self.known, self.depth, self.last))
+        inner = self.inner_times or tuple(j / self.stride for j in range(1, self.stride))
+        ones = _Ones()
+        return self.step(Window(1.0, past, kernel, self.known, self.depth, self.last, inner, past, ones))
+
+
+class _Ones(dict[str, float]):
+    """Placeholder parameters: 1.0 whatever the name."""
+
+    def __missing__(self, name: str) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True)
+class OwnStart:
+    """A start-up that belongs to one method.
+
+    Parameters
+    ----------
+    rule : callable
+        Rule of the first steps.
+    steps : int
+        How many steps it takes.
+    inner_times : tuple of float
+        Inner nodes that it wants, as fractions of a step in time.
+    """
+
+    rule: Rule
+    steps: int
+    inner_times: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +153,15 @@ class Method:
         Order asked of the rule where it is not ``order`` (a formula that falls short of, or exceeds, its parameter).
     exact_depth : int
         Past evaluations that an exact start needs where it is not ``depth`` (averages reach further back).
+    own_start : OwnStart, optional
+        Start-up of the method's own, for ``start="own"``.
+    singlestep : bool
+        Whether a step of order q spans q intervals of the grid, whose inner nodes are its stages; the orders then fall
+        at the end so that every interval costs one evaluation ("fast" order lists).
+    inner_times : tuple of float
+        Inner nodes that the rule wants, as fractions of a step in time.
+    parameters : tuple of str
+        Numbers per step that the plan must be given.
     """
 
     name: str
@@ -139,6 +183,10 @@ class Method:
     distinguish: str = field(default="", repr=False)
     highest: int = 0
     exact_depth: int = 0
+    own_start: OwnStart | None = field(default=None, repr=False)
+    singlestep: bool = False
+    inner_times: tuple[float, ...] = ()
+    parameters: tuple[str, ...] = ()
 
     def order_on(self, grid: str) -> int:
         """Order of the update formula with exact history on one of the :data:`GRID_KINDS`."""
@@ -183,6 +231,8 @@ class Method:
         """
         start = self.start if start is None else start
         self._check(n_steps, start)
+        if self.singlestep:
+            return self._singlestep_programme(n_steps, continues=continues)
         first = self.exact_steps if start == "exact" else 0
         known = frozenset({"x", *(self.exact_history if first else ())})
         placements = []
@@ -192,19 +242,33 @@ class Method:
                 min(i, self.exact_steps if i == first and first else self.depth),
             )
             order = min(i + 1, self.top) if self.depth else self.top
-            rule, form = self.rule, self.form
+            rule, form, inner_times = self.rule, self.form, self.inner_times
+            if start == "own" and self.own_start and i < self.own_start.steps:
+                rule, inner_times = self.own_start.rule, self.own_start.inner_times
             if start == "high_order" and i < self.depth:
                 rule, order = exponential_runge_kutta_step, min(self.top, _HIGHEST_START)
                 form = RHO if form.rate is None else form
             if lower_order_final:
                 order = min(order, n_steps - i)
-            placement = Placement(rule, order, form, past, known, self.depth, last)
+            placement = Placement(rule, order, form, past, known, self.depth, last, inner_times=inner_times)
             step = placement.rehearse()
             if last and ends_at_zero and any(node_is_one(stage.node) for stage in step.stages):
                 placement = Placement(rule, 1, form, past, known, self.depth, last)
                 step = placement.rehearse()
             known = frozenset({"x", *step.memory})
             placements.append(placement)
+        return tuple(placements)
+
+    def _singlestep_programme(self, n_intervals: int, *, continues: bool) -> tuple[Placement, ...]:
+        """Steps of a singlestep method: as many of full order as fit, then lower ones, each interval used once."""
+        full, rest = divmod(n_intervals, self.top)
+        orders = [self.top] * full + ([rest] if rest else [])
+        if self.top == 3 and not rest:  # the published list ends on 2, 1 rather than on 3
+            orders[-1:] = [2, 1]
+        placements, known = [], frozenset({"x"})
+        for i, order in enumerate(orders):
+            last = i == len(orders) - 1 and not continues
+            placements.append(Placement(self.rule, order, self.form, 0, known, 0, last, stride=order))
         return tuple(placements)
 
     @property
@@ -264,6 +328,8 @@ class Method:
             raise ValueError(f"start={start!r} is unknown: use one of {', '.join(STARTS)}")
         if isinstance(n_steps, bool) or int(n_steps) != n_steps or n_steps < 1:
             raise ValueError(f"n_steps={n_steps} is not a positive whole number of steps")
+        if start == "own" and self.own_start is None:
+            raise ValueError(f"start='own': {self.name} has no start-up of its own, use 'ramp' or 'high_order'")
         if start == "exact" and n_steps <= self.exact_steps:
             raise ValueError(
                 f"n_steps={n_steps} is too few for an exact start of {self.name}, whose history takes "

@@ -163,6 +163,7 @@ def _third_order(window: Window, order: int, rate: int | None, factor: Fraction)
         return dpmpp_2m(window, order, rate)
     moments = [window.moment(0), window.moment(1), factor * window.moment(2)]
     weights = moment_weights(_nodes(window, 3), moments)
+    half = "" if factor == 1 else r"\tfrac12 "
     argument = (
         EXACT_STEP,
         moments_line(rate),
@@ -174,7 +175,7 @@ def _third_order(window: Window, order: int, rate: int | None, factor: Fraction)
             "The divided difference [0, u_1, u_2] is half a second derivative: D_2 is twice it."
             if factor == 1
             else "The authors put the divided difference [0, u_1, u_2] itself for D_2, half of the second derivative.",
-            rf"\sum_j w_j = I_0, \quad \sum_j w_j u_j = I_1, \quad \sum_j w_j u_j^2 = {'' if factor == 1 else r'\tfrac12 '}I_2",
+            rf"\sum_j w_j = I_0, \quad \sum_j w_j u_j = I_1, \quad \sum_j w_j u_j^2 = {half}I_2",
         ),
     )
     lost = () if factor == 1 else ("sum w_j u_j^2 is I_2/2 instead of I_2, at every h: order 3 is lost",)

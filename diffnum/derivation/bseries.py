@@ -39,14 +39,17 @@ class Residual:
     tree : Tree or None
         The tree; None for the empty one (the weight of the state itself).
     power : int
-        The residual is exactly of size ``h**power`` in the fields of coefficients; the precision where it is zero.
+        The residual is of size ``h**power``; the precision where all known terms are zero.
     leading : object
         Coefficient of ``h**power``, zero where all known terms are.
+    precision : int
+        Power of h of the first unknown term.
     """
 
     tree: Tree | None
     power: int
     leading: Any
+    precision: int
 
     @property
     def nodes(self) -> int:
@@ -138,7 +141,28 @@ def expand(
     if grid not in ("uniform", "smooth", "irregular"):
         raise ValueError(f"grid={grid!r} is no kind of grid: use uniform, smooth or irregular")
     highest = order + 1 if highest is None else highest
-    terms = highest + 3
+    for terms in range(highest + 2, highest + 8, 2):  # divisions by small differences may cost a few terms
+        expansion = _expanded(rule, order, rate, past, known, depth, grid, highest, extra, row, prepare, terms)
+        if expansion is not None:
+            return expansion
+    raise ValueError(f"highest={highest}: the weights lose more than {terms - highest} orders of h by cancellation")
+
+
+def _expanded(
+    rule: Rule,
+    order: int,
+    rate: int | None,
+    past: int,
+    known: frozenset[str],
+    depth: int,
+    grid: str,
+    highest: int,
+    extra: tuple[str, ...],
+    row: str,
+    prepare: Callable[[Callable[[str], Series]], Rule] | None,
+    terms: int,
+) -> Expansion | None:
+    """Expansion with a given number of terms; None where they do not decide the order."""
     averages = any(name[0] == "v" for name in known)
     names = [*extra]
     names += {"uniform": [], "smooth": ["g"], "irregular": ["q"] if averages else [f"u_{j}" for j in range(1, past + 1)]}[grid]
@@ -150,7 +174,9 @@ def expand(
     step = rule(Window(ring.h, nodes, kernel, known, depth), order)
     history = _history(step, kernel, nodes, known, ratio)
     glm = _general_linear(step, kernel, history)
-    return Expansion(tuple(_residuals(glm, row, ring, highest)), highest, ring)
+    residuals = tuple(_residuals(glm, row, ring, highest))
+    known_to = (r.precision + r.nodes for r in residuals if r.tree)
+    return Expansion(residuals, highest, ring) if min(known_to, default=highest + 2) >= highest + 2 else None
 
 
 def _grid(ring: SeriesRing, grid: str, past: int, averages: bool) -> tuple[Series, tuple[Series, ...]]:
@@ -251,7 +277,7 @@ def _residuals(glm: GeneralLinearStep, row: str, ring: SeriesRing, highest: int)
     for name in names:
         defect = zero + 1 - glm.rows[name].state
         if defect.valuation < defect.precision:  # a stage that does not carry the state is no approximation at all
-            yield Residual(None, defect.valuation, defect[defect.valuation])
+            yield Residual(None, defect.valuation, defect[defect.valuation], defect.precision)
             return
     leaf = rooted_trees(1)[0]
     stages = [name for name in names if name != row]
@@ -260,8 +286,6 @@ def _residuals(glm: GeneralLinearStep, row: str, ring: SeriesRing, highest: int)
     for nodes in range(1, highest + 2):
         for tree in rooted_trees(nodes, clock=not plain):
             residual = zero + glm.residual(tree, row)
-            wanted = highest + 2 - nodes
-            if residual.precision < wanted:
-                raise ValueError(f"ring.terms={ring.terms} is too few: tree {tree} is known to O(h^{residual.precision}) only")
             power = residual.valuation
-            yield Residual(tree, power, residual[power] if power < residual.precision else ring.coefficient(0))
+            leading = residual[power] if power < residual.precision else ring.coefficient(0)
+            yield Residual(tree, power, leading, residual.precision)

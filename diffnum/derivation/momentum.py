@@ -53,9 +53,9 @@ def ghvb(window: Window, order: int, rate: int | None = 0, beta: Any = 1) -> Der
     kept = range(1, window.depth + 1)
     old = [vector(f"v{j}") for j in kept if f"v{j}" in window.known]
     if not old:
-        plain = [f"m{j}" for j in range(1, 2 * window.depth) if f"m{j}" in window.known]
+        plain = [f"m{j}" for j in range(1, 2 * window.depth + 1) if f"m{j}" in window.known]
         # v = (1 + (1 - beta)/beta nabla)^(-1) f, the geometric series
-        old = [_geometric((beta - 1) / beta, plain[j : j + window.depth]) for j in range(min(window.depth, len(plain)))]
+        old = [_geometric((beta - 1) / beta, plain[j : j + window.depth + 1]) for j in range(min(window.depth, len(plain)))]
     newest = beta * k1 + (1 - beta) * old[0] if old else k1
     averages = [newest, *old]
     weights = ghvb_weights(order, beta)

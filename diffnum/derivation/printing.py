@@ -1,0 +1,366 @@
+"""Derived steps in print: LaTeX, and stand-alone functions in other languages.
+
+The weights are written in phi functions, not in exponentials, so that the printed code keeps its digits for small steps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from math import factorial
+from types import MappingProxyType
+from typing import Any, Final
+
+import sympy
+
+from diffnum.derivation.symbols import Exact, Symbols, as_fraction, phi
+from diffnum.tableau import Step
+
+__all__ = ["LANGUAGES", "FormalKernel", "Formula", "RecordingKernel", "formal", "formal_names", "written"]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingKernel:
+    """Stand-in kernel on rational numbers that notes which moments, discounts and denominators are asked for.
+
+    Parameters
+    ----------
+    asked : dict
+        Filled with ``("moment", k, fraction)`` and ``("discount", 0, fraction)``.
+    """
+
+    asked: dict[tuple[str, int, Fraction], None]
+
+    def moment(self, k: int, fraction: Any = 1) -> Fraction:
+        """Note the moment; a number of its size."""
+        c = as_fraction(fraction)
+        self.asked["moment", k, c] = None
+        return c ** (k + 1) / (k + 1)
+
+    def discount(self, fraction: Any = 1) -> Fraction:
+        """Note the discount."""
+        self.asked["discount", 0, as_fraction(fraction)] = None
+        return Fraction(1)
+
+    def rational(self, numerator: int, denominator: int) -> Fraction:
+        """Rational constant; its denominator is noted as a moment of order zero."""
+        value = Fraction(numerator, denominator)
+        self.asked["moment", 0, value] = None
+        return value
+
+    @property
+    def root(self) -> int:
+        """Least common denominator of the fractions."""
+        return int(sympy.ilcm(1, *(c.denominator for _, _, c in self.asked)))
+
+
+def formal_names(asked: Iterable[tuple[str, int, Fraction]]) -> tuple[str, ...]:
+    """Names of the formal symbols that stand for moments and discounts."""
+    return tuple(_name(*key) for key in asked)
+
+
+def _name(kind: str, k: int, fraction: Fraction) -> str:
+    return f"{kind}_{k}_{fraction.numerator}_{fraction.denominator}"
+
+
+@dataclass(frozen=True)
+class FormalKernel:
+    """Kernel whose moments and discounts are symbols of a field.
+
+    Parameters
+    ----------
+    symbols : Symbols
+        Field with the symbols of :func:`formal_names`.
+    """
+
+    symbols: Symbols
+
+    def moment(self, k: int, fraction: Any = 1) -> Exact:
+        """Symbol of a moment."""
+        return self.symbols[_name("moment", k, as_fraction(fraction))]
+
+    def discount(self, fraction: Any = 1) -> Exact:
+        """Symbol of a discount."""
+        return self.symbols[_name("discount", 0, as_fraction(fraction))]
+
+    def rational(self, numerator: int, denominator: int) -> Fraction:
+        """Rational constant."""
+        return Fraction(numerator, denominator)
+
+
+def formal(name: str, rate: int | None) -> sympy.Expr:
+    """Meaning of a formal symbol, in phi functions."""
+    kind, k, numerator, denominator = name.split("_")
+    h, c, order = sympy.Symbol("h"), sympy.Rational(int(numerator), int(denominator)), int(k)
+    if rate is None:
+        return sympy.Symbol(f"M_{order}")
+    if kind == "discount":
+        return sympy.exp(-rate * c * h)
+    if rate == 0:
+        return h * c ** (order + 1) / (order + 1)
+    return h * c ** (order + 1) * factorial(order) * phi(order + 1, rate * c * h)
+
+
+def written(weight: Any, rate: int | None) -> sympy.Expr:
+    """Weight as a sum of phi functions with rational coefficients.
+
+    Parameters
+    ----------
+    weight : Exact or number
+        A polynomial in formal symbols over the field of the other symbols.
+    rate : int or None
+        Growth rate of the kernel.
+    """
+    if not isinstance(weight, Exact):
+        number = as_fraction(weight)
+        return sympy.Rational(number.numerator, number.denominator)
+    value = weight.value
+    ring = value.numer.ring
+    positions = [i for i, name in enumerate(map(str, ring.symbols)) if name.startswith(("moment_", "discount_"))]
+    groups: dict[tuple[int, ...], dict[tuple[int, ...], Any]] = {}
+    for powers, coefficient in value.numer.terms():
+        formal_powers = tuple(powers[i] for i in positions)
+        rest = tuple(0 if i in positions else p for i, p in enumerate(powers))
+        groups.setdefault(formal_powers, {})[rest] = coefficient
+    terms = []
+    for formal_powers, polynomial in sorted(groups.items(), reverse=True):
+        factor = value.field.new(ring.from_dict(polynomial), value.denom).as_expr()
+        symbols = (formal(str(ring.symbols[i]), rate) ** p for i, p in zip(positions, formal_powers, strict=True))
+        terms.append(sympy.factor(factor) * sympy.Mul(*symbols))
+    total = sympy.Add(*terms)
+    return total.factor() if rate == 0 else total
+
+
+# -- formulas ----------------------------------------------------------------------------------------
+
+_FORMS: Final[Mapping[str, tuple[str, str, str, str]]] = MappingProxyType(
+    {
+        # scale, gain, its sign, letter of the prediction
+        "data": (r"\sigma_{%s}", r"\alpha_{%s}", "+", "D"),
+        "noise": (r"\alpha_{%s}", r"\sigma_{%s}", "-", r"\epsilon"),
+        "rho": (r"\alpha_{%s}", r"\alpha_{%s}", "+", r"\epsilon"),
+        "velocity": (r"(\alpha_{%s} + \sigma_{%s})", r"(\alpha_{%s} + \sigma_{%s})", "+", "v"),
+        "time": (r"\alpha_{%s}", r"\alpha_{%s}", "+", r"\epsilon"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A step whose weights are sympy expressions in phi functions.
+
+    Parameters
+    ----------
+    name : str
+        Name of the method.
+    form : str
+        Name of the form.
+    nodes : mapping of str to Fraction
+        Where the stages stand, by row.
+    rows : mapping of str to mapping of str to sympy expression
+        Rows: stages, ``x``, memory.
+    """
+
+    name: str
+    form: str
+    nodes: Mapping[str, Fraction]
+    rows: Mapping[str, Mapping[str, sympy.Expr]]
+
+    @classmethod
+    def of(cls, name: str, form: str, rate: int | None, step: Step) -> Formula:
+        """Formula of a step over formal moments."""
+        nodes = {row: as_fraction(node) for row, node, _ in step.rows() if node is not None}
+        rows = {row: {s: written(w, rate) for s, w in value.items()} for row, _, value in step.rows()}
+        return cls(name, form, nodes, {r: {s: w for s, w in row.items() if w != 0} for r, row in rows.items()})
+
+    @property
+    def entries(self) -> tuple[tuple[str, str], ...]:
+        """(row, evaluation) of the weights in the order in which printed code returns them; trivial rows left out."""
+        return tuple(
+            (name, source) for name, row in self.rows.items() if not _copies(row) for source in row if source != "x"
+        )
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the arguments of printed code: h, u_1, u_2, ..., then the rest."""
+        free = {str(s) for name, source in self.entries for s in self.rows[name][source].free_symbols}
+        return tuple(sorted(free | ({"h"} if self.form != "time" else set()), key=lambda n: (n != "h", n[0] != "u", n)))
+
+    # -- LaTeX --
+
+    def latex(self) -> str:
+        """Typeset the step in the papers' form, one line a row, in an ``aligned`` environment."""
+        lines = []
+        for name, row in self.rows.items():
+            if _copies(row) and name != "x":
+                continue
+            lines.append(f"{self._target(name)} &= {self._sum(name, row)}")
+        return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+    def _index(self, name: str) -> str:
+        c = self.nodes[name]
+        return "n" if c == 0 else "n+1" if c == 1 else rf"n+\frac{{{c.numerator}}}{{{c.denominator}}}"
+
+    def _at(self, template: str, name: str | None) -> str:
+        index = "n" if name is None else self._index(name)
+        return template.replace("%s", index)
+
+    def _target(self, name: str) -> str:
+        if name == "x":
+            return "x_{n+1}"
+        return f"X_{{{name[1:]}}}" if name[0] == "k" else self._vector(name, ahead=1)
+
+    def _vector(self, name: str, ahead: int = 0) -> str:
+        """Vector of the history, relative to this step; ``ahead`` steps later for memory rows."""
+        letter = _FORMS[self.form][3]
+        number = int(name[1:])
+        if name[0] == "v":
+            letter, number = rf"\bar{{{letter}}}", number - 1
+        shift = ahead - number
+        return f"{letter}_{{n{shift:+d}}}" if shift else f"{letter}_{{n}}"
+
+    def _evaluation(self, name: str) -> str:
+        letter = _FORMS[self.form][3]
+        if name[0] != "k":
+            return self._vector(name)
+        plain = self.nodes[name] == 0 and _copies(self.rows[name])
+        return f"{letter}_{{n}}" if plain else rf"{letter}(X_{{{name[1:]}}})"
+
+    def _sum(self, name: str, row: Mapping[str, sympy.Expr]) -> str:
+        terms = [_term(weight, self._evaluation(source)) for source, weight in row.items() if source != "x"]
+        inside = " ".join([terms[0].removeprefix("+ "), *terms[1:]]) if terms else ""
+        if name[0] in "mv":
+            return inside
+        scale, gain, sign, _ = _FORMS[self.form]
+        ratio = rf"\frac{{{self._at(scale, name)}}}{{{self._at(scale, None)}}}\, x_n" if self.nodes[name] else "x_n"
+        return rf"{ratio} {sign} {self._at(gain, name)} \left[ {inside} \right]" if inside else ratio
+
+    # -- code --
+
+    def code(self, language: str = "python") -> str:
+        """Stand-alone function that returns the weights :attr:`entries`.
+
+        Parameters
+        ----------
+        language : {"python", "c"}
+            Language of the text.
+
+        Raises
+        ------
+        ValueError
+            If there is no printer for ``language``.
+        """
+        if language not in LANGUAGES:
+            raise ValueError(f"language={language!r} has no printer: use one of {', '.join(LANGUAGES)}")
+        weights = [self.rows[name][source] for name, source in self.entries]
+        shared, results = sympy.cse(weights, symbols=sympy.numbered_symbols("t"), order="canonical")
+        return LANGUAGES[language](self, shared, results)
+
+    @property
+    def function(self) -> str:
+        """Name of the printed function."""
+        return re.sub(r"\W", "_", self.name) + "_weights"
+
+    @property
+    def notes(self) -> list[str]:
+        """What the printed function takes and returns, line by line."""
+        meaning = {
+            "h": "step in the clock of the form",
+            "u": "past node, (clock - clock_n)/h < 0",
+            "b": "weight of the newest evaluation in the average",
+            "M": "integral of s^k over d(sigma/alpha), s the fraction of the step",
+        }
+        arguments = [f"{name}: {meaning.get(name[0], 'parameter')}" for name in self.arguments]
+        weights = [f"[{i}] weight of {source} in {name}" for i, (name, source) in enumerate(self.entries)]
+        return [f"Weights of {self.name} ({self.form} form).", *arguments, "Returns:", *weights]
+
+
+def _copies(row: Mapping[str, sympy.Expr]) -> bool:
+    """Whether a row only hands a vector on."""
+    return len(row) == 1 and next(iter(row.values())) == 1
+
+
+def _term(weight: sympy.Expr, vector: str) -> str:
+    """One signed term of a sum."""
+    if weight in (1, -1):
+        return f"{'+' if weight == 1 else '-'} {vector}"
+    text = sympy.latex(weight)
+    if isinstance(weight, sympy.Add):
+        return rf"+ \left({text}\right) {vector}"
+    return rf"- {text[1:].strip()}\, {vector}" if text.startswith("-") else rf"+ {text}\, {vector}"
+
+
+_PYTHON_PHI = '''def phi(k, z):
+    """phi_k(z): Taylor series near zero, closed form elsewhere."""
+    if k == 0:
+        return math.exp(z)
+    if abs(z) < 1.1 * k + 1.2:
+        total = 1.0
+        for n in range(k + 48, k, -1):
+            total = 1.0 + z * total / n
+        return total / math.factorial(k)
+    rational = 0.0
+    for j in range(k):
+        rational = (rational + 1.0 / math.factorial(j)) / z
+    return math.exp(z) / z**k - rational
+'''
+
+_C_PHI = """static double phi(int k, double z)
+{
+    /* phi_k(z): Taylor series near zero, closed form elsewhere */
+    double total = 1.0, rational = 0.0, factorial = 1.0;
+    int j;
+    if (k == 0)
+        return exp(z);
+    if (fabs(z) < 1.1 * k + 1.2) {
+        for (j = k + 48; j > k; --j)
+            total = 1.0 + z * total / j;
+        for (j = 2; j <= k; ++j)
+            total /= j;
+        return total;
+    }
+    for (j = 0; j < k; ++j) {
+        if (j > 0)
+            factorial *= j;
+        rational = (rational + 1.0 / factorial) / z;
+    }
+    return exp(z) / pow(z, k) - rational;
+}
+"""
+
+
+def _uses_phi(expressions: Iterable[sympy.Expr]) -> bool:
+    return any(e.has(phi) for e in expressions)
+
+
+def _print(expression: sympy.Expr, printer: Callable[..., str]) -> str:
+    return str(printer(expression, user_functions={"phi": "phi"}))
+
+
+def _python(formula: Formula, shared: list[tuple[Any, Any]], results: list[sympy.Expr]) -> str:
+    assignments = [f"    {name} = {_print(value, sympy.pycode)}" for name, value in shared]
+    values = ",\n".join(f"        {_print(value, sympy.pycode)}" for value in results)
+    notes = "\n\n    ".join([formula.notes[0], "\n    ".join(formula.notes[1:])])
+    every = [*(value for _, value in shared), *results]
+    head = ["import math", "", ""] if _uses_phi(every) or any(e.has(sympy.exp) for e in every) else []
+    head += [_PYTHON_PHI, ""] if _uses_phi(every) else []
+    body = [f"def {formula.function}({', '.join(formula.arguments)}):", f'    """{notes}\n    """', *assignments]
+    return "\n".join([*head, *body, "    return (", f"{values},", "    )", ""])
+
+
+def _c(formula: Formula, shared: list[tuple[Any, Any]], results: list[sympy.Expr]) -> str:
+    arguments = ", ".join(f"double {name}" for name in formula.arguments)
+    assignments = [f"    const double {name} = {_print(value, sympy.ccode)};" for name, value in shared]
+    values = [f"    w[{i}] = {_print(value, sympy.ccode)};" for i, value in enumerate(results)]
+    every = [*(value for _, value in shared), *results]
+    head = ["#include <math.h>", ""] + ([_C_PHI] if _uses_phi(every) else [])
+    notes = "/* " + "\n * ".join(formula.notes) + "\n */"
+    return "\n".join([*head, notes, f"void {formula.function}({arguments}, double *w)", "{", *assignments, *values, "}", ""])
+
+
+LANGUAGES: Final[Mapping[str, Callable[[Formula, list[tuple[Any, Any]], list[sympy.Expr]], str]]] = MappingProxyType(
+    {"python": _python, "c": _c}
+)
+"""Printers of :meth:`Formula.code` by language."""
