@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
@@ -21,7 +21,7 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method, Placement, Start
 from diffnum.forms import Nodes, conversion
 from diffnum.grids import Grid
-from diffnum.tableau import Step, Tableau, Window
+from diffnum.tableau import Step, Tableau, Window, entries
 from diffnum.types import FloatArray, Prediction, Schedule
 
 __all__ = ["Plan", "plan"]
@@ -96,8 +96,15 @@ class Plan:
         """
         if prediction == self.prediction:
             return self
-        steps = tuple(_fold(step, prediction, self.prediction) for step in self.steps)
-        return replace(self, steps=steps, prediction=prediction)
+        if prediction not in self._folded:
+            steps = tuple(_fold(self.steps, prediction, self.prediction))
+            self._folded[prediction] = replace(self, steps=steps, prediction=prediction)
+        return self._folded[prediction]
+
+    @cached_property
+    def _folded(self) -> dict[str, Plan]:
+        """Plans for other predictions that have been asked for: a run over several batches folds once."""
+        return {}
 
     @cached_property
     def programme(self) -> tuple[tuple[tuple[str, dict[str, Any]], ...], ...]:
@@ -285,7 +292,7 @@ def _in_prediction(steps: list[Tableau], placements: Sequence[Placement], record
     """Steps of start-up rules and of the terminal rule, folded into the prediction of the method's form."""
     for i, step in enumerate(steps):
         own = placements[i].form.prediction if i < len(placements) else "data"
-        yield step if own == record.form.prediction else _fold(step, record.form.prediction, own)
+        yield from [step] if own == record.form.prediction else _fold([step], record.form.prediction, own)
 
 
 def _parameters(record: Method, given: Mapping[str, Any], n: int) -> dict[str, FloatArray]:
@@ -342,10 +349,12 @@ def _block(
     past_times = tuple((nodes.t[index - j] - start.t) / (end.t - start.t) for j in range(1, placement.past + 1))
     given = {name: value[index] for name, value in parameters.items()}
     kernel = form.kernel(schedule, start, end, h, count=placement.past + 1)
-    window = Window(h, past, kernel, placement.known, placement.depth, placement.last, inner, past_times, given)
+    around = (end, start, *(nodes[index - j] for j in range(1, placement.past + 1)))
+    window = Window(h, past, kernel, placement.known, placement.depth, placement.last, inner, past_times, given, around)
     step = placement.step(window)
     stage_nodes = [form.inner(schedule, start, end, stage.node) for stage in step.stages]
-    inputs = tuple(sorted(placement.known, key=_vector_order))
+    used = {name for _, _, row in step.rows() for name in row} & {"one"}
+    inputs = tuple(sorted(placement.known | used, key=_vector_order))
     outputs = ("x", *sorted(step.memory, key=_vector_order))
     arrays = _matrices(
         step,
@@ -422,29 +431,35 @@ def _denoise(node: Nodes, final_time: float, inputs: tuple[str, ...]) -> Tableau
     )  # fmt: skip
 
 
-def _fold(step: Tableau, source: Prediction, to: Prediction) -> Tableau:
-    """Tableau for a model that predicts ``source``, from one for a model that predicts ``to``.
+def _fold(steps: Sequence[Tableau], source: Prediction, to: Prediction) -> Iterator[Tableau]:
+    """Tableaux for a model that predicts ``source``, from those for a model that predicts ``to``."""
+    alpha = np.concatenate([np.empty(0), *(step.stage_alpha for step in steps)])
+    sigma = np.concatenate([np.empty(0), *(step.stage_sigma for step in steps)])
+    p, q = (np.broadcast_to(factor, alpha.shape).tolist() for factor in conversion(source, to, alpha, sigma))
+    pairs = zip(p, q, strict=True)
+    for step in steps:
+        yield _substitute(step, list(islice(pairs, step.nfe)))
 
-    Each evaluation is ``M = p X + q M'``, so that the stages solve a triangular system.
-    """
-    if step.A.ndim > 2:
-        raise ValueError(f"prediction={source!r}: element-wise weights need a model that predicts {to!r}")
-    s = step.nfe
-    pairs = [
-        conversion(source, to, float(a), float(b)) for a, b in zip(step.stage_alpha, step.stage_sigma, strict=True)
-    ]
-    P, Q = (np.diag([pair[i] for pair in pairs]).reshape(s, s) for i in (0, 1))
-    solve = np.linalg.inv(np.eye(s) - step.A @ P)
-    U, A, stage_noise = solve @ step.U, solve @ step.A @ Q, solve @ step.stage_noise
-    return replace(
-        step,
-        U=U,
-        A=A,
-        stage_noise=stage_noise,
-        V=step.V + step.B @ P @ U,
-        B=step.B @ (Q + P @ A),
-        noise=step.noise + step.B @ P @ stage_noise,
+
+def _substitute(step: Tableau, pairs: Sequence[tuple[float, float]]) -> Tableau:
+    """Tableau with each evaluation written as ``p X + q M``, a pair (p, q) a stage; row by row, stages first."""
+    k, s = len(step.inputs), step.nfe
+    stages = np.concatenate([step.U, step.A, step.stage_noise], axis=1)
+    outputs = np.concatenate([step.V, step.B, step.noise], axis=1)
+    folded: list[list[Any]] = []
+    for row in (*entries(stages), *entries(outputs)):
+        new = [0.0 * w if k <= j < k + s else w for j, w in enumerate(row)]
+        for j, ((p, q), stage) in enumerate(zip(pairs, folded, strict=False), start=k):
+            if isinstance(row[j], float) and row[j] == 0.0:
+                continue
+            new = [a + row[j] * p * b for a, b in zip(new, stage, strict=True)]
+            new[j] = new[j] + row[j] * q
+        folded.append(new)
+    matrix = np.array(folded)
+    (U, A, stage_noise), (V, B, noise) = (
+        (part[:, :k], part[:, k : k + s], part[:, k + s :]) for part in (matrix[:s], matrix[s:])
     )
+    return replace(step, U=U, A=A, stage_noise=stage_noise, V=V, B=B, noise=noise)
 
 
 def _tableau_from_dict(data: Mapping[str, Any]) -> Tableau:
@@ -474,4 +489,4 @@ def _tableau_from_dict(data: Mapping[str, Any]) -> Tableau:
 
 def _vector_order(name: str) -> tuple[bool, str, int]:
     """State first, then by letter and number."""
-    return name != "x", name[0], int(name[1:] or 0)
+    return name != "x", name[0], int(name[1:]) if name[1:].isdigit() else 0

@@ -1,16 +1,16 @@
 """Proofs: what is derived, what ships and what is published are the same, and the order is what the record says.
 
-Three roads lead to every weight: the derivation (moments and order conditions, :mod:`diffnum.derivation`), the shipped rule
-(:mod:`diffnum.coefficients`) and the printed formula (:mod:`diffnum.derivation.published`). They are run in one field of rational functions,
-where equality is decided. The order of the shipped rule is then proved by B-series, from both sides: all terms of the
-local error up to ``h**p`` vanish, and one of size ``h**(p + 1)`` does not.
+Three roads lead to every weight: the derivation (moments and order conditions, :mod:`diffnum.derivation`), the
+shipped rule (:mod:`diffnum.coefficients`) and the printed formula (:mod:`diffnum.derivation.published`). They are run
+in one field of rational functions, where equality is decided. The order of the shipped rule is then proved by
+B-series, from both sides: all terms of the local error up to ``h**p`` vanish, and one of size ``h**(p + 1)`` does not.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ import sympy
 from diffnum.coefficients.adams import ddim
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method, Placement, Rule
-from diffnum.derivation import DERIVATIONS, Derived, Line
+from diffnum.derivation import DERIVATIONS, Derivation, Derived, Identity, Proof, Residuals
 from diffnum.derivation.adams import moment_weights
 from diffnum.derivation.bseries import Expansion, expand
 from diffnum.derivation.printing import FormalKernel, Formula, RecordingKernel, formal_names
@@ -31,157 +31,6 @@ from diffnum.forms import ExponentialKernel, Kernel
 from diffnum.tableau import Stage, Step, Vector, Window
 
 __all__ = ["Derivation", "Identity", "Proof", "Residuals", "derive", "perturbed", "prove"]
-
-
-# -- results -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Derivation:
-    """A method as derived.
-
-    Parameters
-    ----------
-    name : str
-        Name in the catalogue.
-    step : Step
-        The step with exact weights (:class:`~diffnum.derivation.symbols.Exact`).
-    weights : mapping of str to mapping of str to sympy expression
-        Row (``k1, k2, ...`` the stages, ``x`` the state, then memory) -> vector -> weight, in ``h``, ``u_1, ...`` and real exponentials.
-        Weights of evaluations multiply the gain of the form at the node of the row.
-    argument : tuple of Line
-        The derivation as it was run; ``text`` and LaTeX ``equation``.
-    asymptotic : tuple of str
-        Conditions that the authors' ansatz meets in the limit h -> 0 only, or not at all.
-    error_constant : sympy expression
-        Leading coefficient of the quadrature error: exact minus computed step is this times ``h^(p+1) M^(p)``, the p-th derivative of
-        the prediction along the solution, and further elementary differentials (``error_terms``). On constant steps
-        where the order is lower on others.
-    error_terms : mapping of str to sympy expression
-        Coefficient of ``h^(p+1)`` for each elementary differential, by its tree in bracket notation, in the clock whose kernel is constant.
-    formula : Formula
-        The step in phi functions, for print.
-    """
-
-    name: str
-    step: Step = field(repr=False)
-    weights: Mapping[str, Mapping[str, sympy.Expr]]
-    argument: tuple[Line, ...] = field(repr=False)
-    asymptotic: tuple[str, ...]
-    error_constant: sympy.Expr
-    error_terms: Mapping[str, sympy.Expr] = field(repr=False)
-    formula: Formula = field(repr=False)
-
-    @property
-    def entries(self) -> tuple[tuple[str, str], ...]:
-        """(row, vector) of the weights that :meth:`code` returns, in order."""
-        return self.formula.entries
-
-    def latex(self) -> str:
-        """Formula of the step, typeset as papers do, one row a line."""
-        return self.formula.latex()
-
-    def code(self, language: str = "python") -> str:
-        """Stand-alone function for the weights, accurate for small steps too.
-
-        Parameters
-        ----------
-        language : {"python", "c"}
-            Language of the text.
-
-        Raises
-        ------
-        ValueError
-            If the language is not available.
-        """
-        return self.formula.code(language)
-
-
-@dataclass(frozen=True)
-class Identity:
-    """One statement that was decided.
-
-    Parameters
-    ----------
-    claim : str
-        The statement.
-    ok : bool
-        Whether it holds.
-    detail : str
-        What differs, where it does not.
-    """
-
-    claim: str
-    ok: bool
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """Terms of size ``h**order`` in the local error, over all rooted trees that have such terms.
-
-    Parameters
-    ----------
-    grid : str
-        Kind of grid: constant, smoothly varying or irregular steps in the clock of the form.
-    order : int
-        Power of h; terms up to ``p`` vanish and those of ``p + 1`` do not in a method of order p.
-    trees : int
-        Rooted trees with at most ``order`` nodes.
-    zero : bool
-        Whether all these terms vanish.
-    example : str
-        A tree with its coefficient, where they do not.
-    """
-
-    grid: str
-    order: int
-    trees: int
-    zero: bool
-    example: str = ""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """Outcome of :func:`prove`.
-
-    Parameters
-    ----------
-    name : str
-        Name of the method.
-    ok : bool
-        Whether everything holds, the order of the record included.
-    identities : tuple of Identity
-        Equalities between derived, shipped and published weights, and theorems on relatives.
-    residuals : tuple of Residuals
-        Per grid and power of h.
-    order : int
-        Order proved on smoothly varying steps; -1 where it could not be.
-    orders : mapping of str to int
-        Order proved by kind of grid.
-    seconds : float
-        Time taken.
-    """
-
-    name: str
-    ok: bool
-    identities: tuple[Identity, ...]
-    residuals: tuple[Residuals, ...]
-    order: int
-    orders: Mapping[str, int]
-    seconds: float
-
-    def __bool__(self) -> bool:
-        """Whether the proof succeeded."""
-        return self.ok
-
-    def __str__(self) -> str:
-        lines = [f"{self.name}: {'proved' if self.ok else 'NOT proved'}, order {self.order} ({self.seconds:.2f} s)"]
-        lines += [f"  {'ok ' if i.ok else 'NO '} {i.claim}{f': {i.detail}' if i.detail else ''}" for i in self.identities]
-        for r in self.residuals:
-            state = "vanish" if r.zero else f"do not vanish, {r.example}"
-            lines.append(f"  {r.grid}: terms of size h^{r.order} ({r.trees} trees) {state}")
-        return "\n".join(lines)
 
 
 # -- running rules in exact arithmetic ---------------------------------------------------------------
@@ -205,13 +54,21 @@ def _settings(record: Method) -> dict[str, Any]:
     return {k: v for k, v in record.options.items() if k != "order" and not isinstance(v, float)}
 
 
-def _derive(record: Method, place: Placement, window: Window, rate: int | None, parameter: Callable[[str], Any]) -> Derived:
+def _derive(
+    record: Method, place: Placement, window: Window, rate: int | None, parameter: Callable[[str], Any]
+) -> Derived:
     options = _settings(record) | {name: parameter(name) for name in _parameters(record)}
     return DERIVATIONS[record.family](window, place.order, rate, **options)
 
 
 def _window(place: Placement, step: Any, past: tuple[Any, ...], kernel: Kernel) -> Window:
-    return Window(step, past, kernel, place.known, place.depth, place.last)
+    return Window(step, past, kernel, place.known, place.depth, place.last, inner=_inner(place), past_times=past)
+
+
+def _inner(place: Placement) -> tuple[Fraction, ...]:
+    """Inner nodes that a plan would provide, on a grid whose steps are constant in the clock."""
+    given = tuple(Fraction(c).limit_denominator(64) for c in place.inner_times)
+    return given or tuple(Fraction(j, place.stride) for j in range(1, place.stride))
 
 
 def _record(record: Method, place: Placement, rate: int | None) -> RecordingKernel:
@@ -280,7 +137,7 @@ def _decide(claim: str, difference: Callable[[], str]) -> Identity:
     """Identity that holds when there is no difference; a computation that fails is not a proof."""
     try:
         detail = difference()
-    except Exception as error:  # noqa: BLE001 - prove() must report on any rule, whatever it does
+    except Exception as error:
         detail = f"{type(error).__name__}: {error}"
     return Identity(claim, not detail, detail)
 
@@ -291,11 +148,11 @@ def _decide(claim: str, difference: Callable[[], str]) -> Identity:
 def _placements(record: Method) -> tuple[Placement, ...]:
     """All kinds of steps that plans make of the method: ramp, full order, last step, exact start."""
     n = record.exact_steps + record.top + 2
-    own = [p for start in ("ramp", "exact") for p in record.programme(n, start=start)]  # type: ignore[arg-type]
+    own = [p for start in ("ramp", "exact") for p in record.programme(n, start=start)]
     own += record.programme(n, start="ramp", lower_order_final=True)
     unique: dict[Any, Placement] = {}
     for place in own:
-        unique.setdefault((place.order, place.past, place.known, place.depth, place.last), place)
+        unique.setdefault((place.order, place.past, place.known, place.last, place.stride, place.inner_times), place)
     return tuple(unique.values())
 
 
@@ -334,7 +191,9 @@ def _shipped_is_published(record: Method) -> Iterator[Identity]:
                 prediction = {-1: "data", 1: "noise"}.get(rate or 0, "this")
                 yield _decide(f"shipped == published in {prediction} prediction ({formula.source})", difference)
     if not found:
-        yield Identity("shipped == published", False, f"no formula is transcribed for family={record.family!r}, order {top.order}")
+        yield Identity(
+            "shipped == published", False, f"no formula is transcribed for family={record.family!r}, order {top.order}"
+        )
 
 
 def _against_published(record: Method, place: Placement, rate: int | None, formula: Published) -> str:
@@ -358,18 +217,21 @@ def _theorems(record: Method) -> Iterator[Identity]:
         yield _decide("DDIM makes the same state of data, noise and rho", _ddim_everywhere)
     if record.family == "dpmpp_3m_corrected":
         yield _decide("the weights are those of eab_3", lambda: _same_as(record, "eab_3"))
-    if record.family == "unipc":
-        order = top.order
-        if order >= 3:
+    if record.family in ("unip", "unipc", "unipc_pece", "unipc_vary"):
+        order, variant = top.order, record.options.get("variant", "vary_coeff")
+        exact = order >= 3 or variant == "vary_coeff"  # elsewhere the authors put 1/2 for the solution
+        if order >= 2 and exact:
             yield _decide(f"the predictor is eab_{order}", lambda: _predictor_is(record, f"eab_{order}"))
-        elif order == 2 and record.options.get("variant") == "bh2":
+        elif order == 2 and variant == "bh2":
             yield _decide("the predictor is dpmpp_2m", lambda: _predictor_is(record, "dpmpp_2m"))
-        if order >= 2:
-            yield _decide("the corrector is the Adams-Moulton method on one node more", lambda: _corrector_is_moulton(record))
+        if order >= 2 and record.family != "unip" and record.options.get("fixed", True):
+            yield _decide(
+                "the corrector is the Adams-Moulton method on one node more", lambda: _corrector_is_moulton(record)
+            )
 
 
 def _ddim_everywhere() -> str:
-    """One step from (alpha_0, sigma_0) to (alpha_1, sigma_1) from the three weights, with x_0 = (x - sigma_0 eps)/alpha_0."""
+    """One step from (alpha_0, sigma_0) to (alpha_1, sigma_1), with x_0 = (x - sigma_0 eps)/alpha_0 for data."""
     a0, s0, a1, s1 = sympy.symbols("alpha_0 sigma_0 alpha_1 sigma_1", positive=True)
     x, eps, h = sympy.symbols("x epsilon h")
     ratio = (s1 / a1) / (s0 / a0)  # exp(-h)
@@ -396,7 +258,9 @@ def _same_as(record: Method, other: str) -> str:
 def _predictor_is(record: Method, other: str) -> str:
     place, relative = _top(record), _top(find_method(other))
     symbols = _symbols(record, place, record.form.rate)
-    predictor = {"k1" if name == "m0" else name: w for name, w in _shipped(place, symbols).stages[0].value.items()}
+    step = _shipped(place, symbols)
+    predicted = step.x if record.family == "unip" else step.stages[-1].value
+    predictor = {"k1" if name == "m0" else name: w for name, w in predicted.items()}
     return _row_difference("x", predictor, _shipped(relative, symbols).x)
 
 
@@ -406,15 +270,17 @@ def _corrector_is_moulton(record: Method) -> str:
     nodes = (Fraction(0), *symbols.past[: place.order - 1], Fraction(1))
     kernel = symbols.derived_kernel()
     weights = moment_weights(nodes, [kernel.moment(k) for k in range(len(nodes))])
-    names = ("m0", *(f"m{j}" for j in range(1, place.order)), "k1")
+    step = _shipped(place, symbols)
+    newest = "m0" if "m0" in place.known else "k1"
+    names = (newest, *(f"m{j}" for j in range(1, place.order)), f"k{step.nfe}")
     moulton = {"x": 1, **dict(zip(names, weights, strict=True))}
-    return _row_difference("x", moulton, _shipped(place, symbols).x)
+    return _row_difference("x", moulton, step.x)
 
 
 # -- order -------------------------------------------------------------------------------------------
 
 
-def _expansion(record: Method, grid: str, row: str = "x") -> Expansion:
+def _expansion(record: Method, grid: str, row: str = "x", highest: int | None = None) -> Expansion:
     """B-series of the step at full order with exact history; averages of an endless smooth history."""
     place = _top(record)
     return expand(
@@ -425,9 +291,10 @@ def _expansion(record: Method, grid: str, row: str = "x") -> Expansion:
         known=place.known,
         depth=place.depth,
         grid=grid,
-        highest=record.order_on(grid),
+        highest=record.order_on(grid) if highest is None else highest,
         extra=_parameters(record),
         row=row,
+        inner=_inner(place),
         prepare=lambda symbol: _exact_rule(place.rule, lambda name, _: symbol(name)),
     )
 
@@ -444,30 +311,38 @@ def _summaries(grid: str, expansion: Expansion, record: Method) -> Iterator[Resi
     for order in range(1, expansion.order + 2):
         relevant = [r for r in expansion.residuals if r.nodes <= order]
         failing = [r for r in expansion.failing if _at_parameters(r.leading, record)] if order > expansion.order else []
-        example = f"{failing[0].tree or 'the state itself'}: {failing[0].leading} h^{failing[0].power}" if failing else ""
+        example = (
+            f"{failing[0].tree or 'the state itself'}: {failing[0].leading} h^{failing[0].power}" if failing else ""
+        )
         yield Residuals(grid, order, len(relevant), zero=not failing, example=example)
 
 
 def _at_parameters(value: Any, record: Method) -> bool:
     """Whether a coefficient is not zero at the method's own parameters."""
-    values = {sympy.Symbol(n): sympy.Rational(*Fraction(record.options[n]).as_integer_ratio()) for n in _parameters(record)}
-    expression = value.as_expr() if hasattr(value, "as_expr") else sympy.Rational(int(value.numerator), int(value.denominator))
+    values = {
+        sympy.Symbol(n): sympy.Rational(*Fraction(record.options[n]).as_integer_ratio()) for n in _parameters(record)
+    }
+    expression = (
+        value.as_expr() if hasattr(value, "as_expr") else sympy.Rational(int(value.numerator), int(value.denominator))
+    )
     return not is_zero(expression.subs(values))
 
 
 def _predicted_history(record: Method) -> Identity:
     """A history of evaluations at predicted points costs no order.
 
-    The predictor's error e = O(h^p) enters the step as h f_y e, on trees whose root has a single child; the pure quadrature
-    tree has none, so it cannot be compensated either.
+    The predictor's error e = O(h^p) enters the step as h f_y e, on trees whose root has a single child; the pure
+    quadrature tree has none, so it cannot be compensated either.
     """
-    claim = f"evaluations at predicted points keep the order: the predictor has order {record.order - 1} or more"
+    order = record.order_on("uniform")
+    grid = "irregular" if record.order_on("irregular") == order else "uniform"
+    claim = f"evaluations at predicted points keep the order: the predictor has order {order - 1} or more"
 
     def difference() -> str:
-        predictor = _expansion(record, "irregular", row="k1")
-        quadrature = bushy(record.order + 1)
+        predictor = _expansion(record, grid, row="k1", highest=order - 1)
+        quadrature = bushy(order + 1)
         corrector = _expansion(record, "uniform")
-        if predictor.order < record.order - 1:
+        if predictor.order < order - 1:
             return f"the predictor has order {predictor.order}"
         if any(r.nodes == 1 and r.leading for r in predictor.residuals):
             return "the predictor does not integrate constants exactly"
@@ -525,6 +400,10 @@ def derive(name: str | Method) -> Derivation:
 
 def _expression(value: Any) -> sympy.Expr:
     """Exact number or function as a sympy expression."""
+    if isinstance(value, Exact):  # factors look best while E is a symbol, and odd where it is a root
+        expression = value.value.as_expr()
+        factored = expression if value.symbols.root > 1 else sympy.factor(expression)
+        return factored.xreplace(value.symbols.meaning)
     if hasattr(value, "as_expr"):
         return sympy.factor(value.as_expr())
     return sympy.Rational(int(value.numerator), int(value.denominator))
@@ -560,6 +439,9 @@ def prove(name: str | Method) -> Proof:
     """
     record = find_method(name) if isinstance(name, str) else name
     begin = time.perf_counter()
+    runs = _decide("the rule can be run", lambda: "" if _placements(record) else "it makes no steps")
+    if not runs.ok:
+        return Proof(record.name, False, (runs,), (), -1, {}, time.perf_counter() - begin)
     identities = [*_derived_is_shipped(record), *_shipped_is_published(record), *_theorems(record)]
     residuals: list[Residuals] = []
     orders: dict[str, int] = {}
@@ -608,10 +490,14 @@ def perturbed(method: Method, row: str, source: str, factor: Any = Fraction(101,
     rule = method.rule
     keywords = rule.keywords if isinstance(rule, partial) else {}
     inner = rule.func if isinstance(rule, partial) else rule
-    return replace(method, rule=partial(_perturbed_step, inner=inner, row=row, source=source, factor=factor, **keywords))
+    return replace(
+        method, rule=partial(_perturbed_step, inner=inner, row=row, source=source, factor=factor, **keywords)
+    )
 
 
-def _perturbed_step(window: Window, order: int, *, inner: Callable[..., Step], row: str, source: str, factor: Any, **options: Any) -> Step:
+def _perturbed_step(
+    window: Window, order: int, *, inner: Callable[..., Step], row: str, source: str, factor: Any, **options: Any
+) -> Step:
     step = inner(window, order, **options)
 
     def change(name: str, value: Vector) -> Vector:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
+import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
+from diffnum.forms import PREDICTIONS
 from diffnum.plans import Plan
 from diffnum.types import Array, Denoiser
 
@@ -89,38 +91,37 @@ def iterate(
     TypeError
         If ``x`` is no floating-point array.
     ValueError
-        If the history is incomplete, noise is needed and not given, or the model returns an array of another
-        shape, or one that is not finite (the step and the sample are named).
+        If the model has another schedule, the history is incomplete or of another shape, a State begins elsewhere,
+        noise is needed and not given, or the model returns an array of another shape.
     """
-    if isinstance(x, State):
-        vectors, first = dict(x.vectors), x.step
-    else:
-        _check_input(x)
-        vectors, first = {"x": x, **(history or {})}, 0
-    missing = set(plan.steps[0].inputs) - set(vectors) if plan.steps else set()
-    if missing:
+    if not plan.steps:
+        return
+    if getattr(model, "schedule", plan.schedule) != plan.schedule:
         raise ValueError(
-            f"history lacks {', '.join(sorted(missing))}: pass the exact evaluations at the times plan.history, "
-            "or a State from the part of the run before"
+            f"model has the schedule {model.schedule!r}, the plan {plan.schedule!r}: make the plan on model.schedule"
         )
+    vectors, first = _begin(plan, x, history)
     like = vectors["x"]
     mean = _on(like, plan.schedule.mean)
     numbers = plan.for_prediction(model.prediction)
     for i, (tableau, rows) in enumerate(zip(numbers.steps, numbers.programme, strict=True)):
         index = first + i
-        values = {name: vectors[name] for name in tableau.inputs}
+        values = {name: vectors[name] for name in tableau.inputs if name != "one"}
+        values["one"] = 1.0
         if mean is not None:
             values["x"] = values["x"] - mean
         for j, name in enumerate(tableau.noises):
             if noise is None:
                 raise ValueError(f"noise=None: {plan.method} is stochastic, pass noise=... or a seed")
             values[name] = noise(index, j, like)
-        stage_t = tableau.stage_t.tolist()
+        stages = list(
+            zip(tableau.stage_t.tolist(), tableau.stage_alpha.tolist(), tableau.stage_sigma.tolist(), strict=True)
+        )
         outputs = {}
         for number, (target, row) in enumerate(rows):
             value = _combine(row, values, like)
-            if number < len(stage_t):
-                values[target] = _evaluate(model, value, stage_t[number], mean, index)
+            if number < len(stages):
+                values[target] = _evaluate(model, value, stages[number], mean, index)
             else:
                 outputs[target] = value
         if mean is not None:
@@ -139,6 +140,7 @@ def solve(
     noise: Noise | None = ...,
     callback: Callable[[State], object] | None = ...,
     return_trajectory: Literal[False] = ...,
+    check_finite: bool = ...,
 ) -> Array: ...
 @overload
 def solve(
@@ -150,6 +152,7 @@ def solve(
     noise: Noise | None = ...,
     callback: Callable[[State], object] | None = ...,
     return_trajectory: Literal[True],
+    check_finite: bool = ...,
 ) -> Trajectory: ...
 def solve(
     plan: Plan,
@@ -160,6 +163,7 @@ def solve(
     noise: Noise | None = None,
     callback: Callable[[State], object] | None = None,
     return_trajectory: bool = False,
+    check_finite: bool = True,
 ) -> Array | Trajectory:
     """Run a plan to its end.
 
@@ -171,10 +175,18 @@ def solve(
         Called with the :class:`State` after each step.
     return_trajectory : bool
         Return all states instead of the last one.
+    check_finite : bool
+        Look once, at the end, whether the sample is finite; only if it is not, the run is repeated to find the
+        step. Switch off where even one look is too many (capturing a CUDA graph).
 
     Returns
     -------
     array, shape of ``x``, or Trajectory
+
+    Raises
+    ------
+    ValueError
+        As :func:`iterate`; and if the sample is not finite, naming the step and the sample where it first was not.
 
     Examples
     --------
@@ -195,39 +207,128 @@ def solve(
         if return_trajectory:
             times.append(state.t)
             states.append(last)
+    if check_finite and not _is_finite(last):
+        _blame(plan, model, x, history, noise)
     return Trajectory(tuple(times), tuple(states)) if return_trajectory else last
+
+
+def _is_finite(x: Array) -> bool:
+    """Whether every entry is finite."""
+    return bool(array_namespace(x).isfinite(x).all())
+
+
+def _blame(
+    plan: Plan, model: Denoiser, x: Array | State, history: Mapping[str, Array] | None, noise: Noise | None
+) -> None:
+    """Repeat a run that ended in NaN or infinity, and say where that began."""
+    start = x.vectors["x"] if isinstance(x, State) else x
+    for name, vector in {"x": start, **(history or {})}.items():
+        if not _is_finite(vector):
+            raise ValueError(f"{name} is not finite {_where(vector)}: pass finite numbers")
+    watched = _Watched(model)
+    for state in iterate(plan, watched, x, history=history, noise=noise):
+        if watched.fault:
+            raise ValueError(f"model returned NaN or infinity at step {state.step - 1}, {watched.fault}")
+        if not _is_finite(state.x):
+            raise ValueError(f"the state overflows at step {state.step - 1} {_where(state.x)}: use smaller steps")
+    raise ValueError("model returned NaN or infinity in one run and not in the next: it must be a function of (x, t)")
+
+
+def _where(x: Array) -> str:
+    """First sample that is not finite."""
+    finite = array_namespace(x).isfinite(x).reshape(x.shape[0], -1).all(axis=1) if x.ndim else None
+    return "" if finite is None else f"in sample {[bool(f) for f in finite].index(False)}"
+
+
+class _Watched:
+    """A model that remembers its first value that was not finite."""
+
+    def __init__(self, model: Denoiser) -> None:
+        self.model, self.prediction, self.schedule = model, model.prediction, model.schedule
+        self.fault = ""
+
+    def __call__(self, x: Array, t: Any) -> Array:
+        value = self.model(x, t)
+        if not self.fault and not _is_finite(value):
+            self.fault = f"t={float(t):g}, {_where(value)}"
+        return value
+
+
+def _begin(plan: Plan, x: Array | State, history: Mapping[str, Array] | None) -> tuple[dict[str, Array], int]:
+    """Vectors that the first step finds, checked, and the number of steps done before."""
+    begins = plan.steps[0].t_from
+    if isinstance(x, State):
+        if x.t != begins:
+            raise ValueError(f"x is a State at t={x.t:g}, the plan begins at t={begins:g}: pass plan[{x.step}:]")
+        vectors, done = dict(x.vectors), x.step
+    else:
+        _check_input(x)
+        vectors, done = {"x": x}, 0
+        for name, value in (history or {}).items():
+            if name not in plan.steps[0].inputs:
+                raise ValueError(f"history has {name!r}, the plan asks for {sorted(plan.history) or 'none'}: leave it out")
+            if getattr(value, "shape", None) != x.shape or value.dtype != x.dtype:
+                raise ValueError(
+                    f"history[{name!r}] has shape {getattr(value, 'shape', None)} and dtype "
+                    f"{getattr(value, 'dtype', type(value).__name__)}: it must be an array like x, "
+                    f"{tuple(x.shape)} {x.dtype}"
+                )
+            vectors[name] = value - _share_of_mean(plan, name, x) if name in plan.history else value
+    missing = set(plan.steps[0].inputs) - set(vectors) - {"one"}
+    if missing:
+        raise ValueError(
+            f"history lacks {', '.join(sorted(missing))}: pass the exact evaluations at the times plan.history, "
+            "or a State from the part of the run before"
+        )
+    return vectors, done
+
+
+def _share_of_mean(plan: Plan, name: str, like: Array) -> Array | float:
+    """How much of an exact evaluation is due to the mean of a mean-reverting process."""
+    mean = _on(like, plan.schedule.mean)
+    if mean is None:
+        return 0.0
+    t = plan.history[name]
+    return PREDICTIONS[plan.prediction](plan.schedule.alpha(t), plan.schedule.sigma(t))[0] * mean
 
 
 def _combine(row: Mapping[str, Any], values: Mapping[str, Array], like: Array) -> Array:
     """Linear combination of named arrays."""
     total = None
     for name, weight in row.items():
+        value = values[name]
         if not isinstance(weight, float):
-            weight = _on(like, weight)
-        term = values[name] if isinstance(weight, float) and weight == 1.0 else weight * values[name]
-        total = term if total is None else total + term
+            value, weight = _on(like, weight) * value, 1.0
+        total = _add_multiple(total, weight, value)
     return 0.0 * like if total is None else total
 
 
-def _evaluate(model: Denoiser, x: Array, t: float, mean: Array | None, step: int) -> Array:
-    """Call the model, shifted by the mean of a mean-reverting process, and check what it returns."""
+def _add_multiple(total: Array | None, weight: float, value: Array) -> Array:
+    """``total + weight * value``: one pass over memory, and one launch, where the array offers it as torch does."""
+    if total is None:
+        return value if weight == 1.0 else weight * value
+    fused = getattr(total, "add", None)
+    return total + weight * value if fused is None else fused(value, alpha=weight)
+
+
+def _evaluate(model: Denoiser, x: Array, stage: tuple[float, float, float], mean: Array | None, step: int) -> Array:
+    """Call the model, shifted by the mean of a mean-reverting process, and check the shape that it returns."""
+    t, alpha, sigma = stage
     value = model(x if mean is None else x + mean, t)
     if getattr(value, "shape", None) != x.shape:
         raise ValueError(
             f"model returned shape {getattr(value, 'shape', type(value).__name__)} at step {step}, t={t:g}: "
             f"it must return an array of the shape of x, {tuple(x.shape)}"
         )
-    if mean is not None and model.prediction in ("data", "velocity"):
-        value = value - mean if model.prediction == "data" else value + mean
-    return value
+    if mean is None:
+        return value
+    return value - PREDICTIONS[model.prediction](alpha, sigma)[0] * mean  # the part of x_0 moves with the mean
 
 
 def _check_input(x: Any) -> None:
     """Refuse what is not a floating-point array."""
     if not is_array_api_obj(x):
-        raise TypeError(
-            f"x is a {type(x).__name__}: pass a numpy array or a torch tensor, shape (batch, ...)"
-        )
+        raise TypeError(f"x is a {type(x).__name__}: pass a numpy array or a torch tensor, shape (batch, ...)")
     if not array_namespace(x).isdtype(x.dtype, "real floating"):
         raise TypeError(f"x has dtype {x.dtype}: convert it to a floating-point type, such as float64")
 
@@ -236,4 +337,5 @@ def _on(like: Array, value: Any) -> Array | None:
     """Constant array in the namespace, dtype and device of ``like``; None for a zero mean."""
     if isinstance(value, int | float) and value == 0:
         return None
-    return array_namespace(like).asarray(value, dtype=like.dtype, device=device(like))
+    # a copy, because tensors refuse to share memory that a schedule keeps read-only
+    return array_namespace(like).asarray(np.array(value), dtype=like.dtype, device=device(like))

@@ -13,21 +13,23 @@ Vectors are named, and the first letter says what kind they are:
   nodes back;
 * ``v1, ...``: averages of evaluations (a velocity);
 * ``k1, k2, ...``: evaluations of this step, in the order of the stages;
-* ``z1, ...``: independent standard normal draws of this step.
+* ``z1, ...``: independent standard normal draws of this step;
+* ``one``: the constant 1 (methods with an inhomogeneous term).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from diffnum.forms import Kernel
+from diffnum.forms import Kernel, Nodes
 from diffnum.types import FloatArray, Scalar
 
-__all__ = ["Stage", "Step", "Tableau", "Vector", "Window", "vector", "vectors"]
+__all__ = ["Stage", "Step", "Tableau", "Vector", "Window", "entries", "vector", "vectors"]
 
 
 class Vector(Mapping[str, Scalar]):
@@ -118,6 +120,9 @@ class Window:
         Times of the past evaluations, shifted and scaled like ``past``: ``(t_{n-j} - t_n) / (t_{n+1} - t_n)``.
     parameters : mapping of str to scalar or array
         Numbers of the step that the caller of the plan gives (compensation ratios, noise levels).
+    nodes : tuple of Nodes
+        The schedule at the end of the step, at its start, and at the past evaluations, for methods whose weights are
+        no function of the clock alone; empty where weights are looked at without a schedule.
     """
 
     step: Scalar
@@ -129,6 +134,7 @@ class Window:
     inner: tuple[Scalar, ...] = ()
     past_times: tuple[Scalar, ...] = ()
     parameters: Mapping[str, Scalar] = field(default_factory=dict)
+    nodes: tuple[Nodes, ...] = ()
 
     def moment(self, k: int, fraction: Scalar = 1) -> Scalar:
         """Moment ``k`` of the kernel over the first ``fraction`` of the step."""
@@ -202,6 +208,11 @@ class Step:
             yield name, None, value
 
 
+def entries(matrix: FloatArray) -> list[list[Any]]:
+    """Rows of a matrix as lists, of floats or, where its entries are element-wise weights, of arrays."""
+    return matrix.tolist() if matrix.ndim == 2 else [list(row) for row in matrix]
+
+
 @dataclass(frozen=True, eq=False)
 class Tableau:
     """One step as numbers: a row of Butcher's general linear form, float64.
@@ -252,19 +263,15 @@ class Tableau:
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Rows as (target, {source: weight}) without the zeros; stages are the targets ``k1, k2, ...``."""
         stages = tuple(f"k{i + 1}" for i in range(self.nfe))
+        sources = (*self.inputs, *stages, *self.noises)
         blocks = (
             (stages, (self.U, self.A, self.stage_noise)),
             (self.outputs, (self.V, self.B, self.noise)),
         )
         for targets, matrices in blocks:
-            for i, target in enumerate(targets):
-                row: dict[str, Any] = {}
-                for names, matrix in zip((self.inputs, stages, self.noises), matrices, strict=True):
-                    for j, name in enumerate(names):
-                        entry = matrix[i, j]
-                        if np.any(entry):
-                            row[name] = entry if np.ndim(entry) else float(entry)
-                yield target, row
+            for target, *parts in zip(targets, *map(entries, matrices), strict=True):
+                weights = zip(sources, chain.from_iterable(parts), strict=True)
+                yield target, {name: w for name, w in weights if (w if isinstance(w, float) else w.any())}
 
     def __eq__(self, other: object) -> bool:
         """Equal when every name and every number is."""

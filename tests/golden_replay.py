@@ -3,32 +3,53 @@
 ``replay(case)`` maps a case's solver and options to records of the catalogue and its recorded time grid to a
 :class:`~diffnum.grids.Grid`, and returns the final state. A case that no record covers raises
 ``NotImplementedError``. Every decision is made from the recorded options, schedule and grid.
+
+``python tests/golden_replay.py FOLDER`` packs a folder of cases into ``tests/data/golden.json.gz``.
 """
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import diffnum as dn
-from diffnum.coefficients.adams import dpmpp_3m_step, exponential_adams_step, multistep
-from diffnum.coefficients.method import Method, Rule
-from diffnum.coefficients.predictor_corrector import unip
-from diffnum.coefficients.runge_kutta import dpm_solver_2, dpm_solver_3, euler_step, exponential_runge_kutta_step
-from diffnum.forms import DATA, NOISE, SemilinearForm
+from diffnum.coefficients.adams import dpmpp_3m_step, exponential_adams_step
+from diffnum.coefficients.constant_steps import (
+    ipndm_v_step,
+    plms_step,
+    pseudo_runge_kutta_step,
+    pseudo_trapezoidal_step,
+)
+from diffnum.coefficients.method import Method, OwnStart, Rule
+from diffnum.coefficients.momentum import heavy_ball_step, mdpm2_step, nesterov_step
+from diffnum.coefficients.predictor_corrector import unip_step, unipc_vary_step
+from diffnum.forms import DATA, NOISE, RHO, SemilinearForm
 from diffnum.grids import from_times
 from diffnum.schedules import EDM, Tabulated, VPLinear, linear_betas
-from diffnum.tableau import Stage, Step, Window, vectors
+from diffnum.tableau import Step, Window
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Schedule
 
-__all__ = ["replay"]
+__all__ = ["load", "pack", "replay"]
 
 Case = Mapping[str, Any]
+
+PACKED = Path(__file__).parent / "data" / "golden.json.gz"
+"""All cases, without their intermediate states and model calls."""
+
+BULKY = (
+    "evals", "states", "patches", "x_coef", "eps_coef", "coeff_list", "lambda_grid", "rho_grid", "sigmabar",
+    "alpha", "abar_at_states",
+)  # fmt: skip
+"""Fields of a case that :func:`pack` leaves out."""
 
 FEW_STEPS = 10
 """DPM-Solver lowers the order of its last steps only in runs shorter than this, UniPC in all runs."""
@@ -59,6 +80,23 @@ def replay(case: Case) -> FloatArray:
         if found := re.fullmatch(pattern, case["solver"]):
             return family(case, found)
     raise missing(case, "this solver")
+
+
+def load(path: Path = PACKED) -> list[dict[str, Any]]:
+    """Cases of a packed file."""
+    cases: list[dict[str, Any]] = json.loads(gzip.decompress(path.read_bytes()))
+    return cases
+
+
+def pack(folder: Path, path: Path = PACKED) -> None:
+    """Write the cases of a folder, one JSON file each, into one compressed file; the same cases give the same bytes."""
+    records = (json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*/*.json")))
+    cases = [
+        {name: value for name, value in record.items() if name not in BULKY}
+        for record in records
+        if record.get("format") == "golden-v1"
+    ]
+    path.write_bytes(gzip.compress(json.dumps(cases, separators=(",", ":")).encode(), mtime=0))
 
 
 def missing(case: Case, what: str) -> NotImplementedError:
@@ -125,8 +163,8 @@ SCHEDULES: Mapping[str, Callable[[Case], Schedule]] = {
     "ddpm-linear-discrete-interpolated": ddpm_table,
 }
 
-LATENT_FOLDERS = ("edm", "diff_sampler")
-"""Folders whose x_T are unit-scale latents, which the sampler multiplies by its first sigma."""
+LATENTS = ("edm/", "diff-sampler/")
+"""Solvers whose x_T are unit-scale latents, which they multiply by their first sigma."""
 
 
 def setting(case: Case) -> tuple[Schedule, FloatArray, Denoiser, FloatArray]:
@@ -138,7 +176,7 @@ def setting(case: Case) -> tuple[Schedule, FloatArray, Denoiser, FloatArray]:
     if isinstance(schedule, Tabulated) and schedule.interpolation == "linear":
         times = np.clip(times * schedule.size - 1.0, 0.0, None)  # the code's nodes are (label + 1)/N
     x = np.array(case["x_T"], dtype=np.float64)
-    if case["folder"] in LATENT_FOLDERS and isinstance(schedule, EDM):
+    if case["solver"].startswith(LATENTS) and isinstance(schedule, EDM):
         x = x * schedule.sigma_max
     return schedule, times, model, x
 
@@ -149,9 +187,17 @@ def denoised(schedule: Schedule, t: float, model: Denoiser, x: Array) -> Array:
     return dn.solve(dn.plan("ddim", schedule, grid), model, x)
 
 
-def run(case: Case, method: Method, *, lower: bool = False, model: Denoiser | None = None) -> FloatArray:
+def run(
+    case: Case,
+    method: Method,
+    *,
+    lower: bool = False,
+    model: Denoiser | None = None,
+    times: FloatArray | None = None,
+) -> FloatArray:
     """Run a record on the recorded grid."""
-    schedule, times, exact, x = setting(case)
+    schedule, recorded, exact, x = setting(case)
+    times = recorded if times is None else times
     model = exact if model is None else model
     grid = from_times(schedule, times, terminal="lower_order" if lower else "stop")
     x = dn.solve(dn.plan(method, schedule, grid), model, x)
@@ -169,30 +215,12 @@ def with_thresholding(case: Case) -> Denoiser | None:
     return Thresholded(dn.GaussianMixture(gmm["weights"], gmm["means"], gmm["covs"]).denoiser(schedule, "data"))
 
 
-# -- rules that combine coefficient functions of the package and are not records yet ---------------------
-
-
-def unip_step(window: Window, order: int, variant: str) -> Step:
-    """UniP alone: the predictor with its shortcut at order 2."""
-    return multistep(window, unip(window.step, window.past[: order - 1], variant, kernel=window.kernel))
+# -- records and variations of them ----------------------------------------------------------------------
 
 
 def dpmpp_3m_taylor_step(window: Window, order: int) -> Step:
     """DPM-Solver++(3M) as shipped, with exact moments at order 2."""
     return dpmpp_3m_step(window, order) if order == 3 else exponential_adams_step(window, order)
-
-
-def singlestep_step(window: Window, order: int, inner: tuple[float, ...]) -> Step:
-    """DPM-Solver-1, -2 or -3 with given inner nodes."""
-    if order == 1:
-        return euler_step(window)
-    x, k1, k2, k3 = vectors("x k1 k2 k3")
-    if order == 2:
-        a21, (b1, b2) = dpm_solver_2(window.kernel, inner[0])
-        return Step((Stage(0, x), Stage(inner[0], x + a21 * k1)), x + b1 * k1 + b2 * k2)
-    a21, (a31, a32), (b1, b2, b3) = dpm_solver_3(window.kernel, *inner)
-    stages = (Stage(0, x), Stage(inner[0], x + a21 * k1), Stage(inner[1], x + a31 * k1 + a32 * k2))
-    return Step(stages, x + b1 * k1 + b2 * k2 + b3 * k3)
 
 
 def like(name: str, form: SemilinearForm, rule: Rule | None = None, order: int | None = None) -> Method:
@@ -238,18 +266,31 @@ def dpm_solver(case: Case, found: re.Match[str]) -> FloatArray:
         lower = options["lower_order_final"] and options["steps"] < FEW_STEPS
         record = multistep_method(order, form, solver_type)
         return run(case, record, lower=lower, model=with_thresholding(case))
-    if options["method"] not in ("singlestep", "singlestep_fixed"):
+    kinds = {"singlestep": "fast", "singlestep_fixed": "fixed"}
+    if options["method"] not in kinds:
         raise missing(case, "step-size control")
-    if solver_type != "dpmsolver" and order > 1:
-        raise missing(case, "singlestep steps with exact moments")
+    stem = "dpm_solver" if form is NOISE else "dpmpp"
+    suffix = "_taylor" if solver_type == "taylor" else ""
+    return singlestep(case, f"{stem}_{kinds[options['method']]}_{order}{suffix}", options["skip_type"])
+
+
+def singlestep(case: Case, name: str, skip_type: str) -> FloatArray:
+    """Run a singlestep record: the recorded nodes are the ends of its steps, the grid needs its stages too."""
+    schedule = schedule_of(case)
     if case["time_grid"] is None:
         case = {**case, **fast_grid(case)}
-    orders = case.get("step_orders") or [order] * (len(case["time_grid"]) - 1)
-    return singlestep(case, form, orders, options["skip_type"])
+    outer = setting(case)[1]
+    orders = case.get("step_orders") or [dn.method(name).order] * (len(outer) - 1)
+    nodes = [
+        node
+        for start, end, order in zip(outer[:-1], outer[1:], orders, strict=True)
+        for node in (start, *inner_nodes(schedule, float(start), float(end), order, skip_type))
+    ]
+    return run(case, dn.method(name), times=np.array([*nodes, outer[-1]]))
 
 
 def fast_grid(case: Case) -> dict[str, Any]:
-    """Grid and orders of a "fast" singlestep run, where a case does not record them (uniform or quadratic in time)."""
+    """Ends of the steps of a "fast" run and their orders, where a case does not record them (grids in time)."""
     options, record = case["options"], case["schedule"]
     orders = fast_orders(options["steps"], options["order"])
     power = POWERS[options["skip_type"]]
@@ -266,39 +307,28 @@ def fast_orders(budget: int, order: int) -> list[int]:
     return [order] * whole + ([rest] if rest else [])
 
 
-def singlestep(case: Case, form: SemilinearForm, orders: Sequence[int], skip_type: str) -> FloatArray:
-    """Steps of varying order, each with the inner nodes of a small grid of the same kind."""
-    schedule, times, model, x = setting(case)
-    for start, end, order in zip(times[:-1], times[1:], orders, strict=True):
-        inner = inner_nodes(schedule, float(start), float(end), order, skip_type)
-        record = like("dpm_solver_3", form, partial(singlestep_step, inner=inner), order)
-        x = dn.solve(dn.plan(record, schedule, from_times(schedule, [start, end])), model, x)
-    if case["options"].get("denoise_to_zero"):
-        x = denoised(schedule, float(times[-1]), model, x)
-    return np.asarray(x)
-
-
-def inner_nodes(schedule: Schedule, start: float, end: float, order: int, skip_type: str) -> tuple[float, ...]:
-    """Fractions in half-log-SNR of the inner nodes of a grid with ``order`` intervals."""
+def inner_nodes(schedule: Schedule, start: float, end: float, order: int, skip_type: str) -> list[float]:
+    """Inner nodes of a grid with ``order`` intervals from ``start`` to ``end``."""
     u = np.arange(1, order) / order
     if skip_type == "logSNR":
-        return tuple(u.tolist())
+        first, last = (float(schedule.half_log_snr(t)) for t in (start, end))
+        return list(schedule.time(first + u * (last - first)))
     # labels of the interpolated table are the code's times, stretched and shifted by one
     shift = 1.0 if isinstance(schedule, Tabulated) else 0.0
     power = POWERS[skip_type]
     roots = (start + shift) ** (1 / power), (end + shift) ** (1 / power)
-    t = (roots[0] + u * (roots[1] - roots[0])) ** power - shift
-    ends = float(schedule.half_log_snr(start)), float(schedule.half_log_snr(end))
-    return tuple(((schedule.half_log_snr(t) - ends[0]) / (ends[1] - ends[0])).tolist())
+    return list((roots[0] + u * (roots[1] - roots[0])) ** power - shift)
 
 
 def unipc(case: Case, found: re.Match[str]) -> FloatArray:
     options = case["options"]
     form, order, variant = FORMS[options["algorithm_type"]], options["order"], options["variant"]
     if options["use_corrector"]:
-        if variant == "vary_coeff":
-            raise missing(case, "the vary_coeff corrector")
-        record = like(f"unipc_{order}_{variant}", form)
+        record = (
+            like(f"unipc_{order}_bh2", form, unipc_vary_step)
+            if variant == "vary_coeff"
+            else (like(f"unipc_{order}_{variant}", form))
+        )
     else:
         rule = exponential_adams_step if variant == "vary_coeff" else partial(unip_step, variant=variant)
         record = like(f"eab_{order}", form, rule)
@@ -314,9 +344,6 @@ def dc_solver(case: Case, found: re.Match[str]) -> FloatArray:
 
 # -- DEIS, Runge-Kutta in rho, iPNDM -------------------------------------------------------------------
 
-RUNGE_KUTTA = {"1euler": 1, "2heun": 2, "4rk": 4}
-"""Tableaux of rhoRK that are records."""
-
 
 def deis(case: Case, found: re.Match[str]) -> FloatArray:
     options = case["options"]
@@ -328,13 +355,8 @@ def deis(case: Case, found: re.Match[str]) -> FloatArray:
     if options["method"] in ("t_ab", "rho_ab"):
         return run(case, dn.method(f"deis_{'tab' if options['method'] == 't_ab' else 'rhoab'}{degree}"))
     if options["method"] == "ipndm":
-        return run(case, dn.method("ghvb_4"))
-    name = options["rk_method"]
-    if name not in RUNGE_KUTTA:
-        raise missing(case, f"the tableau {name}")
-    rule = None if name == "2heun" else exponential_runge_kutta_step
-    heun = dn.method("edm_heun")
-    return run(case, like("edm_heun", heun.form, rule, RUNGE_KUTTA[name]))
+        return run(case, like("lms_4", RHO, plms_step))
+    return run(case, dn.method(f"rho_rk_{options['rk_method']}"))
 
 
 # -- EDM, k-diffusion, diff-sampler --------------------------------------------------------------------
@@ -348,21 +370,23 @@ def edm_heun(case: Case, found: re.Match[str]) -> FloatArray:
 
 def edm_ablation(case: Case, found: re.Match[str]) -> FloatArray:
     options = case["options"]
-    if (options["schedule"], options["scaling"]) != ("linear", "none") or options.get("alpha", 1.0) != 1.0:
-        raise missing(case, "steps in a time other than sigma, or a free second node")
-    name = {"euler": "ddim", "heun": "edm_heun"}[options["solver"]]
-    # Heun evaluates at both ends of each step but the last
-    levels = case["sigmas_evaluated"][:: 2 if name == "edm_heun" else 1]
-    return run({**case, "time_grid": [*levels, 0.0]}, dn.method(name))
+    if (options["schedule"], options["scaling"]) != ("linear", "none"):
+        raise missing(case, "steps in a time other than sigma")
+    heun = options["solver"] == "heun"
+    # two evaluations a step but on the last, which is Euler's to sigma = 0
+    levels = np.array(case["sigmas_evaluated"][:: 2 if heun else 1])
+    record = dn.method(f"rho_rk_2_{options.get('alpha', 1.0)}" if heun else "ddim")
+    case = {**case, "options": {**options, "denoise_to_zero": True}}
+    return run(case, record, times=levels)
 
 
 K_DIFFUSION: Mapping[str, Callable[[], Method]] = {
     "euler": lambda: dn.method("ddim"),
     "heun": lambda: dn.method("edm_heun"),
-    "dpm_2": lambda: like("dpm_solver_3", NOISE, None, 2),
-    "dpm_2_ancestral": lambda: like("dpm_solver_3", NOISE, None, 2),
-    "dpmpp_2s_ancestral": lambda: like("dpm_solver_3", DATA, None, 2),
-    "dpmpp_sde": lambda: like("dpm_solver_3", DATA, None, 2),
+    "dpm_2": lambda: dn.method("dpm_solver_2"),
+    "dpm_2_ancestral": lambda: dn.method("dpm_solver_2"),
+    "dpmpp_2s_ancestral": lambda: dn.method("dpmpp_2s"),
+    "dpmpp_sde": lambda: dn.method("dpmpp_2s"),
     "dpmpp_2m": lambda: dn.method("dpmpp_2m"),
     "dpmpp_2m_sde": lambda: dn.method("dpmpp_2m"),
     "dpmpp_3m_sde": lambda: like("dpmpp_3m", DATA, dpmpp_3m_taylor_step),
@@ -386,9 +410,9 @@ def k_diffusion(case: Case, found: re.Match[str]) -> FloatArray:
 def dpm_fast(case: Case) -> FloatArray:
     """Singlestep steps on equal intervals of the half-log-SNR; the orders spend the budget exactly."""
     orders = fast_orders(case["options"]["n"], 3)
-    lam = np.linspace(-np.log(case["time_grid"][0]), -np.log(case["time_grid"][-1]), len(orders) + 1)
-    times = [case["time_grid"][0], *np.exp(-lam[1:-1]).tolist(), case["time_grid"][-1]]
-    return singlestep({**case, "time_grid": times}, NOISE, orders, "logSNR")
+    first, last = case["time_grid"]
+    times = [first, *np.geomspace(first, last, len(orders) + 1)[1:-1].tolist(), last]
+    return singlestep({**case, "time_grid": times, "step_orders": orders}, "dpm_solver_fast_3", "logSNR")
 
 
 def diff_sampler(case: Case, found: re.Match[str]) -> FloatArray:
@@ -396,15 +420,12 @@ def diff_sampler(case: Case, found: re.Match[str]) -> FloatArray:
     order, form = options.get("max_order", 1), FORMS[options.get("predict_x0", True)]
     if name == "deis" and options["deis_mode"] != "rhoab":
         raise missing(case, "tAB with a refitted VP time and its own quadrature")
-    if name == "ipndm_v" and order > 2:
-        raise missing(case, "iPNDM_v of order 3 and 4")
-    ratio = options.get("r", 0.5)
     records: Mapping[str, Callable[[], Method]] = {
         "euler": lambda: dn.method("ddim"),
         "heun": lambda: dn.method("edm_heun"),
-        "dpm_2": lambda: like("dpm_solver_3", NOISE, partial(singlestep_step, inner=(ratio,)), 2),
-        "ipndm": lambda: dn.method(f"ghvb_{order}"),
-        "ipndm_v": lambda: dn.method(f"lms_{order}"),
+        "dpm_2": lambda: dn.method(f"dpm_solver_2_r{options.get('r', 0.5)}"),
+        "ipndm": lambda: like(f"lms_{order}", RHO, plms_step),
+        "ipndm_v": lambda: like(f"lms_{order}", RHO, ipndm_v_step),
         "deis": lambda: dn.method(f"lms_{order}"),
         "dpm_pp": lambda: multistep_method(order, form, "dpmsolver"),
         "unipc": lambda: like(f"unipc_{order}_{options['variant']}", form),
@@ -417,13 +438,19 @@ def diff_sampler(case: Case, found: re.Match[str]) -> FloatArray:
 # -- momentum and PNDM ---------------------------------------------------------------------------------
 
 
+AVERAGES = {"hb": heavy_ball_step, "nt": nesterov_step}
+"""Momentum on the classical Adams-Bashforth methods."""
+
+
 def momentum(case: Case, found: re.Match[str]) -> FloatArray:
-    number, beta = case["options"]["order"], case["options"]["beta"]
-    if found[1] != "ghvb" and beta != 1:
-        raise missing(case, "HB and NT with beta < 1")
+    number, beta, buffer = (case["options"][name] for name in ("order", "beta", "buffer_order"))
+    if found[1] == "ghvb":
+        record = dn.method(f"ghvb_{number:.17g}")
+    else:
+        record = like(f"lms_{int(buffer)}", RHO, partial(AVERAGES[found[1]], beta=float(beta), base="plms"))
     if isinstance(schedule_of(case), Tabulated):  # the wrapper's last step goes to label 0
         case = {**case, "time_grid": [*case["time_grid"], 0.0]}
-    return run(case, dn.method(f"ghvb_{number:.17g}"))
+    return run(case, record)
 
 
 def dpm_guided(case: Case, found: re.Match[str]) -> FloatArray:
@@ -432,18 +459,48 @@ def dpm_guided(case: Case, found: re.Match[str]) -> FloatArray:
         number = int(options["method"].removeprefix("phvb")) - 1 + options["momentum"]
         return run(case, dn.method(f"ghvb_{number:.17g}"))
     form = FORMS[options["algorithm_type"]]
-    if form is DATA and options["momentum"] != 1:  # with noise prediction the code ignores the momentum
-        raise missing(case, "DPM-Solver++(2M) with momentum")
-    return run(case, like("dpmpp_2m", form), lower=options["lower_order_final"] and options["steps"] < FEW_STEPS)
+    # with noise prediction the code ignores the momentum
+    rule = partial(mdpm2_step, beta=options["momentum"]) if form is DATA else None
+    return run(case, like("dpmpp_2m", form, rule), lower=options["lower_order_final"] and options["steps"] < FEW_STEPS)
 
 
-def pndm_ddim(case: Case, found: re.Match[str]) -> FloatArray:
+def pndm(case: Case, found: re.Match[str]) -> FloatArray:
     """The state that the code labels t stands at label t + 1 of the table; its last label is -1."""
+    options, name = case["options"], found[1]
+    if name not in PNDM:
+        raise missing(case, "this sampler")
     case = {**case, "time_grid": [label + 1 for label in case["time_grid"]]}
-    level = case["options"]["model_level"]
-    if not level.startswith("abar[t]"):
-        return run(case, dn.method("ddim"))
-    return run(case, dn.method("ddim"), model=Mislabelled(setting(case)[2]))
+    mislabelled = options["model_level"].startswith("abar[t]")
+    # a middle between two labels is truncated towards the data
+    record = PNDM[name](((case["skip"] + 1) // 2 / case["skip"],))
+    return run(case, record, model=Mislabelled(setting(case)[2]) if mislabelled else None)
+
+
+def plms(order: int, rule: Rule, steps: int, middle: tuple[float, ...]) -> Method:
+    """Classical Adams-Bashforth with a start-up of its own."""
+    record = like(f"lms_{order}", RHO, plms_step)
+    return replace(record, own_start=OwnStart(rule, steps, middle), start="own")
+
+
+PNDM: Mapping[str, Callable[[tuple[float, ...]], Method]] = {
+    "DDIM": lambda middle: dn.method("ddim"),  # noqa: ARG005
+    "S-PNDM": lambda middle: plms(2, pseudo_trapezoidal_step, 1, ()),  # noqa: ARG005
+    "F-PNDM": lambda middle: plms(4, pseudo_runge_kutta_step, 3, middle),
+}
+
+
+def diffusers_pndm(case: Case, found: re.Match[str]) -> FloatArray:
+    """Starts are those of S-PNDM and F-PNDM; the recorded labels are the evaluated ones, with repetitions."""
+    options = case["options"]
+    skip = case["schedule"]["N"] // options["steps"]
+    labels = [options["steps_offset"] + skip * i for i in reversed(range(options["steps"]))]
+    end = -1 if options["set_alpha_to_one"] else 0
+    record = plms(4, pseudo_runge_kutta_step, 3, (0.5,))
+    if options["skip_prk_steps"]:
+        record = plms(4, pseudo_trapezoidal_step, 1, ())
+    if labels[-1] <= end:
+        raise missing(case, "a last step of no length")
+    return run(case, record, times=np.array([*labels, end], dtype=np.float64))
 
 
 FAMILIES: Mapping[str, Callable[[Case, re.Match[str]], FloatArray]] = {
@@ -457,6 +514,11 @@ FAMILIES: Mapping[str, Callable[[Case, re.Match[str]], FloatArray]] = {
     r"diff-sampler/(\w+)": diff_sampler,
     r"(ghvb|hb|nt)/.*": momentum,
     r"dpm_guided/.*": dpm_guided,
-    r"pndm/DDIM": pndm_ddim,
+    r"pndm/(.*)": pndm,
+    r"diffusers/PNDM/.*": diffusers_pndm,
 }
 """Solver names, as patterns, and who runs them."""
+
+
+if __name__ == "__main__":
+    pack(Path(sys.argv[1]))

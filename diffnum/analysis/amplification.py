@@ -10,6 +10,8 @@ picture without scaling, ``y = x / alpha``, in which
 so that the exact solution is multiplied by :math:`e^z` a step, whatever the form. On Gaussian data of variance c
 the equation holds with :math:`s = 1/(1 + c\, \alpha^2/\sigma^2) \in (0, 1)`, slowly varying (mu is 1 - s for data
 and -s for noise prediction); guidance multiplies differences of such numbers, and there s is not bounded by one.
+Stochastic methods of noise level tau move the mean by :math:`y' = -(1 + \tau^2) s y`: for them z is the exponent of
+the probability flow, and the exact mean is multiplied by :math:`e^{(1 + \tau^2) z}`.
 
 A step acts on the state and the memory, evaluations in units of 1/h:
 :math:`K = \zeta (U e + A K)`, :math:`e' = V e + B K`, with :math:`\zeta = \mu h`.
@@ -17,6 +19,7 @@ A step acts on the state and the memory, evaluations in units of 1/h:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +32,15 @@ from diffnum.forms import ExponentialKernel
 from diffnum.tableau import Step, Window
 from diffnum.types import FloatArray
 
-__all__ = ["ComplexArray", "LinearStep", "check_step", "linear_step", "record_of"]
+__all__ = ["ComplexArray", "LinearStep", "build", "linear_step", "noise_level", "record_of"]
 
 ComplexArray = NDArray[np.complex128]
 """A complex128 numpy array."""
 
-_REHEARSAL = 24
-"""Steps of the programme from whose middle the steady step is taken."""
+_REHEARSAL = 36
+"""Intervals of the programme from whose middle the steady step is taken."""
+_LIMIT = 1e-8
+"""Step that stands for the limit 0: rules of stochastic methods know their own kernel, and are not defined there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +54,16 @@ class LinearStep:
     form : str
         Name of its form.
     rate : int
-        Growth rate kappa of the kernel; 0 in the clocks that are integrating variables, and where ``step`` is 0.
+        Growth rate kappa of the kernel; 0 in the clocks that are integrating variables.
     step : float
-        Step in half-log-SNR where kappa is not zero; 0 otherwise (nothing depends on it then).
+        Step in half-log-SNR where kappa is not zero (of a whole step, where it spans several intervals of the grid); 0
+        otherwise, as nothing depends on it then.
     vectors : tuple of str
         Names of the k vectors that go round: the state, then the memory.
+    nodes : ndarray, shape (s,)
+        Where the model is called, in steps from the start of the step.
     U, A, V, B : ndarray, shapes (s, k), (s, s), (k, k), (k, s)
         Stage and output weights, float64.
-    nfe : int
-        Evaluations of the step, s.
     """
 
     method: str
@@ -65,6 +71,7 @@ class LinearStep:
     rate: int
     step: float
     vectors: tuple[str, ...]
+    nodes: FloatArray
     U: FloatArray
     A: FloatArray
     V: FloatArray
@@ -94,8 +101,8 @@ class LinearStep:
         The exact solution is multiplied by ``exp(z)`` and so is the principal eigenvalue, to the order of the method.
         """
         zeta = self.zeta(z)[..., None, None]
-        stages = np.linalg.solve(np.eye(self.nfe) - zeta * self.A, zeta * self.U) if self.nfe else self.U
-        found: ComplexArray = self.frame * (self.V + self.B @ stages)
+        stages = np.linalg.solve(np.eye(self.nfe) - zeta * self.A, zeta * self.U)
+        found: ComplexArray = np.asarray(self.frame * (self.V + self.B @ stages), dtype=np.complex128)
         return found
 
     def radius(self, z: ArrayLike) -> FloatArray:
@@ -128,11 +135,13 @@ def check_step(h: float) -> float:
         If it is not.
     """
     if not (np.isfinite(h) and h >= 0):
-        raise ValueError(f"h={h} is no step in half-log-SNR: use a finite number > 0, or 0 for the limit of small steps")
+        raise ValueError(
+            f"h={h} is no step in half-log-SNR: use a finite number > 0, or 0 for the limit of small steps"
+        )
     return float(h)
 
 
-def linear_step(method: Method | str, h: float) -> LinearStep:
+def linear_step(method: Method | str, h: float, parameters: Mapping[str, float] | None = None) -> LinearStep:
     """Steady step of a method on constant steps, evaluated from its step rule.
 
     Parameters
@@ -141,8 +150,10 @@ def linear_step(method: Method | str, h: float) -> LinearStep:
         Name or record.
     h : float
         Step in half-log-SNR (natural log of alpha/sigma), >= 0, for the forms with an exponential kernel; the limit
-        0 is the classical method behind the exponential one. The other forms do not depend on it. In the time clock
-        sigma/alpha is taken to move at a constant speed.
+        0 (within 1e-8) is the classical method behind the exponential one. The other forms do not depend on it. In the
+        time clock sigma/alpha is taken to move at a constant speed.
+    parameters : mapping of str to float, optional
+        The numbers that :attr:`Method.parameters` asks for.
 
     Returns
     -------
@@ -153,20 +164,26 @@ def linear_step(method: Method | str, h: float) -> LinearStep:
     TypeError
         If ``method`` is neither a name nor a record.
     ValueError
-        If the method is unknown or ``h`` is negative or not finite; if the method's step is not steady or not linear in
-        state and evaluations with numbers as weights.
+        If the method is unknown or ``h`` is negative or not finite; if parameters are missing; if the method's step is
+        not steady, or not linear in state and evaluations with numbers as weights.
     """
     record = record_of(method)
-    rate = (record.form.rate or 0) if check_step(h) > 0 else 0
-    return build(record, rate, h if rate else 1.0)
+    return build(record, check_step(h) or _LIMIT, parameters)
 
 
-def build(record: Method, rate: int, length: float) -> LinearStep:
+def build(record: Method, length: float, parameters: Mapping[str, float] | None = None) -> LinearStep:
     """Evaluate the rule on constant steps of the given length (of either sign) and collect its weights."""
-    placement = _steady(record)
+    given = dict(parameters or {})
+    if set(given) != set(record.parameters):
+        raise ValueError(
+            f"parameters={sorted(given)}: {record.name} takes exactly {sorted(record.parameters) or 'none'}"
+        )
+    placement, rate = _steady(record), record.form.rate or 0
+    length = length if rate else 1.0
     past = tuple(-float(j) for j in range(1, placement.past + 1))
+    inner = placement.inner_times or tuple(j / placement.stride for j in range(1, placement.stride))
     kernel = ExponentialKernel(length, rate)
-    step = placement.step(Window(length, past, kernel, placement.known, placement.depth, last=False))
+    step = placement.step(Window(length, past, kernel, placement.known, placement.depth, False, inner, past, given))
     names = ("x", *sorted(placement.known - {"x"}))
     if set(step.memory) != set(names) - {"x"}:
         raise ValueError(
@@ -174,15 +191,19 @@ def build(record: Method, rate: int, length: float) -> LinearStep:
             "only steps that repeat have a region of stability"
         )
     growth = float(np.exp(rate * length))
-    return LinearStep(
-        record.name, record.form.name, rate, length if rate else 0.0, names, *_collect(record, step, names, length, growth)
-    )
+    nodes = np.array([float(stage.node) for stage in step.stages])
+    weights = _collect(record, step, names, length, growth)
+    return LinearStep(record.name, record.form.name, rate, length if rate else 0.0, names, nodes, *weights)
+
+
+def noise_level(record: Method) -> float:
+    """Tau of the equation whose mean the method follows; 0 for the probability flow."""
+    return float(record.options.get("noise_level", 0.0))
 
 
 def _steady(record: Method) -> Placement:
     """A step far from start and end of a long programme."""
-    length = _REHEARSAL + 2 * record.exact_steps
-    placements = record.programme(length, continues=True)
+    placements = record.programme(_REHEARSAL + 2 * record.exact_steps, continues=True)
     return placements[len(placements) // 2 + record.exact_steps // 2]
 
 

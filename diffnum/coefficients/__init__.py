@@ -8,23 +8,41 @@ from diffnum.coefficients.adams import (
     dpmpp_3m_corrected,
     exponential_adams,
 )
-from diffnum.coefficients.momentum import ghvb
-from diffnum.coefficients.predictor_corrector import unic, unip, unipc
-from diffnum.coefficients.runge_kutta import dpm_solver_2, dpm_solver_3, etd_rk4, heun
+from diffnum.coefficients.constant_steps import abm, adams_moulton_constant, ipndm_v, plms
+from diffnum.coefficients.exponential_runge_kutta import etd_rk3, hochbruck_ostermann_4, krogstad_4, res_3s
+from diffnum.coefficients.flow import pseudo_corrector
+from diffnum.coefficients.momentum import ghvb, ghvb_variable
+from diffnum.coefficients.predictor_corrector import unic, unic_vary, unip, unipc
+from diffnum.coefficients.runge_kutta import dpm_solver_2, dpm_solver_3, etd_rk4, heun, runge_kutta_weights
+from diffnum.coefficients.tableaux import TABLEAUX, ButcherTableau
 
 __all__ = [
+    "TABLEAUX",
+    "ButcherTableau",
+    "abm",
     "adams_bashforth",
+    "adams_moulton_constant",
     "ddim",
     "dpm_solver_2",
     "dpm_solver_3",
     "dpmpp_2m",
     "dpmpp_3m",
     "dpmpp_3m_corrected",
+    "etd_rk3",
     "etd_rk4",
     "exponential_adams",
     "ghvb",
+    "ghvb_variable",
     "heun",
+    "hochbruck_ostermann_4",
+    "ipndm_v",
+    "krogstad_4",
+    "plms",
+    "pseudo_corrector",
+    "res_3s",
+    "runge_kutta_weights",
     "unic",
+    "unic_vary",
     "unip",
     "unipc",
 ]

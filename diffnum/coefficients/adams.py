@@ -9,9 +9,14 @@ one, the :class:`~diffnum.forms.Kernel` itself; past nodes are shifted and scale
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from functools import cache
+from itertools import pairwise
+from math import factorial, prod
+
+import numpy as np
 
 from diffnum.forms import ExponentialKernel, Kernel
+from diffnum.phi import phi
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 from diffnum.types import Scalar
 
@@ -56,13 +61,68 @@ def lagrange_weights(moments: Sequence[Scalar], nodes: Sequence[Scalar]) -> tupl
     weights = []
     for j, node in enumerate(nodes):
         others = [u for i, u in enumerate(nodes) if i != j]
-        numerator: list[Scalar] = [1]  # coefficients of prod (s - u), lowest power first
-        for u in others:
-            raised, scaled = [0, *numerator], [u * c for c in numerator]
-            numerator = [r - s for r, s in zip(raised, [*scaled, 0], strict=True)]
-        integral = sum(c * m for c, m in zip(numerator, moments, strict=True))
+        integral = _integral(moments, others)
         weights.append(integral / prod(node - u for u in others) if others else integral)
     return tuple(weights)
+
+
+def _integral(moments: Sequence[Scalar], roots: Sequence[Scalar]) -> Scalar:
+    """Integral of the product of ``s - u`` over all roots u, from the moments."""
+    powers: list[Scalar] = [1]  # coefficients of the product, lowest power first
+    for u in roots:
+        raised, scaled = [0, *powers], [u * c for c in powers]
+        powers = [r - s for r, s in zip(raised, [*scaled, 0], strict=True)]
+    return sum(c * m for c, m in zip(powers, moments, strict=True))
+
+
+def _implicit_weights(kernel: Kernel, nodes: Sequence[Scalar]) -> tuple[Scalar, ...]:
+    """Weights on ``nodes``, none of them positive, and last on the new node 1.
+
+    The kernel of data prediction leans towards the new node, where the Lagrange polynomials of the other nodes
+    vanish: their common factor 1 - s is integrated with the kernel, or its cancellation costs digits on long steps.
+    """
+    q = len(nodes)
+    older = lagrange_weights(closing_moments(kernel, q), nodes)
+    newest = _integral([kernel.moment(k) for k in range(q + 1)], nodes) / prod(1 - u for u in nodes)
+    return (*(w / (1 - u) for w, u in zip(older, nodes, strict=True)), newest)
+
+
+def closing_moments(kernel: Kernel, count: int) -> list[Scalar]:
+    r"""Moments :math:`\int K(s)\, s^k (1 - s)\, ds`, k = 0, ..., count - 1.
+
+    Equal to ``moment(k) - moment(k + 1)``, and computed so where the arithmetic is exact. For numbers and arrays,
+    series of positive terms, in h or, where the kernel decays, in h after :math:`e^{-h}` has been taken out, keep
+    all digits.
+    """
+    step, rate = getattr(kernel, "step", None), getattr(kernel, "rate", 0)
+    if rate and isinstance(step, float | np.ndarray) and np.size(step):
+        longest = float(np.max(step))
+        if np.min(step) >= 0 and longest <= _LONGEST:
+            terms = 12 + int(longest + 9 * longest**0.5)
+            factor = step if rate > 0 else step * phi(0, -step)
+            return [factor * _horner(_closing_series(k, rate, terms), step) for k in range(count)]
+    moments = [kernel.moment(k) for k in range(count + 1)]
+    return [a - b for a, b in pairwise(moments)]
+
+
+_LONGEST = 64.0
+"""Steps beyond it, which no plan has, would need coefficients below the float64 range."""
+
+
+@cache
+def _closing_series(k: int, rate: int, terms: int) -> tuple[float, ...]:
+    """Taylor coefficients of the integral of ``e^(h(1-s)) s^k (1-s)``, or ``e^(hs) s^k (1-s)``; highest first."""
+    if rate > 0:
+        return tuple((j + 1) * factorial(k) / factorial(j + k + 2) for j in reversed(range(terms)))
+    return tuple(1 / (factorial(j) * (j + k + 1) * (j + k + 2)) for j in reversed(range(terms)))
+
+
+def _horner(coefficients: Sequence[float], z: Scalar) -> Scalar:
+    """Polynomial with its highest coefficient first."""
+    total: Scalar = 0.0
+    for coefficient in coefficients:
+        total = total * z + coefficient
+    return total
 
 
 def exponential_adams(h: Scalar | Kernel, nodes: Sequence[Scalar], prediction: str = "data") -> tuple[Scalar, ...]:
@@ -80,7 +140,8 @@ def exponential_adams(h: Scalar | Kernel, nodes: Sequence[Scalar], prediction: s
         Step in half-log-SNR (natural log of alpha/sigma), > 0; for ``"rho"`` and ``"velocity"`` the step in
         sigma/alpha and sigma/(alpha + sigma), < 0.
     nodes : sequence of scalars or arrays
-        ``u_j = (lambda_j - lambda_n)/h``; ``u_0 = 0`` first, past nodes negative, 1 for an implicit method.
+        ``u_j = (lambda_j - lambda_n)/h``; ``u_0 = 0`` first, past nodes negative; last the integer 1 for an implicit
+        method.
     prediction : {"data", "noise", "rho", "velocity"}
         What the model predicts, hence the kernel.
 
@@ -111,6 +172,8 @@ def exponential_adams(h: Scalar | Kernel, nodes: Sequence[Scalar], prediction: s
     if len(set(plain)) < len(plain):
         raise ValueError(f"nodes={nodes} repeats a node: the nodes must be distinct")
     kernel = as_kernel(h, prediction)
+    if len(nodes) > 1 and isinstance(nodes[-1], int) and nodes[-1] == 1:
+        return _implicit_weights(kernel, nodes[:-1])
     return lagrange_weights([kernel.moment(k) for k in range(len(nodes))], nodes)
 
 

@@ -162,6 +162,9 @@ class Method:
         Inner nodes that the rule wants, as fractions of a step in time.
     parameters : tuple of str
         Numbers per step that the plan must be given.
+    stiff_order : int, optional
+        Order that does not depend on the size of the linear part (exponential Runge-Kutta methods; the highest
+        conditions in the weak sense of Hochbruck and Ostermann), where it has been proved.
     """
 
     name: str
@@ -187,6 +190,8 @@ class Method:
     singlestep: bool = False
     inner_times: tuple[float, ...] = ()
     parameters: tuple[str, ...] = ()
+    full_orders: bool = False
+    stiff_order: int | None = None
 
     def order_on(self, grid: str) -> int:
         """Order of the update formula with exact history on one of the :data:`GRID_KINDS`."""
@@ -263,7 +268,7 @@ class Method:
         """Steps of a singlestep method: as many of full order as fit, then lower ones, each interval used once."""
         full, rest = divmod(n_intervals, self.top)
         orders = [self.top] * full + ([rest] if rest else [])
-        if self.top == 3 and not rest:  # the published list ends on 2, 1 rather than on 3
+        if self.top == 3 and not rest and not self.full_orders:  # the published list ends on 2, 1 rather than on 3
             orders[-1:] = [2, 1]
         placements, known = [], frozenset({"x"})
         for i, order in enumerate(orders):

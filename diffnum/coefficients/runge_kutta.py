@@ -1,4 +1,4 @@
-r"""Exponential Runge-Kutta methods: one-step weights at inner nodes.
+r"""One-step methods: DPM-Solver with free inner nodes, and Runge-Kutta tableaux in the plain clocks.
 
 Weights of a stage at fraction c are relative to the gain *at that stage*, so a first-order stage has weight
 :math:`h \int_0^c e^{\kappa h (c - s)} ds = c h \varphi_1(\kappa c h)`.
@@ -6,12 +6,24 @@ Weights of a stage at fraction c are relative to the gain *at that stage*, so a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
 from diffnum.coefficients.adams import as_kernel
+from diffnum.coefficients.tableaux import LOWER, TABLEAUX, ButcherTableau
 from diffnum.forms import Kernel
-from diffnum.tableau import Stage, Step, Window, vectors
+from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 from diffnum.types import Scalar
 
-__all__ = ["dpm_solver_2", "dpm_solver_3", "etd_rk4", "heun"]
+__all__ = ["VARIANTS", "dpm_solver_2", "dpm_solver_3", "etd_rk4", "heun", "runge_kutta_weights"]
+
+VARIANTS = ("dpmsolver", "taylor")
+"""How DPM-Solver weighs differences: by limits of the moments (half of the zeroth), or by the exact moments."""
 
 
 def heun(h: Scalar | Kernel, prediction: str = "rho") -> tuple[Scalar, tuple[Scalar, Scalar]]:
@@ -45,7 +57,7 @@ def heun(h: Scalar | Kernel, prediction: str = "rho") -> tuple[Scalar, tuple[Sca
 
 
 def dpm_solver_2(
-    h: Scalar | Kernel, r1: Scalar = 0.5, prediction: str = "noise"
+    h: Scalar | Kernel, r1: Scalar = 0.5, prediction: str = "noise", variant: str = "dpmsolver"
 ) -> tuple[Scalar, tuple[Scalar, Scalar]]:
     r"""Weights of DPM-Solver-2, the exponential two-stage method with free inner node.
 
@@ -53,31 +65,45 @@ def dpm_solver_2(
     ----------
     h : scalar or array
         Step in half-log-SNR, > 0.
-    r1 : scalar
+    r1 : scalar or array
         Inner node as a fraction of the step, in (0, 1].
     prediction : {"noise", "data"}
         Noise for DPM-Solver-2, data for DPM-Solver++(2S).
+    variant : {"dpmsolver", "taylor"}
+        Weight of the slope: half of the zeroth moment, or the first moment exactly.
 
     Returns
     -------
     a21, (b1, b2)
-        Weights of the stage at ``r1`` and of the step: :math:`b_2 = h\varphi_1/(2 r_1)`.
+        Weights of the stage at ``r1`` and of the step: :math:`b_2 = h\varphi_1/(2 r_1)` (dpmsolver) or
+        :math:`h\varphi_2/r_1` (taylor).
+
+    Raises
+    ------
+    ValueError
+        If ``variant`` is unknown, or the number ``r1`` is not in (0, 1].
 
     Notes
     -----
-    Order 2, 2 NFE per step.
+    Order 2, 2 NFE per step. With r1 = 1/2 and noise this is k-diffusion's ``dpm_2``; "taylor" is RES of order 2
+    (arXiv:2308.02157), and with r1 = 1 ETD-RK2 of Cox and Matthews.
 
     References
     ----------
-    Lu et al., arXiv:2206.00927, algorithm 4 (general r_1).
+    Lu et al., arXiv:2206.00927, algorithm 4 (general r_1); arXiv:2211.01095, algorithm 1.
     """
+    _check(variant, r1)
     kernel = as_kernel(h, prediction)
-    b2 = kernel.moment(0) / (2 * r1)
+    b2 = (kernel.moment(0) / 2 if variant == "dpmsolver" else kernel.moment(1)) / r1
     return kernel.moment(0, r1), (kernel.moment(0) - b2, b2)
 
 
 def dpm_solver_3(
-    h: Scalar | Kernel, r1: Scalar = 1 / 3, r2: Scalar = 2 / 3, prediction: str = "noise"
+    h: Scalar | Kernel,
+    r1: Scalar = 1 / 3,
+    r2: Scalar = 2 / 3,
+    prediction: str = "noise",
+    variant: str = "dpmsolver",
 ) -> tuple[Scalar, tuple[Scalar, Scalar], tuple[Scalar, Scalar, Scalar]]:
     r"""Weights of DPM-Solver-3, the exponential three-stage method.
 
@@ -85,36 +111,57 @@ def dpm_solver_3(
     ----------
     h : scalar or array
         Step in half-log-SNR, > 0.
-    r1, r2 : scalar
-        Inner nodes as fractions of the step, 0 < r1 < r2 <= 1. Order 3 needs r2 = 2/3.
+    r1, r2 : scalar or array
+        Inner nodes as fractions of the step, 0 < r1 < r2 <= 1. Order 3 needs r2 = 2/3 up to O(h); otherwise it is 2.
     prediction : {"noise", "data"}
         Noise for DPM-Solver-3, data for DPM-Solver++(3S).
+    variant : {"dpmsolver", "taylor"}
+        Slope from the second inner node alone, or slope and curvature from both.
 
     Returns
     -------
     a21, (a31, a32), (b1, b2, b3)
-        :math:`a_{32} = (r_2/r_1)\, r_2 h \varphi_2(\kappa r_2 h)`, :math:`b_2 = 0`,
-        :math:`b_3 = h\varphi_2(\kappa h)/r_2`.
+        :math:`a_{32} = (r_2/r_1)\, r_2 h \varphi_2(\kappa r_2 h)`; "dpmsolver": :math:`b_2 = 0`,
+        :math:`b_3 = h\varphi_2(\kappa h)/r_2`; "taylor": the exponential quadrature on 0, r1, r2.
 
     Raises
     ------
     ValueError
-        If numbers ``r1``, ``r2`` are out of order.
+        If ``variant`` is unknown, or the numbers ``r1``, ``r2`` are out of order.
 
     Notes
     -----
-    Order 3, 3 NFE per step.
+    Order 3 for r2 = 2/3, 3 NFE per step. "dpmsolver" is a method of Hochbruck and Ostermann (2005,
+    section 5.2), of stiff order 3.
 
     References
     ----------
-    Lu et al., arXiv:2206.00927, algorithm 5 (general r_1, r_2).
+    Lu et al., arXiv:2206.00927, algorithm 5 (general r_1, r_2); "taylor": LuChengTHU/dpm-solver at 52bc3fbc,
+    ``singlestep_dpm_solver_third_update``.
     """
-    if isinstance(r1, float) and isinstance(r2, float) and not 0 < r1 < r2 <= 1:
-        raise ValueError(f"r1={r1}, r2={r2} are out of order: inner nodes need 0 < r1 < r2 <= 1")
+    _check(variant, r1, r2)
     kernel = as_kernel(h, prediction)
     a32 = kernel.moment(1, r2) / r1  # moment(1, c) = c^2 h phi_2(kappa c h)
-    b3 = kernel.moment(1) / r2
-    return kernel.moment(0, r1), (kernel.moment(0, r2) - a32, a32), (kernel.moment(0) - b3, 0, b3)
+    first = kernel.moment(1)
+    b2: Scalar = 0
+    if variant == "dpmsolver":
+        b3 = first / r2
+    else:
+        second = kernel.moment(2)
+        b2, b3 = (first * r2 - second) / ((r2 - r1) * r1), (second - first * r1) / ((r2 - r1) * r2)
+    return kernel.moment(0, r1), (kernel.moment(0, r2) - a32, a32), (kernel.moment(0) - b2 - b3, b2, b3)
+
+
+def _check(variant: str, *nodes: Scalar) -> None:
+    """Refuse unknown variants, and numbers that are no increasing inner nodes; symbols pass."""
+    if variant not in VARIANTS:
+        raise ValueError(f"variant={variant!r} is unknown: use one of {', '.join(VARIANTS)}")
+    if not all(isinstance(r, Real | np.ndarray) for r in nodes):
+        return
+    bounds: tuple[Any, ...] = (0, *nodes)
+    if not all(np.all(a < b) for a, b in pairwise(bounds)) or np.any(bounds[-1] > 1):
+        names = ", ".join(f"r{i}={r}" for i, r in enumerate(nodes, start=1))
+        raise ValueError(f"{names}: out of order, inner nodes need 0 < r1 < r2 <= 1")
 
 
 def etd_rk4(
@@ -155,7 +202,74 @@ def etd_rk4(
     )
 
 
+def runge_kutta_weights(
+    h: Scalar, tableau: ButcherTableau | str
+) -> tuple[tuple[tuple[Scalar, ...], ...], tuple[Scalar, ...]]:
+    """Weights of an explicit Runge-Kutta method in a plain clock: the tableau times the step.
+
+    Parameters
+    ----------
+    h : scalar or array
+        Step in sigma/alpha or sigma/(alpha + sigma), < 0 while sampling.
+    tableau : ButcherTableau or str
+        Tableau, or a key of :data:`~diffnum.coefficients.tableaux.TABLEAUX`.
+
+    Returns
+    -------
+    rows : tuple of tuples of scalars
+        Stage weights; row i has i entries.
+    weights : tuple of scalars
+        Weights of the step; they sum to ``h``.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+
+    Notes
+    -----
+    NFE per step: the stages of the tableau. Zhang and Chen's rhoRK-DEIS is this with noise prediction in sigma/alpha.
+
+    References
+    ----------
+    Zhang and Chen, arXiv:2204.13902 (rhoRK-DEIS).
+    """
+    if isinstance(tableau, str):
+        if tableau not in TABLEAUX:
+            raise ValueError(f"tableau={tableau!r} is unknown: use one of {', '.join(TABLEAUX)}, or a ButcherTableau")
+        tableau = TABLEAUX[tableau]
+    rows = tuple(tuple(_number(a) * h for a in row) for row in tableau.A)
+    return rows, tuple(_number(b) * h for b in tableau.b)
+
+
+def _number(value: Fraction) -> float | int:
+    """Rational number for floats and arrays; zero and whole numbers stay exact."""
+    return int(value) if value.denominator == 1 else value.numerator / value.denominator
+
+
 # -- step rules --------------------------------------------------------------------------------------
+
+
+def one_step(
+    window: Window, nodes: Sequence[Scalar], rows: Sequence[Sequence[Scalar]], weights: Sequence[Scalar]
+) -> Step:
+    """Explicit step with the stages ``nodes``, their weights ``rows`` and final weights; zeros are left out."""
+    x = vector("x")
+    names = [f"k{i}" for i in range(1, len(weights) + 1)]
+
+    def combined(row: Sequence[Scalar]) -> Vector:
+        terms = {name: w for name, w in zip(names, row, strict=False) if not (isinstance(w, int | Fraction) and w == 0)}
+        return x + Vector(terms)
+
+    stages = tuple(Stage(node, combined(row)) for node, row in zip(nodes, rows, strict=True))
+    return Step(stages, combined(weights), window.remember(vector("k1")))
+
+
+def rational(window: Window, value: Fraction) -> Scalar:
+    """Rational constant in the arithmetic of the step; 0 and 1 are exact."""
+    if value.denominator == 1:
+        return int(value)
+    return window.rational(value.numerator, value.denominator)
 
 
 def euler_step(window: Window) -> Step:
@@ -173,27 +287,40 @@ def heun_step(window: Window, order: int) -> Step:
     return Step((Stage(0, x), Stage(1, x + a21 * k1)), x + b1 * k1 + b2 * k2)
 
 
-def dpm_solver_3_step(window: Window, order: int) -> Step:
-    """DPM-Solver-1, -2 or -3 with the authors' inner nodes 1/2 and 1/3, 2/3."""
-    return exponential_runge_kutta_step(window, min(order, 3))
+def dpm_solver_step(
+    window: Window, order: int, *, variant: str = "dpmsolver", nodes: tuple[Fraction, ...] = ()
+) -> Step:
+    """DPM-Solver-1, -2 or -3 with the inner nodes of the grid, or given ones, or the authors' 1/2 and 1/3, 2/3."""
+    order = min(order, 3)
+    if order == 1:
+        return euler_step(window)
+    inner = window.inner
+    if not inner:
+        given = nodes if len(nodes) == order - 1 else tuple(Fraction(j, order) for j in range(1, order))
+        inner = tuple(rational(window, r) for r in given)
+    if order == 2:
+        a21, weights = dpm_solver_2(window.kernel, inner[0], variant=variant)
+        return one_step(window, (0, *inner), ((), (a21,)), weights)
+    a21, a3, weights_3 = dpm_solver_3(window.kernel, inner[0], inner[1], variant=variant)
+    return one_step(window, (0, *inner), ((), (a21,), a3), weights_3)
 
 
 def exponential_runge_kutta_step(window: Window, order: int) -> Step:
     """One-step method of the given order, 1 to 4, in any form with a fixed kernel."""
-    if order == 1:
-        return euler_step(window)
-    x, k1, k2, k3, k4 = vectors("x k1 k2 k3 k4")
-    third, half = window.rational(1, 3), window.rational(1, 2)
-    first = Stage(0, x)
-    stages: tuple[Stage, ...]
-    memory = window.remember(k1)
-    if order == 2:
-        a21, (b1, b2) = dpm_solver_2(window.kernel, half)
-        return Step((first, Stage(half, x + a21 * k1)), x + b1 * k1 + b2 * k2, memory)
-    if order == 3:
-        a21, (a31, a32), (b1, b2, b3) = dpm_solver_3(window.kernel, third, 2 * third)
-        stages = (first, Stage(third, x + a21 * k1), Stage(2 * third, x + a31 * k1 + a32 * k2))
-        return Step(stages, x + b1 * k1 + b2 * k2 + b3 * k3, memory)
-    a21, a32, (a41, a43), (b1, b2, b3, b4) = etd_rk4(window.kernel, half)
-    stages = (first, Stage(half, x + a21 * k1), Stage(half, x + a32 * k2), Stage(1, x + a41 * k1 + a43 * k3))
-    return Step(stages, x + b1 * k1 + b2 * k2 + b3 * k3 + b4 * k4, memory)
+    if order <= 3:
+        return dpm_solver_step(window, order)
+    half = window.rational(1, 2)
+    a21, a32, (a41, a43), weights = etd_rk4(window.kernel, half)
+    return one_step(window, (0, half, half, 1), ((), (a21,), (0, a32), (a41, 0, a43)), weights)
+
+
+def tableau_step(window: Window, order: int, *, tableau: ButcherTableau) -> Step:
+    """Explicit Runge-Kutta step in a plain clock; where a lower order is asked for, a tableau of that order."""
+    chosen = tableau if order >= tableau.order else TABLEAUX[LOWER[order]]
+    h = window.moment(0)
+
+    def weighed(row: Sequence[Fraction]) -> tuple[Scalar, ...]:
+        return tuple(0 if entry == 0 else rational(window, entry) * h for entry in row)
+
+    nodes = [rational(window, node) for node in chosen.c]
+    return one_step(window, nodes, [weighed(row) for row in chosen.A], weighed(chosen.b))

@@ -9,21 +9,44 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from diffnum.derivation import adams, momentum, predictor_corrector, runge_kutta
-from diffnum.derivation.adams import Derived, Line
+from diffnum.derivation import (
+    adams,
+    constant_steps,
+    exponential_runge_kutta,
+    flow,
+    momentum,
+    predictor_corrector,
+    runge_kutta,
+    tableaux,
+)
+from diffnum.derivation.records import Derivation, Derived, Identity, Line, Proof, Residuals
 
-__all__ = ["DERIVATIONS", "Derived", "Line"]
+__all__ = ["DERIVATIONS", "Derivation", "Derived", "Identity", "Line", "Proof", "Residuals"]
 
 DERIVATIONS: Final[Mapping[str, Callable[..., Derived]]] = MappingProxyType(
     {
+        "abm": constant_steps.abm,
         "adams": adams.adams,
-        "dpm_solver_3": runge_kutta.dpm_solver_3,
+        "dpm_solver": runge_kutta.dpm_solver,
         "dpmpp_2m": adams.dpmpp_2m,
         "dpmpp_3m": adams.dpmpp_3m,
         "dpmpp_3m_corrected": adams.dpmpp_3m_corrected,
+        "explicit_runge_kutta": tableaux.explicit_runge_kutta,
+        "exponential_runge_kutta": exponential_runge_kutta.exponential_runge_kutta,
         "ghvb": momentum.ghvb,
+        "ghvb_variable": momentum.ghvb_variable,
         "heun": runge_kutta.heun,
+        "heavy_ball": momentum.heavy_ball,
+        "ipndm_v": constant_steps.ipndm_v,
+        "mdpm2": momentum.mdpm2,
+        "nesterov": momentum.nesterov,
+        "plms": constant_steps.plms,
+        "pseudo_corrector": flow.pseudo_corrector,
+        "res_3s": exponential_runge_kutta.res_3s,
+        "unip": predictor_corrector.unip,
         "unipc": predictor_corrector.unipc,
+        "unipc_pece": predictor_corrector.unipc,
+        "unipc_vary": predictor_corrector.unipc_vary,
     }
 )
 """Family of a method -> ``derivation(window, order, rate, **options) -> Derived``."""

@@ -1,23 +1,21 @@
 r"""Adams methods derived: exact moments of the kernel against polynomials through the nodes.
 
-The weights are found as the solution of the moment equations :math:`\sum_j w_j u_j^k = I_k`, k = 0, ..., q - 1, by exact
-elimination; the shipped functions use Lagrange bases instead.
+The weights are found as the solution of the moment equations :math:`\sum_j w_j u_j^k = I_k`, k = 0, ..., q - 1, by
+exact elimination; the shipped functions use Lagrange bases instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import reduce
 from typing import Any
 
+from diffnum.derivation.records import Derived, Line
 from diffnum.derivation.symbols import solve
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 
 __all__ = [
-    "Derived",
-    "Line",
     "adams",
     "combination",
     "dpmpp_2m",
@@ -26,41 +24,6 @@ __all__ = [
     "moment_weights",
     "multistep",
 ]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of an argument.
-
-    Parameters
-    ----------
-    text : str
-        What is done.
-    equation : str
-        LaTeX of what comes out; may be empty.
-    """
-
-    text: str
-    equation: str = ""
-
-
-@dataclass(frozen=True)
-class Derived:
-    """What a derivation returns.
-
-    Parameters
-    ----------
-    step : Step
-        The step, in the arithmetic of the window.
-    argument : tuple of Line
-        The derivation, told as it was run.
-    asymptotic : tuple of str
-        Conditions that the authors' ansatz meets in the limit h -> 0 only, or not at all.
-    """
-
-    step: Step
-    argument: tuple[Line, ...] = ()
-    asymptotic: tuple[str, ...] = field(default=())
 
 
 EXACT_STEP = Line(
@@ -127,7 +90,9 @@ def adams(window: Window, order: int, rate: int | None = -1) -> Derived:
             "The weights are exact for all such polynomials if and only if they reproduce the moments.",
             rf"\sum_{{j=0}}^{{{order - 1}}} w_j u_j^k = I_k, \qquad k = 0, \dots, {order - 1}",
         ),
-        Line(f"The Vandermonde system has one solution; the interpolation error makes the local error O(h^{order + 1})."),
+        Line(
+            f"The Vandermonde system has one solution; the interpolation error makes the local error O(h^{order + 1})."
+        ),
     )
     return Derived(multistep(window, weights), argument)
 
@@ -141,9 +106,18 @@ def dpmpp_2m(window: Window, order: int, rate: int | None = -1) -> Derived:
     argument = (
         EXACT_STEP,
         moments_line(rate),
-        Line("The prediction is replaced by value and slope at the node n.", r"M(s) \approx M_n + s\,\frac{M_n - M_{n-1}}{-u_1}"),
-        Line("The authors give the slope half the weight of the value.", r"w_0 + w_1 = I_0, \qquad w_1 u_1 = \tfrac12 I_0"),
-        Line("The exact condition has I_1; the two differ by O(h^2), which costs no order.", r"\tfrac12 I_0 - I_1 = O(h^2)"),
+        Line(
+            "The prediction is replaced by value and slope at the node n.",
+            r"M(s) \approx M_n + s\,\frac{M_n - M_{n-1}}{-u_1}",
+        ),
+        Line(
+            "The authors give the slope half the weight of the value.",
+            r"w_0 + w_1 = I_0, \qquad w_1 u_1 = \tfrac12 I_0",
+        ),
+        Line(
+            "The exact condition has I_1; the two differ by O(h^2), which costs no order.",
+            r"\tfrac12 I_0 - I_1 = O(h^2)",
+        ),
     )
     return Derived(multistep(window, weights), argument, ("sum w_j u_j = I_1 is met up to O(h^2)",))
 
@@ -168,7 +142,8 @@ def _third_order(window: Window, order: int, rate: int | None, factor: Fraction)
         EXACT_STEP,
         moments_line(rate),
         Line(
-            "The prediction is replaced by its Taylor polynomial with D1 the exact slope of the parabola through three values.",
+            "The prediction is replaced by its Taylor polynomial, "
+            "D1 the exact slope of the parabola through three values.",
             r"M(s) \approx M_n + s D_1 + \tfrac12 s^2 D_2",
         ),
         Line(

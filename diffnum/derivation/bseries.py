@@ -1,14 +1,14 @@
 r"""Order of any step rule, proved by B-series in the clock that turns the kernel into a constant.
 
-Let K be the kernel of the form and ``ds = K dclock``; then ``y = x/scale`` obeys plainly ``y' = f(y, s)``, and an exponential
-method is, for each h, a classical general linear method whose coefficients are functions of h. With the moments of
-the kernel over the first c of the step, ``moment(0, c)``, and its ``discount(c)``, the node c stands at
+Let K be the kernel of the form and ``ds = K dclock``; then ``y = x/scale`` obeys plainly ``y' = f(y, s)``, and an
+exponential method is, for each h, a classical general linear method whose coefficients are functions of h. With the
+moments of the kernel over the first c of the step, ``moment(0, c)``, and its ``discount(c)``, the node c stands at
 
 .. math:: \theta(c) = \frac{\mathrm{discount}(c)\,\mathrm{moment}(0, c)}{\mathrm{discount}(1)\,\mathrm{moment}(0, 1)}
 
 in units of the step H of s, and a weight w of a row at node c becomes :math:`b = \mathrm{discount}(c)\, w / H`. As f is
-arbitrary and does not depend on h, the step has order p if and only if the residual on every tree t with at most p nodes is
-:math:`O(h^{p + 1 - |t|})`.
+arbitrary and does not depend on h, the step has order p if and only if the residual on every tree t with at most p
+nodes is :math:`O(h^{p + 1 - |t|})`.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ def expand(
     highest: int | None = None,
     extra: tuple[str, ...] = (),
     row: str = "x",
+    inner: tuple[Fraction, ...] = (),
     prepare: Callable[[Callable[[str], Series]], Rule] | None = None,
 ) -> Expansion:
     """Expand one step of a rule with exact history.
@@ -123,13 +124,16 @@ def expand(
     depth : int
         History kept.
     grid : {"uniform", "smooth", "irregular"}
-        Constant steps; steps that grow by ``1 + g h``; arbitrary ratios (a free fixed ratio ``q`` for averages).
+        Constant steps; nodes at ``s + g h s^2/2`` (for averages steps that grow by the factor ``1 + g h``); arbitrary
+        ratios (a free fixed ratio ``q`` for averages).
     highest : int, optional
         Order up to which the answer is exact; ``order + 1`` by default.
     extra : tuple of str
         Symbols of the method's own, such as ``"beta"``.
     row : str
         Row whose order is wanted: ``"x"``, or a stage such as ``"k2"``.
+    inner : tuple of Fraction
+        Inner nodes that a plan would provide, as fractions of the step in the clock.
     prepare : callable, optional
         ``prepare(symbol) -> rule``, for rules that take the symbols of ``extra``; replaces ``rule``.
 
@@ -142,7 +146,7 @@ def expand(
         raise ValueError(f"grid={grid!r} is no kind of grid: use uniform, smooth or irregular")
     highest = order + 1 if highest is None else highest
     for terms in range(highest + 2, highest + 8, 2):  # divisions by small differences may cost a few terms
-        expansion = _expanded(rule, order, rate, past, known, depth, grid, highest, extra, row, prepare, terms)
+        expansion = _expanded(rule, order, rate, past, known, depth, grid, highest, extra, row, inner, prepare, terms)
         if expansion is not None:
             return expansion
     raise ValueError(f"highest={highest}: the weights lose more than {terms - highest} orders of h by cancellation")
@@ -159,19 +163,24 @@ def _expanded(
     highest: int,
     extra: tuple[str, ...],
     row: str,
+    inner: tuple[Fraction, ...],
     prepare: Callable[[Callable[[str], Series]], Rule] | None,
     terms: int,
 ) -> Expansion | None:
     """Expansion with a given number of terms; None where they do not decide the order."""
     averages = any(name[0] == "v" for name in known)
     names = [*extra]
-    names += {"uniform": [], "smooth": ["g"], "irregular": ["q"] if averages else [f"u_{j}" for j in range(1, past + 1)]}[grid]
+    names += {
+        "uniform": [],
+        "smooth": ["g"],
+        "irregular": ["q"] if averages else [f"u_{j}" for j in range(1, past + 1)],
+    }[grid]
     names += [f"a_{i}" for i in range(2, terms + 1)] if rate is None else []
     ring = SeriesRing(terms, tuple(names))
     kernel: Any = TimeSeriesKernel(ring) if rate is None else SeriesKernel(ring.h, rate)
     ratio, nodes = _grid(ring, grid, past, averages)
     rule = rule if prepare is None else prepare(ring.symbol)
-    step = rule(Window(ring.h, nodes, kernel, known, depth), order)
+    step = rule(Window(ring.h, nodes, kernel, known, depth, inner=inner, past_times=nodes), order)
     history = _history(step, kernel, nodes, known, ratio)
     glm = _general_linear(step, kernel, history)
     residuals = tuple(_residuals(glm, row, ring, highest))
@@ -184,7 +193,15 @@ def _grid(ring: SeriesRing, grid: str, past: int, averages: bool) -> tuple[Serie
     one = ring.constant(1)
     if grid == "irregular" and not averages:
         return one, tuple(ring.symbol(f"u_{j}") for j in range(1, past + 1))
-    ratio = {"uniform": lambda: one, "smooth": lambda: one + ring.symbol("g") * ring.h, "irregular": lambda: ring.symbol("q")}[grid]()
+    if grid == "smooth" and not averages:
+        # tau(s) = s + g h s^2/2: growing steps, whose ratios vary as those of a geometric grid do not
+        bend = ring.symbol("g") * ring.h / 2
+        return one, tuple((bend * (j * j) - j) / (one + bend) for j in range(1, past + 1))
+    ratio = {
+        "uniform": lambda: one,
+        "smooth": lambda: one + ring.symbol("g") * ring.h,
+        "irregular": lambda: ring.symbol("q"),
+    }[grid]()
     nodes, node, step = [], 0 * one, one
     for _ in range(past):
         step = step / ratio
@@ -210,23 +227,28 @@ def _history(
         history[f"m{j}"] = lambda power, theta=theta: theta**power  # type: ignore[misc]
     averages = sorted(name for name in known if name[0] == "v")
     if averages:
-        history |= _settled(step, averages, ratio, kernel)
+        history |= _settled(step, averages, ratio, kernel, history)
     return history
 
 
-def _settled(step: Step, averages: list[str], ratio: Series, kernel: Any) -> dict[str, Callable[[int], Any]]:
-    """Averages that reproduce themselves from step to step, on a history in which each step is ``ratio`` times the last.
+def _settled(
+    step: Step, averages: list[str], ratio: Series, kernel: Any, past: Mapping[str, Callable[[int], Any]]
+) -> dict[str, Callable[[int], Any]]:
+    """Averages that reproduce themselves from step to step, where each step is ``ratio`` times the last.
 
-    With s measured from the end of the step in units of the next, ``sigma = (theta - 1)/q``; hence V(sigma^k) must equal
-    what the memory rows make of V and of the new evaluation, a linear system for each k.
+    With s measured from the end of the step in units of the next, ``sigma = (theta - 1)/q``; hence V(sigma^k) must
+    equal what the memory rows make of V and of the evaluations, a linear system for each k.
     """
     if not isinstance(kernel, ExponentialKernel):
-        raise ValueError("rate=None: averages in the time clock have no steady state; use a form with a fixed kernel")
+        raise ValueError(  # noqa: TRY004 - the caller gave a rate, not a kernel
+            "rate=None: averages in the time clock have no steady state; use a form with a fixed kernel"
+        )
     following = SeriesKernel(kernel.step * ratio, kernel.rate)
     growth = following.discount(1) * following.moment(0) / kernel.moment(0)
-    evaluations = {name for name in step.memory[averages[0]] if name not in averages}
-    if not evaluations <= {"k1", "m0"}:
-        raise ValueError(f"averages use {sorted(evaluations)}: only evaluations at the current node have a steady state")
+    evaluations = {name for average in averages for name in step.memory[average]} - {*averages}
+    known = {**past, "k1": past["m0"]}
+    if not evaluations <= {*known}:
+        raise ValueError(f"averages use {sorted(evaluations)}: evaluations inside the step have no steady state")
     values: list[dict[str, Any]] = []
     zero = 0 * ratio
 
@@ -240,7 +262,7 @@ def _settled(step: Step, averages: list[str], ratio: Series, kernel: Any) -> dic
                 for i in range(power + 1):
                     if source in averages and i == power:
                         continue
-                    value = values[i][source] if source in averages else Fraction(i == 0)
+                    value = values[i][source] if source in averages else known[source](i)
                     lower = lower + scale * weight * value * (comb(power, i) * (-1) ** (power - i))
             matrix.append([zero + int(name == other) - scale * row.get(other, 0) for other in averages])
             right.append(lower)

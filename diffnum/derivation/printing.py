@@ -1,6 +1,7 @@
 """Derived steps in print: LaTeX, and stand-alone functions in other languages.
 
-The weights are written in phi functions, not in exponentials, so that the printed code keeps its digits for small steps.
+The weights are written in phi functions, not in exponentials, so that the printed code keeps its digits for small
+steps.
 """
 
 from __future__ import annotations
@@ -357,7 +358,9 @@ def _c(formula: Formula, shared: list[tuple[Any, Any]], results: list[sympy.Expr
     every = [*(value for _, value in shared), *results]
     head = ["#include <math.h>", ""] + ([_C_PHI] if _uses_phi(every) else [])
     notes = "/* " + "\n * ".join(formula.notes) + "\n */"
-    return "\n".join([*head, notes, f"void {formula.function}({arguments}, double *w)", "{", *assignments, *values, "}", ""])
+    return "\n".join(
+        [*head, notes, f"void {formula.function}({arguments}, double *w)", "{", *assignments, *values, "}", ""]
+    )
 
 
 LANGUAGES: Final[Mapping[str, Callable[[Formula, list[tuple[Any, Any]], list[sympy.Expr]], str]]] = MappingProxyType(

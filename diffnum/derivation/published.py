@@ -1,9 +1,9 @@
 r"""Formulas exactly as their authors print or ship them, in their own notation.
 
-Each function returns the weights of the gain (``alpha_t`` for data, ``-sigma_t`` for noise prediction) in the rows of a step. The
-papers write h for the step in half-log-SNR and r_0, r_1, ... > 0 for ratios of earlier steps to it; official codes
-write :math:`\psi_1(z) = e^z - 1`, :math:`\psi_{k+1}(z) = \psi_k(z)/z - 1/k!`, z = -h for data and +h for noise, and then both
-predictions have :math:`x_t = A x_s - C \sum_k \psi_{k+1}(z) h^k F^{(k)}`.
+Each function returns the weights of the gain (``alpha_t`` for data, ``-sigma_t`` for noise prediction) in the rows of
+a step. The papers write h for the step in half-log-SNR and r_0, r_1, ... > 0 for ratios of earlier steps to it;
+official codes write :math:`\psi_1(z) = e^z - 1`, :math:`\psi_{k+1}(z) = \psi_k(z)/z - 1/k!`, z = -h for data and +h
+for noise, and then both predictions have :math:`x_t = A x_s - C \sum_k \psi_{k+1}(z) h^k F^{(k)}`.
 """
 
 from __future__ import annotations
@@ -15,62 +15,17 @@ from math import factorial, prod
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from diffnum.derivation.symbols import Symbols, solve
+from diffnum.derivation.notation import Published, Rows
+from diffnum.derivation.notation import psi as _psi
+from diffnum.derivation.notation import rate as _rate
+from diffnum.derivation.notation import ratios as _steps
+from diffnum.derivation.notation import sign as _sign
+from diffnum.derivation.published_one_step import ONE_STEP
+from diffnum.derivation.symbols import Exact, Symbols, solve
 
 __all__ = ["PUBLISHED", "Published"]
 
-Rows: TypeAlias = dict[str, dict[str, Any]]
-
-HALF, THIRD = Fraction(1, 2), Fraction(1, 3)
-
-
-@dataclass(frozen=True)
-class Published:
-    """A formula as printed.
-
-    Parameters
-    ----------
-    source : str
-        Paper and equation, or repository, commit and function.
-    rates : tuple
-        Growth rates of the kernels (predictions) for which it is printed: -1 data, 1 noise, 0 plain clocks, None time.
-    orders : tuple of two int
-        Smallest and largest order for which it is printed.
-    rows : callable
-        ``rows(symbols, order, **options) -> {row: {evaluation: weight}}``; with the ratios ``symbols.past``.
-    """
-
-    source: str
-    rates: tuple[int | None, ...]
-    orders: tuple[int, int]
-    rows: Callable[..., Rows]
-
-    def covers(self, rate: int | None, order: int) -> bool:
-        """Whether the formula is printed for this prediction and order."""
-        return rate in self.rates and self.orders[0] <= order <= self.orders[1]
-
-
-# -- notation of the papers --------------------------------------------------------------------------
-
-
-def _psi(symbols: Symbols, k: int, fraction: Any = 1) -> Any:
-    """psi_k(fraction z) of the official codes."""
-    z = symbols.rate * symbols.h * fraction
-    value = symbols.exp(symbols.rate * Fraction(fraction)) - 1
-    for j in range(1, k):
-        value = value / z - Fraction(1, factorial(j))
-    return value
-
-
-def _sign(symbols: Symbols) -> int:
-    """-C psi in units of the gain: C is alpha_t for data, sigma_t for noise, and the gain is alpha_t, -sigma_t."""
-    return -1 if symbols.rate == -1 else 1
-
-
-def _steps(symbols: Symbols) -> list[Any]:
-    """Ratios r_0 = h_{n-1}/h_n, r_1 = h_{n-2}/h_n, ... of the papers."""
-    nodes = (0, *symbols.past)
-    return [nodes[i] - nodes[i + 1] for i in range(len(nodes) - 1)]
+HALF = Fraction(1, 2)
 
 
 # -- multistep ---------------------------------------------------------------------------------------
@@ -101,7 +56,10 @@ def _multistep_2_taylor(symbols: Symbols, order: int) -> Rows:  # noqa: ARG001
 
 
 def _multistep_3(symbols: Symbols, order: int, factor: int = 1) -> Rows:
-    """D1_0 = (F_0 - F_1)/r_0, D1_1 = (F_1 - F_2)/r_1, D1 = D1_0 + r_0/(r_0 + r_1)(D1_0 - D1_1), D2 = (D1_0 - D1_1)/(r_0 + r_1)."""
+    """D2 = (D1_0 - D1_1)/(r_0 + r_1) from D1_0 = (F_0 - F_1)/r_0, D1_1 = (F_1 - F_2)/r_1.
+
+    D1 = D1_0 + r_0/(r_0 + r_1) (D1_0 - D1_1);  x_t = A x - C (psi_1 F_0 + psi_2 D1 + psi_3 D2).
+    """
     if order == 1:
         return _ddim(symbols, 1)
     if order == 2:
@@ -121,24 +79,62 @@ def _multistep_3_corrected(symbols: Symbols, order: int) -> Rows:
     return _multistep_3(symbols, order, factor=2)
 
 
-def _variable_adams(symbols: Symbols, order: int) -> Rows:
-    r"""y_{n+1} = y_n + h \sum_j g_j(n) \Phi*_j(n), with the recursions for g, beta and Phi."""
-    times = [symbols.constant(1), symbols.constant(0), *symbols.past]  # t_{n+1}, t_n, t_{n-1}, ... in steps
-    t = lambda j: times[1 - j]  # noqa: E731  t(1) = t_{n+1}, t(0) = t_n, t(-1) = t_{n-1}
-    # c_{0,q} = 1/q, c_{1,q} = 1/(q(q+1)), c_{j,q} = c_{j-1,q} - c_{j-1,q+1} h/(t_{n+1} - t_{n-j+1});  g_j = c_{j,1}
-    c = [[Fraction(1, q) for q in range(1, order + 2)], [Fraction(1, q * (q + 1)) for q in range(1, order + 1)]]
-    for j in range(2, order):
+def _recursive_g(times: list[Any], count: int) -> list[Any]:
+    """Return g_0, g_1, ... from c_{0,q} = 1/q, c_{1,q} = 1/(q(q+1)); times t_{n+1}, t_n, t_{n-1}, ... in steps.
+
+    c_{j,q} = c_{j-1,q} - c_{j-1,q+1} h/(t_{n+1} - t_{n-j+1});  g_j = c_{j,1}.
+    """
+    c: list[list[Any]] = [
+        [Fraction(1, q) for q in range(1, count + 2)],
+        [Fraction(1, q * (q + 1)) for q in range(1, count + 1)],
+    ]
+    for j in range(2, count):
         above = c[-1]
-        c.append([above[q] - above[q + 1] / (t(1) - t(1 - j)) for q in range(len(above) - 1)])
-    # Phi_j(n) is the divided difference of order j times prod_{i<j} (t_n - t_{n-1-i}); beta_j carries it over to t_{n+1}
-    weights = [symbols.constant(0) for _ in range(order)]
+        c.append([above[q] - above[q + 1] / (times[0] - times[j]) for q in range(len(above) - 1)])
+    return [row[0] for row in c[:count]]
+
+
+def _explicit_adams(times: list[Any], order: int) -> list[Any]:
+    r"""Weights of f_n, f_{n-1}, ... in y_{n+1} = y_n + h \sum_j g_j(n) \Phi*_j(n), for h = 1."""
+    one, t = times[0], times[1:]
+    g = _recursive_g(times, order)
+    # Phi_j(n) is the divided difference of order j times prod_{i<j} (t_n - t_{n-1-i}); beta_j carries it over to
+    # t_{n+1}
+    weights = [one - one for _ in range(order)]
     for j in range(order):
-        product = prod((t(0) - t(-1 - i) for i in range(j)), start=symbols.constant(1))
-        beta = prod(((t(1) - t(-i)) / (t(0) - t(-1 - i)) for i in range(j)), start=symbols.constant(1))
+        product = prod((t[0] - t[1 + i] for i in range(j)), start=one)
+        beta = prod(((times[0] - t[i]) / (t[0] - t[1 + i]) for i in range(j)), start=one)
         for m in range(j + 1):
-            divided = prod((t(-m) - t(-i) for i in range(j + 1) if i != m), start=symbols.constant(1))
-            weights[m] = weights[m] + symbols.h * c[j][0] * beta * product / divided
-    return {"x": dict(zip(("k1", *(f"m{j}" for j in range(1, order))), weights, strict=True))}
+            divided = prod((t[m] - t[i] for i in range(j + 1) if i != m), start=one)
+            weights[m] = weights[m] + g[j] * beta * product / divided
+    return weights
+
+
+def _implicit_adams(times: list[Any], order: int) -> list[Any]:
+    r"""Weights of f_{n+1}, f_n, ... in y_{n+1} = p_{n+1} + h g_k(n) \Phi_k(n+1), k = order - 1, for h = 1."""
+    one, k = times[0], order - 1
+    g = _recursive_g(times, order)[k]
+    nodes = times[: k + 1]
+    product = prod((nodes[0] - u for u in nodes[1:]), start=one)
+    differences = [prod((u - v for v in nodes if v is not u), start=one) for u in nodes]
+    weights = [g * product / difference for difference in differences]
+    old = [a + b for a, b in zip(weights[1:], _explicit_adams(times, k), strict=True)]
+    return [weights[0], *old]
+
+
+def _times(symbols: Symbols) -> list[Any]:
+    """t_{n+1}, t_n, t_{n-1}, ... in steps from t_n."""
+    return [symbols.constant(1), symbols.constant(0), *symbols.past]
+
+
+def _names(order: int, newest: str = "k1") -> list[str]:
+    return [newest, *(f"m{j}" for j in range(1, order))]
+
+
+def _variable_adams(symbols: Symbols, order: int) -> Rows:
+    """Adams-Bashforth on arbitrary nodes."""
+    weights = [symbols.h * w for w in _explicit_adams(_times(symbols), order)]
+    return {"x": dict(zip(_names(order), weights, strict=True))}
 
 
 def _deis(symbols: Symbols, order: int) -> Rows:
@@ -155,44 +151,94 @@ def _deis(symbols: Symbols, order: int) -> Rows:
                     product[power + 1] = product.get(power + 1, 0) + factor / gap
                     product[power] = product.get(power, 0) - factor * node / gap
                 integrand = product
-        weights[name] = sum((factor * symbols[f"M_{power}"] for power, factor in integrand.items()), symbols.constant(0))
+        weights[name] = sum(
+            (factor * symbols[f"M_{power}"] for power, factor in integrand.items()), symbols.constant(0)
+        )
     return {"x": weights}
 
 
-# -- singlestep --------------------------------------------------------------------------------------
+# -- constant steps ----------------------------------------------------------------------------------
 
-
-def _heun(symbols: Symbols, order: int) -> Rows:
-    """x' = x + (t' - t) d;  x = x + (t' - t)(d/2 + d'/2)."""
-    h = symbols.h
-    return {"x": {"k1": h}} if order == 1 else {"k2": {"k1": h}, "x": {"k1": h / 2, "k2": h / 2}}
-
-
-def _singlestep(symbols: Symbols, order: int) -> Rows:
-    """DPM-Solver-1, -2 (r_1 = 1/2), -3 (r_1 = 1/3, r_2 = 2/3)."""
-    if order == 1:
-        return _ddim(symbols, 1)
-    sign, first = _sign(symbols), _sign(symbols) * _psi(symbols, 1)
-    if order == 2:
-        difference = first / (2 * HALF)
-        return {"k2": {"k1": sign * _psi(symbols, 1, HALF)}, "x": {"k1": first - difference, "k2": difference}}
-    r1, r2 = THIRD, 2 * THIRD
-    # (r_2/r_1) ((e^{r_2 h} - 1)/(r_2 h) - 1) and (1/r_2)((e^h - 1)/h - 1), in terms of psi
-    inner, outer = sign * r2 / r1 * _psi(symbols, 2, r2), sign * _psi(symbols, 2) / r2
-    return {
-        "k2": {"k1": sign * _psi(symbols, 1, r1)},
-        "k3": {"k1": sign * _psi(symbols, 1, r2) - inner, "k2": inner},
-        "x": {"k1": first - outer, "k3": outer},
+_ADAMS_BASHFORTH: Mapping[int, tuple[tuple[int, ...], int]] = MappingProxyType(
+    {
+        1: ((1,), 1),
+        2: ((3, -1), 2),
+        3: ((23, -16, 5), 12),
+        4: ((55, -59, 37, -9), 24),
+        5: ((1901, -2774, 2616, -1274, 251), 720),
     }
+)
+_ADAMS_MOULTON: Mapping[int, tuple[tuple[int, ...], int]] = MappingProxyType(
+    {
+        1: ((1,), 1),
+        2: ((1, 1), 2),
+        3: ((5, 8, -1), 12),
+        4: ((9, 19, -5, 1), 24),
+        5: ((251, 646, -264, 106, -19), 720),
+    }
+)
+
+
+def _table(entry: tuple[tuple[int, ...], int]) -> list[Fraction]:
+    return [Fraction(numerator, entry[1]) for numerator in entry[0]]
+
+
+def _plms(symbols: Symbols, order: int) -> Rows:
+    """e' = (55 e_n - 59 e_{n-1} + 37 e_{n-2} - 9 e_{n-3})/24, and so on."""
+    return {"x": {name: symbols.h * w for name, w in zip(_names(order), _table(_ADAMS_BASHFORTH[order]), strict=True)}}
+
+
+def _ipndm_v(symbols: Symbols, order: int) -> Rows:
+    """Coefficients coeff1 to coeff4 of the code, with h_n = 1."""
+    h = [symbols.constant(1), *_steps(symbols)]  # h_n, h_n_1, h_n_2, h_n_3
+    coeff = [symbols.constant(1)]
+    if order > 1:
+        coeff = [(2 + h[0] / h[1]) / 2, -(h[0] / h[1]) / 2]
+    if order > 2:
+        temp1 = (1 - h[0] / (3 * (h[0] + h[1])) * (h[0] * (h[0] + h[1])) / (h[1] * (h[1] + h[2]))) / 2
+        coeff = [coeff[0] + temp1, coeff[1] - (1 + h[1] / h[2]) * temp1, temp1 * h[1] / h[2]]
+    if order > 3:
+        temp2 = (
+            (1 - h[0] / (3 * (h[0] + h[1]))) / 2 + (1 - h[0] / (2 * (h[0] + h[1]))) * h[0] / (6 * (h[0] + h[1] + h[2]))
+        ) * (h[0] * (h[0] + h[1]) * (h[0] + h[1] + h[2]))
+        temp2 = temp2 / (h[1] * (h[1] + h[2]) * (h[1] + h[2] + h[3]))
+        w = h[1] * (h[1] + h[2]) / (h[2] * (h[2] + h[3]))
+        coeff = [
+            coeff[0] + temp2,
+            coeff[1] - (1 + h[1] / h[2] + w) * temp2,
+            coeff[2] + (h[1] / h[2] + w * (1 + h[2] / h[3])) * temp2,
+            -temp2 * w * h[1] / h[2],
+        ]
+    return {"x": {name: symbols.h * c for name, c in zip(_names(order), coeff, strict=True)}}
+
+
+def _abm(symbols: Symbols, order: int, mode: str = "pece", variable: bool = False) -> Rows:
+    """Predictor and corrector from the tables, or from the recursions on arbitrary nodes."""
+    if variable:
+        predictor, corrector = (f(_times(symbols), order) for f in (_explicit_adams, _implicit_adams))
+    else:
+        predictor, corrector = _table(_ADAMS_BASHFORTH[order]), _table(_ADAMS_MOULTON[order])
+    row, newest, new = _PAIR_NAMES[mode]
+    names = _names(order, newest)
+    return {
+        row: {name: symbols.h * w for name, w in zip(names, predictor, strict=True)},
+        "x": {name: symbols.h * w for name, w in zip([new, *names[: order - 1]], corrector, strict=True)},
+    }
+
+
+_PAIR_NAMES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
+    {"pec": ("k1", "m0", "k1"), "pece": ("k2", "k1", "k2")}
+)
+"""Row of the predicted state, the evaluation at the current node and that at the new one, by mode."""
 
 
 # -- UniPC -------------------------------------------------------------------------------------------
 
 
 def _uni(symbols: Symbols, ratios: list[Any], names: list[str], newest: str, variant: str) -> dict[str, Any]:
-    """base - C B sum_m rho_m D_m, D_m = (F_m - F_0)/r_m, with R rho = b, R_im = r_m^{i-1}, b_i = i! psi_{i+1}(z)/B."""
-    z = symbols.rate * symbols.h
-    b_function = z if variant == "bh1" else symbols.exp(symbols.rate) - 1
+    """Base - C B sum_m rho_m D_m, D_m = (F_m - F_0)/r_m, with R rho = b, R_im = r_m^{i-1}, b_i = i! psi_{i+1}(z)/B."""
+    z = _rate(symbols) * symbols.h
+    b_function = z if variant == "bh1" else symbols.exp(_rate(symbols)) - 1
     count = range(1, len(ratios) + 1)
     if len(ratios) == 1:
         rho: tuple[Any, ...] = (HALF,)
@@ -208,19 +254,50 @@ def _uni(symbols: Symbols, ratios: list[Any], names: list[str], newest: str, var
     return row
 
 
-def _unipc(symbols: Symbols, order: int, variant: str = "bh2") -> Rows:
+def _unipc(symbols: Symbols, order: int, variant: str = "bh2", mode: str = "pec", correct_last: bool = False) -> Rows:  # noqa: ARG001
     """Predictor and corrector of order p, with the weight 1/2 where one ratio is left."""
     past, names = list(symbols.past[: order - 1]), [f"m{j}" for j in range(1, order)]
-    new = symbols.constant(1)
+    row, newest, new = _PAIR_NAMES[mode]
     return {
-        "k1": _uni(symbols, past, names, "m0", variant),
-        "x": _uni(symbols, [*past, new], [*names, "k1"], "m0", variant),
+        row: _uni(symbols, past, names, newest, variant),
+        "x": _uni(symbols, [*past, symbols.constant(1)], [*names, new], newest, variant),
     }
 
 
-def _unip(symbols: Symbols, order: int) -> Rows:
-    """Predictor alone, of order 3 or more."""
-    return {"x": _uni(symbols, list(symbols.past), [f"m{j}" for j in range(1, order)], "k1", "bh2")}
+def _unip(symbols: Symbols, order: int, variant: str = "bh2") -> Rows:
+    """Predictor alone."""
+    return {"x": _uni(symbols, list(symbols.past), [f"m{j}" for j in range(1, order)], "k1", variant)}
+
+
+def _unipc_vary(symbols: Symbols, order: int, fixed: bool = False) -> Rows:
+    """M_{m,k} = r_m^k/(k+1)!, P and W inverses of its leading blocks; D_m = (F_m - F_0)/r_m.
+
+    x_p = base - C sum_k psi_{k+2} sum_j P_{k,j} D_j;  x_c the same with W, of which the code keeps rows k < q - 1 for the
+    old differences and psi_{q+1} W_{q-2,q} D_q for the new one.
+    """
+    ratios = [*symbols.past[: order - 1], symbols.constant(1)]
+    psi = [_sign(symbols) * _psi(symbols, k) for k in range(1, order + 2)]
+
+    def inverse(size: int) -> list[list[Any]]:
+        matrix = [[ratios[m] ** k / factorial(k + 1) for k in range(size)] for m in range(size)]
+        columns = [solve(matrix, [symbols.constant(int(m == j)) for m in range(size)]) for j in range(size)]
+        return [[column[k] for column in columns] for k in range(size)]
+
+    def row(weights: list[Any], names: list[str]) -> dict[str, Any]:
+        base = {"m0": psi[0]}
+        for weight, ratio, name in zip(weights, ratios, names, strict=False):
+            base[name] = weight / ratio
+            base["m0"] = base["m0"] - weight / ratio
+        return base
+
+    names = [*(f"m{j}" for j in range(1, order)), "k1"]
+    p, w = inverse(order - 1), inverse(order)
+    predictor = [sum((psi[k + 1] * p[k][j] for k in range(order - 1)), 0) for j in range(order - 1)]
+    rows = order if fixed or order == 1 else order - 1
+    corrector = [sum((psi[k + 1] * w[k][j] for k in range(rows)), 0) for j in range(order)]
+    if rows < order:
+        corrector[-1] = psi[order] * w[order - 2][-1]
+    return {"k1": row(predictor, names), "x": row(corrector, names)}
 
 
 # -- momentum ----------------------------------------------------------------------------------------
@@ -243,7 +320,7 @@ _GHVB: Mapping[int, Callable[[Any], tuple[Any, ...]]] = MappingProxyType(
 
 
 def _ghvb(symbols: Symbols, order: int, beta: Any = 1) -> Rows:
-    """v <- (1 - beta) v + beta eps;  xbar' = xbar + (sbar' - sbar) [sum_j w_j(beta) v_j]/beta."""
+    """V <- (1 - beta) v + beta eps;  xbar' = xbar + (sbar' - sbar) [sum_j w_j(beta) v_j]/beta."""
     weights = [symbols.h * w / beta for w in _GHVB[order](beta)]
     if order == 1:
         return {"x": {"k1": weights[0] * beta, "v1": weights[0] * (1 - beta)}}
@@ -251,11 +328,65 @@ def _ghvb(symbols: Symbols, order: int, beta: Any = 1) -> Rows:
     return {"x": row | {f"v{j}": w for j, w in enumerate(weights[2:], start=2)}}
 
 
+def _ghvb_variable(symbols: Symbols, order: int, beta: Any = 1) -> Rows:
+    """S_n = p_n + (1 - beta)(s_{n-1} - q_n), p_n explicit over this step, q_n implicit over the step before."""
+    times = _times(symbols)
+    ahead = _explicit_adams(times, order)
+    if order == 1:
+        behind = [symbols.constant(1)]
+    else:
+        length = -symbols.past[0]
+        shifted = [(t - symbols.past[0]) / length for t in times[1:]]
+        behind = _implicit_adams(shifted, order)
+    row = {name: symbols.h * (p - (1 - beta) * q) for name, p, q in zip(_names(order), ahead, behind, strict=True)}
+    return {"x": row | {"v1": symbols.h * (1 - beta)}}
+
+
+def _exponential_adams(symbols: Symbols, order: int) -> Rows:
+    """Adams-Bashforth of the form: in the classical clocks, or in half-log-SNR."""
+    if not symbols.rate:
+        return _variable_adams(symbols, order)
+    return _multistep_2_taylor(symbols, 2) if order == 2 else _unip(symbols, order)
+
+
+_HB_BASES: Mapping[str, Callable[[Symbols, int], Rows]] = MappingProxyType(
+    {
+        "adams": _exponential_adams,
+        "dpmpp_2m": lambda symbols, order: _ddim(symbols, 1) if order == 1 else _multistep_2(symbols, 2),
+        "plms": _plms,
+    }
+)
+
+
+def _heavy_ball(symbols: Symbols, order: int, beta: Any = 1, base: str = "plms", slope: int = 0) -> Rows:
+    """V <- (1 - beta) v + beta p;  the step is made with v, or with (1 - beta) v + beta p."""
+    whole = _sign(symbols) * _psi(symbols, 1) if symbols.rate else symbols.h
+    of_slope, of_velocity = beta, 1 - beta
+    if slope:
+        of_slope, of_velocity = (1 - beta) * beta + beta, (1 - beta) * (1 - beta)
+    row = {name: of_slope * w for name, w in _HB_BASES[base](symbols, order)["x"].items()}
+    return {"x": row | {"v1": whole * of_velocity}}
+
+
+def _nesterov(symbols: Symbols, order: int, beta: Any = 1, base: str = "plms") -> Rows:
+    """V as in HB;  u = (1 - beta) v + beta p."""
+    return _heavy_ball(symbols, order, beta, base, slope=1)
+
+
+def _mdpm2(symbols: Symbols, order: int, beta: Any = 1, first: str = "evaluation") -> Rows:  # noqa: ARG001
+    """V <- (1 - beta) v + beta (x0 + D/2);  x_t = A x - C psi_1 v."""
+    return _heavy_ball(symbols, order, beta, "dpmpp_2m")
+
+
 _EVERY = 99
+_HNW = "Hairer, Norsett and Wanner I, section III"
+_MOMENTUM_CODE = "sWizad/momentum-diffusion at 7d324104"
+_UNIPC_CODE = "wl-zhao/UniPC at cf9de85b, uni_pc.py"
 _DPM_CODE = "LuChengTHU/dpm-solver at 52bc3fbc, dpm_solver_pytorch.py"
 
 PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
     {
+        **ONE_STEP,
         "adams": (
             Published("arXiv:2206.00927, DPM-Solver-1; arXiv:2211.01095, section 4, order 1", (-1, 1), (1, 1), _ddim),
             Published("arXiv:2010.02502, eq. (13)", (0,), (1, 1), _ddim_rho),
@@ -272,12 +403,22 @@ PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
         "dpmpp_3m_corrected": (
             Published(f"{_DPM_CODE}, third_update with the Taylor factor 2", (-1, 1), (1, 3), _multistep_3_corrected),
         ),
-        "heun": (Published("arXiv:2206.00364, algorithm 1", (0,), (1, 2), _heun),),
-        "dpm_solver_3": (Published("arXiv:2206.00927, DPM-Solver-1 and algorithms 1 and 2 (general nodes: 4 and 5)", (-1, 1), (1, 3), _singlestep),),
         "unipc": (
             Published("arXiv:2302.04867, algorithms 1 and 2; wl-zhao/UniPC at cf9de85b", (-1, 1), (1, _EVERY), _unipc),
         ),
-        "ghvb": (Published("sWizad/momentum-diffusion at 7d324104; arXiv:2307.11118, eq. (11)", (0,), (1, 5), _ghvb),),
+        "ghvb": (Published(f"{_MOMENTUM_CODE}; arXiv:2307.11118, eq. (11)", (0,), (1, 5), _ghvb),),
+        "ghvb_variable": (
+            Published(f"slopes of {_HNW}.5 in the recursion of GHVB", (0,), (1, _EVERY), _ghvb_variable),
+        ),
+        "heavy_ball": (Published(f"{_MOMENTUM_CODE}; arXiv:2307.11118, algorithm 1", (-1, 0, 1), (1, 5), _heavy_ball),),
+        "nesterov": (Published(f"{_MOMENTUM_CODE}, NT", (-1, 0, 1), (1, 5), _nesterov),),
+        "mdpm2": (Published(f"{_MOMENTUM_CODE}, dpm_guided, mdpm2", (-1, 1), (2, 2), _mdpm2),),
+        "plms": (Published(f"arXiv:2202.09778, eq. (9); {_HNW}.1, table 1.1", (0,), (1, 5), _plms),),
+        "ipndm_v": (Published("zju-pi/diff-sampler at 68d5ce42, ipndm_v_sampler", (0,), (1, 4), _ipndm_v),),
+        "abm": (Published(f"{_HNW}.1, tables 1.1 and 1.2, and section III.5", (0,), (1, 5), _abm),),
+        "unip": (Published(f"arXiv:2302.04867, algorithm 2; {_UNIPC_CODE}", (-1, 1), (1, _EVERY), _unip),),
+        "unipc_pece": (Published("arXiv:2302.04867, algorithms 1 and 2, re-evaluated", (-1, 1), (1, _EVERY), _unipc),),
+        "unipc_vary": (Published(f"{_UNIPC_CODE}, multistep_uni_pc_vary_update", (-1, 1), (1, _EVERY), _unipc_vary),),
     }
 )
 """Formulas by family, in data and in noise prediction where both are printed."""

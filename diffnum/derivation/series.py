@@ -135,7 +135,7 @@ class Series:
         return NotImplemented if that is None else self + (-that)
 
     def __rsub__(self, other: Any) -> Series:
-        return -self + other
+        return (-self).__add__(other)
 
     def __mul__(self, other: Any) -> Series:
         if isinstance(other, int | float | Fraction):
@@ -160,7 +160,7 @@ class Series:
         return self * other.inverse() if isinstance(other, Series) else NotImplemented
 
     def __rtruediv__(self, other: Any) -> Series:
-        return self.inverse() * other
+        return self.inverse().__mul__(other)
 
     def __pow__(self, power: int) -> Series:
         if power < 0:
@@ -212,7 +212,9 @@ class Series:
             If the series does not vanish at h = 0.
         """
         if self.valuation < 1:
-            raise ValueError(f"z={self} does not vanish at h = 0, so that phi of it has no series with rational coefficients")
+            raise ValueError(
+                f"z={self} does not vanish at h = 0, so that phi of it has no series with rational coefficients"
+            )
         total, power = self.ring.constant(Fraction(1, factorial(k))), self.ring.constant(1)
         for j in range(1, self.ring.terms):
             power = power * self
@@ -232,8 +234,8 @@ class SeriesKernel(ExponentialKernel):
 class TimeSeriesKernel:
     r"""Kernel of the time clock for a general smooth schedule.
 
-    With s the fraction of the step, rho runs as :math:`h s + a_2 (h s)^2 + a_3 (h s)^3 + \dots` up to an affine map; the
-    a_i are symbols, because they belong to the schedule.
+    With s the fraction of the step, rho runs as :math:`h s + a_2 (h s)^2 + a_3 (h s)^3 + \dots` up to an affine map;
+    the a_i are symbols, because they belong to the schedule.
 
     Parameters
     ----------
@@ -250,8 +252,8 @@ class TimeSeriesKernel:
 
     def moment(self, k: int, fraction: Any = 1) -> Series:
         r""":math:`\int_0^c s^k\, d\rho(s)`."""
-        total = sum((a * fraction ** (k + i) / (k + i) for i, a in enumerate(self._rates(), start=1)), 0 * self.ring.h)
-        return total
+        zero = 0 * self.ring.h
+        return sum((a * fraction ** (k + i) / (k + i) for i, a in enumerate(self._rates(), start=1)), zero)
 
     def discount(self, fraction: Any = 1) -> Series:  # noqa: ARG002
         """One."""

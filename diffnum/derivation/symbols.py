@@ -2,8 +2,8 @@ r"""Exact rational functions: the arithmetic in which derivations are run and id
 
 Every weight in the package is a rational function of the step ``h``, the ratios ``u_1, u_2, ...`` and the exponential
 ``E = exp(kappa h / q)``. As h and exp(h) are algebraically independent over the rationals, such a function is zero
-if and only if its numerator is the zero polynomial once E is taken for a symbol of its own. :class:`Exact` computes in that field,
-in which equality is decidable and cheap; nothing is ever "simplified".
+if and only if its numerator is the zero polynomial once E is taken for a symbol of its own. :class:`Exact` computes
+in that field, in which equality is decidable and cheap; nothing is ever "simplified".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from diffnum.forms import ExponentialKernel, Kernel, TabulatedKernel
 __all__ = ["Exact", "PartsKernel", "SymbolicKernel", "Symbols", "as_fraction", "is_zero", "phi", "solve"]
 
 
-class phi(sympy.Function):  # noqa: N801
+class phi(sympy.Function):  # type: ignore[misc]
     """The phi function as an unevaluated sympy function ``phi(k, z)``, for typesetting and code."""
 
     nargs = 2
@@ -98,7 +98,7 @@ class Exact:
         return NotImplemented if value is None else Exact(self.value - value, self.symbols)
 
     def __rsub__(self, other: Any) -> Exact:
-        return -self + other
+        return (-self).__add__(other)
 
     def __mul__(self, other: Any) -> Exact:
         value = self._other(other)
@@ -239,7 +239,8 @@ class Symbols:
         power = Fraction(multiple) * self.root * self.rate
         if power.denominator != 1:
             raise ValueError(
-                f"multiple={multiple} is no integer power of E = exp({self.rate}*h/{self.root}): use root={power.denominator}"
+                f"multiple={multiple} is no integer power of E = exp({self.rate}*h/{self.root}): "
+                f"use root={power.denominator}"
             )
         return self.names["E"] ** power.numerator
 
@@ -266,8 +267,8 @@ class SymbolicKernel(ExponentialKernel):
 class PartsKernel:
     r"""Moments :math:`I_k(c) = h\int_0^c e^{\kappa h(c-s)} s^k ds` by repeated integration by parts.
 
-    :math:`I_0 = (e^{\kappa c h} - 1)/\kappa` and :math:`I_k = (k I_{k-1}/h - c^k)/\kappa`: no phi function is called, so
-    that the result is independent of the shipped kernel.
+    :math:`I_0 = (e^{\kappa c h} - 1)/\kappa` and :math:`I_k = (k I_{k-1}/h - c^k)/\kappa`: no phi function is called,
+    so that the result is independent of the shipped kernel.
 
     Parameters
     ----------
@@ -318,20 +319,25 @@ def solve(matrix: Sequence[Sequence[Any]], right: Sequence[Any]) -> tuple[Any, .
     for i in range(n):
         pivot = next((r for r in range(i, n) if rows[r][i]), None)
         if pivot is None:
-            raise ValueError(f"matrix={matrix!r} is singular: the conditions do not determine the weights (repeated nodes?)")
+            raise ValueError(
+                f"matrix={matrix!r} is singular: the conditions do not determine the weights (repeated nodes?)"
+            )
         rows[i], rows[pivot] = rows[pivot], rows[i]
         rows[i] = [entry / rows[i][i] if j >= i else entry for j, entry in enumerate(rows[i])]
         for r in range(n):
             if r != i and rows[r][i]:
                 factor = rows[r][i]
-                rows[r] = [a - factor * b if j >= i else a for j, (a, b) in enumerate(zip(rows[r], rows[i], strict=True))]
+                rows[r] = [
+                    a - factor * b if j >= i else a for j, (a, b) in enumerate(zip(rows[r], rows[i], strict=True))
+                ]
     return tuple(row[n] for row in rows)
 
 
 def is_zero(expression: Any) -> bool:
     """Decide whether a rational expression in symbols and exponentials is identically zero.
 
-    Each ``exp(r z)`` with rational ``r`` becomes a power of one symbol for ``exp(z/q)``; the rest is polynomial arithmetic.
+    Each ``exp(r z)`` with rational ``r`` becomes a power of one symbol for ``exp(z/q)``; the rest is polynomial
+    arithmetic.
 
     Parameters
     ----------
@@ -346,20 +352,24 @@ def is_zero(expression: Any) -> bool:
     if isinstance(expression, Exact | int | float | Fraction):
         return not expression
     expression = sympy.sympify(expression).replace(lambda e: isinstance(e, phi), lambda e: e.closed())
-    expression = sympy.nsimplify(expression, rational=True) if expression.has(sympy.Float) else expression
+    expression = expression.xreplace({f: sympy.Rational(f) for f in expression.atoms(sympy.Float)})
     expression = sympy.powsimp(expression) if expression.has(sympy.exp) else expression
     exponentials: dict[sympy.Expr, list[sympy.Rational]] = {}
     for atom in expression.atoms(sympy.exp):
         multiple, base = atom.exp.as_coeff_Mul(rational=True)
         if not base.is_Symbol:
-            raise ValueError(f"expression contains {atom}: only exponentials of rational multiples of a symbol are decidable")
+            raise ValueError(
+                f"expression contains {atom}: only exponentials of rational multiples of a symbol are decidable"
+            )
         exponentials.setdefault(base, []).append(multiple)
-    replacement = {}
+    replacement: dict[Any, Any] = {}
     for base, multiples in exponentials.items():
         root = reduce(lcm, (int(m.q) for m in multiples))
         letter = sympy.Dummy("E")
         replacement.update((sympy.exp(m * base), letter ** int(m * root)) for m in multiples)
     rational = expression.xreplace(replacement)
     if not rational.is_rational_function():
-        raise ValueError(f"expression={expression} is not rational in its symbols and exponentials, so it cannot be decided")
+        raise ValueError(
+            f"expression={expression} is not rational in its symbols and exponentials, so it cannot be decided"
+        )
     return bool(sympy.cancel(sympy.together(rational)) == 0)

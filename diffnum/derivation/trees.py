@@ -1,8 +1,9 @@
 r"""Rooted trees and the order conditions of Runge-Kutta methods and of general linear steps.
 
-A tree stands for an elementary differential of f in ``y' = f(y, s)``; an approximation has order p when its weight on every tree
-of up to p nodes is that of the exact flow, ``1/gamma``. Besides the classical trees there are those in which a leaf may be
-the clock itself, a differentiation by s: they are needed wherever a stage stands at another place than its weights say.
+A tree stands for an elementary differential of f in ``y' = f(y, s)``; an approximation has order p when its weight on
+every tree of up to p nodes is that of the exact flow, ``1/gamma``. Besides the classical trees there are those in
+which a leaf may be the clock itself, a differentiation by s: they are needed wherever a stage stands at another place
+than its weights say.
 """
 
 from __future__ import annotations
@@ -193,12 +194,16 @@ def order_conditions(
     Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, theorem II.2.13.
     """
     if len(a) != len(b) or any(len(row) != len(b) for row in a) or (c is not None and len(c) != len(b)):
-        raise ValueError(f"a, b, c have {len(a)} rows, {len(b)} weights, {c if c is None else len(c)} nodes: give s by s, s and s")
+        raise ValueError(
+            f"a, b, c have {len(a)} rows, {len(b)} weights, {c if c is None else len(c)} nodes: give s by s, s and s"
+        )
     trees = [tree for n in range(1, order + 1) for tree in rooted_trees(n, clock=c is not None)]
     return tuple((tree, elementary_weight(tree, a, b, c) - Fraction(1, tree.density)) for tree in trees)
 
 
-def runge_kutta_order(a: Sequence[Sequence[Any]], b: Sequence[Any], c: Sequence[Any] | None = None, highest: int = 8) -> int:
+def runge_kutta_order(
+    a: Sequence[Sequence[Any]], b: Sequence[Any], c: Sequence[Any] | None = None, highest: int = 8
+) -> int:
     """Order of an exact Runge-Kutta tableau, ``highest`` at most."""
     failing = (tree.order for tree, residual in order_conditions(a, b, c, highest) if residual != 0)
     return min(failing, default=highest + 1) - 1

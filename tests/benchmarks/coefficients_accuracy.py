@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from diffnum import coefficients as c
 
 EPS = 2.0**-52
+ZERO = flint.arb(0)
 
 
 class Moments:
@@ -54,91 +54,56 @@ def two_step(kernel: Moments, u1: flint.arb, first: flint.arb) -> list[flint.arb
 def third_order(kernel: Moments, u1: flint.arb, u2: flint.arb, factor: int) -> list[flint.arb]:
     """First and second differences of the authors' code: D1 = a + (b - a) u1/u2 ..., D2 = factor (a - b)/(-u2)."""
     one = flint.arb(1)
-    # unit evaluations, one after the other: the formula is linear in them
-    weights = []
+    found = []  # for unit evaluations, one after the other: the formula is linear in them
     for d0, d1, d2 in ((one, 0, 0), (0, one, 0), (0, 0, one)):
         a, b = (d0 - d1) / -u1, (d1 - d2) / (u1 - u2)
         r0, r1 = -u1, u1 - u2
         slope = a + r0 / (r0 + r1) * (a - b)
         bend = factor * (a - b) / (r0 + r1)
-        weights.append(kernel.moment(0) * d0 + kernel.moment(1) * slope + kernel.moment(2) / 2 * bend)
-    return weights
+        found.append(kernel.moment(0) * d0 + kernel.moment(1) * slope + kernel.moment(2) / 2 * bend)
+    return found
 
 
-def third(r: float) -> flint.arb:
-    return flint.arb(r)
+Function = Callable[[float, Sequence[float], str], Any]
+Truth = Callable[[Moments, Sequence[flint.arb]], list[flint.arb]]
 
 
-def cases() -> Iterator[tuple[str, int, str, Callable[..., Any], Callable[..., Any]]]:
-    """(name, past nodes, prediction, function under test, truth)."""
-    for prediction in ("data", "noise"):
-        p = {"prediction": prediction}
-        yield "ddim", 0, prediction, partial(lambda h, u, p: c.ddim(h, **p), p=p), lambda k, u: [k.moment(0)]
-        for order in (2, 3, 4, 5):
+def cases() -> Iterator[tuple[str, int, Function, Truth]]:
+    """(name, number of past nodes, function under test, truth)."""
+    yield "ddim", 0, lambda h, _, p: c.ddim(h, p), lambda k, _: [k.moment(0)]
+    for order in (2, 3, 4, 5):
+        name = f"exponential_adams {order}"
+        yield name, order - 1, lambda h, u, p: c.exponential_adams(h, (0, *u), p), lambda k, u: adams(k, [ZERO, *u])
+    yield "dpmpp_2m", 1, lambda h, u, p: c.dpmpp_2m(h, *u, p), lambda k, u: two_step(k, *u, k.moment(0) / 2)
+    yield "dpmpp_3m", 2, lambda h, u, p: c.dpmpp_3m(h, *u, p), lambda k, u: third_order(k, *u, 1)
+    yield "dpmpp_3m_corrected", 2, lambda h, u, p: c.dpmpp_3m_corrected(h, *u, p), lambda k, u: third_order(k, *u, 2)
+    yield "dpm_solver_2", 0, lambda h, _, p: c.dpm_solver_2(h, 0.5, p), lambda k, _: solver_2(k, 0.5)
+    yield "dpm_solver_3", 0, lambda h, _, p: c.dpm_solver_3(h, 1 / 3, 2 / 3, p), lambda k, _: solver_3(k, 1 / 3, 2 / 3)
+    yield "etd_rk4", 0, lambda h, _, p: c.etd_rk4(h, prediction=p), lambda k, _: rk4(k)
+    for variant in ("bh1", "bh2"):
+        for order in (1, 2, 3):
             yield (
-                f"exponential_adams {order}",
+                f"unip {order} {variant}",
                 order - 1,
-                prediction,
-                partial(lambda h, u, p: c.exponential_adams(h, (0, *u), **p), p=p),
-                lambda k, u: adams(k, [flint.arb(0), *u]),
+                partial(weights, c.unip, variant),
+                partial(unip, variant=variant),
             )
-        yield (
-            "dpmpp_2m",
-            1,
-            prediction,
-            partial(lambda h, u, p: c.dpmpp_2m(h, *u, **p), p=p),
-            lambda k, u: two_step(k, u[0], k.moment(0) / 2),
-        )
-        for factor, name in ((1, "dpmpp_3m"), (2, "dpmpp_3m_corrected")):
             yield (
-                name,
-                2,
-                prediction,
-                partial(lambda h, u, p, f: f(h, *u, **p), p=p, f=getattr(c, name)),
-                partial(lambda k, u, factor: third_order(k, *u, factor), factor=factor),
+                f"unic {order} {variant}",
+                order - 1,
+                partial(weights, c.unic, variant),
+                partial(unic, variant=variant),
             )
-        yield (
-            "dpm_solver_2",
-            0,
-            prediction,
-            partial(lambda h, u, p: flat(c.dpm_solver_2(h, 0.5, **p)), p=p),
-            lambda k, u: solver_2(k, 0.5),
-        )
-        yield (
-            "dpm_solver_3",
-            0,
-            prediction,
-            partial(lambda h, u, p: flat(c.dpm_solver_3(h, 1 / 3, 2 / 3, **p)), p=p),
-            lambda k, u: solver_3(k, 1 / 3, 2 / 3),
-        )
-        yield (
-            "etd_rk4",
-            0,
-            prediction,
-            partial(lambda h, u, p: flat(c.etd_rk4(h, **p)), p=p),
-            rk4,
-        )
-        for variant in ("bh1", "bh2"):
-            for order in (1, 2, 3):
-                yield (
-                    f"unip {order} {variant}",
-                    order - 1,
-                    prediction,
-                    partial(lambda h, u, p, v: c.unip(h, u, v, **p), p=p, v=variant),
-                    partial(unip, variant=variant),
-                )
-                yield (
-                    f"unic {order} {variant}",
-                    order - 1,
-                    prediction,
-                    partial(lambda h, u, p, v: c.unic(h, u, v, **p), p=p, v=variant),
-                    partial(unic, variant=variant),
-                )
 
 
-def flat(weights: Any) -> list[Any]:
+def weights(function: Callable[..., Any], variant: str, h: float, u: Sequence[float], prediction: str) -> Any:
+    """Shared order of arguments."""
+    return function(h, u, variant, prediction)
+
+
+def flat(nested: Any) -> list[Any]:
     """All numbers of nested tuples; the rows of a Runge-Kutta method are judged together."""
-    return [w for row in weights for w in (row if isinstance(row, tuple) else (row,))]
+    return [w for row in nested for w in (row if isinstance(row, tuple) else (row,))]
 
 
 def solver_2(k: Moments, r: float) -> list[flint.arb]:
@@ -151,11 +116,19 @@ def solver_3(k: Moments, r1: float, r2: float) -> list[flint.arb]:
     return [k.moment(0, r1), k.moment(0, r2) - a32, a32, k.moment(0) - b3, flint.arb(0), b3]
 
 
-def rk4(k: Moments, _: Sequence[flint.arb]) -> list[flint.arb]:
+def rk4(k: Moments) -> list[flint.arb]:
     """Cox and Matthews: the last stage starts from the second one."""
     middle, growth = k.moment(0, 0.5), (k.rate * k.step / 2).exp()
     m0, m1, m2 = (k.moment(j) for j in range(3))
-    return [middle, middle, middle * growth - middle, 2 * middle, m0 - 3 * m1 + 2 * m2, *2 * [2 * (m1 - m2)], 2 * m2 - m1]
+    return [
+        middle,
+        middle,
+        middle * growth - middle,
+        2 * middle,
+        m0 - 3 * m1 + 2 * m2,
+        *2 * [2 * (m1 - m2)],
+        2 * m2 - m1,
+    ]
 
 
 def unip(k: Moments, u: Sequence[flint.arb], variant: str) -> list[flint.arb]:
@@ -193,15 +166,14 @@ def main(points: int = 2000) -> None:
     flint.ctx.prec = 700
     print(f"worst error in eps of the largest weight, {points} steps and nodes each")
     print(f"{'function':<22}{'prediction':<12}{'error':>6}  at h, past nodes")
-    for name, past, prediction, function, truth in cases():
-        rng = np.random.default_rng(0)
-        rate = {"data": -1, "noise": 1}[prediction]
-        worst, where = max(
-            (error(function(h, u), truth(Moments(h, rate), [flint.arb(v) for v in u])), (h, u))
-            for h, u in sample(past, points, rng)
-        )
-        place = ", ".join(f"{v:.4g}" for v in (where[0], *where[1]))
-        print(f"{name:<22}{prediction:<12}{worst:6.2f}  {place}{'' if worst <= 4 else '   above the target, 4'}")
+    for name, past, function, truth in cases():
+        for prediction, rate in (("data", -1), ("noise", 1)):
+            worst, where = max(
+                (error(flat(function(h, u, prediction)), truth(Moments(h, rate), [flint.arb(v) for v in u])), (h, *u))
+                for h, u in sample(past, points, np.random.default_rng(0))
+            )
+            place = ", ".join(f"{v:.4g}" for v in where)
+            print(f"{name:<22}{prediction:<12}{worst:6.2f}  {place}{'' if worst <= 4 else '   above the target, 4'}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from functools import partial
 
 import flint
 import numpy as np
+
 from diffnum.phi import phi
 
 EPS = 2.0**-52

@@ -14,12 +14,28 @@ from difflib import get_close_matches
 from functools import cache
 from types import MappingProxyType
 
-from diffnum.coefficients.catalogue import adams, momentum, predictor_corrector, runge_kutta
+from diffnum.coefficients.catalogue import (
+    adams,
+    constant_steps,
+    exponential_runge_kutta,
+    flow,
+    momentum,
+    predictor_corrector,
+    runge_kutta,
+)
 from diffnum.coefficients.method import Method
 
 __all__ = ["Catalogue", "aliases", "method", "methods"]
 
-_FAMILIES = (*adams.FAMILIES, *runge_kutta.FAMILIES, *predictor_corrector.FAMILIES, *momentum.FAMILIES)
+_FAMILIES = (
+    *adams.FAMILIES,
+    *constant_steps.FAMILIES,
+    *runge_kutta.FAMILIES,
+    *exponential_runge_kutta.FAMILIES,
+    *predictor_corrector.FAMILIES,
+    *momentum.FAMILIES,
+    *flow.FAMILIES,
+)
 _LISTED = tuple(name for family in _FAMILIES for name in family.listed)
 _ALIASES = MappingProxyType({alias: name for family in _FAMILIES for alias, name in family.aliases.items()})
 
@@ -79,6 +95,6 @@ def method(name: str) -> Method:
     for family in _FAMILIES:
         if (found := re.fullmatch(family.pattern, name)) and (record := family.build(found)):
             return record
-    near = get_close_matches(name, [*_LISTED, *_ALIASES], n=3, cutoff=0.4)
+    near = get_close_matches(name.lower(), [*_LISTED, *_ALIASES], n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ValueError(f"method={name!r} is unknown: {hint}dn.methods() lists them all")

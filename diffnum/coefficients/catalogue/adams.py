@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from diffnum.coefficients import adams
 from diffnum.coefficients.catalogue.families import MAX_ORDER, Family, fixed
 from diffnum.coefficients.method import Method
 from diffnum.forms import DATA, NOISE, RHO, TIME, VELOCITY, SemilinearForm
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "dpmpp_2m"]
 
 
 def _ddim(name: str) -> Method:
@@ -84,7 +85,8 @@ def _adams(name: str, stem: str, order: int) -> Method:
     )
 
 
-def _dpmpp_2m(name: str) -> Method:
+def dpmpp_2m(name: str) -> Method:
+    """Record of DPM-Solver++(2M), on which others are built."""
     return Method(
         name=name,
         title="DPM-Solver++(2M)",
@@ -105,6 +107,44 @@ def _dpmpp_2m(name: str) -> Method:
             "papers": "UniP-2 with B_2",
         },
         distinguish='eab_2, the variant with exact moments (diffusers solver_type="heun").',
+    )
+
+
+def _dpm_solver_2m(name: str) -> Method:
+    return replace(
+        dpmpp_2m(name),
+        title="DPM-Solver-2 (multistep)",
+        form=NOISE,
+        cite="lu2022dpm",
+        equation="LuChengTHU/dpm-solver at 52bc3fbc, dpm_solver_pytorch.py, multistep_dpm_solver_second_update",
+        summary="Two-step method in noise prediction; the slope gets half the weight of the value.",
+        aliases={
+            "diffusers": 'DPMSolverMultistepScheduler(algorithm_type="dpmsolver", solver_order=2)',
+            "papers": "UniP-2 with B_2, noise prediction",
+        },
+        distinguish="dpm_solver_3, singlestep; eab_noise_2, the variant with exact moments.",
+    )
+
+
+def _dpm_solver_3m(name: str) -> Method:
+    return replace(
+        _dpmpp_3m(name),
+        title="DPM-Solver-3 (multistep) as shipped",
+        form=NOISE,
+        cite="lu2022dpm",
+        aliases={"diffusers": 'DPMSolverMultistepScheduler(algorithm_type="dpmsolver", solver_order=3)'},
+        distinguish="dpm_solver_3m_corrected, which has order 3; dpm_solver_3, singlestep.",
+    )
+
+
+def _dpm_solver_3m_corrected(name: str) -> Method:
+    return replace(
+        _dpmpp_3m_corrected(name),
+        title="DPM-Solver-3 (multistep) corrected",
+        form=NOISE,
+        cite="lu2022dpm",
+        summary="Multistep DPM-Solver-3 with the factor 2 restored; its weights are those of eab_noise_3.",
+        distinguish="dpm_solver_3m, the formula that libraries ship.",
     )
 
 
@@ -171,7 +211,10 @@ FAMILIES = (
         {"lms": "lms_4", "unip_1": "eab_1", "unip_3": "eab_3", "unip_4": "eab_4"},
     ),
     Family(r"(deis_tab|deis_rhoab)(\d+)", _deis, ("deis_tab1", "deis_tab2", "deis_tab3")),
-    fixed("dpmpp_2m", _dpmpp_2m, dpmpp="dpmpp_2m"),
+    fixed("dpmpp_2m", dpmpp_2m, dpmpp="dpmpp_2m", dpmpp_2m_taylor="eab_2"),
     fixed("dpmpp_3m", _dpmpp_3m),
     fixed("dpmpp_3m_corrected", _dpmpp_3m_corrected),
+    fixed("dpm_solver_2m", _dpm_solver_2m, dpm_solver_2m_taylor="eab_noise_2"),
+    fixed("dpm_solver_3m", _dpm_solver_3m),
+    Family(re.escape("dpm_solver_3m_corrected"), lambda found: _dpm_solver_3m_corrected(found[0]), ()),
 )

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from math import ceil
 
 from diffnum.coefficients import momentum
-from diffnum.coefficients.catalogue.families import Family
+from diffnum.coefficients.catalogue import adams, constant_steps
+from diffnum.coefficients.catalogue.families import MAX_ORDER, Family
 from diffnum.coefficients.method import Method
 from diffnum.forms import RHO
+from diffnum.tableau import Step
 
 __all__ = ["FAMILIES"]
 
 
 def _ghvb(name: str, number: float) -> Method:
-    order = ceil(number)
-    beta = 1.0 if number == order else number - order + 1
+    order, beta = _order_and_beta(number)
     return Method(
         name=name,
         title=f"GHVB {number:g} (order {order}, beta {beta:.3g})",
@@ -39,9 +42,118 @@ def _ghvb(name: str, number: float) -> Method:
     )
 
 
+def _ghvb_variable(name: str, number: float) -> Method:
+    order, beta = _order_and_beta(number)
+    return Method(
+        name=name,
+        title=f"GHVB {number:g} for steps of any length (order {order}, beta {beta:.3g})",
+        family="ghvb_variable",
+        form=RHO,
+        order=order,
+        rule=partial(momentum.ghvb_variable_step, beta=beta),
+        depth=order - 1,
+        cite="wizadwongsa2024momentum",
+        equation="eq. (11), with means of Lagrange polynomials in place of the differences of constant steps",
+        summary="GHVB in terms of its slope, with exact weights: its order on constant steps is kept on every grid.",
+        claimed_order=order,
+        order_with_startup=min(order, 2),
+        options={"order": order, "beta": beta},
+        distinguish=f"ghvb_{number:g}, as published, which is the same method on constant steps only.",
+    )
+
+
+_AVERAGES: Mapping[str, tuple[str, Callable[..., Step], str]] = {
+    "hb": ("heavy_ball", momentum.heavy_ball_step, "HB"),
+    "nt": ("nesterov", momentum.nesterov_step, "NT"),
+}
+
+
+def _averaged(name: str, kind: str, base: Method, beta: float) -> Method:
+    """HB or NT on a multistep method; with beta = 1 that method itself."""
+    if beta == 1:
+        return replace(base, name=name)
+    family, rule, title = _AVERAGES[kind]
+    return replace(
+        base,
+        name=name,
+        title=f"{title} {beta:.3g} on {base.title}",
+        family=family,
+        order=1,
+        highest=base.top,
+        rule=partial(rule, beta=beta, base=base.family),
+        cite="wizadwongsa2024momentum",
+        equation="algorithm 1" if kind == "hb" else "sWizad/momentum-diffusion at 7d324104, NTScheduler",
+        summary="The slope of a multistep method is replaced by its moving average, whose delay leaves order 1.",
+        order_with_startup=1,
+        options={"order": base.top, "beta": beta, "base": base.family},
+        orders={},
+        aliases={"papers": f"{title}({beta:.3g}) on {base.title}"},
+        distinguish="GHVB, which undoes the delay of the average.",
+    )
+
+
+def _mdpm2(name: str, beta: float, first: str) -> Method:
+    base = adams.dpmpp_2m(name)
+    if beta == 1:
+        return base
+    return replace(
+        base,
+        cite="wizadwongsa2024momentum",
+        order_with_startup=1,
+        title=f"DPM-Solver++(2M) with HB {beta:.3g}",
+        family="mdpm2",
+        order=1,
+        highest=2,
+        rule=partial(momentum.mdpm2_step, beta=beta, first=first),
+        equation="sWizad/momentum-diffusion at 7d324104, dpm_guided, mdpm2",
+        summary="DPM-Solver++(2M) with a moving average that first-order steps neither use nor move.",
+        options={"order": 2, "beta": beta, "first": first},
+        aliases={"papers": f"DPM-Solver++(2M) with HB {beta:.3g}"},
+        distinguish="hb_dpmpp_2m, whose first-order steps take part in the average.",
+    )
+
+
+def _record(name: str) -> Method | None:
+    """Record of a multistep method whose slope can be averaged."""
+    for family in (*adams.FAMILIES, *constant_steps.FAMILIES):
+        found = re.fullmatch(family.pattern, name)
+        if found and (record := family.build(found)) and record.family in momentum.BASES:
+            return record
+    return None
+
+
+def _order_and_beta(number: float) -> tuple[int, float]:
+    """Order and beta of the single number m.f that the authors give."""
+    order = ceil(number)
+    return order, 1.0 if number == order else number - order + 1
+
+
 def _by_number(found: re.Match[str]) -> Method | None:
     number = float(found[1])
     return _ghvb(found[0], number) if 0 < number <= 5 else None
 
 
-FAMILIES = (Family(r"ghvb_(\d+(?:\.\d+)?)", _by_number, ("ghvb_1.8", "ghvb_2.8")),)
+def _variable_by_number(found: re.Match[str]) -> Method | None:
+    number = float(found[1])
+    return _ghvb_variable(found[0], number) if 0 < number <= MAX_ORDER else None
+
+
+def _averaged_by_name(found: re.Match[str]) -> Method | None:
+    name, beta = found[2], float(found[3])
+    base = _record(f"plms_{name}" if name.isdigit() else name)
+    return _averaged(found[0], found[1], base, beta) if base and 0 < beta <= 1 else None
+
+
+def _mdpm2_by_beta(found: re.Match[str]) -> Method | None:
+    beta = float(found[1])
+    return _mdpm2(found[0], beta, "slope" if found[2] else "evaluation") if 0 < beta <= 1 else None
+
+
+_BETA = r"([01](?:\.\d+)?)"
+
+FAMILIES = (
+    Family(r"ghvb_(\d+(?:\.\d+)?)", _by_number, ("ghvb_1.8", "ghvb_2.8")),
+    Family(r"ghvb_(\d+(?:\.\d+)?)_variable", _variable_by_number, ("ghvb_2.8_variable",)),
+    Family(r"(hb|nt)_(\d+|[a-z]\w*)_" + _BETA, _averaged_by_name, ("hb_4_0.8", "nt_4_0.8")),
+    Family(r"mdpm2_" + _BETA + "(_slope)?", _mdpm2_by_beta, ("mdpm2_0.8",)),
+)

@@ -1,0 +1,253 @@
+"""Records of the stochastic methods.
+
+``order`` is the deterministic order of the same weights in the limit of no noise; the orders with noise are in
+``options``: ``strong_order`` (root mean square on a shared path) and ``weak_order`` (moments). ``noise_level`` is the
+tau of the equation that the method approaches.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from diffnum.coefficients import stochastic
+from diffnum.coefficients.adams import (
+    dpmpp_2m_step,
+    dpmpp_3m_corrected_step,
+    exponential_adams_step,
+)
+from diffnum.coefficients.catalogue.families import Family
+from diffnum.coefficients.method import Method, Rule
+from diffnum.coefficients.runge_kutta import exponential_runge_kutta_step
+from diffnum.forms import DATA, NOISE, SemilinearForm
+from diffnum.tableau import Step
+
+__all__ = ["FAMILIES", "stochastic_method"]
+
+_TAU = r"(?:_tau(\d+(?:\.\d+)?))?"
+"""Optional noise level at the end of a name; 1, the time reversal, without it."""
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What distinguishes one method on the reverse equation from another."""
+
+    title: str
+    base: Rule
+    order: int
+    weak_order: int
+    cite: str
+    equation: str
+    summary: str
+    form: SemilinearForm = DATA
+    depth: int = 0
+    highest: int = 0
+    claimed_order: int = 0
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    distinguish: str = ""
+
+
+_RECIPES: Mapping[str, _Recipe] = {
+    "sde_dpmpp_1": _Recipe(
+        "SDE-DPM-Solver++(1)", exponential_adams_step, 1, 1, "lu2022dpmpp", "eq. (18)",
+        "Exponential Euler on the reverse equation, data prediction held constant.",
+        aliases={"diffusers": 'DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", solver_order=1)'},
+        distinguish="sde_dpm_1, which holds the noise prediction constant; the two agree only without noise.",
+    ),
+    "sde_dpmpp_2m": _Recipe(
+        "SDE-DPM-Solver++(2M)", dpmpp_2m_step, 2, 2, "lu2022dpmpp", "eq. (19)",
+        "DPM-Solver++(2M) on the kernel of the reverse equation, with the midpoint weight.",
+        depth=1,
+        aliases={
+            "diffusers": 'DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", solver_type="midpoint")',
+            "k-diffusion": 'sample_dpmpp_2m_sde(solver_type="midpoint", eta=tau**2)',
+            "ComfyUI": "dpmpp_2m_sde",
+        },
+        distinguish="sde_dpmpp_2m_heun, whose first moment is exact.",
+    ),
+    "sde_dpmpp_2m_heun": _Recipe(
+        "SDE-DPM-Solver++(2M), Heun type", exponential_adams_step, 2, 2, "lu2022dpmpp", "eq. (19), exact moment",
+        "Two-step stochastic exponential Adams method; no Heun stage is taken.",
+        depth=1,
+        aliases={
+            "diffusers": 'DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", solver_type="heun")',
+            "k-diffusion": 'sample_dpmpp_2m_sde(solver_type="heun", eta=tau**2)',
+            "papers": "SA-Predictor with 2 steps",
+        },
+        distinguish="sde_trapezoid, the stochastic Heun method.",
+    ),
+    "sde_dpmpp_3m": _Recipe(
+        "DPM-Solver++(3M) SDE as shipped", stochastic.dpmpp_3m_taylor_step, 2, 2, "katherine2022kdiffusion",
+        "sampling.py, sample_dpmpp_3m_sde",
+        "Three-step method whose second difference lacks a factor 2.",
+        depth=2, highest=3, claimed_order=3,
+        aliases={"k-diffusion": "sample_dpmpp_3m_sde(eta=tau**2)", "ComfyUI": "dpmpp_3m_sde"},
+        distinguish="sde_dpmpp_3m_corrected.",
+    ),
+    "sde_dpmpp_3m_corrected": _Recipe(
+        "DPM-Solver++(3M) SDE corrected", dpmpp_3m_corrected_step, 3, 2, "katherine2022kdiffusion",
+        "sampling.py, sample_dpmpp_3m_sde, with the factor 2 restored",
+        "Three-step stochastic exponential Adams method.",
+        depth=2, claimed_order=3,
+        aliases={"papers": "SA-Predictor with 3 steps"},
+        distinguish="sde_dpmpp_3m, the formula that libraries ship.",
+    ),
+    "sde_trapezoid": _Recipe(
+        "Stochastic exponential trapezoidal rule", stochastic.exponential_trapezoid_step, 2, 2,
+        "hochbruck2010exponential", "section 2.3, on the reverse equation",
+        "Exponential Euler predictor and trapezoidal corrector with the same noise; weak order 2 in one step.",
+        distinguish="sde_dpmpp_2m_heun, which has no second stage.",
+    ),
+    "sde_dpm_1": _Recipe(
+        "SDE-DPM-Solver-1", exponential_adams_step, 1, 1, "lu2022dpmpp", "eq. (17)",
+        "Exponential Euler on the reverse equation, noise prediction held constant.",
+        form=NOISE,
+        aliases={
+            "diffusers": 'DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver", solver_order=1)',
+            "papers": "SEEDS-1",
+        },
+        distinguish="sde_dpmpp_1, which holds the data prediction constant.",
+    ),
+    "sde_dpm_2m": _Recipe(
+        "SDE-DPM-Solver-2M", dpmpp_2m_step, 2, 2, "lu2022dpmpp", "eq. (17), second order",
+        "Two-step method in noise prediction on the reverse equation.",
+        form=NOISE, depth=1,
+        aliases={"diffusers": 'DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver", solver_order=2)'},
+        distinguish="sde_dpmpp_2m, in data prediction.",
+    ),
+    "seeds_2": _Recipe(
+        "SEEDS-2", partial(exponential_runge_kutta_step), 2, 2, "gonzalez2023seeds", "algorithm 2",
+        "Exponential midpoint rule with the noise of one path at both stages.",
+        form=NOISE,
+    ),
+    "seeds_3": _Recipe(
+        "SEEDS-3", partial(exponential_runge_kutta_step), 3, 2, "gonzalez2023seeds", "algorithm 3",
+        "DPM-Solver-3 with the noise of one path at its three nodes.",
+        form=NOISE,
+    ),
+}  # fmt: skip
+
+
+def _on_reverse_equation(name: str, recipe: _Recipe, tau: float) -> Method:
+    prediction = recipe.form.prediction
+    return Method(
+        name=name,
+        title=recipe.title,
+        family="stochastic",
+        form=recipe.form,
+        order=recipe.order,
+        highest=recipe.highest,
+        rule=partial(stochastic.reverse_sde_step, base=recipe.base, tau=tau, prediction=prediction),
+        depth=recipe.depth,
+        cite=recipe.cite,
+        equation=recipe.equation,
+        summary=recipe.summary,
+        claimed_order=recipe.claimed_order or recipe.order,
+        order_with_startup=min(recipe.order, 2),
+        options=_orders(tau, recipe.order, recipe.weak_order),
+        aliases=recipe.aliases,
+        distinguish=recipe.distinguish,
+    )
+
+
+def _orders(tau: float, order: int, weak_order: int) -> dict[str, float]:
+    """Noise level and the orders with it."""
+    if tau == 0:
+        return {"noise_level": 0.0, "strong_order": order, "weak_order": order}
+    return {"noise_level": tau, "strong_order": 1, "weak_order": weak_order}
+
+
+def _by_recipe(found: re.Match[str]) -> Method:
+    return _on_reverse_equation(found[0], _RECIPES[found[1]], float(found[2] or 1))
+
+
+def _sa_solver(found: re.Match[str]) -> Method | None:
+    predictor, corrector, tau = int(found[1]), int(found[2] or 0), float(found[3] or 1)
+    if not (1 <= predictor <= 6 and corrector <= 6 and corrector != 1):
+        return None
+    base: Callable[..., Step]
+    if corrector:
+        base = partial(stochastic.adams_pec_step, predictor=predictor, corrector=corrector)
+    else:
+        base = exponential_adams_step
+    top = max(predictor, corrector - 1)
+    order = min(predictor + 1, corrector) if corrector else predictor
+    return Method(
+        name=found[0],
+        title=f"SA-Solver, predictor {predictor}, corrector {corrector or 'none'}",
+        family="stochastic",
+        form=DATA,
+        order=order,
+        highest=top,
+        rule=partial(stochastic.reverse_sde_step, base=base, tau=tau),
+        depth=top - 1,
+        cite="xue2023sasolver",
+        equation="eqs. (14)-(18), algorithm 1",
+        summary="Stochastic Adams methods on the reverse equation; predictor and corrector share their noise.",
+        claimed_order=order,
+        order_with_startup=min(order, 3 if corrector else 2),
+        options=_orders(tau, order, min(order, 2)),
+        aliases={"diffusers": f"SASolverScheduler(predictor_order={predictor}, corrector_order={corrector})"},
+        distinguish="the code of its authors, which replaces the first moment in the steps of order 2 by another one.",
+    )
+
+
+def _ddim_eta(found: re.Match[str]) -> Method:
+    eta = float(found[1] or 1)
+    return Method(
+        name=found[0],
+        title="DDPM (ancestral)" if found[0] == "ddpm" else f"DDIM, eta = {eta:g}",
+        family="stochastic",
+        form=DATA,
+        order=1,
+        rule=partial(stochastic.ddim_eta_step, eta=eta),
+        depth=0,
+        cite="song2021ddim",
+        equation="eqs. (12) and (16)",
+        summary="DDIM with part of the noise drawn anew; with eta = 1 the ancestral step of DDPM.",
+        claimed_order=1,
+        order_with_startup=1,
+        options=_orders(eta, 1, 1),
+        aliases={
+            "diffusers": f"DDIMScheduler, eta={eta:g}" + ("; DDPMScheduler" if eta == 1 else ""),
+            "k-diffusion": f"sample_euler_ancestral(eta={eta:g})",
+            "ComfyUI": "euler_ancestral",
+        },
+        distinguish="sde_dpmpp_1 with tau = eta, which differs unless eta is 0 or 1.",
+    )
+
+
+FAMILIES = (
+    Family(
+        rf"({'|'.join(_RECIPES)}){_TAU}",
+        _by_recipe,
+        tuple(_RECIPES),
+        {"seeds_1": "sde_dpm_1", "dpmpp_2m_sde": "sde_dpmpp_2m", "dpmpp_3m_sde": "sde_dpmpp_3m"},
+    ),
+    Family(
+        rf"sa_solver_(\d)(?:_(\d))?{_TAU}",
+        _sa_solver,
+        ("sa_solver_3", "sa_solver_2_2", "sa_solver_3_3"),
+        {"sa_solver": "sa_solver_3_3"},
+    ),
+    Family(r"ddim_eta(\d+(?:\.\d+)?)", _ddim_eta, ("ddim_eta0.5",)),
+    Family(r"(?!_)ddpm()", _ddim_eta, ("ddpm",), {"euler_ancestral": "ddpm"}),
+)
+
+
+def stochastic_method(name: str) -> Method:
+    """Record of a stochastic method by name, such as ``"sde_dpmpp_2m_tau0.5"``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method.
+    """
+    for family in FAMILIES:
+        stem = family.aliases.get(name, name)
+        if (found := re.fullmatch(family.pattern, stem)) and (record := family.build(found)):
+            return record
+    listed = ", ".join(member for family in FAMILIES for member in family.listed)
+    raise ValueError(f"method={name!r} is no stochastic method: use one of {listed}")

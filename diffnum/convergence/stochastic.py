@@ -1,0 +1,556 @@
+r"""Orders of stochastic methods: strong on a shared Brownian path, weak from exact moments.
+
+*Strong* order: the root mean square distance between a run and the exact solution driven by the same path. On Gaussian
+data the reverse equation is linear and its solution is known as an integral against the path. With data variance c,
+:math:`V = e^{-2\lambda} + c` and :math:`p = (1 + \tau^2)/2`, deviations :math:`u = x - \alpha m` obey
+
+.. math:: \frac{u_t}{\alpha_t V_t^{p}} = \frac{u_s}{\alpha_s V_s^{p}}
+          + \sqrt2\, \tau \int_s^t e^{-\lambda}\, V^{-p}\, dW_\lambda .
+
+Run and solution are linear in the start and the path, so that this distance, too, follows from covariances, free of
+sampling noise; :func:`strong_study` with ``points`` samples paths instead. On other data the reference is another
+method on a finer grid and the same path.
+
+*Weak* order: on Gaussian data the law of a run's end, given its start, is computed from the plan itself, so that the
+errors of conditional mean and variance are free of sampling noise. Linear drifts are not all there is: on mixtures the
+biases of expectations are estimated by Monte Carlo, coupled to a fine reference on the same path, and no order is
+stated unless the standard error is below a quarter of the finest bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from diffnum.analysis.gaussian import _affine, propagate_problem
+from diffnum.coefficients.catalogue.stochastic import stochastic_method
+from diffnum.coefficients.method import GRID_KINDS, Method
+from diffnum.convergence.oracle import Oracle
+from diffnum.convergence.rate import RateEstimate, estimate_rate
+from diffnum.convergence.study import INTERVAL, fractions
+from diffnum.grids import from_half_log_snr
+from diffnum.noise import NestedNoise, exponential_clock, noise_intervals
+from diffnum.plans import Plan, plan
+from diffnum.problems import Gaussian, three_peaks
+from diffnum.schedules import VPLinear
+from diffnum.solver import solve
+from diffnum.types import FloatArray, Problem, Schedule
+
+__all__ = [
+    "EXPECTATIONS",
+    "StochasticSeries",
+    "StochasticStudy",
+    "exact_transition",
+    "monte_carlo_study",
+    "strong_distance",
+    "strong_study",
+    "weak_study",
+]
+
+STRONG_STEPS = (16, 32, 64, 128, 256)
+WEAK_STEPS = (20, 40, 80, 160, 320)
+MONTE_CARLO_STEPS = (4, 8, 16, 32)
+
+POINTS = 1024
+"""Paths sampled where there is no exact distance."""
+
+EXTRA_LEVELS = 4
+"""Doublings of the finest level where the given ones do not decide."""
+
+REFINEMENT = 16
+"""Steps of a reference for one of the finest level, where there is no exact solution."""
+
+RESOLVED = 0.25
+"""Largest standard error of a Monte-Carlo bias, relative to it, that still decides."""
+
+EXPECTATIONS: Final[Mapping[str, Callable[[FloatArray], FloatArray]]] = {
+    "E[x^2]": lambda x: (x**2).mean(axis=1),
+    "E[cos x]": lambda x: np.cos(x).mean(axis=1),
+}
+"""Functions of states, shape (n, d) -> (n,), whose expectations a Monte-Carlo study compares."""
+
+
+@dataclass(frozen=True)
+class StochasticSeries:
+    """One curve of a study.
+
+    Parameters
+    ----------
+    problem, grid, quantity : str
+        What was measured, and on what.
+    estimate : RateEstimate
+        Levels, errors, rate, verdict.
+    standard_error : tuple of float
+        Of each error, where it is a Monte-Carlo estimate; else empty.
+    """
+
+    problem: str
+    grid: str
+    quantity: str
+    estimate: RateEstimate
+    standard_error: tuple[float, ...] = ()
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the Monte-Carlo error is below a quarter of the finest error."""
+        return not self.standard_error or self.standard_error[-1] < RESOLVED * float(self.estimate.errors[-1])
+
+    @property
+    def order(self) -> float | None:
+        """Order that the rate stands for; None if undecided."""
+        return self.estimate.order if self.resolved else None
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if self.resolved:
+            return f"{self.estimate.status}: {self.estimate.reason}"
+        return (
+            f"undecided: the Monte-Carlo error {self.standard_error[-1]:.1e} is above a quarter of the finest bias "
+            f"{self.estimate.errors[-1]:.1e}; use more samples or fewer steps"
+        )
+
+
+@dataclass(frozen=True)
+class StochasticStudy:
+    """What a study of a stochastic method measured.
+
+    Parameters
+    ----------
+    name : str
+        Method.
+    kind : {"strong", "weak"}
+        Kind of order.
+    series : tuple of StochasticSeries
+        All curves.
+    expected : float
+        Order that the catalogue records.
+    """
+
+    name: str
+    kind: str
+    series: tuple[StochasticSeries, ...]
+    expected: float
+
+    @property
+    def order(self) -> float | None:
+        """Lowest order over all curves that are not exact to rounding; None if one is undecided."""
+        orders = [s.order for s in self.series if s.estimate.status != "exact"]
+        return None if not orders or any(o is None for o in orders) else min(o for o in orders if o is not None)
+
+    @property
+    def matches(self) -> bool:
+        """Whether the measured order is the recorded one."""
+        return self.order == self.expected
+
+    def assert_order(self, order: float, tolerance: float = 0.1) -> None:
+        """Raise unless every curve is decided and the lowest rate is ``order`` within ``tolerance``.
+
+        Raises
+        ------
+        AssertionError
+            With the table of the study.
+        """
+        counted = [s for s in self.series if s.estimate.status != "exact"]
+        rates = [s.estimate.rate if s.resolved and s.estimate.status == "decided" else None for s in counted]
+        known = [r for r in rates if r is not None]
+        if not rates or len(known) < len(rates) or abs(min(known) - order) > tolerance:
+            raise AssertionError(f"{self.name} does not show {self.kind} order {order:g}\n{self}")
+
+    def __str__(self) -> str:
+        lines = [f"{self.kind} order of {self.name}: recorded {self.expected:g}, measured {self.order}"]
+        for s in self.series:
+            lines += [f"{s.problem}, {s.grid} grid, {s.quantity}: {s.verdict}"]
+            for i, (n, error, rate, _, note) in enumerate(s.estimate.table()):
+                shown = "" if rate is None or not np.isfinite(rate) else f"{rate:z.3f}"
+                spread = f"+- {s.standard_error[i]:.1e}" if s.standard_error else ""
+                lines.append(f"{n:>8}  {error:>10.3e} {spread:<10} {shown:>7}  {note}".rstrip())
+        return "\n".join(lines)
+
+
+# -- the exact equation on Gaussian data ---------------------------------------------------------------
+
+
+def exact_transition(
+    schedule: Schedule, eigenvalues: FloatArray, lam: tuple[float, float], tau: float
+) -> tuple[FloatArray, FloatArray]:
+    r"""Exact law of a step of the reverse equation on Gaussian data, by eigen-direction.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Noising process.
+    eigenvalues : ndarray, shape (d,)
+        Variances c of the data.
+    lam : (float, float)
+        Half-log-SNR at the start and at the end, the second larger.
+    tau : float
+        Noise level, >= 0.
+
+    Returns
+    -------
+    gain, variance : ndarrays, shape (d,)
+        Deviations from ``alpha m`` are multiplied by :math:`(\alpha_t/\alpha_s)(V_t/V_s)^{(1+\tau^2)/2}`, and noise of
+        variance :math:`(\alpha_t^2 c + \sigma_t^2)(1 - (V_t/V_s)^{\tau^2})` is added.
+    """
+    times = [float(schedule.time(value)) for value in lam]
+    alpha_s, alpha_t = (float(schedule.alpha(t)) for t in times)
+    c = np.asarray(eigenvalues, dtype=np.float64)
+    # log V_t - log V_s without cancellation of a large c
+    change = np.log1p(np.exp(-2 * lam[0]) * np.expm1(-2 * (lam[1] - lam[0])) / (np.exp(-2 * lam[0]) + c))
+    gain = alpha_t / alpha_s * np.exp(0.5 * (1 + tau**2) * change)
+    variance = alpha_t**2 * (np.exp(-2 * lam[1]) + c) * -np.expm1(tau**2 * change)
+    return gain, variance
+
+
+def _exact_end(problem: Gaussian, oracle: Oracle, path: NestedNoise, tau: float) -> FloatArray:
+    """Exact solution at the end of the interval on a path, shape (points, d)."""
+    lam_s, lam_t = oracle.interval
+    ends = oracle.nodes(np.array(oracle.interval))
+    mean, basis = oracle.schedule.mean, problem.eigenvectors
+    shift = problem.mean - mean
+    u = (oracle.state(lam_s) - mean - ends.alpha[0] * shift) @ basis.T
+    gain, _ = exact_transition(oracle.schedule, problem.eigenvalues, oracle.interval, tau)
+    result = gain * u
+    for k, c in enumerate(problem.eigenvalues.tolist()):
+
+        def weight(lam: FloatArray, c: float = c) -> FloatArray:
+            return _response(lam, c, lam_t, tau)
+
+        noise = path.integral(lam_s, lam_t, weight) @ basis[k]
+        result[:, k] += ends.alpha[1] * noise
+    return np.asarray(result @ basis + mean + ends.alpha[1] * shift)
+
+
+def strong_distance(numbers: Plan, problem: Gaussian, tau: float, rate: float) -> FloatArray:
+    """Root mean square distance of a plan's end from the exact solution on the same path, by eigen-direction.
+
+    Starts are drawn from the exact marginal; nothing is sampled.
+
+    Parameters
+    ----------
+    numbers : Plan
+        Plan of a stochastic method without an exact start.
+    problem : Gaussian
+        Data.
+    tau : float
+        Noise level of the equation.
+    rate : float
+        The plan's draws are the normalised integrals of ``exp(rate * lam)`` against the path.
+
+    Returns
+    -------
+    ndarray, shape (d,)
+    """
+    schedule, c = numbers.schedule, problem.eigenvalues
+    shift = problem.eigenvectors @ (problem.mean - schedule.mean)
+    alpha, sigma = (float(f(numbers.steps[0].t_from)) for f in (schedule.alpha, schedule.sigma))
+    start = alpha**2 * c + sigma**2
+    mean = (alpha * shift)[:, None]
+    joint = np.broadcast_to(start[:, None, None], (len(c), 2, 2)).copy()  # the run's state, and the solution
+    for step, parts in zip(numbers.steps, noise_intervals(numbers), strict=True):
+        T, response, N = _affine(step, numbers.prediction, c)
+        lam = (float(schedule.half_log_snr(step.t_from)), float(schedule.half_log_snr(step.t_to)))
+        gain, variance = exact_transition(schedule, c, lam, tau)
+        k_out, k_in = T.shape[1:]
+        move = np.zeros((len(c), k_out + 1, k_in + 1))
+        move[:, :k_out, :k_in], move[:, -1, -1] = T, gain
+        mixed = (N @ _covariances(parts, schedule, step.t_to, c, tau, rate)[..., None])[..., 0]
+        noise = np.zeros((len(c), k_out + 1, k_out + 1))
+        noise[:, :k_out, :k_out], noise[:, -1, -1] = N @ N.swapaxes(1, 2), variance
+        noise[:, :k_out, -1] = noise[:, -1, :k_out] = mixed
+        joint = move @ joint @ move.swapaxes(1, 2) + noise
+        mean = np.einsum("dij,dj->di", T, mean) + response * shift[:, None]
+    x = numbers.steps[-1].outputs.index("x")
+    bias = mean[:, x] - float(schedule.alpha(numbers.steps[-1].t_to)) * shift
+    squares = joint[:, x, x] - 2 * joint[:, x, -1] + joint[:, -1, -1] + bias**2
+    distance: FloatArray = np.sqrt(np.maximum(squares, 0.0))
+    return distance
+
+
+def _covariances(
+    parts: Sequence[tuple[float, float]], schedule: Schedule, t_to: float, c: FloatArray, tau: float, rate: float
+) -> FloatArray:
+    """Covariances of a step's draws with the noise of the exact solution, shape (d, draws)."""
+    points, weights = np.polynomial.legendre.leggauss(12)
+    alpha, lam_end = float(schedule.alpha(t_to)), float(schedule.half_log_snr(t_to))
+    found = np.zeros((len(c), len(parts)))
+    for j, (a, b) in enumerate(parts):
+        lam = a + 0.5 * (b - a) * (1.0 + points)
+        own = np.exp(rate * (lam - a))
+        own /= np.sqrt(exponential_clock(b - a, rate))
+        solution = _response(lam, c[:, None], lam_end, tau)
+        found[:, j] = alpha * 0.5 * (b - a) * (solution * own) @ weights
+    return found
+
+
+def _response(lam: FloatArray, c: Any, lam_end: float, tau: float) -> FloatArray:
+    """Weight with which the path at ``lam`` enters the exact deviation at ``lam_end``, over alpha there."""
+    ratio = (np.exp(-2 * lam_end) + c) / (np.exp(-2 * lam) + c)
+    return np.asarray(np.sqrt(2) * tau * np.exp(-lam) * ratio ** (0.5 * (1 + tau**2)))
+
+
+# -- studies -------------------------------------------------------------------------------------------
+
+
+def strong_study(
+    method: Method | str,
+    *,
+    problem: Problem | None = None,
+    schedule: Schedule | None = None,
+    grids: Sequence[str] = GRID_KINDS,
+    steps: Sequence[int] = STRONG_STEPS,
+    interval: tuple[float, float] = INTERVAL,
+    points: int | None = None,
+    seed: int = 0,
+) -> StochasticStudy:
+    """Measure the strong order of a stochastic method, start-up as shipped.
+
+    Parameters
+    ----------
+    method : Method or str
+        Record of a stochastic method, or its name.
+    problem : Problem, optional
+        A :class:`~diffnum.problems.Gaussian` is compared with the exact solution, anything else with another method
+        on a grid 16 times as fine as the finest; by default a Gaussian in 3-D.
+    schedule : Schedule, optional
+        Noising process; VP-linear by default.
+    grids : sequence of {"uniform", "smooth", "irregular"}
+        Kinds of grid, in half-log-SNR.
+    steps : sequence of int
+        Step counts, four or more.
+    interval : (float, float)
+        Half-log-SNR where the runs begin and end.
+    points : int, optional
+        Independent paths to sample, each with its own start from the exact marginal; by default none for a
+        Gaussian, where covariances give the exact distance, and 1024 otherwise.
+    seed : int
+        Seed of starts and paths.
+
+    Returns
+    -------
+    StochasticStudy
+
+    Raises
+    ------
+    ValueError
+        If the method is not stochastic, or the interval is not inside the schedule.
+    """
+    record, tau, rate = _equation(method)
+    schedule = VPLinear() if schedule is None else schedule
+    exact = _default_gaussian() if problem is None else problem
+    data = exact if isinstance(exact, Gaussian) and points is None else None
+    oracle = Oracle(exact, schedule, interval, points or (POINTS if data is None else 2), seed)
+    series = []
+    for kind in grids:
+        if data is not None:
+
+            def distances(levels: Sequence[int], kind: str = kind, data: Gaussian = data) -> FloatArray:
+                plans = [_plan(record, oracle, kind, n) for n in levels]
+                return np.stack([strong_distance(p, data, tau, rate) for p in plans])
+
+            estimate = _until_decided(distances, steps, oracle.scale, 0.5)
+        else:
+            errors = _sampled(record, tau, rate, oracle, kind, steps, seed)
+            estimate = estimate_rate(tuple(steps), errors, scale=oracle.scale, grid=0.5)
+        series.append(StochasticSeries(type(exact).__name__, kind, "strong error", estimate))
+    return StochasticStudy(record.name, "strong", tuple(series), float(record.options["strong_order"]))
+
+
+def _sampled(
+    record: Method, tau: float, rate: float, oracle: Oracle, kind: str, steps: Sequence[int], seed: int
+) -> FloatArray:
+    """Distances on sampled paths, shape (levels, points)."""
+    exact = oracle.problem
+    plans = [_plan(record, oracle, kind, n) for n in steps]
+    reference = None if isinstance(exact, Gaussian) else _reference(record, tau, oracle, kind, max(steps))
+    shape = oracle.state(oracle.interval[0]).shape
+    path = _path([*plans, *([reference] if reference else [])], oracle, shape, seed)
+    if isinstance(exact, Gaussian):
+        target = _exact_end(exact, oracle, path, tau)
+    elif reference is not None:
+        target = _run(reference, oracle, path, tau**2)
+    return np.stack([np.sqrt(np.mean((_run(p, oracle, path, rate) - target) ** 2, axis=1)) for p in plans])
+
+
+def _until_decided(
+    measure: Callable[[Sequence[int]], FloatArray], steps: Sequence[int], scale: float, grid: float
+) -> RateEstimate:
+    """Rate over the given levels, with finer ones while they do not decide."""
+    levels, errors = list(steps), measure(steps)
+    found = estimate_rate(levels, errors, scale=scale, grid=grid)
+    for _ in range(EXTRA_LEVELS):
+        if found.status != "pre-asymptotic" and not (found.status == "decided" and found.order is None):
+            break
+        levels.append(2 * levels[-1])
+        errors = np.concatenate([errors, measure(levels[-1:])])
+        found = estimate_rate(levels, errors, scale=scale, grid=grid)
+    return found
+
+
+def weak_study(
+    method: Method | str,
+    *,
+    problem: Gaussian | None = None,
+    schedule: Schedule | None = None,
+    grids: Sequence[str] = GRID_KINDS,
+    steps: Sequence[int] = WEAK_STEPS,
+    interval: tuple[float, float] = INTERVAL,
+) -> StochasticStudy:
+    """Measure the weak order of a stochastic method on Gaussian data, without sampling; start-up as shipped.
+
+    Parameters
+    ----------
+    method : Method or str
+        Record of a stochastic method, or its name.
+    problem : Gaussian, optional
+        By default one with eigenvalues from 0.1 to 4.
+    schedule, grids, steps, interval
+        As in :func:`strong_study`.
+
+    Returns
+    -------
+    StochasticStudy
+        For each grid the errors of the conditional mean (its gain) and of the conditional variance of the end given
+        the start, root mean square over the eigen-directions.
+    """
+    record, tau, _ = _equation(method)
+    schedule = VPLinear() if schedule is None else schedule
+    exact = _default_gaussian() if problem is None else problem
+    oracle = Oracle(exact, schedule, interval, 2, 0)
+    gain, variance = exact_transition(schedule, exact.eigenvalues, oracle.interval, tau)
+    quantities = {"conditional mean": ("gain", gain)}
+    if tau:
+        quantities["conditional variance"] = ("noise_variance", variance)
+    series = []
+    for kind in grids:
+        for quantity, (field, truth) in quantities.items():
+
+            def errors(levels: Sequence[int], kind: str = kind, field: str = field, truth: Any = truth) -> FloatArray:
+                outputs = [propagate_problem(_plan(record, oracle, kind, n), exact) for n in levels]
+                return np.stack([np.abs(getattr(output, field) - truth) for output in outputs])
+
+            estimate = _until_decided(errors, steps, float(np.max(np.abs(truth))), 1.0)
+            series.append(StochasticSeries("Gaussian", kind, quantity, estimate))
+    return StochasticStudy(record.name, "weak", tuple(series), float(record.options["weak_order"]))
+
+
+def monte_carlo_study(
+    method: Method | str,
+    *,
+    problem: Problem | None = None,
+    schedule: Schedule | None = None,
+    grid: str = "uniform",
+    steps: Sequence[int] = MONTE_CARLO_STEPS,
+    interval: tuple[float, float] = (-1.0, 1.0),
+    points: int = 2**16,
+    expectations: Mapping[str, Callable[[FloatArray], FloatArray]] = EXPECTATIONS,
+    refinement: int = 4,
+    seed: int = 0,
+) -> StochasticStudy:
+    """Measure the weak order on nonlinear problems: biases of expectations, with their Monte-Carlo errors.
+
+    Runs and a reference (a method of weak order 2, ``refinement`` times as many steps as the finest) share starts and
+    paths, so that the errors of the differences are far below those of the expectations.
+
+    Parameters
+    ----------
+    method, problem, schedule, steps, interval, seed
+        As in :func:`strong_study`; by default the three-peaked mixture in 1-D.
+    grid : {"uniform", "smooth", "irregular"}
+        Kind of grid, in half-log-SNR.
+    points : int
+        Paths; the Monte-Carlo error falls with their square root. Taken in blocks, so that memory stays bounded.
+    expectations : mapping of str to callable
+        Functions of the end states, shape (n, d) -> (n,).
+    refinement : int
+        Steps of the reference for one of the finest run.
+
+    Returns
+    -------
+    StochasticStudy
+        One curve for each expectation; undecided where the error is not below a quarter of the finest bias.
+    """
+    record, tau, rate = _equation(method)
+    schedule = VPLinear() if schedule is None else schedule
+    exact: Problem = three_peaks() if problem is None else problem
+    sums = np.zeros((2, len(steps), len(expectations)))
+    for first in range(0, points, _BLOCK):
+        count = min(_BLOCK, points - first)
+        oracle = Oracle(exact, schedule, interval, count, seed + first)
+        plans = [_plan(record, oracle, grid, n) for n in steps]
+        reference = _reference(record, tau, oracle, grid, max(steps), refinement)
+        path = _path([*plans, reference], oracle, (count, exact.dim), seed, first=first)
+        target = _run(reference, oracle, path, tau**2)
+        for i, numbers in enumerate(plans):
+            end = _run(numbers, oracle, path, rate)
+            for j, f in enumerate(expectations.values()):
+                difference = f(end) - f(target)
+                sums[0, i, j] += difference.sum()
+                sums[1, i, j] += (difference**2).sum()
+    bias = sums[0] / points
+    spread = np.sqrt((sums[1] / points - bias**2) / points)
+    series = tuple(
+        StochasticSeries(
+            type(exact).__name__,
+            grid,
+            name,
+            estimate_rate(tuple(steps), np.abs(bias[:, j]), floor=0.0),
+            tuple(spread[:, j].tolist()),
+        )
+        for j, name in enumerate(expectations)
+    )
+    return StochasticStudy(record.name, "weak", series, float(record.options["weak_order"]))
+
+
+_BLOCK = 4096
+"""Paths taken together in a Monte-Carlo study."""
+
+
+# -- parts ---------------------------------------------------------------------------------------------
+
+
+def _default_gaussian() -> Gaussian:
+    """Gaussian whose eigenvalues lie on both sides of the noise."""
+    return Gaussian(np.array([0.5, -1.0, 0.2]), np.array([0.1, 1.0, 4.0]))
+
+
+def _equation(method: Method | str) -> tuple[Method, float, float]:
+    """Record, noise level, and rate of the noise's weight on the path."""
+    record = stochastic_method(method) if isinstance(method, str) else method
+    if "noise_level" not in record.options:
+        raise ValueError(f"method={record.name!r} is deterministic: use convergence_study")
+    tau = float(record.options["noise_level"])
+    return record, tau, tau**2 if record.form.prediction == "data" else -1.0
+
+
+def _plan(record: Method, oracle: Oracle, kind: str, n: int) -> Plan:
+    """Plan on a kind of grid over the interval."""
+    lam_start, lam_end = oracle.interval
+    lam = lam_start + (lam_end - lam_start) * fractions(kind, n)
+    lam[-1] = lam_end
+    return plan(record, oracle.schedule, from_half_log_snr(oracle.schedule, lam))
+
+
+def _reference(
+    record: Method, tau: float, oracle: Oracle, kind: str, finest: int, refinement: int = REFINEMENT
+) -> Plan:
+    """Fine plan of a method other than the one under study."""
+    name = "sde_dpmpp_2m_heun" if record.name.startswith("sde_trapezoid") else "sde_trapezoid"
+    return _plan(stochastic_method(f"{name}_tau{tau:.17g}"), oracle, kind, refinement * finest)
+
+
+def _path(plans: Sequence[Plan], oracle: Oracle, shape: tuple[int, ...], seed: int, *, first: int = 0) -> NestedNoise:
+    """Path whose edges are all nodes of all plans."""
+    ends: Any = [end for p in plans for step in noise_intervals(p) for pair in step for end in pair]
+    return NestedNoise([*oracle.interval, *ends], shape, seed, first=first)
+
+
+def _run(numbers: Plan, oracle: Oracle, path: NestedNoise, rate: float) -> FloatArray:
+    """End states of a run on a path."""
+    x = oracle.state(oracle.interval[0])
+    end: FloatArray = solve(numbers, oracle.denoiser(numbers.prediction), x, noise=path.source(numbers, rate))
+    return end

@@ -1,0 +1,238 @@
+"""The command line: every verb works, says what it knows as JSON, and answers bad input with one line and status 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import diffnum as dn
+from diffnum import cli
+
+VERBS = ("methods", "derive", "prove", "verify", "plan", "sample", "compare", "report")
+
+
+class Outcome:
+    """What a command printed, and its status."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Run a command in this process."""
+
+    def command(*words: str) -> Outcome:
+        with pytest.raises(SystemExit) as left:
+            cli.main(words)
+        out, err = capsys.readouterr()
+        return Outcome(int(left.value.code or 0), out, err)
+
+    return command
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(run, verb: str) -> None:  # type: ignore[no-untyped-def]
+    done = run(verb, "--help")
+    assert done.status == 0
+    assert "--json" in done.out
+
+
+def test_methods_lists_the_catalogue(run) -> None:  # type: ignore[no-untyped-def]
+    listed = json.loads(run("methods", "--json").out)
+    assert [m["name"] for m in listed] == list(dn.methods())
+    assert all(name in run("methods").out for name in dn.methods())
+
+
+def test_derive_prints_formula_code_and_json(run) -> None:  # type: ignore[no-untyped-def]
+    assert "\\begin{aligned}" in run("derive", "dpmpp_2m").out
+    assert run("derive", "dpmpp_2m", "--code", "latex").out.strip() == dn.derive("dpmpp_2m").latex()
+    assert "double" in run("derive", "dpmpp_2m", "--code", "c").out
+    data = json.loads(run("derive", "dpmpp_2m", "--json", "--code", "python").out)
+    assert data["name"] == "dpmpp_2m"
+    assert "def " in data["code"]
+
+
+def test_prove_exits_with_0_when_all_is_proved(run) -> None:  # type: ignore[no-untyped-def]
+    done = run("prove", "ddim", "edm_heun", "--json")
+    assert done.status == 0
+    assert [p["ok"] for p in json.loads(done.out)] == [True, True]
+    assert "proved, order 2" in run("prove", "edm_heun").out
+
+
+def test_prove_exits_with_1_when_a_proof_fails(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    from diffnum import proofs
+
+    wrong = proofs.perturbed(dn.method("dpmpp_2m"), "x", "k1")
+    monkeypatch.setattr(cli, "find_method", lambda _: wrong)
+    done = run("prove", "dpmpp_2m")
+    assert done.status == 1
+    assert "NOT proved" in done.out
+
+
+SAMPLERS = """
+import numpy as np
+
+
+def euler(model, x, nodes):
+    for here, there in zip(nodes, nodes[1:]):
+        x = x + (np.exp(-there) - np.exp(-here)) * model.noise(x, here)
+    return x
+
+
+number = 3
+"""
+
+
+@pytest.fixture
+def samplers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of a module with a sampler of one's own."""
+    (tmp_path / "my_samplers.py").write_text(SAMPLERS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "my_samplers"
+
+
+def test_verify_accepts_a_method_of_its_recorded_order(run) -> None:  # type: ignore[no-untyped-def]
+    done = run("verify", "dpmpp_2m", "--steps", "20,40,80,160", "--json")
+    assert done.status == 0, done.out
+    assert json.loads(done.out)[0]["ok"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [0, 2])
+def test_verify_rejects_a_sampler_of_another_order(run, samplers: str, order: int) -> None:  # type: ignore[no-untyped-def]
+    done = run("verify", "--sampler", f"{samplers}:euler", "--order", str(order), "--steps", "20,40,80,160")
+    assert done.status == 1
+    assert "FAIL" in done.out
+
+
+def test_plan_is_a_table_or_a_plan(run) -> None:  # type: ignore[no-untyped-def]
+    assert "dpmpp_2m on edm: 4 steps" in run("plan", "dpmpp_2m", "--schedule", "edm", "--steps", "4").out
+    words = (
+        "plan",
+        "unipc_3",
+        "--steps",
+        "6",
+        "--t-end",
+        "0.01",
+        "--terminal",
+        "denoise",
+        "--prediction",
+        "v",
+        "--json",
+    )
+    made = dn.Plan.from_json(run(*words).out)
+    assert (made.prediction, made.terminal, len(made)) == ("v", "denoise", 7)
+
+
+def test_sample_writes_a_picture_or_an_array(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    words = ("sample", "toy/digits", "--steps", "3", "--n", "2", "--label", "4", "--seed", "5", "--out")
+    assert "2 images of toy/digits by dpmpp_2m, 3 evaluations each" in run(*words, str(tmp_path / "a" / "x.png")).out
+    assert (tmp_path / "a" / "x.png").read_bytes().startswith(b"\x89PNG")
+    facts = json.loads(run(*words, str(tmp_path / "x.npy"), "--json").out)
+    expected = dn.sample(dn.load("toy/digits").conditioned(4), "dpmpp_2m", 3, 2, seed=5).numpy()
+    assert np.array_equal(np.load(facts["out"]), expected)
+
+
+def test_compare_prints_errors_and_draws_them(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    words = ("compare", "toy/digits", "--methods", "ddim, dpmpp_2m", "--nfe", "5,10", "--n", "1", "--tolerance", "1e-4")
+    done = run(*words, "--out", str(tmp_path / "errors.svg"), "--json")
+    data = json.loads(done.out)
+    assert [r["nfe"] for r in data["rows"]] == [[5, 10], [5, 10]]
+    assert "<svg" in (tmp_path / "errors.svg").read_text()
+    assert "dpmpp_2m" in run(*words).out
+
+
+def test_report_writes_a_page_and_says_what_it_found(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    from diffnum import report
+
+    monkeypatch.setattr(report, "DEFAULT_MODELS", ())
+    done = run("report", "--out", str(tmp_path / "r.html"), "--methods", "ddim", "--jobs", "1", "--quick", "--json")
+    assert done.status == 0
+    assert json.loads(done.out) == {"out": str(tmp_path / "r.html"), "failures": [], "undecided": [], "missing": []}
+    assert (tmp_path / "r.html").is_file()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("frobnicate",),
+        ("--frobnicate",),
+        ("derive",),
+        ("derive", "dpmpp_2n"),
+        ("derive", "ddim", "--code", "cobol"),
+        ("prove", "ddim", "nope"),
+        ("verify", "nope"),
+        ("verify", "ddim", "--steps", "a,b"),
+        ("verify", "ddim", "--steps", "20,10"),
+        ("verify", "ddim", "--order", "1"),
+        ("verify", "--sampler", "nowhere:f", "--order", "2"),
+        ("verify", "--sampler", "json:nothing", "--order", "2"),
+        ("verify", "--sampler", "json", "--order", "2"),
+        ("verify", "--sampler", "json:__name__", "--order", "2"),
+        ("verify", "--sampler", "json:loads"),
+        ("plan", "nope"),
+        ("plan", "ddim", "--schedule", "nope"),
+        ("plan", "ddim", "--grid", "nope"),
+        ("plan", "ddim", "--steps", "0"),
+        ("plan", "ddim", "--terminal", "nope"),
+        ("plan", "ddim", "--start", "nope"),
+        ("plan", "ddim", "--t-start", "7"),
+        ("sample", "toy/nope"),
+        ("sample", "toy/digits", "--label", "11"),
+        ("sample", "toy/digits", "--out", "picture.bmp"),
+        ("sample", "toy/digits", "--n", "0"),
+        ("compare", "nope"),
+        ("compare", "toy/digits", "--nfe", "10,5"),
+        ("compare", "toy/digits", "--out", "table.xls"),
+        ("report", "--methods", "nope"),
+        ("report", "--models", "nope"),
+        ("report", "--methods", "ddim", "--out", "/dev/null/report.html"),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_one_line_and_status_2(run, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+    done = run(*words)
+    assert done.status == 2
+    assert done.out == ""
+    lines = [line for line in done.err.splitlines() if not line.endswith(" ...")]
+    assert len(lines) == 1
+    assert lines[0].startswith("diffnum: ")
+    assert "Traceback" not in done.err
+
+
+def test_a_defect_of_ours_is_not_passed_off_as_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "catalogue", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["methods"])
+
+
+def test_it_runs_as_a_module_with_plain_messages_where_there_is_no_terminal() -> None:
+    words = [sys.executable, "-m", "diffnum", "prove", "ddim", "edm_heun", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)
+    assert done.stderr == "proving ...\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_interrupt_is_quiet() -> None:
+    words = [sys.executable, "-m", "diffnum", "verify"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "measuring ...\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err

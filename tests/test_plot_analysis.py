@@ -1,0 +1,44 @@
+"""Figures of the analysis are drawn from objects that merely look right, on given axes or new ones."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import diffnum as dn
+from diffnum.analysis import frequency_response, propagate, stability_region
+from diffnum.grids import uniform_half_log_snr
+from diffnum.schedules import VPLinear
+
+plot_analysis = pytest.importorskip("diffnum.plot_analysis")
+
+
+def test_regions_share_axes_and_are_named() -> None:
+    axis = np.linspace(-2.5, 1.0, 31)
+    first = stability_region("lms_2", re=axis, im=axis)
+    ax = plot_analysis.plot_stability(first)
+    again = plot_analysis.plot_stability(stability_region("dpmpp_2m", 0.5, re=axis, im=axis), ax, fill=False)
+    assert again is ax
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["lms_2", "dpmpp_2m, h = 0.5"]
+
+
+def test_a_region_of_another_shape_is_refused() -> None:
+    wrong = SimpleNamespace(method="m", step=0.0, re=np.zeros(3), im=np.zeros(2), radius=np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="shape"):
+        plot_analysis.plot_stability(wrong)
+
+
+def test_responses_have_a_curve_for_each_number_of_evaluations() -> None:
+    response = frequency_response("dpmpp_2m", VPLinear(), [5, 10], [0.0, 0.1, 1.0, 10.0])
+    labels = [line.get_label() for line in plot_analysis.plot_response(response).lines]
+    assert labels[1:] == ["5 NFE", "10 NFE"]
+
+
+def test_a_single_output_is_drawn_too() -> None:
+    schedule = VPLinear()
+    numbers = dn.plan("ddim", schedule, uniform_half_log_snr(schedule, 5))
+    assert len(plot_analysis.plot_response(propagate(numbers, 0.0, [0.1, 1.0])).lines) == 2
+    with pytest.raises(ValueError, match="no positive eigenvalue"):
+        plot_analysis.plot_response(propagate(numbers, 0.0, [0.0]))
