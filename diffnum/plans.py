@@ -80,6 +80,8 @@ class Plan:
     def __getitem__(self, index: int | slice) -> Tableau | Plan:
         """One step, or the plan of a range of steps (to stop and go on later)."""
         if isinstance(index, slice):
+            if index.step not in (None, 1):
+                raise ValueError(f"step={index.step}: the steps of a plan must follow each other, slice without a step")
             return replace(self, steps=self.steps[index])
         return self.steps[index]
 
@@ -158,7 +160,16 @@ class Plan:
         """
         if isinstance(text, Path):
             text = text.read_text(encoding="utf-8")
-        data = json.loads(text)
+        try:
+            return cls._from_dict(json.loads(text))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"text is not a plan in the format {_FORMAT} ({error}): write it with Plan.to_json()"
+            ) from None
+
+    @classmethod
+    def _from_dict(cls, data: Any) -> Plan:
+        """Plan from JSON-able data."""
         if not isinstance(data, dict) or data.get("format") != _FORMAT:
             raise ValueError(f"text is not a plan in the format {_FORMAT}: write it with Plan.to_json()")
         return cls(
@@ -240,6 +251,7 @@ def plan(
         does not exist at a node.
     """
     record = find_method(method) if isinstance(method, str) else method
+    _check_arguments(record, schedule, grid)
     nodes = Nodes.at(schedule, grid.t, grid.lam)
     terminal = grid.terminal.name
     ends_at_zero = bool(np.isinf(grid.lam[-1]))
@@ -278,6 +290,23 @@ def plan(
         terminal=terminal,
     )
     return result if prediction is None else result.for_prediction(prediction)
+
+
+def _check_arguments(method: Any, schedule: Any, grid: Any) -> None:
+    """Refuse what is no method, schedule or grid, and a grid that was made for another schedule."""
+    if not isinstance(method, Method):
+        raise TypeError(f"method={method!r}: pass a Method, or the name of one")
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule={schedule!r}: pass a schedule, such as diffnum.schedules.VPLinear()")
+    if not isinstance(grid, Grid):
+        raise TypeError(f"grid={grid!r}: pass a Grid, such as diffnum.grids.uniform_time(schedule, n=10)")
+    lam = schedule.half_log_snr(grid.t)
+    finite = np.isfinite(grid.lam) & np.isfinite(lam)
+    if not np.allclose(lam[finite], grid.lam[finite], rtol=1e-6, atol=1e-6):
+        raise ValueError(
+            f"grid has half-log-SNRs that are not those of the schedule {schedule.name!r} at its times: "
+            "make the grid with the same schedule"
+        )
 
 
 def _history_times(placements: Sequence[Placement], nodes: Nodes, first: int) -> dict[str, float]:

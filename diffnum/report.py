@@ -383,7 +383,7 @@ def to_mathml(latex: str, *, block: bool = True) -> str:
 _TERM = re.compile(r"((?:D|v|\\epsilon|\\bar\{\\epsilon\})(?:_\{[^{}]*\}|\(X_\{\d+\}\))) ([+-]) ")
 
 
-def _broken(latex: str, width: int = 150) -> str:
+def _broken(latex: str, width: int = 260) -> str:
     """Formula with a line for each evaluation where its rows are long."""
     lines = []
     for line in latex.split(" \\\\\n"):

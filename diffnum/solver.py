@@ -1,7 +1,7 @@
 """The one sampling loop: linear combinations and model calls, nothing else.
 
-It uses only ``+`` and ``*``, so that numpy arrays and torch tensors go through unchanged, on whatever device they
-live and with gradients where they are wanted. Between steps there is no state but a dictionary of named arrays.
+It uses only ``+`` and ``*`` (both at once, ``add(..., alpha=...)``, where the array has it), so that numpy arrays and
+torch tensors go through unchanged, on whatever device they live and with gradients where they are wanted. Between steps there is no state but a dictionary of named arrays.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def test_draws_follow_the_dtype_and_library_of_the_state():
     assert np.array_equal(single.numpy(), exact.astype(np.float32))
 
 
-@pytest.mark.parametrize("name", ["sde_dpmpp_2m", "seeds_3", "sa_solver_3_3", "ddim_eta0.5"])
+@pytest.mark.parametrize("name", ["sde_dpmpp_2m", "seeds_3", "sa_solver_3_4", "ddim_eta0.5"])
 def test_an_image_does_not_depend_on_its_batch(name):
     x = np.linspace(-2, 2, 5)[:, None]
     numbers = plan_of(name).for_prediction("data")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def test_headings_do_not_skip_levels(page: Page) -> None:
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b <= a + 1 for a, b in pairwise(levels))
 
 
 def test_the_page_names_what_was_run(text: str) -> None:
@@ -155,7 +156,7 @@ def test_an_absent_network_is_named_with_the_command_that_fetches_it(
     from diffnum.models import galaxies
 
     monkeypatch.setattr(galaxies, "find_bytes", lambda *_: None)
-    monkeypatch.setattr(module, "examine", lambda _name, *, quick: section)
+    monkeypatch.setattr(module, "examine", lambda *_, **__: section)
     report = build_report(tmp_path / "r.html", ["dpmpp_2m"], ["galaxies/hsc-32"], jobs=1)
     assert report.ok
     assert "galaxygrad" in report.models[0].missing

@@ -17,9 +17,11 @@ from fractions import Fraction
 from functools import cache
 from math import comb
 
+import numpy as np
+
 from diffnum.coefficients.adams import combine, exponential_adams, multistep
 from diffnum.coefficients.predictor_corrector import predict_correct
-from diffnum.tableau import Stage, Step, Window, vectors
+from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 from diffnum.types import Scalar
 
 __all__ = ["abm", "adams_moulton_constant", "ipndm_v", "plms", "pndm_start"]
@@ -260,3 +262,53 @@ def pseudo_trapezoidal_step(window: Window, order: int) -> Step:  # noqa: ARG001
     whole = window.moment(0)
     stages = (Stage(0, x), Stage(1, x + whole * k1))
     return Step(stages, x + combine((whole / 2, whole / 2), [k1, k2]), window.remember(k1))
+
+
+def _raw(window: Window) -> tuple[Scalar, Scalar, Scalar, Scalar]:
+    """Signal factors at the start, in the middle (where there is one) and at the end of a step, and sigma at its start."""
+    if not window.nodes:  # weights are looked at without a schedule
+        return 1.0, 1.0, 1.0, 1.0
+    end, start = window.nodes[:2]
+    rho = start.sigma / start.alpha + (window.inner[0] if window.inner else 0.0) * window.step
+    return start.alpha, 1 / np.sqrt(1 + rho * rho), end.alpha, start.sigma
+
+
+def _fon(window: Window, evaluation: str) -> Vector:
+    """Change of the raw state over one label, from the state at the start of the step and some evaluation."""
+    alpha, _, _, sigma = _raw(window)
+    ratio = window.parameters["alpha_ahead"] / alpha
+    sigma_ahead = np.sqrt(abs(1 - window.parameters["alpha_ahead"] ** 2))
+    return (ratio - 1) * vector("x") + (sigma_ahead - sigma * ratio) * vector(evaluation)
+
+
+def _row(raw: Vector, alpha: Scalar, target: Scalar) -> Vector:
+    """Row of a step from a combination of raw states and changes."""
+    return Vector({name: w * alpha / target if name == "x" else w / target for name, w in raw.items()})
+
+
+def fon_step(window: Window, order: int) -> Step:
+    """FON: :func:`plms` on the change of the raw state per label, of variance-preserving processes only.
+
+    Parameters of the plan: ``alpha_ahead``, the signal factor one label after the start of each step; ``labels``, how many
+    labels the step spans.
+    """
+    alpha, _, target, _ = _raw(window)
+    x, change = vector("x"), _fon(window, "k1")
+    slopes = [change, *(vector(f"v{j}") for j in range(1, order))]
+    raw = x + combine(plms(window.parameters["labels"], order), slopes)
+    return Step((Stage(0, x),), _row(raw, alpha, target), window.remember(change, letter="v"))
+
+
+def fon_start_step(window: Window, order: int) -> Step:  # noqa: ARG001
+    """Start-up of FON: the classical fourth-order method, each change taken from the state at the start of the step."""
+    alpha, halfway, target, _ = _raw(window)
+    x, middle, labels = vector("x"), window.inner[0], window.parameters["labels"]
+    changes = [_fon(window, f"k{j}") for j in range(1, 5)]
+    stages = (
+        Stage(0, x),
+        Stage(middle, _row(x + labels / 2 * changes[0], alpha, halfway)),
+        Stage(middle, _row(x + labels / 2 * changes[1], alpha, halfway)),
+        Stage(1, _row(x + labels * changes[2], alpha, target)),
+    )
+    raw = x + combine(pndm_start(labels), changes)
+    return Step(stages, _row(raw, alpha, target), window.remember(changes[0], letter="v"))

@@ -260,6 +260,9 @@ class Method:
             if last and ends_at_zero and any(node_is_one(stage.node) for stage in step.stages):
                 placement = Placement(rule, 1, form, past, known, self.depth, last)
                 step = placement.rehearse()
+                if any(node_is_one(stage.node) for stage in step.stages):  # re-evaluates even at order 1
+                    placement = Placement(exponential_runge_kutta_step, 1, form, past, known, self.depth, last)
+                    step = placement.rehearse()
             known = frozenset({"x", *step.memory})
             placements.append(placement)
         return tuple(placements)

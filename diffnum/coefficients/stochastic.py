@@ -395,10 +395,28 @@ def exponential_trapezoid_step(window: Window, order: int) -> Step:
     return Step((Stage(0, x), Stage(1, predicted)), x + combine(exponential_adams(window.kernel, (0, 1)), (k1, k2)))
 
 
-def adams_pec_step(window: Window, order: int, predictor: int, corrector: int) -> Step:
-    """Adams predictor on ``predictor`` nodes, corrector on ``corrector`` nodes with the new one; PEC, 1 NFE.
+def sa_solver_weights(window: Window, nodes: Sequence[Scalar], *, exact: bool) -> tuple[Scalar, ...]:
+    """Adams weights on nodes, 0 first; on two nodes (0, u) those of the official code, h/(2 u), unless ``exact``.
 
-    While the history fills, both use what there is. The last step is not corrected.
+    That is the shortcut of UniPC with B(h) = h, on the longer step.
+    """
+    if len(nodes) == 2 and not exact:
+        total, (_, node) = window.moment(0), nodes
+        other = window.step / (2 * node)
+        return total - other, other
+    return exponential_adams(window.kernel, nodes)
+
+
+def sa_predictor_step(window: Window, order: int, *, exact: bool = False) -> Step:
+    """SA-Predictor alone; 1 NFE."""
+    return multistep(window, sa_solver_weights(window, (0, *window.past[: order - 1]), exact=exact))
+
+
+def sa_solver_step(window: Window, order: int, predictor: int, corrector: int, *, exact: bool = False) -> Step:
+    """Predictor on ``predictor`` nodes, corrector on ``corrector`` nodes with the new one; PEC, 1 NFE.
+
+    While the history fills, both use what there is. The last step is not corrected. The corrected state has the noise
+    of the predicted one.
     """
     x, m0 = vectors("x m0")
     stages: list[Stage] = []
@@ -407,17 +425,18 @@ def adams_pec_step(window: Window, order: int, predictor: int, corrector: int) -
         m0 = vector("k1")
     new = vector(f"k{len(stages) + 1}")
     history = [m0, *(vector(f"m{j}") for j in range(1, len(window.past) + 1))]
-    nodes = (0, *window.past)
+    nodes: tuple[Scalar, ...] = (0, *window.past)
 
-    def move(count: int, *extra: tuple[Scalar, Vector]) -> Vector:
-        used = [*zip(nodes[:count], history[:count], strict=True), *extra]
-        return x + combine(exponential_adams(window.kernel, tuple(u for u, _ in used)), [e for _, e in used])
+    def move(at: tuple[Scalar, ...], evaluations: list[Vector]) -> Vector:
+        return x + combine(sa_solver_weights(window, at, exact=exact), evaluations)
 
-    predicted = move(min(predictor, order))
+    count = min(predictor, order)
+    predicted = move(nodes[:count], history[:count])
     if window.last:
         return Step(tuple(stages), predicted)
     stages.append(Stage(1, predicted))
-    corrected = move(min(corrector - 1, order), (1, new))
+    count = min(corrector - 1, order)
+    corrected = move((*nodes[:count], 1), [*history[:count], new])
     memory = {"m0": new, "m1": m0} if window.depth else {"m0": new}
     memory |= {f"m{j + 1}": vector(f"m{j}") for j in range(1, window.depth) if f"m{j}" in window.known}
     return Step(tuple(stages), corrected, memory)

@@ -44,7 +44,8 @@ def predicted_sequence(symbols: Symbols, ratio: Any = None) -> tuple[Vector, Vec
     r"""How one predicted point follows from the last, and the Adams-Bashforth method of order 2.
 
     With :math:`\tilde x_n = x_{n-1} + g v_{n-1}` and :math:`x_n = x_{n-1} + g (v_{n-1} + v_n)/2` for a step of
-    length g, the next predicted point is :math:`\tilde x_{n+1} = x_n + h v_n`, in which :math:`x_{n-1}` can be eliminated.
+    length g, the next predicted point is :math:`\tilde x_{n+1} = x_n + h v_n`, in which :math:`x_{n-1}` can be
+    eliminated.
 
     Parameters
     ----------

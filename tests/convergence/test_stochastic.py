@@ -35,11 +35,11 @@ def test_every_method_has_at_least_its_weak_order(name):
     study = weak_study(name, grids=("uniform", "irregular"))
     assert study.order is not None, str(study)
     # order 3 on Gaussian data at tau = 1 for the corrector on two nodes; no more than order 2 at other levels
-    assert study.order == study.expected or (name, study.order) == ("sa_solver_2_2", 3.0), str(study)
+    assert study.order == study.expected or (name, study.order) == ("sa_solver_2_2_exact", 3.0), str(study)
 
 
 def test_the_weak_order_of_the_two_node_corrector_is_two_in_general():
-    weak_study("sa_solver_2_2_tau0.5", grids=("irregular",)).assert_order(2)
+    weak_study("sa_solver_2_2_exact_tau0.5", grids=("irregular",)).assert_order(2)
 
 
 def test_at_unit_noise_the_conditional_mean_is_exact():

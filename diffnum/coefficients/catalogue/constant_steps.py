@@ -19,7 +19,7 @@ def saturated(order: int) -> Mapping[str, int]:
     return {"uniform": order, "smooth": min(order, 2), "irregular": 1}
 
 
-def _plms(name: str, order: int, **changes: object) -> Method:
+def _plms(name: str, order: int, /, **changes: object) -> Method:
     record: dict[str, object] = {
         "name": name,
         "title": f"PLMS, order {order}",
@@ -39,7 +39,7 @@ def _plms(name: str, order: int, **changes: object) -> Method:
         "aliases": {
             "diffusers": "PNDMScheduler(skip_prk_steps=True), up to its start; IPNDMScheduler",
             "ComfyUI": "ipndm",
-            "papers": "iPNDM (DEIS, diff-sampler), PLMS, GHVB of integral order, FON in the limit",
+            "papers": "iPNDM (DEIS, diff-sampler), PLMS, GHVB of integral order",
         },
         "distinguish": "lms, whose weights are those of the actual steps, and which keeps its order on every grid.",
     }
@@ -71,6 +71,26 @@ def _s_pndm(name: str) -> Method:
         own_start=OwnStart(constant_steps.pseudo_trapezoidal_step, 1),
         aliases={"papers": "S-PNDM"},
         distinguish="plms_2, which starts with a step of first order.",
+    )
+
+
+def _fon(name: str) -> Method:
+    return _plms(
+        name,
+        4,
+        title="FON",
+        family="fon",
+        rule=constant_steps.fon_step,
+        equation="luping-liu/PNDM at e771949c, FON",
+        summary="PLMS of order 4 on the change of the raw state over one label: no integration of the linear part.",
+        order=1,
+        order_with_startup=1,
+        orders={},
+        start="own",
+        own_start=OwnStart(constant_steps.fon_start_step, 3, (0.5,)),
+        parameters=("alpha_ahead", "labels"),
+        aliases={"papers": "FON"},
+        distinguish="pndm, which works on the state in units of its signal. Its step is bound to the labels of a table.",
     )
 
 
@@ -122,7 +142,8 @@ def _abm(name: str, order: int, *, variable: bool, mode: str) -> Method:
         claimed_order=order,
         order_with_startup=min(order, 2),
         options={"order": order, "mode": mode, "variable": variable},
-        orders={} if variable else saturated(order),
+        # Euler and the trapezoidal rule have no past nodes to get wrong
+        orders={} if variable or order <= 2 else saturated(order),
         aliases={"papers": f"{mode.upper()} mode of the Adams pair"},
         distinguish="UniPC, whose corrector has one order more than its predictor.",
     )
@@ -148,7 +169,8 @@ def _abm_by_order(found: re.Match[str]) -> Method | None:
 FAMILIES = (
     Family(r"(plms|ipndm)_(\d+)", _plms_by_order, ("plms_4",), {"plms": "plms_4", "ipndm": "plms_4"}),
     fixed("pndm", _pndm, f_pndm="pndm"),
-    fixed("s_pndm", _s_pndm),
+    Family("s_pndm", lambda found: _s_pndm(found[0]), ()),
+    Family("fon", lambda found: _fon(found[0]), ()),
     Family(
         r"ipndm_v_(\d+)",
         _ipndm_v_by_order,

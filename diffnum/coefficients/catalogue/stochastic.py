@@ -164,14 +164,15 @@ def _by_recipe(found: re.Match[str]) -> Method:
 
 
 def _sa_solver(found: re.Match[str]) -> Method | None:
-    predictor, corrector, tau = int(found[1]), int(found[2] or 0), float(found[3] or 1)
+    predictor, corrector, exact = int(found[1]), int(found[2] or 0), bool(found[3])
+    tau = float(found[4] or 1)
     if not (1 <= predictor <= 6 and corrector <= 6 and corrector != 1):
         return None
     base: Callable[..., Step]
     if corrector:
-        base = partial(stochastic.adams_pec_step, predictor=predictor, corrector=corrector)
+        base = partial(stochastic.sa_solver_step, predictor=predictor, corrector=corrector, exact=exact)
     else:
-        base = exponential_adams_step
+        base = partial(stochastic.sa_predictor_step, exact=exact)
     top = max(predictor, corrector - 1)
     order = min(predictor + 1, corrector) if corrector else predictor
     return Method(
@@ -189,8 +190,14 @@ def _sa_solver(found: re.Match[str]) -> Method | None:
         claimed_order=order,
         order_with_startup=min(order, 3 if corrector else 2),
         options=_orders(tau, order, min(order, 2)),
-        aliases={"diffusers": f"SASolverScheduler(predictor_order={predictor}, corrector_order={corrector})"},
-        distinguish="the code of its authors, which replaces the first moment in the steps of order 2 by another one.",
+        aliases={}
+        if exact
+        else {
+            "diffusers": f"SASolverScheduler(predictor_order={predictor}, corrector_order={corrector}), constant tau"
+        },
+        distinguish="sa_solver_..._exact: the official code replaces the first moment in formulas on two nodes by h/2."
+        if not exact
+        else "the official code, which replaces the first moment in formulas on two nodes by h/2.",
     )
 
 
@@ -227,10 +234,10 @@ FAMILIES = (
         {"seeds_1": "sde_dpm_1", "dpmpp_2m_sde": "sde_dpmpp_2m", "dpmpp_3m_sde": "sde_dpmpp_3m"},
     ),
     Family(
-        rf"sa_solver_(\d)(?:_(\d))?{_TAU}",
+        rf"sa_solver_(\d)(?:_(\d))?(_exact)?{_TAU}",
         _sa_solver,
-        ("sa_solver_3", "sa_solver_2_2", "sa_solver_3_3"),
-        {"sa_solver": "sa_solver_3_3"},
+        ("sa_solver_3", "sa_solver_2_2", "sa_solver_3_4", "sa_solver_2_2_exact", "sa_solver_3_4_exact"),
+        {"sa_solver": "sa_solver_3_4"},
     ),
     Family(r"ddim_eta(\d+(?:\.\d+)?)", _ddim_eta, ("ddim_eta0.5",)),
     Family(r"(?!_)ddpm()", _ddim_eta, ("ddpm",), {"euler_ancestral": "ddpm"}),
