@@ -1,7 +1,8 @@
 """The one sampling loop: linear combinations and model calls, nothing else.
 
 It uses only ``+`` and ``*`` (both at once, ``add(..., alpha=...)``, where the array has it), so that numpy arrays and
-torch tensors go through unchanged, on whatever device they live and with gradients where they are wanted. Between steps there is no state but a dictionary of named arrays.
+torch tensors go through unchanged, on whatever device they live and with gradients where they are wanted. Between
+steps there is no state but a dictionary of named arrays.
 """
 
 from __future__ import annotations
@@ -266,7 +267,9 @@ def _begin(plan: Plan, x: Array | State, history: Mapping[str, Array] | None) ->
         vectors, done = {"x": x}, 0
         for name, value in (history or {}).items():
             if name not in plan.steps[0].inputs:
-                raise ValueError(f"history has {name!r}, the plan asks for {sorted(plan.history) or 'none'}: leave it out")
+                raise ValueError(
+                    f"history has {name!r}, the plan asks for {sorted(plan.history) or 'none'}: leave it out"
+                )
             if getattr(value, "shape", None) != x.shape or value.dtype != x.dtype:
                 raise ValueError(
                     f"history[{name!r}] has shape {getattr(value, 'shape', None)} and dtype "

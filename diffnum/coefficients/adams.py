@@ -337,9 +337,11 @@ def dpmpp_2m_step(window: Window, order: int) -> Step:
     return multistep(window, weights)
 
 
-def dpmpp_3m_step(window: Window, order: int) -> Step:
-    """Step of DPM-Solver++(3M) as shipped: its lower orders are those of 2M."""
-    return multistep(window, dpmpp_3m(window.kernel, *window.past[:2])) if order == 3 else dpmpp_2m_step(window, order)
+def dpmpp_3m_step(window: Window, order: int, ramp: str = "midpoint") -> Step:
+    """Step of DPM-Solver++(3M) as shipped: its lower orders are those of 2M, or exact where ``ramp="taylor"``."""
+    if order == 3:
+        return multistep(window, dpmpp_3m(window.kernel, *window.past[:2]))
+    return exponential_adams_step(window, order) if ramp == "taylor" else dpmpp_2m_step(window, order)
 
 
 def dpmpp_3m_corrected_step(window: Window, order: int) -> Step:

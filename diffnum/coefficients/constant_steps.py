@@ -265,7 +265,7 @@ def pseudo_trapezoidal_step(window: Window, order: int) -> Step:  # noqa: ARG001
 
 
 def _raw(window: Window) -> tuple[Scalar, Scalar, Scalar, Scalar]:
-    """Signal factors at the start, in the middle (where there is one) and at the end of a step, and sigma at its start."""
+    """Signal factors at the start, in the middle (where it is used) and at the end of a step; sigma at its start."""
     if not window.nodes:  # weights are looked at without a schedule
         return 1.0, 1.0, 1.0, 1.0
     end, start = window.nodes[:2]
@@ -278,7 +278,7 @@ def _fon(window: Window, evaluation: str) -> Vector:
     alpha, _, _, sigma = _raw(window)
     ratio = window.parameters["alpha_ahead"] / alpha
     sigma_ahead = np.sqrt(abs(1 - window.parameters["alpha_ahead"] ** 2))
-    return (ratio - 1) * vector("x") + (sigma_ahead - sigma * ratio) * vector(evaluation)
+    return Vector({"x": ratio - 1, evaluation: sigma_ahead - sigma * ratio})
 
 
 def _row(raw: Vector, alpha: Scalar, target: Scalar) -> Vector:
@@ -289,8 +289,8 @@ def _row(raw: Vector, alpha: Scalar, target: Scalar) -> Vector:
 def fon_step(window: Window, order: int) -> Step:
     """FON: :func:`plms` on the change of the raw state per label, of variance-preserving processes only.
 
-    Parameters of the plan: ``alpha_ahead``, the signal factor one label after the start of each step; ``labels``, how many
-    labels the step spans.
+    Parameters of the plan: ``alpha_ahead``, the signal factor one label after the start of each step; ``labels``, how
+    many labels the step spans.
     """
     alpha, _, target, _ = _raw(window)
     x, change = vector("x"), _fon(window, "k1")

@@ -10,7 +10,6 @@ method at every order, and so would be its corrector, but for a stale loop index
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 from math import prod
 
 from diffnum.coefficients.adams import as_kernel, combine, ddim, exponential_adams, multistep

@@ -72,7 +72,8 @@ def fractions(kind: str, n: int) -> FloatArray:
     if kind == "uniform":
         nodes = np.linspace(0.0, 1.0, n + 1)
     elif kind == "smooth":
-        nodes = np.expm1(np.linspace(0.0, 2.0, n + 1)) / np.expm1(2.0)
+        nodes = np.linspace(0.0, 1.0, n + 1)
+        nodes = (nodes + 3.0 * nodes**2) / 4.0  # not geometric: some wrong weights are right for a constant ratio
     elif kind == "irregular":
         nodes = np.concatenate([[0.0], np.cumsum(np.resize(PATTERN, n))])
         nodes /= nodes[-1]

@@ -122,8 +122,10 @@ def dpmpp_2m(window: Window, order: int, rate: int | None = -1) -> Derived:
     return Derived(multistep(window, weights), argument, ("sum w_j u_j = I_1 is met up to O(h^2)",))
 
 
-def dpmpp_3m(window: Window, order: int, rate: int | None = -1) -> Derived:
+def dpmpp_3m(window: Window, order: int, rate: int | None = -1, ramp: str = "midpoint") -> Derived:
     """DPM-Solver++(3M) as shipped: the divided difference stands for the second derivative."""
+    if order < 3 and ramp == "taylor":
+        return adams(window, order, rate)
     return _third_order(window, order, rate, Fraction(1, 2))
 
 

@@ -9,11 +9,10 @@ for noise, and then both predictions have :math:`x_t = A x_s - C \sum_k \psi_{k+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from math import factorial, prod
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from diffnum.derivation.notation import Published, Rows
 from diffnum.derivation.notation import psi as _psi
@@ -21,7 +20,7 @@ from diffnum.derivation.notation import rate as _rate
 from diffnum.derivation.notation import ratios as _steps
 from diffnum.derivation.notation import sign as _sign
 from diffnum.derivation.published_one_step import ONE_STEP
-from diffnum.derivation.symbols import Exact, Symbols, solve
+from diffnum.derivation.symbols import Symbols, solve
 
 __all__ = ["PUBLISHED", "Published"]
 
@@ -55,7 +54,7 @@ def _multistep_2_taylor(symbols: Symbols, order: int) -> Rows:  # noqa: ARG001
     return {"x": {"k1": first + second, "m1": -second}}
 
 
-def _multistep_3(symbols: Symbols, order: int, factor: int = 1) -> Rows:
+def _multistep_3(symbols: Symbols, order: int, factor: int = 1, ramp: str = "midpoint") -> Rows:
     """D2 = (D1_0 - D1_1)/(r_0 + r_1) from D1_0 = (F_0 - F_1)/r_0, D1_1 = (F_1 - F_2)/r_1.
 
     D1 = D1_0 + r_0/(r_0 + r_1) (D1_0 - D1_1);  x_t = A x - C (psi_1 F_0 + psi_2 D1 + psi_3 D2).
@@ -63,7 +62,7 @@ def _multistep_3(symbols: Symbols, order: int, factor: int = 1) -> Rows:
     if order == 1:
         return _ddim(symbols, 1)
     if order == 2:
-        return _multistep_2(symbols, 2)
+        return _multistep_2_taylor(symbols, 2) if ramp == "taylor" else _multistep_2(symbols, 2)
     r0, r1 = _steps(symbols)
     d10 = (1 / r0, -1 / r0, 0)
     d11 = (0, 1 / r1, -1 / r1)
@@ -184,7 +183,7 @@ def _table(entry: tuple[tuple[int, ...], int]) -> list[Fraction]:
 
 
 def _plms(symbols: Symbols, order: int) -> Rows:
-    """e' = (55 e_n - 59 e_{n-1} + 37 e_{n-2} - 9 e_{n-3})/24, and so on."""
+    """Slope (55 e_n - 59 e_{n-1} + 37 e_{n-2} - 9 e_{n-3})/24, and so on."""
     return {"x": {name: symbols.h * w for name, w in zip(_names(order), _table(_ADAMS_BASHFORTH[order]), strict=True)}}
 
 
@@ -272,8 +271,8 @@ def _unip(symbols: Symbols, order: int, variant: str = "bh2") -> Rows:
 def _unipc_vary(symbols: Symbols, order: int, fixed: bool = False) -> Rows:
     """M_{m,k} = r_m^k/(k+1)!, P and W inverses of its leading blocks; D_m = (F_m - F_0)/r_m.
 
-    x_p = base - C sum_k psi_{k+2} sum_j P_{k,j} D_j;  x_c the same with W, of which the code keeps rows k < q - 1 for the
-    old differences and psi_{q+1} W_{q-2,q} D_q for the new one.
+    x_p = base - C sum_k psi_{k+2} sum_j P_{k,j} D_j;  x_c the same with W, of which the code keeps rows k < q - 1 for
+    the old differences and psi_{q+1} W_{q-2,q} D_q for the new one.
     """
     ratios = [*symbols.past[: order - 1], symbols.constant(1)]
     psi = [_sign(symbols) * _psi(symbols, k) for k in range(1, order + 2)]

@@ -58,7 +58,7 @@ def test_constants_are_integrated_exactly(h: float, order: int) -> None:
 
 
 @pytest.mark.parametrize("order", [0, -1, 2.0, True])
-def test_an_order_that_is_no_positive_whole_number_is_refused(order: object) -> None:
+def test_an_order_that_is_no_positive_whole_number_is_refused(order: int) -> None:
     for weights in (plms, adams_moulton_constant, abm):
         with pytest.raises(ValueError, match="order="):
             weights(1.0, order)
@@ -86,8 +86,8 @@ def mended(sizes: list[Fraction]) -> list[Fraction]:
     twist = (1 - 1 / (3 * (1 + h1))) / 2 - (1 - 1 / (2 * (1 + h1))) / (6 * (1 + h1 + h2))
     twist *= (1 + h1) * (1 + h1 + h2) / (h1 * (h1 + h2) * (h1 + h2 + h3))
     first = (1 + 1 / (2 * h1), -1 / (2 * h1), Fraction(0), Fraction(0))
-    second = (1, -(1 + v), v, 0)
-    third = (1, -(1 + v + w), v + w * (1 + h2 / h3), -w * h2 / h3)
+    second = (Fraction(1), -(1 + v), v, Fraction(0))
+    third = (Fraction(1), -(1 + v + w), v + w * (1 + h2 / h3), -w * h2 / h3)
     return [a + bend * b + twist * c for a, b, c in zip(first, second, third, strict=True)]
 
 
@@ -159,3 +159,31 @@ def test_members_that_are_not_listed_are_proved(name: str) -> None:
 def test_one_percent_on_a_weight_is_noticed(name: str) -> None:
     spoilt: Method = perturbed(dn.method(name), "x", "m1")
     assert not dn.prove(spoilt).ok
+
+
+def labelled() -> tuple[dn.schedules.Tabulated, dn.grids.Grid, np.ndarray]:
+    """Table, grid on every tenth of its labels, and labels."""
+    schedule = dn.schedules.Tabulated.from_betas(dn.schedules.linear_betas(100, 1e-3, 0.1))
+    labels = np.arange(90.0, -1.0, -10.0)
+    return schedule, dn.grids.from_times(schedule, labels + 1), labels
+
+
+def test_fon_asks_for_its_labels() -> None:
+    schedule, grid, _ = labelled()
+    with pytest.raises(ValueError, match="alpha_ahead"):
+        dn.plan("fon", schedule, grid)
+
+
+def test_fon_takes_whole_steps_of_the_change_over_one_label() -> None:
+    schedule, grid, labels = labelled()
+    numbers = {"alpha_ahead": schedule.alpha(labels[:-1]), "labels": 10.0}
+    plan = dn.plan("fon", schedule, grid, parameters=numbers)
+    assert plan.nfe == len(plan) + 9
+    for (
+        step
+    ) in plan.steps:  # the changes are linear in the state: their weights on the state alone are those of transfers
+        change = dict(step.rows())["v1"]
+        alpha, ahead = (float(schedule.alpha(t)) for t in (step.t_from, step.t_from - 1))
+        sigma, sigma_ahead = (float(schedule.sigma(t)) for t in (step.t_from, step.t_from - 1))
+        assert change["x"] == pytest.approx(ahead / alpha - 1, rel=1e-12)
+        assert change["k1"] == pytest.approx(sigma_ahead - sigma * ahead / alpha, rel=1e-9)

@@ -111,7 +111,8 @@ def test_seeds_2_is_as_published():
 @pytest.mark.parametrize(
     ("noisy", "plain"),
     [("sde_dpmpp_1", "ddim"), ("sde_dpmpp_2m", "dpmpp_2m"), ("sde_dpmpp_2m_heun", "eab_2"),
-     ("sde_dpmpp_3m_corrected", "dpmpp_3m_corrected"), ("seeds_3", "dpm_solver_3"), ("sa_solver_3_exact", "eab_3"), ("sa_solver_3_4", "unipc_3_bh1"), ("sa_solver_2_3", "unipc_2_bh1")],
+     ("sde_dpmpp_3m_corrected", "dpmpp_3m_corrected"), ("seeds_3", "dpm_solver_3"), ("sa_solver_3_exact", "eab_3"),
+     ("sa_solver_3_4", "unipc_3_bh1"), ("sa_solver_2_3", "unipc_2_bh1")],
 )  # fmt: skip
 def test_without_noise_a_method_is_its_deterministic_one(noisy, plain):
     lam = np.array([-1.0, -0.3, 0.1, 0.9, 1.5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from diffnum.coefficients import adams
 from diffnum.coefficients.catalogue.families import MAX_ORDER, Family, fixed
@@ -137,6 +138,23 @@ def _dpm_solver_3m(name: str) -> Method:
     )
 
 
+def _taylor(name: str, record: Method) -> Method:
+    """DPM-Solver(++)(3M) as shipped, with exact moments in its step of second order."""
+    return replace(
+        record,
+        name=name,
+        title=f"{record.title}, start with exact moments",
+        rule=partial(adams.dpmpp_3m_step, ramp="taylor"),
+        options={"ramp": "taylor"},
+        aliases={
+            "k-diffusion": "sample_dpmpp_3m_sde(eta=0)",
+            "ComfyUI": "dpmpp_3m_sde with eta 0",
+            "papers": 'solver_type="taylor"',
+        },
+        distinguish=f"{record.name}, whose start has the midpoint weight; the formula of third order is the same.",
+    )
+
+
 def _dpm_solver_3m_corrected(name: str) -> Method:
     return replace(
         _dpmpp_3m_corrected(name),
@@ -165,8 +183,6 @@ def _dpmpp_3m(name: str) -> Method:
         order_with_startup=2,
         aliases={
             "diffusers": "DPMSolverMultistepScheduler(solver_order=3)",
-            "k-diffusion": "sample_dpmpp_3m_sde(eta=0)",
-            "ComfyUI": "dpmpp_3m_sde with eta 0",
         },
         distinguish="dpmpp_3m_corrected, which has order 3.",
     )
@@ -216,5 +232,7 @@ FAMILIES = (
     fixed("dpmpp_3m_corrected", _dpmpp_3m_corrected),
     fixed("dpm_solver_2m", _dpm_solver_2m, dpm_solver_2m_taylor="eab_noise_2"),
     fixed("dpm_solver_3m", _dpm_solver_3m),
+    Family("dpmpp_3m_taylor", lambda found: _taylor(found[0], _dpmpp_3m("dpmpp_3m")), ()),
+    Family("dpm_solver_3m_taylor", lambda found: _taylor(found[0], _dpm_solver_3m("dpm_solver_3m")), ()),
     Family(re.escape("dpm_solver_3m_corrected"), lambda found: _dpm_solver_3m_corrected(found[0]), ()),
 )

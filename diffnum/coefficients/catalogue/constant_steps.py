@@ -90,7 +90,7 @@ def _fon(name: str) -> Method:
         own_start=OwnStart(constant_steps.fon_start_step, 3, (0.5,)),
         parameters=("alpha_ahead", "labels"),
         aliases={"papers": "FON"},
-        distinguish="pndm, which works on the state in units of its signal. Its step is bound to the labels of a table.",
+        distinguish="pndm, which works on the state in units of its signal and does not depend on the labels.",
     )
 
 

@@ -1,0 +1,279 @@
+"""Foreign samplers as ``sampler(model, x, nodes)``, the convention of the order study.
+
+Understood: the study's own convention; ``sample(model, x, sigmas, ...)`` where ``model(x, sigma)`` returns the denoised
+sample (k-diffusion); a scheduler object or class with ``set_timesteps`` and ``step`` (diffusers); and
+``f(model, x, timesteps)`` in flow time, where ``model(x, t)`` returns the velocity ``eps - x_0``.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+
+from diffnum.audits.families import family_of, picture_of, prediction_of
+from diffnum.audits.pictures import FLOW, VE, VP, Picture, predictions, study_model
+from diffnum.audits.precision import swapped
+from diffnum.types import Array, FloatArray, Sampler
+
+__all__ = ["CONVENTIONS", "Convention", "DiffusersSampler", "FlowSampler", "KDiffusionSampler", "adapt", "convention_of"]
+
+Convention: TypeAlias = Literal["nodes", "k-diffusion", "diffusers", "flow"]
+CONVENTIONS: tuple[Convention, ...] = ("nodes", "k-diffusion", "diffusers", "flow")
+
+
+def _scaled(model: Any, x: Array, lam: float, picture: Picture) -> tuple[FloatArray, float]:
+    """State in another picture, and the factor that takes it there."""
+    t = model.schedule.time(lam)
+    factor = picture.alpha(float(np.exp(-lam))) / float(model.schedule.alpha(t))
+    return np.asarray(x, dtype=np.float64) * factor, factor
+
+
+@dataclass(frozen=True)
+class DiffusersSampler:
+    """A diffusers scheduler on continuous noise levels.
+
+    Parameters
+    ----------
+    scheduler : object
+        Instance; every run works on a copy.
+    double : bool
+        Answer its requests for float32 with float64.
+    silent : bool
+        Let it draw zeros instead of noise.
+    options : mapping
+        Keyword arguments of its ``step``.
+    """
+
+    scheduler: Any
+    double: bool = True
+    silent: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def __name__(self) -> str:
+        """Name in reports."""
+        return type(self.scheduler).__name__
+
+    def __call__(self, model: Any, x: Array, nodes: FloatArray) -> FloatArray:
+        """Run on half-log-SNRs ``nodes``, shape (n + 1,); see :data:`diffnum.types.Sampler`."""
+        scheduler = copy.deepcopy(self.scheduler)
+        picture, family = picture_of(scheduler), family_of(scheduler)
+        start, _ = _scaled(model, x, float(nodes[0]), picture)
+        evaluate = study_model(model)
+        with warnings.catch_warnings(), swapped(double=self.double, silent=self.silent):
+            warnings.simplefilter("ignore")
+            calls = family.lay(scheduler, np.exp(-np.asarray(nodes, dtype=np.float64))).calls
+            end = run_scheduler(scheduler, evaluate, start, calls, self.options)
+        result: FloatArray = end / _scaled(model, 1.0, float(nodes[-1]), picture)[1]
+        return result
+
+
+def run_scheduler(
+    scheduler: Any,
+    evaluate: Callable[[FloatArray, tuple[float, float]], tuple[FloatArray, FloatArray]],
+    start: FloatArray,
+    calls: FloatArray,
+    options: Mapping[str, Any],
+    dtype: torch.dtype = torch.float64,
+) -> FloatArray:
+    """Sampling loop of a pipeline: evaluate the model at ``calls`` (rho), let the scheduler step.
+
+    Parameters
+    ----------
+    scheduler : object
+        With its timesteps set.
+    evaluate : callable
+        Exact model, (states, (alpha, sigma)) to (x_0, eps).
+    start : ndarray, shape (n, d)
+        States in the picture of the scheduler.
+    calls : ndarray, shape (evaluations,)
+        rho = sigma / alpha of every evaluation.
+    options : mapping
+        Keyword arguments of ``step``.
+    dtype : torch.dtype
+        Dtype of the state and of the outputs of the model.
+
+    Returns
+    -------
+    ndarray, shape (n, d)
+        float64.
+    """
+    picture, wanted = picture_of(scheduler), prediction_of(scheduler)
+    network = predictions(float(getattr(scheduler.config, "sigma_data", 0.5)))[wanted]
+    # Schedulers that keep a variance-exploding state hand a rescaled one to the network.
+    shown = VP if picture is VE and not wanted.startswith("edm") else picture
+    sigma_data = float(getattr(scheduler.config, "sigma_data", 0.5))
+    x = torch.as_tensor(start).to(dtype)
+    for rho, t in zip(calls.tolist(), scheduler.timesteps, strict=False):
+        scaled = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
+        levels = shown.levels(rho)
+        if wanted.startswith("edm"):  # the network sees y / sqrt(sigma^2 + sigma_data^2)
+            factor = 1.0 / float(np.hypot(rho, sigma_data))
+            levels = (factor, factor * rho)
+        z = scaled.detach().numpy().astype(np.float64)
+        output = network(z, *evaluate(z, levels), levels)
+        answer = scheduler.step(torch.as_tensor(output).to(dtype), t, x, **options)
+        x = answer.prev_sample if hasattr(answer, "prev_sample") else answer[0]
+    return x.detach().numpy().astype(np.float64)
+
+
+@dataclass(frozen=True)
+class KDiffusionSampler:
+    """A function ``sample(model, x, sigmas, ...)`` of k-diffusion, on float64 tensors.
+
+    Parameters
+    ----------
+    function : callable
+        The sampler; ``model(x, sigma)`` returns the denoised sample, the state is ``x_0 + sigma eps``.
+    options : mapping
+        Its keyword arguments, such as ``eta=0.0``.
+    silent : bool
+        Let it draw zeros instead of noise.
+    """
+
+    function: Callable[..., Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    silent: bool = False
+
+    @property
+    def __name__(self) -> str:
+        """Name in reports."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def __call__(self, model: Any, x: Array, nodes: FloatArray) -> FloatArray:
+        """Run on half-log-SNRs ``nodes``, shape (n + 1,)."""
+        lam = np.asarray(nodes, dtype=np.float64)
+        start, _ = _scaled(model, x, float(lam[0]), VE)
+        evaluate = study_model(model)
+
+        def denoise(z: torch.Tensor, sigma: torch.Tensor, **_: Any) -> torch.Tensor:
+            rho = float(sigma.reshape(-1)[0])
+            return torch.as_tensor(evaluate(z.numpy().astype(np.float64), (1.0, rho))[0]).to(z.dtype)
+
+        accepted = inspect.signature(self.function).parameters
+        options = {**({"disable": True} if "disable" in accepted else {}), **self.options}
+        with warnings.catch_warnings(), swapped(double=True, silent=self.silent):
+            warnings.simplefilter("ignore")
+            end = self.function(denoise, torch.as_tensor(start), torch.as_tensor(np.exp(-lam)), **options)
+        result: FloatArray = np.asarray(end, dtype=np.float64) / _scaled(model, 1.0, float(lam[-1]), VE)[1]
+        return result
+
+
+@dataclass(frozen=True)
+class FlowSampler:
+    """A function ``f(model, x, timesteps)`` in flow time: ``x_t = (1 - t) x_0 + t eps``, ``model(x, t) = eps - x_0``.
+
+    Parameters
+    ----------
+    function : callable
+        The sampler; ``timesteps`` fall towards the data, shape (n + 1,), float64 numpy or torch as ``backend`` says.
+    backend : {"torch", "numpy"}
+        Arrays that it wants.
+    """
+
+    function: Callable[..., Any]
+    backend: Literal["torch", "numpy"] = "torch"
+
+    @property
+    def __name__(self) -> str:
+        """Name in reports."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def __call__(self, model: Any, x: Array, nodes: FloatArray) -> FloatArray:
+        """Run on half-log-SNRs ``nodes``, shape (n + 1,)."""
+        lam = np.asarray(nodes, dtype=np.float64)
+        start, _ = _scaled(model, x, float(lam[0]), FLOW)
+        evaluate = study_model(model)
+        convert = torch.as_tensor if self.backend == "torch" else np.asarray
+
+        def velocity(z: Any, t: Any) -> Any:
+            time = float(np.asarray(t, dtype=np.float64).reshape(-1)[0])
+            x0, eps = evaluate(np.asarray(z, dtype=np.float64), (1.0 - time, time))
+            return convert(eps - x0)
+
+        end = self.function(velocity, convert(start), convert(1.0 / (1.0 + np.exp(lam))))
+        result: FloatArray = np.asarray(end, dtype=np.float64) / _scaled(model, 1.0, float(lam[-1]), FLOW)[1]
+        return result
+
+
+def convention_of(sampler: Any) -> Convention:
+    """Guess the calling convention of a sampler from its methods and the names of its parameters.
+
+    Parameters
+    ----------
+    sampler : object
+        Scheduler class or object, or callable.
+
+    Returns
+    -------
+    {"nodes", "k-diffusion", "diffusers", "flow"}
+
+    Raises
+    ------
+    TypeError
+        If it is not callable and no scheduler.
+    ValueError
+        If its parameters do not tell.
+    """
+    if hasattr(sampler, "step") and hasattr(sampler, "set_timesteps"):
+        return "diffusers"
+    if not callable(sampler):
+        raise TypeError(f"sampler={sampler!r} is neither callable nor a scheduler with set_timesteps and step")
+    names = list(inspect.signature(sampler).parameters)
+    third = names[2] if len(names) > 2 else ""
+    if third in ("sigmas", "sigma"):
+        return "k-diffusion"
+    if third in ("timesteps", "times", "ts", "t", "t_steps"):
+        return "flow"
+    if third in ("nodes", "lam", "lams", "half_log_snr", "half_log_snrs"):
+        return "nodes"
+    raise ValueError(
+        f"the parameters of {getattr(sampler, '__name__', sampler)!s} ({', '.join(names)}) do not tell its calling "
+        f"convention: pass convention= one of {', '.join(CONVENTIONS)}"
+    )
+
+
+def adapt(sampler: Any, convention: Convention | None = None, *, silent: bool = False, **options: Any) -> Sampler:
+    """Make a foreign sampler callable as ``sampler(model, x, nodes)``.
+
+    Parameters
+    ----------
+    sampler : callable, or diffusers scheduler object or class
+        What to adapt; classes are built with their defaults.
+    convention : {"nodes", "k-diffusion", "diffusers", "flow"}, optional
+        How it is called; by default guessed from its parameters, see :func:`convention_of`.
+    silent : bool
+        Give it zeros where it draws normal noise with torch, for stochastic samplers that have no switch.
+    **options
+        Further keyword arguments of each of its calls (of ``step``, for schedulers), such as ``eta=0.0``.
+
+    Returns
+    -------
+    callable
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the convention is unknown or cannot be told.
+    """
+    found = convention_of(sampler) if convention is None else convention
+    if found == "diffusers":
+        instance = sampler() if isinstance(sampler, type) else sampler
+        family_of(instance)
+        return DiffusersSampler(instance, silent=silent, options=options)
+    if found == "k-diffusion":
+        return KDiffusionSampler(sampler, options, silent)
+    if found == "flow":
+        return FlowSampler(sampler, **options)
+    if found == "nodes":
+        return sampler  # type: ignore[no-any-return]
+    raise ValueError(f"convention={convention!r} is unknown: use one of {', '.join(CONVENTIONS)}")
+
+

@@ -1,0 +1,284 @@
+"""The families of diffusers schedulers: how to hand them continuous noise levels, and how to read theirs.
+
+Nothing of the library is changed. ``lay`` writes the public attributes (``sigmas``, ``timesteps``, ``alphas_cumprod``)
+that ``set_timesteps`` would have written, in float64 and without rounding times to integers; ``step`` is theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffnum.audits.pictures import FLOW, VE, VP, Picture
+from diffnum.types import FloatArray
+
+__all__ = ["FAMILIES", "Family", "Layout", "family_of", "picture_of", "prediction_of"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A scheduler ready to run.
+
+    Parameters
+    ----------
+    calls : ndarray, shape (evaluations,)
+        rho = sigma / alpha at which the model is to be evaluated, call by call.
+    """
+
+    calls: FloatArray
+
+
+@dataclass(frozen=True)
+class Family:
+    """Schedulers that keep their noise levels in the same way.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    lay : callable
+        ``lay(scheduler, rho)`` with rho of shape (n + 1,), decreasing, puts the nodes in.
+    read : callable
+        ``read(scheduler)`` gives rho of all calls and of the end, shape (evaluations + 1,), after ``set_timesteps``.
+    """
+
+    name: str
+    lay: Callable[[Any, FloatArray], Layout]
+    read: Callable[[Any], FloatArray]
+
+
+def picture_of(scheduler: Any) -> Picture:
+    """Picture in which a scheduler keeps its state."""
+    name = type(scheduler).__name__
+    config = scheduler.config
+    if name.startswith(("Flow", "LTX", "MiniMax")) or getattr(config, "use_flow_sigmas", False):
+        return FLOW
+    if name.startswith(("Euler", "Heun", "LMS", "KDPM2", "DPMSolverSDE", "EDM", "CosineDPM")):
+        return VE
+    return VP
+
+
+def prediction_of(scheduler: Any) -> str:
+    """What the scheduler wants its model to return."""
+    name, config = type(scheduler).__name__, scheduler.config
+    if name.startswith(("EDM", "CosineDPM")):
+        return "edm" if config.prediction_type == "epsilon" else "edm v"
+    if name.startswith("MiniMax"):
+        return "reversed velocity"
+    if name.startswith(("Flow", "LTX")):
+        return "velocity"
+    if name.startswith("IPNDM"):
+        return "v"
+    kinds = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "velocity"}
+    kind = getattr(config, "prediction_type", "epsilon")
+    if kind not in kinds:
+        raise ValueError(f"prediction_type={kind!r} of {name} is not understood: use one of {', '.join(kinds)}")
+    return kinds[kind]
+
+
+def _tensor(values: Any) -> torch.Tensor:
+    return torch.as_tensor(np.asarray(values, dtype=np.float64))
+
+
+def _begin(scheduler: Any, sigmas: torch.Tensor, calls: int) -> None:
+    """Put in levels and labels; labels fall, so that no look-up is ambiguous."""
+    scheduler.sigmas = sigmas
+    scheduler.timesteps = torch.arange(calls, 0, -1, dtype=torch.float64)
+    if type(scheduler).__name__.startswith("MiniMax"):  # computes with its labels
+        scheduler.timesteps = 1.0 - sigmas[:-1]
+    scheduler.set_begin_index(0)
+
+
+def _sigmas(scheduler: Any, rho: FloatArray) -> FloatArray:
+    """Noise levels in the scheduler's own clock: rho, or the time of a flow."""
+    return rho / (1.0 + rho) if picture_of(scheduler) is FLOW else rho
+
+
+def _rhos(scheduler: Any, sigmas: Any) -> FloatArray:
+    """Inverse of :func:`_sigmas`; a time of 1 is an infinite rho."""
+    values = np.asarray(sigmas, dtype=np.float64)
+    if picture_of(scheduler) is not FLOW:
+        return values
+    with np.errstate(divide="ignore"):
+        rho: FloatArray = values / (1.0 - values)
+    return rho
+
+
+def _lay_list(scheduler: Any, rho: FloatArray) -> Layout:
+    n = len(rho) - 1
+    scheduler.set_timesteps(n)
+    _begin(scheduler, _tensor(_sigmas(scheduler, rho)), n)
+    _silence(scheduler)
+    return Layout(rho[:-1])
+
+
+def _read_list(scheduler: Any) -> FloatArray:
+    _silence(scheduler)
+    return _rhos(scheduler, scheduler.sigmas)
+
+
+def _silence(scheduler: Any) -> None:
+    """Brownian trees are not drawn with torch: replace the public sampler of noise where there is one."""
+    if hasattr(scheduler, "noise_sampler"):
+        scheduler.noise_sampler = lambda *_: torch.zeros(1)
+
+
+def _lay_heun(scheduler: Any, rho: FloatArray) -> Layout:
+    n = len(rho) - 1
+    scheduler.set_timesteps(max(n, 2))
+    index = np.concatenate([[0], np.repeat(np.arange(1, n + 1), 2)])
+    _begin(scheduler, _tensor(_sigmas(scheduler, rho)[index]), 2 * n)
+    return Layout(rho[index[: 2 * n]])
+
+
+def _read_heun(scheduler: Any) -> FloatArray:
+    return _rhos(scheduler, scheduler.sigmas)
+
+
+def _lay_midpoint(scheduler: Any, rho: FloatArray) -> Layout:
+    n = len(rho) - 1
+    scheduler.set_timesteps(max(n, 2))
+    index = np.concatenate([[0], np.repeat(np.arange(1, n + 1), 2)])
+    between = np.concatenate([rho[:1], np.sqrt(rho[1:] * rho[:-1])])
+    _begin(scheduler, _tensor(np.append(rho[index], rho[-1])), 2 * n)
+    scheduler.sigmas_interpol = _tensor(np.append(between[index], between[-1]))
+    return Layout(np.stack([rho[:-1], between[1:]], axis=1).reshape(-1))
+
+
+def _read_midpoint(scheduler: Any) -> FloatArray:
+    sigmas = np.asarray(scheduler.sigmas, dtype=np.float64)
+    between = np.asarray(scheduler.sigmas_interpol, dtype=np.float64)
+    count = len(scheduler.timesteps)
+    calls = [between[k] if k % 2 else sigmas[k] for k in range(count)]
+    return np.array([*calls, sigmas[-1]])
+
+
+def _table(scheduler: Any, rho: FloatArray) -> None:
+    """Table of cumulative products whose index 0 is the last node."""
+    scheduler.alphas_cumprod = _tensor(1.0 / (1.0 + rho[::-1] ** 2))
+
+
+def _lay_table(scheduler: Any, rho: FloatArray) -> Layout:
+    n = len(rho) - 1
+    scheduler.register_to_config(num_train_timesteps=n)  # one label a step
+    scheduler.num_inference_steps = n
+    scheduler.timesteps = torch.arange(n, 0, -1)
+    _table(scheduler, rho)
+    if hasattr(scheduler, "previous_timestep"):  # DDPM looks for the label after the last one
+        scheduler.timesteps = torch.arange(n, -1, -1)
+        scheduler.custom_timesteps = True
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)
+    return Layout(rho[:-1])
+
+
+def _read_table(scheduler: Any) -> FloatArray:
+    products = np.asarray(scheduler.alphas_cumprod, dtype=np.float64)
+    labels = [int(t) for t in scheduler.timesteps]
+    stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    last = labels[-1] - stride
+    if type(scheduler).__name__.startswith("TCD"):
+        last = 0
+    if type(scheduler).__name__.startswith("DDPM"):
+        last = -1
+    end = products[last] if last >= 0 else float(getattr(scheduler, "final_alpha_cumprod", 1.0))
+    return np.sqrt(1.0 / np.array([*products[labels], end]) - 1.0)
+
+
+def _lay_pndm(scheduler: Any, rho: FloatArray) -> Layout:
+    n = len(rho) - 1
+    if scheduler.config.skip_prk_steps:
+        scheduler.register_to_config(num_train_timesteps=n, steps_offset=1, timestep_spacing="leading")
+        table = rho
+    else:  # Runge-Kutta steps need half-way levels: every other label
+        scheduler.register_to_config(num_train_timesteps=2 * n, steps_offset=2, timestep_spacing="leading")
+        table = np.empty(2 * n + 1)
+        table[::2], table[1::2] = rho, np.sqrt(rho[1:] * rho[:-1])
+    scheduler.set_timesteps(n)
+    _table(scheduler, table)
+    return Layout(table[::-1][np.asarray(scheduler.timesteps)])
+
+
+def _lay_ipndm(scheduler: Any, rho: FloatArray) -> Layout:
+    n = len(rho) - 1
+    scheduler.set_timesteps(n)
+    angle = np.arctan(rho)
+    scheduler.betas, scheduler.alphas = _tensor(np.sin(angle)), _tensor(np.cos(angle))
+    scheduler.timesteps = torch.arange(n, 0, -1, dtype=torch.float64)
+    scheduler.set_begin_index(0)
+    return Layout(rho[:-1])
+
+
+def _read_ipndm(scheduler: Any) -> FloatArray:
+    sigma, alpha = (np.asarray(v, dtype=np.float64) for v in (scheduler.betas, scheduler.alphas))
+    with np.errstate(divide="ignore"):
+        rho: FloatArray = sigma / alpha
+    return rho
+
+
+LIST = Family("list of noise levels", _lay_list, _read_list)
+HEUN = Family("noise levels, inner ones repeated", _lay_heun, _read_heun)
+MIDPOINT = Family("noise levels and levels half-way", _lay_midpoint, _read_midpoint)
+TABLE = Family("table indexed by integer time", _lay_table, _read_table)
+PNDM = Family("table indexed by integer time, with its own start", _lay_pndm, _read_table)
+IPNDM = Family("angles", _lay_ipndm, _read_ipndm)
+
+FAMILIES: dict[str, Family] = {
+    "HeunDiscreteScheduler": HEUN,
+    "FlowMatchHeunDiscreteScheduler": HEUN,
+    "KDPM2DiscreteScheduler": MIDPOINT,
+    "DDIMScheduler": TABLE,
+    "DDIMParallelScheduler": TABLE,
+    "CogVideoXDDIMScheduler": TABLE,
+    "DDPMScheduler": TABLE,
+    "DDPMParallelScheduler": TABLE,
+    "TCDScheduler": TABLE,
+    "PNDMScheduler": PNDM,
+    "IPNDMScheduler": IPNDM,
+}
+
+
+def family_of(scheduler: Any) -> Family:
+    """Family of a scheduler object, by the class it descends from; a list of noise levels where nothing else fits.
+
+    Raises
+    ------
+    ValueError
+        If it keeps no list of noise levels either.
+    """
+    for base in type(scheduler).__mro__:
+        if base.__name__ in FAMILIES:
+            return FAMILIES[base.__name__]
+    if not hasattr(scheduler, "sigmas") or not hasattr(scheduler, "set_begin_index"):
+        raise ValueError(
+            f"{type(scheduler).__name__} keeps no list of noise levels (sigmas, set_begin_index): "
+            "write an adapter sampler(model, x, nodes) around it"
+        )
+    return LIST
+
+
+def label_rho(scheduler: Any, label: float) -> float:
+    """rho that a network reads out of a time label, by the convention that the scheduler was trained with."""
+    name = type(scheduler).__name__
+    if name.startswith("MiniMax"):
+        return _flow_rho(1.0 - label)
+    if picture_of(scheduler) is FLOW:
+        return _flow_rho(label / scheduler.config.num_train_timesteps)
+    if name.startswith("EDM"):
+        return math.exp(4.0 * label)
+    if name.startswith("CosineDPM"):
+        return math.tan(label * math.pi / 2)
+    if name.startswith("IPNDM"):
+        return math.tan(label * math.pi / 2) if label < 1.0 else math.inf
+    products = np.asarray(scheduler.alphas_cumprod, dtype=np.float64)
+    exponent = -np.log(products)
+    return math.sqrt(math.expm1(float(np.interp(label, np.arange(len(products)), exponent))))
+
+
+def _flow_rho(t: float) -> float:
+    return math.inf if t >= 1.0 else t / (1.0 - t)
