@@ -40,6 +40,7 @@ TERMINALS: Mapping[str, Terminal] = MappingProxyType(
             Terminal("stop", 0, "Stop at the last node."),
             Terminal("denoise", 1, "Replace the state at the last node by the data prediction there."),
             Terminal("lower_order", 0, "Lower the order over the last steps, down to 1 on the last one."),
+            Terminal("lower_order_denoise", 1, "Lower the order down to 1 on the last step, then denoise the state."),
         )
     }
 )

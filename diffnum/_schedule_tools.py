@@ -132,9 +132,16 @@ def linear_exponent(beta_min: float, beta_max: float, t: Any) -> Any:
     return t * (beta_min + (0.5 * (beta_max - beta_min)) * t)
 
 
+def linear_rate(beta_min: float, beta_max: float, t: Any) -> Any:
+    """Derivative of :func:`linear_exponent` with respect to time: beta."""
+    return beta_min + (beta_max - beta_min) * t
+
+
 def linear_time(m: Maths, beta_min: float, beta_max: float, exponent: Any) -> Any:
     # The root of the quadratic without a difference, so that beta_max = beta_min needs no case of its own.
     twice = 2.0 * exponent
+    if beta_min < 0.0:
+        return (m.sqrt(beta_min * beta_min + (beta_max - beta_min) * twice) - beta_min) / (beta_max - beta_min)
     return twice / (m.sqrt(beta_min * beta_min + (beta_max - beta_min) * twice) + beta_min)
 
 

@@ -195,6 +195,12 @@ class Tabulated:
             return float(self._inverse(*maths(np.asarray(exponent))))
         return self._inverse(m, exponent)
 
+    def drift(self, t: Any) -> tuple[Any, Any]:
+        """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``, at kinks of the noisier side."""
+        _, t = maths(t)
+        beta = self._rate(t)
+        return -0.5 * beta, 0.5 * beta / self.sigma(t)
+
     def symbolic(self) -> SymbolicSchedule:
         """Raise ``ValueError``: a table has no closed form."""
         raise ValueError(
@@ -234,6 +240,20 @@ class Tabulated:
             beyond = float(values[-1]) - 2.0 * m.log(m.positive_part(last + 1.0 - t))
             result = xp.where(t > last, beyond, result)
         return result
+
+    def _rate(self, t: Any) -> Any:
+        """Derivative of ``-2 log alpha`` with respect to time."""
+        if isinstance(t, float):
+            return float(self._rate(np.asarray(t)))
+        last, first = self._table.values.size - 1, float(self._table.values[0])
+        xp = array_api_compat.array_namespace(t)
+        cell = xp.clip(xp.floor(t), min=0.0, max=last - 1.0)
+        slopes = [k * row for k, row in enumerate(self._rows_at(xp, cell, t))][1:]
+        rate = xp.where(t < 0.0, first, _horner(slopes, t - cell))
+        if self.zero_terminal:
+            with np.errstate(divide="ignore"):
+                rate = xp.where(t > last, 2.0 / (last + 1.0 - t), rate)
+        return rate
 
     def _rows_at(self, xp: Any, cell: Any, like: Any) -> list[Any]:
         """Coefficients on each cell, one array of the shape of ``cell`` for each power."""

@@ -21,12 +21,15 @@ form                  scale          clock               gain           kappa
 ====================  =============  ==================  =============  =====
 
 (a) the kernel of the time clock is d(sigma/alpha)/dt, whose moments depend on the schedule.
+
+Three things make further forms of these: :func:`time_form` takes the clock from another schedule, :func:`riemann`
+replaces exact moments by the sums that some codes compute, and :data:`DRIFT` leaves the linear part in the equation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import factorial
 from types import MappingProxyType
@@ -39,6 +42,7 @@ from diffnum.types import Array, Denoiser, FloatArray, Prediction, Scalar, Sched
 
 __all__ = [
     "DATA",
+    "DRIFT",
     "FORMS",
     "NOISE",
     "PREDICTIONS",
@@ -48,11 +52,15 @@ __all__ = [
     "ExponentialKernel",
     "Kernel",
     "Nodes",
+    "Quadrature",
     "SemilinearForm",
     "TabulatedKernel",
     "conversion",
+    "drift_form",
     "form",
     "predict",
+    "riemann",
+    "time_form",
     "time_kernel",
 ]
 
@@ -226,7 +234,7 @@ class TabulatedKernel:
         """Tabulated moment; stages inside the step are not available."""
         if not (isinstance(fraction, int) and fraction == 1):
             raise ValueError(
-                f"fraction={fraction!r}: the time clock has no closed moments inside a step; "
+                f"fraction={fraction!r}: the time clock and Riemann sums have no closed moments inside a step; "
                 "use a method without inner stages, or the rho clock"
             )
         return self.moments[k]
@@ -268,6 +276,38 @@ def time_kernel(schedule: Schedule, start: Nodes, end: Nodes, count: int) -> Tab
     # rho relative to its value at the start keeps the differences of a short step exact
     density = -weights[:, None] * half * np.exp(start.lam - lam) * (start.sigma / start.alpha)
     return TabulatedKernel(tuple((density * s**k).sum(axis=0) for k in range(count)))
+
+
+RULES = ("left", "closed")
+"""Riemann sums: left ends of equal cells, or equally spaced points with both ends, each with the weight of a cell."""
+
+
+@dataclass(frozen=True)
+class Quadrature:
+    """A Riemann sum over a step, for reproducing codes that compute their moments so.
+
+    Parameters
+    ----------
+    cells : int
+        Number of points, at least 2.
+    rule : {"left", "closed"}
+        Left ends of equal cells (DEIS), or points that include both ends (diff-sampler); the weight is 1/cells in both.
+    """
+
+    cells: int = 10000
+    rule: str = "left"
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ValueError(f"rule={self.rule!r} is unknown: use one of {', '.join(RULES)}")
+        if isinstance(self.cells, bool) or not isinstance(self.cells, int) or self.cells < 2:
+            raise ValueError(f"cells={self.cells!r} is no number of cells: give a whole number of at least 2")
+
+    def kernel(self, density: Callable[[FloatArray], FloatArray], count: int) -> TabulatedKernel:
+        """Sums of ``density(s) s^k`` for k = 0, ..., count - 1, with s of shape (cells, 1) in steps."""
+        s = np.linspace(0.0, 1.0, self.cells, endpoint=self.rule == "closed")[:, None]
+        values = density(s) / self.cells
+        return TabulatedKernel(tuple((values * s**k).sum(axis=0) for k in range(count)))
 
 
 # -- forms -------------------------------------------------------------------------------------------
@@ -316,6 +356,13 @@ class SemilinearForm:
         Functions of :class:`Nodes`.
     half_log_snr : callable or None
         Half-log-SNR of a clock value; None for the time clock.
+    foreign : Schedule, optional
+        Schedule whose time is the clock, where that is not the schedule of the plan.
+    quadrature : Quadrature, optional
+        Riemann sum in place of the exact moments.
+    linear : bool
+        Whether the linear part stays in the equation: evaluations are then dx/dclock, made of the state and of the
+        model's prediction.
     """
 
     name: str
@@ -325,6 +372,9 @@ class SemilinearForm:
     gain: Callable[[Nodes], FloatArray]
     clock: Callable[[Nodes], FloatArray]
     half_log_snr: Callable[[FloatArray], FloatArray] | None
+    foreign: Schedule | None = None
+    quadrature: Quadrature | None = None
+    linear: bool = False
 
     def inner(self, schedule: Schedule, start: Nodes, end: Nodes, fraction: Any) -> Nodes:
         """Nodes at ``fraction`` of the way from ``start`` to ``end``, measured in the clock."""
@@ -339,13 +389,59 @@ class SemilinearForm:
 
     def kernel(self, schedule: Schedule, start: Nodes, end: Nodes, step: FloatArray, count: int) -> Kernel:
         """Kernel of the steps from ``start`` to ``end``; ``count`` moments suffice."""
+        if self.quadrature is not None:
+            return self.quadrature.kernel(lambda s: self._density(schedule, start, end, step, s), count)
         if self.rate is None:
-            return time_kernel(schedule, start, end, count)
+            clock = self.foreign or schedule
+            return time_kernel(clock, self._seen(start), self._seen(end), count)
         return ExponentialKernel(step, self.rate)
+
+    def slope(self, schedule: Schedule, nodes: Nodes) -> tuple[FloatArray, FloatArray]:
+        """Factors (p, q) of the evaluations ``p x + q M`` with which the form steps; (0, 1) is the prediction itself.
+
+        Raises
+        ------
+        ValueError
+            If the schedule has no method ``drift``.
+        """
+        if not self.linear:
+            return np.zeros_like(nodes.t), np.ones_like(nodes.t)
+        damping, noising = _drift(schedule, nodes.t)
+        if self.foreign is None:
+            return damping, noising
+        # dt/dclock is the ratio of the rates of the half-log-SNR, -noising/sigma
+        seen = self._seen(nodes)
+        speed = _drift(self.foreign, seen.t)[1] / seen.sigma * nodes.sigma / noising
+        return damping * speed, noising * speed
+
+    def _seen(self, nodes: Nodes) -> Nodes:
+        """Nodes of the same half-log-SNR on the schedule that gives the clock."""
+        if self.foreign is None:
+            return nodes
+        return Nodes.at(self.foreign, np.asarray(self.foreign.time(nodes.lam)), nodes.lam)
+
+    def _density(self, schedule: Schedule, start: Nodes, end: Nodes, step: FloatArray, s: FloatArray) -> FloatArray:
+        """Kernel at ``s``."""
+        if self.rate is not None:
+            return np.asarray(step * np.exp(self.rate * step * (1.0 - s)))
+        clock, t0, t1 = self.foreign or schedule, self._seen(start).t, self._seen(end).t
+        t = t0 + s * (t1 - t0)
+        return np.asarray((t1 - t0) * _drift(clock, t)[1] / clock.alpha(t))
 
     def __repr__(self) -> str:
         """Name only: the fields are functions."""
         return f"SemilinearForm({self.name!r})"
+
+
+def _drift(schedule: Any, t: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Coefficients of the probability-flow ODE in time."""
+    if not hasattr(schedule, "drift"):
+        raise ValueError(
+            f"schedule {schedule.name!r} has no method drift(t), the coefficients (a, b) in dx/dt = a x + b eps, "
+            "which this form needs: add it, or use a method with exact quadrature in another clock"
+        )
+    damping, noising = schedule.drift(t)
+    return damping, noising
 
 
 DATA = SemilinearForm("data", "data", -1, lambda n: n.sigma, lambda n: n.alpha, lambda n: n.lam, lambda clock: clock)
@@ -369,6 +465,62 @@ VELOCITY = SemilinearForm(
     lambda clock: np.log1p(-clock) - np.log(clock),
 )
 TIME = SemilinearForm("time", "noise", None, lambda n: n.alpha, lambda n: n.alpha, lambda n: n.t, None)
+
+
+def _one(nodes: Nodes) -> FloatArray:
+    return np.ones_like(nodes.t)
+
+
+DRIFT = SemilinearForm("drift", "noise", 0, _one, _one, lambda n: n.t, None, linear=True)
+"""Time clock, nothing removed: dx/dt itself is stepped, as by an ODE solver that knows nothing of the process."""
+
+
+def time_form(clock: Schedule) -> SemilinearForm:
+    """Form :data:`TIME` in the time of another schedule, at equal half-log-SNR.
+
+    Interpolating in that time is a choice of the method, not of the process: a VE process can be sampled with
+    polynomials in the time of a VP process.
+    """
+    return _clocked(TIME, clock)
+
+
+def drift_form(clock: Schedule) -> SemilinearForm:
+    """Form :data:`DRIFT` in the time of another schedule, at equal half-log-SNR."""
+    return _clocked(DRIFT, clock)
+
+
+def _clocked(written: SemilinearForm, clock: Schedule) -> SemilinearForm:
+    return replace(
+        written,
+        name=f"{written.name} of {clock.name}",
+        clock=lambda n: np.asarray(clock.time(n.lam)),
+        half_log_snr=clock.half_log_snr,
+        foreign=clock,
+    )
+
+
+def riemann(written: SemilinearForm, cells: int = 10000, rule: str = "left") -> SemilinearForm:
+    """Form whose moments over a step are Riemann sums, as in some official codes.
+
+    The weights are off by about the variation of the kernel over a step divided by ``cells``: methods of every order
+    become of first order, with a small constant.
+
+    Parameters
+    ----------
+    written : SemilinearForm
+        Form with exact moments.
+    cells : int
+        Number of points, at least 2.
+    rule : {"left", "closed"}
+        See :class:`Quadrature`.
+
+    Raises
+    ------
+    ValueError
+        If ``cells`` or ``rule`` is not one of these.
+    """
+    return replace(written, name=f"{written.name}, Riemann sum", quadrature=Quadrature(cells, rule))
+
 
 FORMS: Final[Mapping[str, SemilinearForm]] = MappingProxyType({f.name: f for f in (DATA, NOISE, RHO, VELOCITY, TIME)})
 

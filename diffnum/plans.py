@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from diffnum import schedules
 from diffnum.coefficients.catalogue import method as find_method
-from diffnum.coefficients.method import Method, Placement, Start
+from diffnum.coefficients.method import DENOISING, LOWERING, Method, Placement, Start
 from diffnum.forms import Nodes, conversion
 from diffnum.grids import Grid
 from diffnum.tableau import Step, Tableau, Window, entries
@@ -49,6 +49,9 @@ class Plan:
         Evaluations that the run needs from its caller, name -> time; empty but for an exact start.
     start, terminal : str
         Start-up and terminal rule.
+    history_prediction : str
+        Prediction of the evaluations that are passed between the steps, and of ``history``: that of the method's form,
+        whatever the model predicts.
     """
 
     method: str
@@ -58,6 +61,7 @@ class Plan:
     history: Mapping[str, float]
     start: str
     terminal: str
+    history_prediction: Prediction
 
     @property
     def nfe(self) -> int:
@@ -89,7 +93,7 @@ class Plan:
         """Plan for a model that predicts something else.
 
         The conversion is linear in the state and the prediction, so it folds into the weights and costs
-        nothing at run time. A history passed between the steps keeps the plan's own prediction.
+        nothing at run time. A history passed between the steps keeps :attr:`history_prediction`.
 
         Raises
         ------
@@ -133,6 +137,7 @@ class Plan:
             "start": self.start,
             "terminal": self.terminal,
             "history": dict(self.history),
+            "history_prediction": self.history_prediction,
             "steps": [
                 {
                     name: value.tolist() if isinstance(value, np.ndarray) else value
@@ -180,6 +185,7 @@ class Plan:
             history=data["history"],
             start=data["start"],
             terminal=data["terminal"],
+            history_prediction=data["history_prediction"],
         )
 
     def table(self) -> str:
@@ -228,7 +234,8 @@ def plan(
         The noising process.
     grid : Grid
         Nodes and terminal rule. A last node at sigma = 0 is reached by a first-order step (exactly the data
-        prediction) where the form's clock is infinite there.
+        prediction) where the form's clock is infinite there, or where the method has several stages a step (Euler's
+        step, as in EDM's code, also where all stages lie before the end); multistep methods keep their order.
     start : {"ramp", "high_order", "exact"}, optional
         Start-up rule; the shipped one by default. ``"exact"`` begins at a later node: see :attr:`Plan.history`.
     prediction : str, optional
@@ -255,9 +262,11 @@ def plan(
     nodes = Nodes.at(schedule, grid.t, grid.lam)
     terminal = grid.terminal.name
     ends_at_zero = bool(np.isinf(grid.lam[-1]))
-    denoise = terminal == "denoise"
-    if ends_at_zero and (denoise or not np.isfinite(record.form.clock(nodes[-1:])).all() or record.form.rate is None):
-        # the limit of a first-order step into sigma = 0 is the data prediction
+    denoise = terminal in DENOISING
+    denoised = record.last_is_denoising(terminal=terminal, ends_at_zero=ends_at_zero) or (
+        ends_at_zero and not np.isfinite(record.form.clock(nodes[-1:])).all()
+    )
+    if denoised:  # the limit of a first-order step into sigma = 0 is the data prediction
         nodes, ends_at_zero, denoise = nodes[:-1], False, True
         final_time = float(grid.t[-1])
     else:
@@ -267,8 +276,9 @@ def plan(
         record.programme(
             n,
             start=start,
-            lower_order_final=terminal == "lower_order",
+            lower_order_final=terminal in LOWERING,
             ends_at_zero=ends_at_zero,
+            denoised=denoised,
             continues=continues,
         )
         if n
@@ -288,6 +298,7 @@ def plan(
         history=history,
         start=start or record.start,
         terminal=terminal,
+        history_prediction=record.form.prediction,
     )
     return result if prediction is None else result.for_prediction(prediction)
 
@@ -398,12 +409,14 @@ def _block(
     )
     noises = tuple(f"z{j + 1}" for j in range(arrays[-1].shape[2]))
     t_from, t_to = start.t.tolist(), end.t.tolist()
+    slopes = [np.stack(form.slope(schedule, n), axis=1).tolist() for n in stage_nodes] if form.linear else []
     for i in range(len(index)):
         U, A, stage_noise, V, B, noise = (a[i] for a in arrays)
-        yield Tableau(
+        tableau = Tableau(
             inputs, outputs, noises, t_from[i], t_to[i], stage_t[i], stage_alpha[i], stage_sigma[i],
             U, A, V, B, stage_noise, noise,
         )  # fmt: skip
+        yield _substitute(tableau, [slope[i] for slope in slopes]) if form.linear else tableau
 
 
 def _matrices(

@@ -135,7 +135,8 @@ def plot_study(study: Any, ax: Axes | None = None) -> Axes:
 
     One colour per kind of grid: solid and filled for what the study is about (the update formula of a catalogue
     method), dashed and hollow for the run as shipped. Levels that the study left out (rounding floor, divergence) are
-    grey. Where a study has several problems, the one whose error is largest is drawn, and the title names it.
+    grey. Where a study has several problems, one is drawn and the title names it: of those that were also run as
+    shipped, the one whose error is largest.
 
     Parameters
     ----------
@@ -159,7 +160,8 @@ def plot_study(study: Any, ax: Axes | None = None) -> Axes:
         raise ValueError(
             f"study of {study.name} has no global errors of its variant {study.primary!r}: measure them first"
         )
-    problem = max(main, key=lambda s: _finest(s.estimate)).problem
+    both = {s.problem for s in drawn if s.variant != study.primary} or {s.problem for s in main}
+    problem = max((s for s in main if s.problem in both), key=lambda s: _finest(s.estimate)).problem
     drawn = _distinct([s for s in drawn if s.problem == problem], study.primary)
     with style():
         ax = _axes(ax)

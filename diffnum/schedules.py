@@ -25,18 +25,21 @@ import numpy as np
 from diffnum import _schedule_tools as tools
 from diffnum._schedule_tools import SymbolicSchedule, check_time, maths
 from diffnum._tabulated import Tabulated, cosine_betas, linear_betas, scaled_linear_betas
+from diffnum._variance_exploding import EDM, VE, Brownian
 from diffnum.types import Schedule
 
 __all__ = [
     "EDM",
     "SCHEDULES",
     "VE",
+    "Brownian",
     "FlowMatching",
     "MeanReverting",
     "SubVP",
     "SymbolicSchedule",
     "Tabulated",
     "VPCosine",
+    "VPFitted",
     "VPLinear",
     "check_time",
     "cosine_betas",
@@ -46,8 +49,57 @@ __all__ = [
 ]
 
 
+class _LinearBeta:
+    """Formulas of the variance-preserving processes with linear beta."""
+
+    @property
+    def beta_min(self) -> float:
+        """Rate of noising at ``t = 0``."""
+        raise NotImplementedError
+
+    @property
+    def beta_max(self) -> float:
+        """Rate of noising at ``t = 1``."""
+        raise NotImplementedError
+
+    def alpha(self, t: Any) -> Any:
+        """Signal factor at time ``t``."""
+        m, t = maths(t)
+        return tools.vp_alpha(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
+
+    def sigma(self, t: Any) -> Any:
+        """Noise standard deviation at time ``t``."""
+        m, t = maths(t)
+        return tools.vp_sigma(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
+
+    def half_log_snr(self, t: Any) -> Any:
+        """Natural logarithm of ``alpha / sigma`` at time ``t``."""
+        m, t = maths(t)
+        return tools.vp_half_log_snr(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
+
+    def time(self, half_log_snr: Any) -> Any:
+        """Inverse of :meth:`half_log_snr`."""
+        m, lam = maths(half_log_snr)
+        return tools.linear_time(m, self.beta_min, self.beta_max, tools.vp_exponent(m, lam))
+
+    def drift(self, t: Any) -> tuple[Any, Any]:
+        """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``."""
+        _, t = maths(t)
+        beta = tools.linear_rate(self.beta_min, self.beta_max, t)
+        return -0.5 * beta, 0.5 * beta / self.sigma(t)
+
+    def symbolic(self) -> SymbolicSchedule:
+        """Sympy expressions of this schedule."""
+        import sympy
+
+        t, lam = tools.symbols()
+        log_alpha, time = tools.linear_symbols(self.beta_min, self.beta_max, t, 2 * sympy.log(1 + sympy.exp(-2 * lam)))
+        alpha, sigma = sympy.exp(log_alpha), sympy.sqrt(1 - sympy.exp(2 * log_alpha))
+        return SymbolicSchedule(t, lam, alpha, sigma, sympy.log(alpha / sigma), time)
+
+
 @dataclass(frozen=True)
-class VPLinear:
+class VPLinear(_LinearBeta):
     r"""Variance preserving, linear beta.
 
     ``log alpha = -(beta_max - beta_min) t^2 / 4 - beta_min t / 2`` and ``alpha^2 + sigma^2 = 1`` (Song et al.
@@ -77,34 +129,75 @@ class VPLinear:
         """Where sampling starts unless told otherwise."""
         return self.t_max
 
-    def alpha(self, t: Any) -> Any:
-        """Signal factor at time ``t``."""
-        m, t = maths(t)
-        return tools.vp_alpha(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able record; :func:`from_dict` reads it."""
+        return tools.parameters(self)
 
-    def sigma(self, t: Any) -> Any:
-        """Noise standard deviation at time ``t``."""
-        m, t = maths(t)
-        return tools.vp_sigma(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
 
-    def half_log_snr(self, t: Any) -> Any:
-        """Natural logarithm of ``alpha / sigma`` at time ``t``."""
-        m, t = maths(t)
-        return tools.vp_half_log_snr(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
+@dataclass(frozen=True)
+class VPFitted(_LinearBeta):
+    r"""Variance preserving, linear beta fitted to two noise levels; defined between their times, ``t_end`` and 1.
 
-    def time(self, half_log_snr: Any) -> Any:
-        """Inverse of :meth:`half_log_snr`."""
-        m, lam = maths(half_log_snr)
-        return tools.linear_time(m, self.beta_min, self.beta_max, tools.vp_exponent(m, lam))
+    With the levels of EDM, 0.002 and 80, beta would be negative before ``t = 0.0003``, which is why this is no
+    :class:`VPLinear` (Karras et al. 2022, arXiv:2206.00364, ``ablation_sampler``, ``vp_beta_d``).
 
-    def symbolic(self) -> SymbolicSchedule:
-        """Sympy expressions of this schedule."""
-        import sympy
+    Parameters
+    ----------
+    sigma_min, sigma_max : float
+        ``sigma / alpha`` at ``t_end`` and at 1, ``0 < sigma_min < sigma_max``.
+    t_end : float
+        Between 0 and 1.
 
-        t, lam = tools.symbols()
-        log_alpha, time = tools.linear_symbols(self.beta_min, self.beta_max, t, 2 * sympy.log(1 + sympy.exp(-2 * lam)))
-        alpha, sigma = sympy.exp(log_alpha), sympy.sqrt(1 - sympy.exp(2 * log_alpha))
-        return SymbolicSchedule(t, lam, alpha, sigma, sympy.log(alpha / sigma), time)
+    Raises
+    ------
+    ValueError
+        If the linear beta through both levels is not positive from ``t_end`` to 1.
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    t_end: float = 1e-3
+    name: ClassVar[str] = "vp-fitted"
+    t_max: ClassVar[float] = 1.0
+    mean: ClassVar[float] = 0.0
+    default_t_start: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        tools.check_positive(sigma_min=self.sigma_min, sigma_max=self.sigma_max, t_end=self.t_end)
+        tools.check_order("sigma_min", self.sigma_min, "sigma_max", self.sigma_max, equal=False)
+        tools.check_order("t_end", self.t_end, "t_max", self.t_max, equal=False)
+        for t in (self.t_end, 1.0):
+            if tools.linear_rate(self.beta_min, self.beta_max, t) <= 0.0:
+                raise ValueError(
+                    f"sigma_min={self.sigma_min!r} at t_end={self.t_end!r} and sigma_max={self.sigma_max!r} at 1 "
+                    f"need a beta that is not positive at t={t!r}: pass a smaller t_end with a smaller sigma_min"
+                )
+
+    @property
+    def beta_max(self) -> float:
+        """Rate of noising at ``t = 1``."""
+        return math.log1p(self.sigma_max**2) + 0.5 * self._slope
+
+    @property
+    def beta_min(self) -> float:
+        """Rate of noising at ``t = 0`` in the formula; may be negative."""
+        return math.log1p(self.sigma_max**2) - 0.5 * self._slope
+
+    @property
+    def _slope(self) -> float:
+        """Derivative of beta."""
+        first, last = math.log1p(self.sigma_min**2), math.log1p(self.sigma_max**2)
+        return 2.0 * (first / self.t_end - last) / (self.t_end - 1.0)
+
+    @property
+    def t_min(self) -> float:
+        """End of the domain: ``t_end``."""
+        return self.t_end
+
+    @property
+    def default_t_end(self) -> float:
+        """Where sampling ends unless told otherwise: ``t_end``."""
+        return self.t_end
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able record; :func:`from_dict` reads it."""
@@ -162,6 +255,12 @@ class SubVP:
         noisy = abs(lam) + m.log1p(2.0 * small * small / (1.0 + m.sqrt(1.0 + 4.0 * small * small)))
         exponent = 2.0 * m.where(lam > 0.0, m.asinh(0.5 * small), noisy)
         return tools.linear_time(m, self.beta_min, self.beta_max, exponent)
+
+    def drift(self, t: Any) -> tuple[Any, Any]:
+        """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``."""
+        _, t = maths(t)
+        beta = tools.linear_rate(self.beta_min, self.beta_max, t)
+        return -0.5 * beta, 0.5 * beta * (1.0 + self.alpha(t) ** 2)
 
     def symbolic(self) -> SymbolicSchedule:
         """Sympy expressions of this schedule."""
@@ -252,6 +351,14 @@ class VPCosine:
         angle = m.atan2(sin_angle, cos_b * cos_a + sin_b * sin_a)
         return angle / (0.5 * math.pi / (1.0 + self.s))
 
+    def drift(self, t: Any) -> tuple[Any, Any]:
+        """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``."""
+        m, t = maths(t)
+        rate = 0.5 * math.pi / (1.0 + self.s)
+        signal = m.sin(rate * (1.0 - t))
+        damping = rate * m.sin(0.5 * math.pi - rate * (1.0 - t)) / signal
+        return -damping, damping / self.sigma(t)
+
     def symbolic(self) -> SymbolicSchedule:
         """Sympy expressions of this schedule."""
         import sympy
@@ -264,132 +371,6 @@ class VPCosine:
         cosine = start / sympy.sqrt(1 + sympy.exp(-2 * lam))
         time = 2 * (1 + s) / sympy.pi * sympy.acos(cosine) - s
         return SymbolicSchedule(t, lam, alpha, sigma, sympy.log(alpha / sigma), time)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able record; :func:`from_dict` reads it."""
-        return tools.parameters(self)
-
-
-@dataclass(frozen=True)
-class VE:
-    r"""Variance exploding: ``alpha = 1``, ``sigma = sigma_min (sigma_max / sigma_min)^t`` on ``0 <= t <= 1``.
-
-    Song et al. 2021, arXiv:2011.13456, appendix C. ``sigma = 0`` is not in the domain.
-
-    Parameters
-    ----------
-    sigma_min, sigma_max : float
-        Noise standard deviations at ``t = 0`` and ``t = 1``, ``0 < sigma_min < sigma_max``.
-    """
-
-    sigma_min: float = 0.01
-    sigma_max: float = 50.0
-    name: ClassVar[str] = "ve"
-    t_min: ClassVar[float] = 0.0
-    t_max: ClassVar[float] = 1.0
-    mean: ClassVar[float] = 0.0
-    default_t_start: ClassVar[float] = 1.0
-    default_t_end: ClassVar[float] = 0.0
-
-    def __post_init__(self) -> None:
-        tools.check_positive(sigma_min=self.sigma_min, sigma_max=self.sigma_max)
-        tools.check_order("sigma_min", self.sigma_min, "sigma_max", self.sigma_max, equal=False)
-
-    def alpha(self, t: Any) -> Any:
-        """Signal factor at time ``t``: 1."""
-        m, t = maths(t)
-        return m.one(t)
-
-    def sigma(self, t: Any) -> Any:
-        """Noise standard deviation at time ``t``."""
-        m, t = maths(t)
-        return self.sigma_min * m.exp(math.log(self.sigma_max / self.sigma_min) * t)
-
-    def half_log_snr(self, t: Any) -> Any:
-        """Natural logarithm of ``alpha / sigma`` at time ``t``."""
-        _, t = maths(t)
-        return -math.log(self.sigma_min) - math.log(self.sigma_max / self.sigma_min) * t
-
-    def time(self, half_log_snr: Any) -> Any:
-        """Inverse of :meth:`half_log_snr`."""
-        _, lam = maths(half_log_snr)
-        return (-math.log(self.sigma_min) - lam) / math.log(self.sigma_max / self.sigma_min)
-
-    def symbolic(self) -> SymbolicSchedule:
-        """Sympy expressions of this schedule."""
-        import sympy
-
-        t, lam = tools.symbols()
-        low, high = tools.exact(self.sigma_min), tools.exact(self.sigma_max)
-        span = sympy.log(high / low)
-        time = (-lam - sympy.log(low)) / span
-        return SymbolicSchedule(t, lam, sympy.Integer(1), low * (high / low) ** t, -sympy.log(low) - t * span, time)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able record; :func:`from_dict` reads it."""
-        return tools.parameters(self)
-
-
-@dataclass(frozen=True)
-class EDM:
-    r"""Karras et al.: ``alpha = 1``, ``sigma = t`` on ``0 <= t <= sigma_max`` (arXiv:2206.00364, table 1).
-
-    Parameters
-    ----------
-    sigma_min, sigma_max : float
-        Default end and start of sampling; ``sigma_max`` also ends the domain. ``0 < sigma_min < sigma_max``.
-    """
-
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
-    name: ClassVar[str] = "edm"
-    t_min: ClassVar[float] = 0.0
-    mean: ClassVar[float] = 0.0
-
-    def __post_init__(self) -> None:
-        tools.check_positive(sigma_min=self.sigma_min, sigma_max=self.sigma_max)
-        tools.check_order("sigma_min", self.sigma_min, "sigma_max", self.sigma_max, equal=False)
-
-    @property
-    def t_max(self) -> float:
-        """End of the domain: ``sigma_max``."""
-        return self.sigma_max
-
-    @property
-    def default_t_start(self) -> float:
-        """Where sampling starts unless told otherwise: ``sigma_max``."""
-        return self.sigma_max
-
-    @property
-    def default_t_end(self) -> float:
-        """Where sampling ends unless told otherwise: ``sigma_min``."""
-        return self.sigma_min
-
-    def alpha(self, t: Any) -> Any:
-        """Signal factor at time ``t``: 1."""
-        m, t = maths(t)
-        return m.one(t)
-
-    def sigma(self, t: Any) -> Any:
-        """Noise standard deviation at time ``t``: ``t``."""
-        return maths(t)[1]
-
-    def half_log_snr(self, t: Any) -> Any:
-        """Natural logarithm of ``alpha / sigma`` at time ``t``."""
-        m, t = maths(t)
-        return -m.log(t)
-
-    def time(self, half_log_snr: Any) -> Any:
-        """Inverse of :meth:`half_log_snr`."""
-        m, lam = maths(half_log_snr)
-        return m.exp(-lam)
-
-    def symbolic(self) -> SymbolicSchedule:
-        """Sympy expressions of this schedule."""
-        import sympy
-
-        t, lam = tools.symbols()
-        return SymbolicSchedule(t, lam, sympy.Integer(1), t, -sympy.log(t), sympy.exp(-lam))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able record; :func:`from_dict` reads it."""
@@ -441,6 +422,13 @@ class FlowMatching:
         centred = lam + math.log(self.shift)
         small = m.exp(-abs(centred))
         return m.where(centred > 0.0, small, m.one(small)) / (1.0 + small)
+
+    def drift(self, t: Any) -> tuple[Any, Any]:
+        """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``."""
+        m, t = maths(t)
+        stretch = 1.0 + (self.shift - 1.0) * t
+        rate = self.shift / (stretch * (1.0 - t))  # of -log alpha
+        return -rate, rate * m.one(t)
 
     def symbolic(self) -> SymbolicSchedule:
         """Sympy expressions of this schedule."""
@@ -530,6 +518,11 @@ class MeanReverting:
         m, lam = maths(half_log_snr)
         return tools.vp_exponent(m, lam + math.log(self.sigma_inf)) / (2.0 * self.theta)
 
+    def drift(self, t: Any) -> tuple[Any, Any]:
+        """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``, for ``x - mean``."""
+        m, t = maths(t)
+        return -self.theta * m.one(t), self.theta * self.sigma_inf**2 / self.sigma(t)
+
     def symbolic(self) -> SymbolicSchedule:
         """Sympy expressions of this schedule (for ``x - mean``, which needs no symbol)."""
         import sympy
@@ -547,7 +540,10 @@ class MeanReverting:
 
 
 SCHEDULES: Mapping[str, type] = MappingProxyType(
-    {kind.name: kind for kind in (VPLinear, VPCosine, SubVP, VE, EDM, FlowMatching, MeanReverting, Tabulated)}
+    {
+        kind.name: kind
+        for kind in (VPLinear, VPFitted, VPCosine, SubVP, VE, EDM, Brownian, FlowMatching, MeanReverting, Tabulated)
+    }
 )
 """Registered name to class."""
 

@@ -72,7 +72,7 @@ def iterate(
     history: Mapping[str, Array] | None = None,
     noise: Noise | None = None,
 ) -> Iterator[State]:
-    """Yield the state after each step of a plan.
+    """Yield the state after each step of a plan; arguments are checked at the call, before the first step.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def iterate(
     x : array, shape (batch, ...), or State
         Initial sample at the plan's first time, or the state where an earlier part of the run stopped.
     history : mapping of str to array, optional
-        Exact evaluations that :attr:`Plan.history` asks for, in the plan's prediction.
+        Exact evaluations that :attr:`Plan.history` asks for, in the prediction :attr:`Plan.history_prediction`.
     noise : callable, optional
         Source of noise for stochastic methods, ``noise(step, index, like)``.
 
@@ -92,29 +92,37 @@ def iterate(
     TypeError
         If ``x`` is no floating-point array.
     ValueError
-        If the model has another schedule, the history is incomplete or of another shape, a State begins elsewhere,
-        noise is needed and not given, or the model returns an array of another shape.
+        If ``x`` has no batch axis, the model has another schedule, the history is incomplete or of another shape, a
+        State begins elsewhere, noise is needed and not given, or the model returns an array of another shape.
     """
     if not plan.steps:
-        return
+        return iter(())
     if getattr(model, "schedule", plan.schedule) != plan.schedule:
         raise ValueError(
             f"model has the schedule {model.schedule!r}, the plan {plan.schedule!r}: make the plan on model.schedule"
         )
     vectors, first = _begin(plan, x, history)
-    like = vectors["x"]
-    mean = _on(like, plan.schedule.mean)
     numbers = plan.for_prediction(model.prediction)
+    _check_elements(numbers, vectors["x"])
+    if noise is None and any(step.noises for step in plan.steps):
+        raise ValueError(f"noise=None: {plan.method} is stochastic, pass noise=... or a seed")
+    return _steps(numbers, model, vectors, first, noise)
+
+
+def _steps(
+    numbers: Plan, model: Denoiser, vectors: Mapping[str, Array], first: int, noise: Noise | None
+) -> Iterator[State]:
+    """Steps of a run whose arguments have been checked."""
+    like = vectors["x"]
+    mean = _on(like, numbers.schedule.mean)
     for i, (tableau, rows) in enumerate(zip(numbers.steps, numbers.programme, strict=True)):
         index = first + i
         values = {name: vectors[name] for name in tableau.inputs if name != "one"}
         values["one"] = 1.0
         if mean is not None:
             values["x"] = values["x"] - mean
-        for j, name in enumerate(tableau.noises):
-            if noise is None:
-                raise ValueError(f"noise=None: {plan.method} is stochastic, pass noise=... or a seed")
-            values[name] = noise(index, j, like)
+        if noise is not None:
+            values |= {name: noise(index, j, like) for j, name in enumerate(tableau.noises)}
         stages = list(
             zip(tableau.stage_t.tolist(), tableau.stage_alpha.tolist(), tableau.stage_sigma.tolist(), strict=True)
         )
@@ -286,13 +294,23 @@ def _begin(plan: Plan, x: Array | State, history: Mapping[str, Array] | None) ->
     return vectors, done
 
 
+def _check_elements(plan: Plan, like: Array) -> None:
+    """Refuse element-wise weights of another shape than a sample; broadcasting might hide it."""
+    for element in {step.V.shape[2:] for step in plan.steps}:
+        if element and element != tuple(like.shape[1:]):
+            raise ValueError(
+                f"x has samples of shape {tuple(like.shape[1:])}, {plan.method} has weights for {element}: pass samples "
+                "of that shape, or make the method from scalar statistics"
+            )
+
+
 def _share_of_mean(plan: Plan, name: str, like: Array) -> Array | float:
     """How much of an exact evaluation is due to the mean of a mean-reverting process."""
     mean = _on(like, plan.schedule.mean)
     if mean is None:
         return 0.0
     t = plan.history[name]
-    return PREDICTIONS[plan.prediction](plan.schedule.alpha(t), plan.schedule.sigma(t))[0] * mean
+    return PREDICTIONS[plan.history_prediction](plan.schedule.alpha(t), plan.schedule.sigma(t))[0] * mean
 
 
 def _combine(row: Mapping[str, Any], values: Mapping[str, Array], like: Array) -> Array:
@@ -334,6 +352,8 @@ def _check_input(x: Any) -> None:
         raise TypeError(f"x is a {type(x).__name__}: pass a numpy array or a torch tensor, shape (batch, ...)")
     if not array_namespace(x).isdtype(x.dtype, "real floating"):
         raise TypeError(f"x has dtype {x.dtype}: convert it to a floating-point type, such as float64")
+    if x.ndim < 2:
+        raise ValueError(f"x has shape {tuple(x.shape)}: pass a batch of samples, shape (batch, ...), such as x[None]")
 
 
 def _on(like: Array, value: Any) -> Array | None:

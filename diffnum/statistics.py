@@ -78,13 +78,20 @@ class ModelStatistics:
             )
         shapes = {name: getattr(self, name).shape for name in ("l", "s", "b")}
         if len(set(shapes.values())) > 1 or self.l.shape[:1] != self.lam.shape:
-            raise ValueError(f"l, s, b have shapes {shapes}: give three arrays of one shape, {self.lam.shape} + element")
+            raise ValueError(
+                f"l, s, b have shapes {shapes}: give three arrays of one shape, {self.lam.shape} + element"
+            )
         if self.quadrature not in QUADRATURES:
             raise ValueError(f"quadrature={self.quadrature!r} is unknown: use one of {', '.join(QUADRATURES)}")
 
     @classmethod
     def constant(
-        cls, l: float = 1.0, s: float = 0.0, b: float = 0.0, *, between: tuple[float, float] = (-12.0, 12.0)  # noqa: E741
+        cls,
+        l: float = 1.0,
+        s: float = 0.0,
+        b: float = 0.0,
+        *,
+        between: tuple[float, float] = (-12.0, 12.0),  # noqa: E741
     ) -> ModelStatistics:
         """Scalar statistics that are the same at all noise levels.
 
@@ -178,9 +185,7 @@ class ModelStatistics:
         self._check_schedule(nodes)
         for node in nodes:
             self._check_range(node.lam)
-        rows = [
-            self._of_step([float(node.lam[i]) for node in nodes], count) for i in range(len(nodes[0].lam))
-        ]
+        rows = [self._of_step([float(node.lam[i]) for node in nodes], count) for i in range(len(nodes[0].lam))]
         growth, moments, drift, slope, damping, shift = zip(*rows, strict=True)
 
         def stacked(columns: Sequence[Sequence[FloatArray]]) -> tuple[FloatArray, ...]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffnum as dn
-from diffnum.coefficients.catalogue.stochastic import stochastic_method
+from diffnum.coefficients.catalogue import method as find
 from diffnum.noise import BrownianPath, NestedNoise, SampleStreams, exponential_clock, noise_intervals
 
 SCHEDULE = dn.schedules.VPLinear()
@@ -19,9 +19,7 @@ points = st.lists(st.floats(-2.0, 2.0), min_size=3, max_size=3, unique=True).map
 
 
 def plan_of(name, n=6):
-    return dn.plan(
-        stochastic_method(name), SCHEDULE, dn.grids.uniform_half_log_snr(SCHEDULE, n, t_start=1.0, t_end=0.01)
-    )
+    return dn.plan(find(name), SCHEDULE, dn.grids.uniform_half_log_snr(SCHEDULE, n, t_start=1.0, t_end=0.01))
 
 
 # -- streams -------------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
-from diffnum.phi import phi
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from diffnum.phi import phi
 
 EPS = 2.0**-52
 TINY = sys.float_info.min

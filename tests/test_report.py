@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import diffnum as dn
-from diffnum.report import MethodSection, ModelSection, Report, _broken, _render, build_report, examine, to_mathml
+from diffnum.report import MethodSection, ModelSection, Report, _render, build_report, examine
+from diffnum.report.prose import broken, to_mathml
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -186,10 +187,10 @@ def test_bad_input_is_named_before_any_work(arguments: dict[str, object], messag
 
 def test_long_formulas_break_between_evaluations() -> None:
     latex = dn.derive("eab_3").latex()
-    broken = _broken(latex)
-    assert broken.count(r"\\ &") == 3
-    assert to_mathml(broken).count("<mtr>") == 4
-    assert _broken(dn.derive("ddim").latex()) == dn.derive("ddim").latex()
+    lines = broken(latex)
+    assert lines.count(r"\\ &") == 3
+    assert to_mathml(lines).count("<mtr>") == 4
+    assert broken(dn.derive("ddim").latex()) == dn.derive("ddim").latex()
 
 
 @pytest.mark.slow

@@ -23,10 +23,13 @@ from diffnum.types import Schedule
 ANALYTIC: list[Any] = [
     sch.VPLinear(),
     sch.VPLinear(1.0, 1.0, t_max=10.0),
+    sch.VPFitted(),
+    sch.VPFitted(0.01, 150.0),
     sch.VPCosine(),
     sch.SubVP(),
     sch.VE(),
     sch.EDM(),
+    sch.Brownian(),
     sch.FlowMatching(),
     sch.FlowMatching(shift=3.0),
     sch.MeanReverting(theta=0.7, sigma_inf=0.3, mean=2.0),
@@ -37,8 +40,8 @@ TABLES = [
     sch.Tabulated.from_betas(sch.cosine_betas(200)),
     sch.Tabulated.from_betas(sch.linear_betas(), "linear"),
 ]
-REACHES_ZERO = [s for s in ANALYTIC if s.name != "ve"]
-VARIANCE_PRESERVING = [s for s in ANALYTIC if s.name in ("vp-linear", "vp-cosine")] + TABLES
+REACHES_ZERO = [s for s in ANALYTIC if s.name not in ("ve", "vp-fitted")]
+VARIANCE_PRESERVING = [s for s in ANALYTIC if s.name in ("vp-linear", "vp-fitted", "vp-cosine")] + TABLES
 
 
 def _id(schedule: Any) -> str:
@@ -149,7 +152,8 @@ def test_symbolic_face_agrees_with_numeric_face_to_rounding(schedule: Any) -> No
     face = schedule.symbolic()
     assert isinstance(face, sch.SymbolicSchedule)
     with mpmath.workdps(60):
-        for t in np.concatenate([np.geomspace(1e-12, 1.0, 9), np.linspace(0.05, 0.99, 7)]) * schedule.t_max:
+        times = np.concatenate([np.geomspace(1e-12, 1.0, 9), np.linspace(0.05, 0.99, 7)]) * schedule.t_max
+        for t in times[times >= schedule.t_min]:
             value = sympy.Rational(float(t))
             lam = schedule.half_log_snr(float(t))
             for name in ("alpha", "sigma", "half_log_snr"):
@@ -158,7 +162,7 @@ def test_symbolic_face_agrees_with_numeric_face_to_rounding(schedule: Any) -> No
                     continue
                 exact = float(sympy.N(exact.subs(face.t, value), 50))
                 assert getattr(schedule, name)(float(t)) == pytest.approx(
-                    exact, rel=2e-15, abs=4e-15 * (name[0] == "h")
+                    exact, rel=2e-15 if schedule.name != "vp-fitted" else 1e-12, abs=4e-15 * (name[0] == "h")
                 )
             if math.isfinite(lam):
                 inverse = float(sympy.N(face.time.subs(face.lam, sympy.Rational(lam)), 60))
@@ -246,6 +250,29 @@ def test_torch_differentiates_the_half_log_snr(schedule: Any) -> None:
     step = 1e-5 * middle
     quotient = (schedule.half_log_snr(middle + step) - schedule.half_log_snr(middle - step)) / (2.0 * step)
     assert float(slope) == pytest.approx(quotient, rel=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=_id)
+def test_the_drift_is_that_of_the_probability_flow(schedule: Any) -> None:
+    """alpha' = a alpha and sigma' = a sigma + b: the flow of one datum with one noise."""
+    first, last = schedule.default_t_start, schedule.default_t_end
+    t = torch.tensor(last + (first - last) * np.array([0.0313, 0.2411, 0.57, 0.913]), requires_grad=True)
+    (alpha_rate,) = torch.autograd.grad((schedule.alpha(t) + 0.0 * t).sum(), t)
+    (sigma_rate,) = torch.autograd.grad(schedule.sigma(t).sum(), t)
+    a, b = schedule.drift(t.detach())
+    np.testing.assert_allclose(a * schedule.alpha(t.detach()), alpha_rate, rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(a * schedule.sigma(t.detach()) + b, sigma_rate, rtol=1e-9, atol=1e-14)
+    for i, time in enumerate(t.tolist()):
+        assert schedule.drift(time) == pytest.approx((float(a[i]), float(b[i])), rel=1e-12)
+        assert all(type(value) is float for value in schedule.drift(time))
+
+
+def test_linear_beta_passes_through_two_noise_levels() -> None:
+    fitted = sch.VPFitted(0.002, 80.0)
+    assert float(np.exp(-fitted.half_log_snr(1e-3))) == pytest.approx(0.002, rel=1e-12)
+    assert float(np.exp(-fitted.half_log_snr(1.0))) == pytest.approx(80.0, rel=1e-12)
+    with pytest.raises(ValueError, match="a beta that is not positive at t=1.0"):
+        sch.VPFitted(5.0, 80.0)
 
 
 def test_other_arguments_are_refused() -> None:

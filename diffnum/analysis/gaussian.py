@@ -280,7 +280,7 @@ def _first(numbers: Plan, c: FloatArray, alpha: float, variance: FloatArray) -> 
         else:
             t = numbers.history[name]
             a, s = float(numbers.schedule.alpha(t)), float(numbers.schedule.sigma(t))
-            slope, constant = _prediction(numbers.prediction, np.array(a), np.array(s), c)
+            slope, constant = _prediction(numbers.history_prediction, np.array(a), np.array(s), c)
             # along the exact flow the deviation from the mean scales with the standard deviation
             gain = slope * np.sqrt((a**2 * c + s**2) / variance)
             response = constant - gain * alpha

@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeAlias
 from diffnum.coefficients.runge_kutta import exponential_runge_kutta_step
 from diffnum.forms import RHO, ExponentialKernel, SemilinearForm
 from diffnum.tableau import Step, Window
-from diffnum.types import Scalar
 
 __all__ = ["GRID_KINDS", "STARTS", "Method", "Placement", "Rule", "Start"]
 
@@ -29,6 +28,12 @@ STARTS: Mapping[str, str] = {
 
 GRID_KINDS = ("uniform", "smooth", "irregular")
 """Kinds of grids, in the clock of the form, on which an order is claimed."""
+
+LOWERING = ("lower_order", "lower_order_denoise")
+"""Terminal rules under which the order falls over the last steps."""
+
+DENOISING = ("denoise", "lower_order_denoise")
+"""Terminal rules under which the last state is replaced by the data prediction."""
 
 _HIGHEST_START = 4
 
@@ -102,11 +107,14 @@ class OwnStart:
         How many steps it takes.
     inner_times : tuple of float
         Inner nodes that it wants, as fractions of a step in time.
+    form : SemilinearForm, optional
+        Form of these steps, with the prediction of the method's own form, where it is not that form.
     """
 
     rule: Rule
     steps: int
     inner_times: tuple[float, ...] = ()
+    form: SemilinearForm | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +220,7 @@ class Method:
         start: Start | None = None,
         lower_order_final: bool = False,
         ends_at_zero: bool = False,
+        denoised: bool = False,
         continues: bool = False,
     ) -> tuple[Placement, ...]:
         """Rules and orders of the steps of a plan on a grid of ``n_steps`` intervals.
@@ -225,7 +234,10 @@ class Method:
         lower_order_final : bool
             Let the order fall to 1 over the last steps.
         ends_at_zero : bool
-            Whether the last node is sigma = 0, where no model can be evaluated for noise.
+            Whether the last node is sigma = 0, where no model can be evaluated for noise. A last step with further
+            stages, at sigma = 0 or on the way to it, is replaced by a first-order step with one evaluation.
+        denoised : bool
+            Whether a step of first order to sigma = 0 follows the intervals (it counts as the last lower order).
         continues : bool
             Whether the run goes on after the grid, so that no step is treated as the last one.
 
@@ -250,17 +262,18 @@ class Method:
             rule, form, inner_times = self.rule, self.form, self.inner_times
             if start == "own" and self.own_start and i < self.own_start.steps:
                 rule, inner_times = self.own_start.rule, self.own_start.inner_times
+                form = self.own_start.form or form
             if start == "high_order" and i < self.depth:
                 rule, order = exponential_runge_kutta_step, min(self.top, _HIGHEST_START)
                 form = RHO if form.rate is None else form
             if lower_order_final:
-                order = min(order, n_steps - i)
+                order = min(order, n_steps + denoised - i)
             placement = Placement(rule, order, form, past, known, self.depth, last, inner_times=inner_times)
             step = placement.rehearse()
-            if last and ends_at_zero and any(node_is_one(stage.node) for stage in step.stages):
+            if last and ends_at_zero and step.nfe > 1:
                 placement = Placement(rule, 1, form, past, known, self.depth, last)
                 step = placement.rehearse()
-                if any(node_is_one(stage.node) for stage in step.stages):  # re-evaluates even at order 1
+                if step.nfe > 1:  # re-evaluates even at order 1
                     placement = Placement(exponential_runge_kutta_step, 1, form, past, known, self.depth, last)
                     step = placement.rehearse()
             known = frozenset({"x", *step.memory})
@@ -278,6 +291,11 @@ class Method:
             last = i == len(orders) - 1 and not continues
             placements.append(Placement(self.rule, order, self.form, 0, known, 0, last, stride=order))
         return tuple(placements)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the method draws noise, so that its orders are strong and weak ones."""
+        return self.family == "stochastic"
 
     @property
     def exact_steps(self) -> int:
@@ -298,22 +316,42 @@ class Method:
         first = Placement(self.rule, 1, self.form, 0, frozenset({"x"}), self.depth, last=False)
         return "m0" in first.rehearse().memory
 
-    def nfe(self, n_steps: int, *, start: Start | None = None, terminal: str = "stop") -> int:
+    def last_is_denoising(self, *, terminal: str, ends_at_zero: bool) -> bool:
+        """Whether a last step to sigma = 0 is the data prediction: where the clock is infinite there, or on request."""
+        return ends_at_zero and (terminal in DENOISING or self.form.rate != 0)
+
+    def nfe(
+        self, n_steps: int, *, start: Start | None = None, terminal: str = "stop", ends_at_zero: bool = False
+    ) -> int:
         """Model evaluations of a plan with ``n_steps`` steps and a terminal rule.
 
         Parameters
         ----------
         n_steps : int
-            Steps, at least 1.
-        start : {"ramp", "high_order", "exact"}, optional
+            Steps, at least 1; the one to sigma = 0, if there is one, included.
+        start : {"ramp", "own", "high_order", "exact"}, optional
             Start-up rule; the shipped one by default.
-        terminal : {"stop", "denoise", "lower_order"}
+        terminal : {"stop", "denoise", "lower_order", "lower_order_denoise"}
             Terminal rule of the grid.
+        ends_at_zero : bool
+            Whether the last node of the grid is sigma = 0.
         """
-        placements = self.programme(n_steps, start=start, lower_order_final=terminal == "lower_order")
-        return sum(p.rehearse().nfe for p in placements) + (terminal == "denoise")
+        denoised = self.last_is_denoising(terminal=terminal, ends_at_zero=ends_at_zero)
+        rest = n_steps - denoised
+        placements = (
+            self.programme(
+                rest,
+                start=start,
+                lower_order_final=terminal in LOWERING,
+                ends_at_zero=ends_at_zero and not denoised,
+                denoised=denoised,
+            )
+            if rest
+            else ()
+        )
+        return sum(p.rehearse().nfe for p in placements) + (denoised or terminal in DENOISING)
 
-    def steps_for(self, nfe: int, *, terminal: str = "stop") -> int:
+    def steps_for(self, nfe: int, *, terminal: str = "stop", ends_at_zero: bool = False) -> int:
         """Largest number of steps whose evaluations do not exceed ``nfe``.
 
         Raises
@@ -322,12 +360,11 @@ class Method:
             If not even one step fits.
         """
         steps = 0
-        while self.nfe(steps + 1, terminal=terminal) <= nfe:
+        while self.nfe(steps + 1, terminal=terminal, ends_at_zero=ends_at_zero) <= nfe:
             steps += 1
         if not steps:
-            raise ValueError(
-                f"nfe={nfe} is too small for one step of {self.name}: it needs {self.nfe(1, terminal=terminal)}"
-            )
+            least = self.nfe(1, terminal=terminal, ends_at_zero=ends_at_zero)
+            raise ValueError(f"nfe={nfe} is too small for one step of {self.name}: it needs {least}")
         return steps
 
     def _check(self, n_steps: int, start: str) -> None:
@@ -336,6 +373,8 @@ class Method:
             raise ValueError(f"start={start!r} is unknown: use one of {', '.join(STARTS)}")
         if isinstance(n_steps, bool) or int(n_steps) != n_steps or n_steps < 1:
             raise ValueError(f"n_steps={n_steps} is not a positive whole number of steps")
+        if start == "high_order" and self.stochastic:
+            raise ValueError(f"start='high_order' would leave out the noise of {self.name}: use start='ramp'")
         if start == "own" and self.own_start is None:
             raise ValueError(f"start='own': {self.name} has no start-up of its own, use 'ramp' or 'high_order'")
         if start == "exact" and n_steps <= self.exact_steps:
@@ -347,8 +386,3 @@ class Method:
             raise ValueError(
                 f"start='high_order' keeps order 5 at most, {self.name} has order {self.top}: use 'exact' or 'ramp'"
             )
-
-
-def node_is_one(node: Scalar) -> bool:
-    """Whether a stage stands exactly at the end of the step."""
-    return isinstance(node, int) and node == 1

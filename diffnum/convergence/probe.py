@@ -322,7 +322,7 @@ class Probe:
     @cached_property
     def plan(self) -> Plan:
         """A plan with the recovered numbers: it runs, folds and prints like those of the catalogue."""
-        return Plan(self.name, self.prediction, self.schedule, self.steps, {}, "ramp", "stop")
+        return Plan(self.name, self.prediction, self.schedule, self.steps, {}, "ramp", "stop", self.prediction)
 
     @cached_property
     def _normalised(self) -> tuple[tuple[int, str, dict[str, float]], ...]:

@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 
 from diffnum.analysis.gaussian import _affine, propagate_problem
-from diffnum.coefficients.catalogue.stochastic import stochastic_method
+from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate, estimate_rate
@@ -520,7 +520,7 @@ def _default_gaussian() -> Gaussian:
 
 def _equation(method: Method | str) -> tuple[Method, float, float]:
     """Record, noise level, and rate of the noise's weight on the path."""
-    record = stochastic_method(method) if isinstance(method, str) else method
+    record = find_method(method) if isinstance(method, str) else method
     if "noise_level" not in record.options:
         raise ValueError(f"method={record.name!r} is deterministic: use convergence_study")
     tau = float(record.options["noise_level"])
@@ -540,7 +540,7 @@ def _reference(
 ) -> Plan:
     """Fine plan of a method other than the one under study."""
     name = "sde_dpmpp_2m_heun" if record.name.startswith("sde_trapezoid") else "sde_trapezoid"
-    return _plan(stochastic_method(f"{name}_tau{tau:.17g}"), oracle, kind, refinement * finest)
+    return _plan(find_method(f"{name}_tau{tau:.17g}"), oracle, kind, refinement * finest)
 
 
 def _path(plans: Sequence[Plan], oracle: Oracle, shape: tuple[int, ...], seed: int, *, first: int = 0) -> NestedNoise:

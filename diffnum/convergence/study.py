@@ -49,6 +49,9 @@ PLAIN_INTERVAL = (-1.0, 1.0)
 PATTERN = (1.0, 1.7, 0.6, 1.3)
 """Step ratios of the irregular grids; repeated at every level, so that the grids are never smooth."""
 
+MIDDLE = 0.5
+"""Where the one step of a local defect begins, as a fraction of the interval."""
+
 GRADED = 14
 """Graded steps at an end of the nodes, each twice as long as the one before."""
 
@@ -354,8 +357,11 @@ def _measure(run: Run, oracle: Oracle, steps: Sequence[int] | None) -> RateEstim
         return estimate(tuple(steps))
     found = estimate(DEFAULT_STEPS)
     if found.status == "floor" or (found.order is None and found.status != "diverging" and _near_floor(found)):
-        coarse = estimate(COARSER)
-        return coarse if coarse.status == "decided" else found
+        for levels in (tuple(sorted({*COARSER, *DEFAULT_STEPS})), COARSER):
+            coarse = estimate(levels)
+            if coarse.status == "decided":
+                return coarse
+        return found
     for more in FINER:
         if found.status in ("decided", "exact", "floor") and found.order is not None:
             break
@@ -395,13 +401,14 @@ def _global_run(record: Method, oracle: Oracle, kind: str, variant: Variant) -> 
 
 def _local_run(record: Method, oracle: Oracle, kind: str) -> Run:
     """One step from exact data in the middle of the interval."""
-    depth = record.exact_steps
-    lam_start, lam_end = oracle.interval
+    depth, span = record.exact_steps, record.top if record.singlestep else 1
 
     def run(n: int) -> FloatArray:
-        at = fractions(kind, n)
-        position = max(n // 2, depth) - max(n // 2, depth) % len(PATTERN)  # the same place of the pattern at all levels
-        lam = _clock_nodes(record, oracle, (lam_start, lam_end), at[position - depth : position + 2])
+        at = fractions(kind, max(n, 2 * (depth + span)))
+        position = len(at) // 2
+        position -= position % len(PATTERN)  # the same place of the pattern at all levels
+        at = at[position - depth : position + span + 1] * (len(at) - 1) / n
+        lam = _clock_nodes(record, oracle, oracle.interval, MIDDLE + at - at[depth])
         return oracle.error(_run_plan(record, oracle, lam, formula=True), lam[-1])
 
     return run
@@ -412,7 +419,7 @@ def _run_plan(record: Method, oracle: Oracle, lam: FloatArray, *, formula: bool)
     start: Start | None = "exact" if formula and record.depth else None
     grid = from_half_log_snr(oracle.schedule, lam)
     numbers = plan(record, oracle.schedule, grid, start=start, continues=formula)
-    first = len(lam) - 1 - len(numbers)
+    first = int(np.flatnonzero(grid.t == numbers.steps[0].t_from)[0])
     history = {}
     for name in numbers.history:
         node = float(lam[first - int(name[1:])])

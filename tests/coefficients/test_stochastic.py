@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 import diffnum as dn
 from diffnum.coefficients import stochastic as cs
-from diffnum.coefficients.catalogue.stochastic import FAMILIES, stochastic_method
+from diffnum.coefficients.catalogue import method as find
+from diffnum.coefficients.catalogue.stochastic import FAMILIES
 from diffnum.convergence.stochastic import exact_transition
 
 SCHEDULE = dn.schedules.VPLinear()
 NAMES = [name for family in FAMILIES for name in family.listed]
-DATA_NAMES = [name for name in NAMES if stochastic_method(name).form.prediction == "data"]
+DATA_NAMES = [name for name in NAMES if find(name).form.prediction == "data"]
 steps = st.floats(1e-6, 5.0)
 levels = st.floats(0.0, 3.0)
 predictions = st.sampled_from(["data", "noise"])
@@ -23,7 +24,7 @@ predictions = st.sampled_from(["data", "noise"])
 
 def plan_of(name, schedule=SCHEDULE, n=4):
     lam = np.linspace(-1.0, 1.5, n + 1)
-    return dn.plan(stochastic_method(name), schedule, dn.grids.from_half_log_snr(schedule, lam))
+    return dn.plan(find(name), schedule, dn.grids.from_half_log_snr(schedule, lam))
 
 
 @pytest.mark.parametrize("prediction", ["data", "noise"])
@@ -83,7 +84,7 @@ def test_a_step_of_k_diffusion_2m_sde_is_reproduced():
     schedule = dn.schedules.VE()
     first, numbers = (
         np.array([[0.7]]),
-        dn.plan(stochastic_method("sde_dpmpp_2m_tau0.7"), schedule, dn.grids.from_half_log_snr(schedule, lam)),
+        dn.plan(find("sde_dpmpp_2m_tau0.7"), schedule, dn.grids.from_half_log_snr(schedule, lam)),
     )
     model = dn.problems.three_peaks().denoiser(schedule)
     z = [np.array([[0.3]]), np.array([[-1.1]])]
@@ -117,7 +118,7 @@ def test_seeds_2_is_as_published():
 def test_without_noise_a_method_is_its_deterministic_one(noisy, plain):
     lam = np.array([-1.0, -0.3, 0.1, 0.9, 1.5])
     grid = dn.grids.from_half_log_snr(SCHEDULE, lam)
-    ours, theirs = dn.plan(stochastic_method(f"{noisy}_tau0"), SCHEDULE, grid), dn.plan(plain, SCHEDULE, grid)
+    ours, theirs = dn.plan(find(f"{noisy}_tau0"), SCHEDULE, grid), dn.plan(plain, SCHEDULE, grid)
     assert all(not step.noises for step in ours.steps)
     model = dn.problems.three_peaks().denoiser(SCHEDULE, ours.prediction)
     x = np.array([[0.4], [-1.0]])
@@ -150,7 +151,7 @@ def test_the_exact_transition_keeps_the_marginal_and_composes(tau, c, a, b):
     [(lambda: cs.reverse_kernel(0.1, -1.0), "tau=-1"), (lambda: cs.reverse_kernel(0.1, math.inf), "tau=inf"),
      (lambda: cs.reverse_kernel(0.1, 1.0, "velocity"), "prediction='velocity'"),
      (lambda: cs.ddim_eta(0.1, -0.5), "eta=-0.5"),
-     (lambda: cs.ddim_eta(2.0, 1.5), "eta=1.5"), (lambda: stochastic_method("sde_nothing"), "sde_nothing")],
+     (lambda: cs.ddim_eta(2.0, 1.5), "eta=1.5"), (lambda: find("sde_nothing"), "sde_nothing")],
 )  # fmt: skip
 def test_bad_input_is_refused(call, match):
     with pytest.raises(ValueError, match=match):

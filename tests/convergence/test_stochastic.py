@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import diffnum as dn
-from diffnum.coefficients.catalogue.stochastic import FAMILIES, stochastic_method
+from diffnum.coefficients.catalogue import method as find
+from diffnum.coefficients.catalogue.stochastic import FAMILIES
 from diffnum.convergence.stochastic import monte_carlo_study, strong_study, weak_study
 from diffnum.tableau import Step, Vector
 
@@ -15,7 +16,7 @@ NAMES = [name for family in FAMILIES for name in family.listed]
 
 def with_noise_scaled(name, factor):
     """Method whose noise at the end of a step is scaled by ``factor(step length)``."""
-    method = stochastic_method(name)
+    method = find(name)
 
     def rule(window, order):
         step = method.rule(window, order)

@@ -1,7 +1,7 @@
 """The order study: right verdicts on every catalogue method, and on samplers that are wrong on purpose."""
 
 from dataclasses import replace
-from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ FAST = {"points": 6, "problem": dn.problems.three_peaks()}
 
 
 def my_ddim(model, x, nodes):
-    for lam, following in zip(nodes, nodes[1:], strict=False):
+    for lam, following in pairwise(nodes):
         alpha, sigma = (float(getattr(model.schedule, f)(model.time(following))) for f in ("alpha", "sigma"))
         before = float(model.schedule.sigma(model.time(lam)))
         x = sigma / before * x - alpha * np.expm1(lam - following) * model.data(x, lam)
@@ -23,7 +23,7 @@ def my_ddim(model, x, nodes):
 
 def my_2m(model, x, nodes, scale=1.0):
     old = None
-    for i, (lam, following) in enumerate(zip(nodes, nodes[1:], strict=False)):
+    for i, (lam, following) in enumerate(pairwise(nodes)):
         h = following - lam
         alpha, sigma = (float(getattr(model.schedule, f)(model.time(following))) for f in ("alpha", "sigma"))
         before = float(model.schedule.sigma(model.time(lam)))
@@ -124,7 +124,7 @@ def test_one_percent_on_any_weight_of_any_method_is_rejected(name):
     order = method.order_on("uniform")
     survivors = []
     for row, source in weights_of(method):
-        mutant = with_perturbed_weight(method, row, source, Fraction(101, 100).__float__())
+        mutant = with_perturbed_weight(method, row, source, 1.01)
         study = convergence_study(
             mutant, grids=("uniform",), variants=("formula",), steps=(16, 32, 64, 128, 256), **FAST
         )
@@ -147,7 +147,7 @@ def test_an_unstable_sampler_is_called_diverging():
 
 def test_a_sampler_of_the_wrong_shape_is_refused():
     with pytest.raises(ValueError, match="sampler returned shape"):
-        dn.convergence_study(lambda model, x, nodes: x[:1], **FAST)
+        dn.convergence_study(lambda _model, x, _nodes: x[:1], **FAST)
 
 
 def test_what_is_no_sampler_is_refused():

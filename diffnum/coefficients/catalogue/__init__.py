@@ -13,21 +13,24 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from types import MappingProxyType
+from typing import Literal
 
 from diffnum.coefficients.catalogue import (
     adams,
+    compensation,
     constant_steps,
     exponential_runge_kutta,
     flow,
     momentum,
     predictor_corrector,
     runge_kutta,
+    stochastic,
 )
 from diffnum.coefficients.method import Method
 
 __all__ = ["Catalogue", "aliases", "method", "methods"]
 
-_FAMILIES = (
+_DETERMINISTIC = (
     *adams.FAMILIES,
     *constant_steps.FAMILIES,
     *runge_kutta.FAMILIES,
@@ -35,13 +38,27 @@ _FAMILIES = (
     *predictor_corrector.FAMILIES,
     *momentum.FAMILIES,
     *flow.FAMILIES,
+    *compensation.FAMILIES,
 )
-_LISTED = tuple(name for family in _FAMILIES for name in family.listed)
+_FAMILIES = (*_DETERMINISTIC, *stochastic.FAMILIES)
+_LISTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        kind: tuple(name for family in families for name in family.listed)
+        for kind, families in (
+            ("deterministic", _DETERMINISTIC),
+            ("stochastic", stochastic.FAMILIES),
+            ("all", _FAMILIES),
+        )
+    }
+)
 _ALIASES = MappingProxyType({alias: name for family in _FAMILIES for alias, name in family.aliases.items()})
 
 
 class Catalogue(Mapping[str, Method]):
     """Name -> record. Iterates over the listed methods; any name that :func:`method` knows can be looked up."""
+
+    def __init__(self, listed: tuple[str, ...]) -> None:
+        self._listed = listed
 
     def __getitem__(self, name: str) -> Method:
         try:
@@ -50,22 +67,34 @@ class Catalogue(Mapping[str, Method]):
             raise KeyError(str(error)) from None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_LISTED)
+        return iter(self._listed)
 
     def __len__(self) -> int:
-        return len(_LISTED)
+        return len(self._listed)
 
     def __repr__(self) -> str:
-        return f"Catalogue({', '.join(_LISTED)})"
+        return f"Catalogue({', '.join(self._listed)})"
 
 
-def methods() -> Mapping[str, Method]:
-    """All methods, name -> :class:`~diffnum.coefficients.method.Method`.
+def methods(kind: Literal["deterministic", "stochastic", "all"] = "deterministic") -> Mapping[str, Method]:
+    """Methods, name -> :class:`~diffnum.coefficients.method.Method`.
 
     Iteration gives the listed ones, which are documented, proved and measured by default; members of
     parametrised families that are not listed (``eab_6``, ``ghvb_3.5``, ``unipc_4_bh1``) are there all the same.
+
+    Parameters
+    ----------
+    kind : {"deterministic", "stochastic", "all"}
+        Solvers of the probability-flow ODE, of the reverse SDE, or both.
+
+    Raises
+    ------
+    ValueError
+        If ``kind`` is none of these.
     """
-    return Catalogue()
+    if kind not in _LISTED:
+        raise ValueError(f"kind={kind!r} is unknown: use one of {', '.join(_LISTED)}")
+    return Catalogue(_LISTED[kind])
 
 
 def aliases() -> Mapping[str, str]:
@@ -95,6 +124,6 @@ def method(name: str) -> Method:
     for family in _FAMILIES:
         if (found := re.fullmatch(family.pattern, name)) and (record := family.build(found)):
             return record
-    near = get_close_matches(name.lower(), [*_LISTED, *_ALIASES], n=3, cutoff=0.4)
+    near = get_close_matches(name.lower(), [*_LISTED["all"], *_ALIASES], n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ValueError(f"method={name!r} is unknown: {hint}dn.methods() lists them all")

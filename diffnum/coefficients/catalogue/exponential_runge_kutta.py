@@ -138,7 +138,7 @@ FAMILIES = (
     Family(
         rf"(?P<stem>{'|'.join(_FIXED)})(?P<noise>_noise)?",
         _fixed,
-        ("etd_rk4", "krogstad_4", "hochbruck_ostermann_4"),
+        ("etd_rk3",),
     ),
     Family(
         rf"res_3s(?P<noise>_noise)?(?:_c(?P<c2>{_NUMBER})_(?P<c3>{_NUMBER}))?(?P<shipped>_as_shipped)?",

@@ -211,7 +211,7 @@ FAMILIES = (
     Family(
         r"(?P<clock>rho|velocity)_rk_(?P<tableau>[a-z]+\d*)",
         _by_name,
-        ("rho_rk_kutta3", "rho_rk_rk4", "velocity_rk_butcher5"),
+        ("rho_rk_kutta3", "rho_rk_rk4", "velocity_rk_heun3"),
         {f"rho_rk_{theirs}": f"rho_rk_{ours}" for theirs, ours in _OFFICIAL.items()}
         | {"edm_euler": "rho_rk_euler", "rk4": "rho_rk_rk4"},
     ),

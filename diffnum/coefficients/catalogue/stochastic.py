@@ -24,7 +24,7 @@ from diffnum.coefficients.runge_kutta import exponential_runge_kutta_step
 from diffnum.forms import DATA, NOISE, SemilinearForm
 from diffnum.tableau import Step
 
-__all__ = ["FAMILIES", "stochastic_method"]
+__all__ = ["FAMILIES"]
 
 _TAU = r"(?:_tau(\d+(?:\.\d+)?))?"
 """Optional noise level at the end of a name; 1, the time reversal, without it."""
@@ -242,19 +242,3 @@ FAMILIES = (
     Family(r"ddim_eta(\d+(?:\.\d+)?)", _ddim_eta, ("ddim_eta0.5",)),
     Family(r"(?!_)ddpm()", _ddim_eta, ("ddpm",), {"euler_ancestral": "ddpm"}),
 )
-
-
-def stochastic_method(name: str) -> Method:
-    """Record of a stochastic method by name, such as ``"sde_dpmpp_2m_tau0.5"``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such method.
-    """
-    for family in FAMILIES:
-        stem = family.aliases.get(name, name)
-        if (found := re.fullmatch(family.pattern, stem)) and (record := family.build(found)):
-            return record
-    listed = ", ".join(member for family in FAMILIES for member in family.listed)
-    raise ValueError(f"method={name!r} is no stochastic method: use one of {listed}")

@@ -1,0 +1,245 @@
+"""The report: every method derived, proved and measured, then applied to trained networks, on one page.
+
+The page holds everything it shows: formulas are MathML, plots are SVG elements, images are data addresses. Work is
+spread over processes, one task a method or network; what a task returns is text and numbers, ready for the template.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from diffnum import __version__
+from diffnum.coefficients.catalogue import method as find_method
+from diffnum.coefficients.catalogue import methods as catalogue
+from diffnum.coefficients.method import GRID_KINDS
+from diffnum.report.methods import SHIPPED_STEPS, MethodSection, examine
+from diffnum.report.networks import ModelSection, sample_network
+from diffnum.report.prose import SEED
+
+__all__ = ["DEFAULT_MODELS", "MethodSection", "ModelSection", "Report", "build_report", "examine"]
+
+DEFAULT_MODELS = ("toy/digits", "galaxies/hsc-32")
+"""A smooth network that ships with the package, and one that others trained."""
+
+Progress: TypeAlias = Callable[[int, int, str], object]
+"""Called as ``progress(done, total, what)`` when a task is done."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page that was written.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    methods : tuple of MethodSection
+        What was found on methods, in the order of the page.
+    models : tuple of ModelSection
+        The same on networks.
+    """
+
+    path: Path
+    methods: tuple[MethodSection, ...]
+    models: tuple[ModelSection, ...]
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Proofs that failed, and measurements that contradict the recorded order."""
+        unproved = [f"{m.name}: not proved" for m in self.methods if not m.proof_ok]
+        return (*unproved, *(c for m in self.methods for c in m.contradictions))
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """Measurements of update formulas that decided nothing."""
+        return tuple(u for m in self.methods for u in m.undecided)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failures
+
+
+def build_report(
+    out: str | Path,
+    methods: Sequence[str] | None = None,
+    models: Sequence[str] = DEFAULT_MODELS,
+    *,
+    progress: Progress | None = None,
+    jobs: int = 2,
+    quick: bool = False,
+) -> Report:
+    """Derive, prove and measure methods, sample networks with them, and write one self-contained page.
+
+    Parameters
+    ----------
+    out : str or Path
+        HTML file to write; its folder is made where it is missing.
+    methods : sequence of str, optional
+        Names in the catalogue; all listed methods by default.
+    models : sequence of str
+        Identifiers of :func:`diffnum.load`. A network whose weights are absent is named on the page, with the
+        command that fetches it.
+    progress : callable, optional
+        Called as ``progress(done, total, what)`` after each task.
+    jobs : int
+        Processes.
+    quick : bool
+        For a first look: one problem and fewer evaluations. The page says so.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        If a method or a network is unknown, or there are no processes.
+    ModuleNotFoundError
+        If an extra is missing: the message names it.
+    """
+    _need_extras()
+    if jobs < 1:
+        raise ValueError(f"jobs={jobs}: at least one process is needed")
+    names = [find_method(name).name for name in (catalogue() if methods is None else methods)]
+    _check_models(models)
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that a bad path fails at once
+    tasks: list[tuple[str, str, bool]] = [("model", m, quick) for m in reversed(models)]  # the slow ones first
+    tasks += [("method", name, quick) for name in names]
+    found: dict[tuple[str, str], Any] = {}
+    for kind, name, section in _run(tasks, jobs):
+        found[kind, name] = section
+        if progress is not None:
+            progress(len(found), len(tasks), name)
+    report = Report(
+        out,
+        tuple(found["method", name] for name in names),
+        tuple(found["model", name] for name in models),
+    )
+    partial = out.with_name(out.name + ".part")  # an interrupted write leaves no half page under the name
+    partial.write_text(_render(report, quick), encoding="utf-8")
+    partial.replace(out)
+    return report
+
+
+def _need_extras() -> None:
+    """Refuse early where a package of the extra is missing."""
+    for name in ("jinja2", "joblib", "latex2mathml", "matplotlib", "torch"):
+        try:
+            version(name)
+        except PackageNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"the report needs {name}: install it with pip install 'diffnum[images,report]'", name=name
+            ) from error
+
+
+def _check_models(models: Sequence[str]) -> None:
+    """Refuse unknown networks before any work; absent weights are no error here."""
+    from diffnum.models import model_ids
+
+    for model in models:
+        if model not in model_ids():
+            raise ValueError(f"model={model!r} is unknown: use one of {', '.join(model_ids())}")
+
+
+def _run(tasks: Sequence[tuple[str, str, bool]], jobs: int) -> Iterator[tuple[str, str, Any]]:
+    """Results of tasks as they are done."""
+    if jobs == 1 or len(tasks) == 1:
+        yield from map(_task, tasks)
+        return
+    from joblib import Parallel, delayed
+
+    # Each worker computes on one core: more threads would only wait for one another.
+    single = {f"{name}_NUM_THREADS": os.environ.get(f"{name}_NUM_THREADS") for name in ("OMP", "OPENBLAS", "MKL")}
+    os.environ.update(dict.fromkeys(single, "1"))
+    try:
+        workers = Parallel(
+            n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1, pre_dispatch="all"
+        )
+        yield from workers(delayed(_task)(task) for task in tasks)
+    finally:
+        for name, value in single.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _task(task: tuple[str, str, bool]) -> tuple[str, str, Any]:
+    """One task of a worker."""
+    kind, name, quick = task
+    return kind, name, examine(name, quick=quick) if kind == "method" else sample_network(name, quick=quick)
+
+
+# ---------------------------------------------------------------- page
+
+
+def _render(report: Report, quick: bool) -> str:
+    """The page as HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("diffnum"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        title="Diffusion samplers: derived, proved, measured, applied",
+        opening=(
+            "Each method below is derived symbolically, proved to be what ships and what was published, measured on "
+            "problems whose exact answer is known, and then applied, with the same numbers, to trained image networks."
+            + (" This is a quick look: fewer problems and evaluations than the full report." if quick else "")
+        ),
+        summary_text=_summary_text(report),
+        grids=GRID_KINDS,
+        methods=report.methods,
+        models=report.models,
+        run=_run_facts(report, quick),
+    )
+
+
+def _summary_text(report: Report) -> str:
+    """Counts of what holds."""
+    proved = sum(m.proof_ok for m in report.methods)
+    text = f"{proved} of {len(report.methods)} methods are proved. "
+    if report.failures:
+        text += "Failures: " + "; ".join(report.failures) + ". "
+    elif not report.undecided:
+        text += "Every measured order is the recorded one, on every kind of grid. "
+    if report.undecided:
+        text += "No contradiction was measured, but undecided remain: " if not report.failures else "Undecided: "
+        text += "; ".join(report.undecided) + "."
+    return text.strip()
+
+
+def _run_facts(report: Report, quick: bool) -> list[tuple[str, str]]:
+    """Versions, seeds and settings."""
+    packages = ("numpy", "scipy", "sympy", "torch", "matplotlib")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return [
+        ("Version", f"diffnum {__version__}"),
+        ("Python", f"{platform.python_version()}; {versions}"),
+        ("Seed", f"{SEED}, for starting points and noise"),
+        (
+            "Problems",
+            ("" if quick else "three-peaked mixture in 1-D; ") + "rotated product of mixtures in 4-D; on VP-linear",
+        ),
+        (
+            "Steps",
+            "formula: 20 to 320, more or fewer where these do not decide; as shipped, on the product: "
+            f"{SHIPPED_STEPS[0]} to {SHIPPED_STEPS[-1]}",
+        ),
+        (
+            "Grids",
+            "constant steps; smoothly varying steps; step ratios 1, 1.7, 0.6, 1.3 repeated; in each method's own clock",
+        ),
+        ("Networks", ", ".join(m.id for m in report.models) or "none"),
+    ]
