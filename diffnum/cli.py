@@ -110,6 +110,7 @@ def verify(
     names: Names = None,
     sampler: Annotated[str, typer.Option(help="Your sampler, as package.module:function.")] = "",
     order: Annotated[float | None, typer.Option(help="Order that must hold, for --sampler.")] = None,
+    schedule: Annotated[str, typer.Option(help="Noising process; a sampler with alpha = 1 needs edm.")] = "vp-linear",
     steps: Annotated[str, typer.Option(help="Step counts, such as 20,40,80,160; chosen by rule by default.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -117,8 +118,10 @@ def verify(
 
     A sampler of your own is called as sampler(model, x, nodes), with nodes the half-log-SNRs, increasing.
     """
+    from diffnum import schedules
     from diffnum.convergence.study import convergence_study
 
+    noising = schedules.from_dict({"schedule": schedule})
     levels = _integers("--steps", steps) if steps else None
     if sampler:
         if names or order is None:
@@ -130,12 +133,8 @@ def verify(
         subjects = [(r, {kind: float(r.order_on(kind)) for kind in GRID_KINDS}) for r in _records(names)]
     results = []
     for subject, expected in _tracked(subjects, "measuring", lambda s: getattr(s[0], "name", sampler)):
-        study = convergence_study(subject, steps=levels)
-        wrong = [
-            f"{s.problem} on {s.grid}: {s.estimate.reason}"
-            for s in study.select()
-            if not s.estimate.supports(expected[s.grid])
-        ]
+        study = convergence_study(subject, schedule=noising, steps=levels)
+        wrong = _unsupported(study, expected)
         wrong += [
             f"one-step defect on {kind}: rate {rate:.2f}, not {expected[kind] + 1:g}"
             for kind, rate in study.local_rates.items()
@@ -323,6 +322,19 @@ def _imported(path: str) -> Callable[..., Any]:
     if not callable(found):
         raise typer.BadParameter(f"--sampler {path!r} is a {type(found).__name__}: name a function")
     return found  # type: ignore[no-any-return]
+
+
+def _unsupported(study: Any, expected: dict[str, float]) -> list[str]:
+    """Why an order is not shown; that a kinder problem shows a higher one is no objection where another shows it."""
+    wrong = []
+    for kind in expected:
+        here = [s for s in study.select() if s.grid == kind]
+        shown = any(s.estimate.supports(expected[kind]) for s in here)
+        for s in here:
+            above = s.estimate.status == "decided" and s.estimate.rate > expected[kind]
+            if not s.estimate.supports(expected[kind]) and not (shown and above):
+                wrong.append(f"{s.problem} on {kind}: {s.estimate.reason}")
+    return wrong
 
 
 def _study_data(study: Any) -> dict[str, Any]:

@@ -515,12 +515,13 @@ def _tableau_from_dict(data: Mapping[str, Any]) -> Tableau:
         "stage_noise": (s, q),
         "noise": (k_out, q),
     }
+    element = np.shape(data["V"])[2:]  # element-wise weights
     values: dict[str, Any] = {}
     for name in Tableau.__dataclass_fields__:
         value = data[name]
         if name in shapes:
             array = np.array(value, dtype=np.float64)
-            value = array.reshape(shapes[name] + array.shape[2:]) if array.size else np.zeros(shapes[name])
+            value = array.reshape(shapes[name] + array.shape[2:]) if array.size else np.zeros(shapes[name] + element)
         elif name.startswith("stage_"):
             value = np.array(value, dtype=np.float64)
         elif isinstance(value, list):

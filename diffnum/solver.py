@@ -299,8 +299,8 @@ def _check_elements(plan: Plan, like: Array) -> None:
     for element in {step.V.shape[2:] for step in plan.steps}:
         if element and element != tuple(like.shape[1:]):
             raise ValueError(
-                f"x has samples of shape {tuple(like.shape[1:])}, {plan.method} has weights for {element}: pass samples "
-                "of that shape, or make the method from scalar statistics"
+                f"x has samples of shape {tuple(like.shape[1:])}, {plan.method} has weights for {element}: pass "
+                "samples of that shape, or make the method from scalar statistics"
             )
 
 

@@ -15,27 +15,16 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import diffnum as dn
-from diffnum.coefficients.adams import dpmpp_3m_step, exponential_adams_step
-from diffnum.coefficients.constant_steps import (
-    ipndm_v_step,
-    plms_step,
-    pseudo_runge_kutta_step,
-    pseudo_trapezoidal_step,
-)
-from diffnum.coefficients.method import Method, OwnStart, Rule
-from diffnum.coefficients.momentum import heavy_ball_step, mdpm2_step, nesterov_step
-from diffnum.coefficients.predictor_corrector import unip_step, unipc_vary_step
-from diffnum.forms import DATA, NOISE, RHO, SemilinearForm
-from diffnum.grids import from_times
-from diffnum.schedules import EDM, Tabulated, VPLinear, linear_betas
-from diffnum.tableau import Step, Window
+from diffnum.coefficients.method import Method
+from diffnum.forms import DATA, NOISE, SemilinearForm, drift_form
+from diffnum.grids import from_half_log_snr, from_times
+from diffnum.schedules import EDM, Brownian, Tabulated, VPFitted, VPLinear, linear_betas
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Schedule
 
 __all__ = ["load", "pack", "replay"]
@@ -158,7 +147,6 @@ def ddpm_table(case: Case) -> Tabulated:
 SCHEDULES: Mapping[str, Callable[[Case], Schedule]] = {
     "vp-linear": lambda c: VPLinear(c["schedule"]["beta0"], c["schedule"]["beta1"]),
     "ve-edm": lambda c: EDM(sigma_max=c["time_grid"][0]),
-    "edm-ablation": lambda c: EDM(sigma_max=c["sigmas_evaluated"][0]),
     "ddpm-linear-discrete": ddpm_table,
     "ddpm-linear-discrete-interpolated": ddpm_table,
 }
@@ -181,10 +169,13 @@ def setting(case: Case) -> tuple[Schedule, FloatArray, Denoiser, FloatArray]:
     return schedule, times, model, x
 
 
-def denoised(schedule: Schedule, t: float, model: Denoiser, x: Array) -> Array:
-    """One more evaluation: the data prediction at the last time."""
-    grid = from_times(schedule, [t, schedule.t_min])
-    return dn.solve(dn.plan("ddim", schedule, grid), model, x)
+TERMINALS = {
+    (False, False): "stop",
+    (False, True): "denoise",
+    (True, False): "lower_order",
+    (True, True): "lower_order_denoise",
+}
+"""Terminal rules by (lower order, denoise)."""
 
 
 def run(
@@ -194,16 +185,15 @@ def run(
     lower: bool = False,
     model: Denoiser | None = None,
     times: FloatArray | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> FloatArray:
     """Run a record on the recorded grid."""
     schedule, recorded, exact, x = setting(case)
     times = recorded if times is None else times
     model = exact if model is None else model
-    grid = from_times(schedule, times, terminal="lower_order" if lower else "stop")
-    x = dn.solve(dn.plan(method, schedule, grid), model, x)
-    if case["options"].get("denoise_to_zero"):
-        x = denoised(schedule, float(times[-1]), model, x)
-    return np.asarray(x)
+    denoise = bool(case["options"].get("denoise_to_zero"))
+    grid = from_times(schedule, times, terminal=TERMINALS[lower, denoise])
+    return np.asarray(dn.solve(dn.plan(method, schedule, grid, parameters=parameters), model, x))
 
 
 def with_thresholding(case: Case) -> Denoiser | None:
@@ -213,21 +203,6 @@ def with_thresholding(case: Case) -> Denoiser | None:
         return None
     schedule, gmm = schedule_of(case), case["gmm"]
     return Thresholded(dn.GaussianMixture(gmm["weights"], gmm["means"], gmm["covs"]).denoiser(schedule, "data"))
-
-
-# -- records and variations of them ----------------------------------------------------------------------
-
-
-def dpmpp_3m_taylor_step(window: Window, order: int) -> Step:
-    """DPM-Solver++(3M) as shipped, with exact moments at order 2."""
-    return dpmpp_3m_step(window, order) if order == 3 else exponential_adams_step(window, order)
-
-
-def like(name: str, form: SemilinearForm, rule: Rule | None = None, order: int | None = None) -> Method:
-    """Record of the catalogue in another form, with another rule or order."""
-    record = dn.method(name)
-    order = record.top if order is None else order
-    return replace(record, form=form, rule=rule or record.rule, order=order, highest=order)
 
 
 # -- DPM-Solver and UniPC ------------------------------------------------------------------------------
@@ -248,11 +223,10 @@ POWERS = {"time_uniform": 1.0, "time_quadratic": 2.0}
 
 def multistep_method(order: int, form: SemilinearForm, solver_type: str) -> Method:
     """Record of a DPM-Solver multistep method of order 1, 2, 3."""
+    stem = "dpm_solver" if form is NOISE else "dpmpp"
     if order == 1:
-        return like("ddim", form)
-    if order == 2:
-        return like("dpmpp_2m" if solver_type == "dpmsolver" else "eab_2", form)
-    return like("dpmpp_3m", form, None if solver_type == "dpmsolver" else dpmpp_3m_taylor_step)
+        return dn.method(f"{stem}_1")
+    return dn.method(f"{stem}_{order}m{'_taylor' if solver_type == 'taylor' else ''}")
 
 
 def dpm_solver(case: Case, found: re.Match[str]) -> FloatArray:
@@ -323,16 +297,12 @@ def inner_nodes(schedule: Schedule, start: float, end: float, order: int, skip_t
 def unipc(case: Case, found: re.Match[str]) -> FloatArray:
     options = case["options"]
     form, order, variant = FORMS[options["algorithm_type"]], options["order"], options["variant"]
+    noise = "_noise" if form is NOISE else ""
     if options["use_corrector"]:
-        record = (
-            like(f"unipc_{order}_bh2", form, unipc_vary_step)
-            if variant == "vary_coeff"
-            else (like(f"unipc_{order}_{variant}", form))
-        )
+        name = f"unipc_{order}_{'vary' if variant == 'vary_coeff' else variant}{noise}"
     else:
-        rule = exponential_adams_step if variant == "vary_coeff" else partial(unip_step, variant=variant)
-        record = like(f"eab_{order}", form, rule)
-    return run(case, record, lower=options["lower_order_final"], model=with_thresholding(case))
+        name = f"eab{noise}_{order}" if variant == "vary_coeff" else f"unip_{order}_{variant}{noise}"
+    return run(case, dn.method(name), lower=options["lower_order_final"], model=with_thresholding(case))
 
 
 def dc_solver(case: Case, found: re.Match[str]) -> FloatArray:
@@ -347,15 +317,12 @@ def dc_solver(case: Case, found: re.Match[str]) -> FloatArray:
 
 def deis(case: Case, found: re.Match[str]) -> FloatArray:
     options = case["options"]
-    degree = options.get("ab_order", 0)
-    # a left Riemann sum is exact for the constant integrand of rhoAB-0 and for nothing else
-    exact = options.get("quadrature") != "riemann10000" or (options["method"] == "rho_ab" and degree == 0)
-    if not exact:
-        raise missing(case, "the 10000-cell Riemann sum")
     if options["method"] in ("t_ab", "rho_ab"):
-        return run(case, dn.method(f"deis_{'tab' if options['method'] == 't_ab' else 'rhoab'}{degree}"))
+        kind = "tab" if options["method"] == "t_ab" else "rhoab"
+        official = "_official" if options["quadrature"] == "riemann10000" else ""
+        return run(case, dn.method(f"deis_{kind}{options['ab_order']}{official}"))
     if options["method"] == "ipndm":
-        return run(case, like("lms_4", RHO, plms_step))
+        return run(case, dn.method("ipndm_4"))
     return run(case, dn.method(f"rho_rk_{options['rk_method']}"))
 
 
@@ -369,15 +336,37 @@ def edm_heun(case: Case, found: re.Match[str]) -> FloatArray:
 
 
 def edm_ablation(case: Case, found: re.Match[str]) -> FloatArray:
-    options = case["options"]
-    if (options["schedule"], options["scaling"]) != ("linear", "none"):
-        raise missing(case, "steps in a time other than sigma")
+    """Steps in a time of their own: the process has the scaling, another schedule the clock; both are of EDM's paper.
+
+    The sampler lays down times for a range of noise levels, which are those of the recorded evaluations.
+    """
+    options, evaluated = case["options"], case["sigmas_evaluated"]
     heun = options["solver"] == "heun"
     # two evaluations a step but on the last, which is Euler's to sigma = 0
-    levels = np.array(case["sigmas_evaluated"][:: 2 if heun else 1])
-    record = dn.method(f"rho_rk_2_{options.get('alpha', 1.0)}" if heun else "ddim")
-    case = {**case, "options": {**options, "denoise_to_zero": True}}
-    return run(case, record, times=levels)
+    levels = np.array(evaluated[:: 2 if heun else 1])
+    clock = ABLATION_CLOCKS[options["schedule"]](float(levels[-1]), float(levels[0]))
+    process = ABLATION_PROCESSES[options["scaling"]](float(levels[0]))
+    grid = from_half_log_snr(process, [*-np.log(levels), np.inf])
+    record = dn.method(f"time_rk_2_{options.get('alpha', 1.0)}" if heun else "time_rk_euler")
+    gmm = case["gmm"]
+    model = dn.GaussianMixture(gmm["weights"], gmm["means"], gmm["covs"]).denoiser(process, "data")
+    x = np.array(case["x_T"]) * float(process.sigma(float(grid.t[0])))
+    made = dn.plan(replace(record, form=drift_form(clock)), process, grid)
+    return np.asarray(dn.solve(made, model, x))
+
+
+ABLATION_CLOCKS: Mapping[str, Callable[[float, float], Schedule]] = {
+    "linear": lambda low, high: EDM(low, high),
+    "ve": lambda low, high: Brownian(low, high),
+    "vp": lambda low, high: VPFitted(low, high),
+}
+"""sigma as a function of time."""
+
+ABLATION_PROCESSES: Mapping[str, Callable[[float], Schedule]] = {
+    "none": lambda high: EDM(sigma_max=high),
+    "vp": lambda high: VPLinear(t_max=3.0),  # noqa: ARG005 (any range of noise will do)
+}
+"""Scale of the signal as a function of sigma."""
 
 
 K_DIFFUSION: Mapping[str, Callable[[], Method]] = {
@@ -389,7 +378,7 @@ K_DIFFUSION: Mapping[str, Callable[[], Method]] = {
     "dpmpp_sde": lambda: dn.method("dpmpp_2s"),
     "dpmpp_2m": lambda: dn.method("dpmpp_2m"),
     "dpmpp_2m_sde": lambda: dn.method("dpmpp_2m"),
-    "dpmpp_3m_sde": lambda: like("dpmpp_3m", DATA, dpmpp_3m_taylor_step),
+    "dpmpp_3m_sde": lambda: dn.method("dpmpp_3m_taylor"),
 }
 """Samplers at eta = 0."""
 
@@ -418,18 +407,18 @@ def dpm_fast(case: Case) -> FloatArray:
 def diff_sampler(case: Case, found: re.Match[str]) -> FloatArray:
     options, name = case["options"], found[1]
     order, form = options.get("max_order", 1), FORMS[options.get("predict_x0", True)]
-    if name == "deis" and options["deis_mode"] != "rhoab":
-        raise missing(case, "tAB with a refitted VP time and its own quadrature")
+    noise = "_noise" if form is NOISE else ""
     records: Mapping[str, Callable[[], Method]] = {
         "euler": lambda: dn.method("ddim"),
         "heun": lambda: dn.method("edm_heun"),
         "dpm_2": lambda: dn.method(f"dpm_solver_2_r{options.get('r', 0.5)}"),
-        "ipndm": lambda: like(f"lms_{order}", RHO, plms_step),
-        "ipndm_v": lambda: like(f"lms_{order}", RHO, ipndm_v_step),
-        "deis": lambda: dn.method(f"lms_{order}"),
+        "ipndm": lambda: dn.method(f"ipndm_{order}"),
+        "ipndm_v": lambda: dn.method(f"ipndm_v_{order}"),
+        "deis": lambda: dn.method(f"deis_tab{order - 1}_edm_official" if tab else f"lms_{order}"),
         "dpm_pp": lambda: multistep_method(order, form, "dpmsolver"),
-        "unipc": lambda: like(f"unipc_{order}_{options['variant']}", form),
+        "unipc": lambda: dn.method(f"unipc_{order}_{options['variant']}{noise}"),
     }
+    tab = options.get("deis_mode") == "tab"
     if name not in records:
         raise missing(case, "this sampler")
     return run(case, records[name](), lower=name in ("dpm_pp", "unipc"), model=with_thresholding(case))
@@ -438,16 +427,12 @@ def diff_sampler(case: Case, found: re.Match[str]) -> FloatArray:
 # -- momentum and PNDM ---------------------------------------------------------------------------------
 
 
-AVERAGES = {"hb": heavy_ball_step, "nt": nesterov_step}
-"""Momentum on the classical Adams-Bashforth methods."""
-
-
 def momentum(case: Case, found: re.Match[str]) -> FloatArray:
     number, beta, buffer = (case["options"][name] for name in ("order", "beta", "buffer_order"))
     if found[1] == "ghvb":
         record = dn.method(f"ghvb_{number:.17g}")
     else:
-        record = like(f"lms_{int(buffer)}", RHO, partial(AVERAGES[found[1]], beta=float(beta), base="plms"))
+        record = dn.method(f"{found[1]}_{int(buffer)}_{float(beta)!r}")
     if isinstance(schedule_of(case), Tabulated):  # the wrapper's last step goes to label 0
         case = {**case, "time_grid": [*case["time_grid"], 0.0]}
     return run(case, record)
@@ -460,8 +445,8 @@ def dpm_guided(case: Case, found: re.Match[str]) -> FloatArray:
         return run(case, dn.method(f"ghvb_{number:.17g}"))
     form = FORMS[options["algorithm_type"]]
     # with noise prediction the code ignores the momentum
-    rule = partial(mdpm2_step, beta=options["momentum"]) if form is DATA else None
-    return run(case, like("dpmpp_2m", form, rule), lower=options["lower_order_final"] and options["steps"] < FEW_STEPS)
+    name = f"mdpm2_{float(options['momentum'])!r}" if form is DATA else "dpm_solver_2m"
+    return run(case, dn.method(name), lower=options["lower_order_final"] and options["steps"] < FEW_STEPS)
 
 
 def pndm(case: Case, found: re.Match[str]) -> FloatArray:
@@ -471,22 +456,19 @@ def pndm(case: Case, found: re.Match[str]) -> FloatArray:
         raise missing(case, "this sampler")
     case = {**case, "time_grid": [label + 1 for label in case["time_grid"]]}
     mislabelled = options["model_level"].startswith("abar[t]")
-    # a middle between two labels is truncated towards the data
-    record = PNDM[name](((case["skip"] + 1) // 2 / case["skip"],))
-    return run(case, record, model=Mislabelled(setting(case)[2]) if mislabelled else None)
+    record, parameters = dn.method(PNDM[name]), None
+    if record.own_start and record.own_start.inner_times:
+        # a middle between two labels is truncated towards the data
+        middle = ((case["skip"] + 1) // 2 / case["skip"],)
+        record = replace(record, own_start=replace(record.own_start, inner_times=middle))
+    if record.parameters:
+        labels, schedule = np.array(case["time_grid"]), schedule_of(case)
+        parameters = {"alpha_ahead": schedule.alpha(labels[:-1] - 1.0), "labels": -np.diff(labels)}
+    return run(case, record, model=Mislabelled(setting(case)[2]) if mislabelled else None, parameters=parameters)
 
 
-def plms(order: int, rule: Rule, steps: int, middle: tuple[float, ...]) -> Method:
-    """Classical Adams-Bashforth with a start-up of its own."""
-    record = like(f"lms_{order}", RHO, plms_step)
-    return replace(record, own_start=OwnStart(rule, steps, middle), start="own")
-
-
-PNDM: Mapping[str, Callable[[tuple[float, ...]], Method]] = {
-    "DDIM": lambda middle: dn.method("ddim"),  # noqa: ARG005
-    "S-PNDM": lambda middle: plms(2, pseudo_trapezoidal_step, 1, ()),  # noqa: ARG005
-    "F-PNDM": lambda middle: plms(4, pseudo_runge_kutta_step, 3, middle),
-}
+PNDM = {"DDIM": "ddim", "S-PNDM": "s_pndm", "F-PNDM": "pndm", "FON": "fon"}
+"""Samplers of the PNDM code."""
 
 
 def diffusers_pndm(case: Case, found: re.Match[str]) -> FloatArray:
@@ -495,9 +477,9 @@ def diffusers_pndm(case: Case, found: re.Match[str]) -> FloatArray:
     skip = case["schedule"]["N"] // options["steps"]
     labels = [options["steps_offset"] + skip * i for i in reversed(range(options["steps"]))]
     end = -1 if options["set_alpha_to_one"] else 0
-    record = plms(4, pseudo_runge_kutta_step, 3, (0.5,))
-    if options["skip_prk_steps"]:
-        record = plms(4, pseudo_trapezoidal_step, 1, ())
+    record = dn.method("pndm")
+    if options["skip_prk_steps"]:  # the first step is that of S-PNDM
+        record = replace(record, own_start=dn.method("s_pndm").own_start)
     if labels[-1] <= end:
         raise missing(case, "a last step of no length")
     return run(case, record, times=np.array([*labels, end], dtype=np.float64))

@@ -107,12 +107,18 @@ def test_verify_accepts_a_method_of_its_recorded_order(run) -> None:  # type: ig
     assert json.loads(done.out)[0]["ok"] is True
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("order", [0, 2])
-def test_verify_rejects_a_sampler_of_another_order(run, samplers: str, order: int) -> None:  # type: ignore[no-untyped-def]
-    done = run("verify", "--sampler", f"{samplers}:euler", "--order", str(order), "--steps", "20,40,80,160")
-    assert done.status == 1
-    assert "FAIL" in done.out
+@pytest.mark.parametrize(
+    ("schedule", "order", "status"),
+    [("edm", 1, 0), ("edm", 2, 1), ("edm", 0, 1), ("vp-linear", 1, 1)],
+    ids=["its order", "a higher one", "a lower one", "a process that it is not for"],
+)
+def test_verify_accepts_the_order_of_a_sampler_and_no_other(  # type: ignore[no-untyped-def]
+    run, samplers: str, schedule: str, order: int, status: int
+) -> None:
+    words = ("--order", str(order), "--schedule", schedule, "--steps", "20,40,80,160")
+    done = run("verify", "--sampler", f"{samplers}:euler", *words)
+    assert done.status == status, done.out
+    assert done.out.startswith("FAIL" if status else "ok")
 
 
 def test_plan_is_a_table_or_a_plan(run) -> None:  # type: ignore[no-untyped-def]

@@ -16,6 +16,7 @@ from scipy.integrate import quad
 import diffnum as dn
 from diffnum.forms import (
     DATA,
+    DRIFT,
     FORMS,
     NOISE,
     PREDICTIONS,
@@ -24,16 +25,32 @@ from diffnum.forms import (
     VELOCITY,
     ExponentialKernel,
     Nodes,
+    Quadrature,
     TabulatedKernel,
     conversion,
+    drift_form,
     form,
     predict,
+    riemann,
+    time_form,
     time_kernel,
 )
 from diffnum.problems import three_peaks
-from diffnum.schedules import EDM, VE, FlowMatching, MeanReverting, SubVP, Tabulated, VPCosine, VPLinear, linear_betas
+from diffnum.schedules import (
+    EDM,
+    VE,
+    Brownian,
+    FlowMatching,
+    MeanReverting,
+    SubVP,
+    Tabulated,
+    VPCosine,
+    VPFitted,
+    VPLinear,
+    linear_betas,
+)
 
-SCHEDULES = {
+SCHEDULES: dict[str, Any] = {
     "vp-linear": VPLinear(),
     "vp-cosine": VPCosine(),
     "sub-vp": SubVP(),
@@ -274,7 +291,7 @@ def test_the_time_kernel_agrees_with_adaptive_quadrature_over_short_and_long_ste
     for k in range(4):
 
         def density(lam: float, k: int = k) -> float:
-            return -(((schedule.time(lam) - t0) / (t1 - t0)) ** k) * np.exp(-lam)
+            return float(-(((schedule.time(lam) - t0) / (t1 - t0)) ** k) * np.exp(-lam))
 
         expected = sum(
             quad(density, a, b, epsabs=1e-13 * abs(total), epsrel=1e-11)[0] for a, b in itertools.pairwise(ends)
@@ -304,3 +321,128 @@ def test_forms_hand_out_the_kernel_of_their_clock() -> None:
         if written.prediction in exact:
             found = written.gain(n) / written.scale(n) * kernel.moment(0)
             np.testing.assert_allclose(found, exact[written.prediction], rtol=1e-13)
+
+
+# -- clocks of other schedules, Riemann sums, nothing removed ------------------------------------------
+
+
+def ends(schedule: Any) -> tuple[Nodes, Nodes]:
+    """Two steps of a schedule."""
+    lam = np.array([-1.0, 0.2, 1.5])
+    nodes = Nodes.at(schedule, schedule.time(lam), lam)
+    return nodes[:2], nodes[1:]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_clock_of_the_schedule_itself_changes_nothing(name: str) -> None:
+    schedule = SCHEDULES[name]
+    start, end = ends(schedule)
+    own, foreign = TIME.kernel(schedule, start, end, end.t - start.t, 3), time_form(schedule)
+    np.testing.assert_allclose(foreign.clock(end), end.t, rtol=1e-12)
+    again = foreign.kernel(schedule, start, end, end.t - start.t, 3)
+    for k in range(3):
+        np.testing.assert_allclose(again.moment(k), own.moment(k), rtol=1e-11)
+    for ours, theirs in zip(DRIFT.slope(schedule, start), drift_form(schedule).slope(schedule, start), strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_moments_in_a_foreign_clock_are_integrals_over_the_same_noise_to_signal_ratio(name: str) -> None:
+    schedule, clock = SCHEDULES[name], VPFitted()
+    start, end = ends(schedule)
+    written = time_form(clock)
+    t0, t1 = written.clock(start), written.clock(end)
+    kernel = written.kernel(schedule, start, end, t1 - t0, 3)
+    for k in range(3):
+        for i in range(2):
+
+            def density(t: float, k: int = k, i: int = i) -> float:
+                return float(clock.drift(t)[1] / clock.alpha(t) * ((t - t0[i]) / (t1[i] - t0[i])) ** k)
+
+            expected = quad(density, t0[i], t1[i], epsabs=0, epsrel=1e-11)[0]
+            assert kernel.moment(k)[i] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_drift_is_the_slope_of_exact_trajectories_in_any_clock(name: str) -> None:
+    schedule, problem = SCHEDULES[name], three_peaks()
+    t = float(schedule.time(0.3))
+    node = Nodes.at(schedule, np.array([t]), np.array([0.3]))
+    x = np.array([[-1.4], [0.1], [0.9]]) * float(node.alpha[0] + node.sigma[0])
+    noise = problem.denoiser(schedule, "noise")(x, t)
+    for written in (DRIFT, drift_form(Brownian()), drift_form(VPLinear())):
+        p, q = written.slope(schedule, node)
+
+        def at(lam: float) -> Any:
+            return problem.flow(x, schedule, t, float(schedule.time(lam)))
+
+        def clock(lam: float, written: Any = written) -> Any:
+            return written.clock(Nodes.at(schedule, schedule.time(np.array([lam])), np.array([lam])))
+
+        measured = derivative(at, 0.3) / derivative(clock, 0.3)
+        np.testing.assert_allclose(p * (x - schedule.mean) + q * noise, measured, rtol=1e-6)
+    assert [factor.tolist() for factor in RHO.slope(schedule, node)] == [[0.0], [1.0]]
+
+
+@pytest.mark.parametrize("kind", FORMS)
+@pytest.mark.parametrize("rule", ["left", "closed"])
+def test_riemann_sums_approach_the_exact_moments_at_first_order(kind: str, rule: str) -> None:
+    schedule, written = VPLinear(), FORMS[kind]
+    start, end = ends(schedule)
+    h = written.clock(end) - written.clock(start)
+    exact = written.kernel(schedule, start, end, h, 4)
+    coarse, fine = (riemann(written, n, rule).kernel(schedule, start, end, h, 4) for n in (1000, 4000))
+    for k in range(4):
+        first, second = (np.abs(kernel.moment(k) - exact.moment(k)) for kernel in (coarse, fine))
+        size = np.abs(exact.moment(0))
+        assert np.all(first < 3e-3 * size)
+        if written.rate != 0 or k:
+            np.testing.assert_allclose(first / second, 4.0, rtol=0.01)
+        else:
+            assert np.all(first < 1e-12 * size)  # a constant is summed exactly
+
+
+def test_the_left_sum_is_the_sum_that_it_says() -> None:
+    start, end = ends(VPLinear())
+    kernel = riemann(NOISE, 3).kernel(VPLinear(), start, end, end.lam - start.lam, 2)
+    h = end.lam - start.lam
+    np.testing.assert_allclose(kernel.moment(0), h / 3 * sum(np.exp(h * (1 - s)) for s in (0, 1 / 3, 2 / 3)))
+    closed = riemann(NOISE, 3, "closed").kernel(VPLinear(), start, end, h, 2)
+    np.testing.assert_allclose(closed.moment(1), h / 3 * sum(s * np.exp(h * (1 - s)) for s in (0, 0.5, 1)))
+    assert repr(riemann(NOISE)) == "SemilinearForm('noise, Riemann sum')"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1, "left"), "cells=1 is no number of cells: give a whole number of at least 2"),
+        ((10.0, "left"), "cells=10.0 is no number of cells"),
+        ((10, "right"), "rule='right' is unknown: use one of left, closed"),
+    ],
+)
+def test_riemann_sums_that_make_no_sense_are_refused(arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Quadrature(*arguments)
+
+
+class Driftless:
+    """A schedule that lacks the coefficients of its equation."""
+
+    name = "driftless"
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "drift":
+            raise AttributeError(name)
+        return getattr(VPLinear(), name)
+
+
+def test_a_schedule_without_drift_is_refused_by_name() -> None:
+    schedule: Any = Driftless()
+    start, end = ends(schedule)
+    for use in (
+        lambda: DRIFT.slope(schedule, start),
+        lambda: riemann(TIME).kernel(schedule, start, end, end.t - start.t, 1),
+    ):
+        with pytest.raises(ValueError, match=r"schedule 'driftless' has no method drift\(t\)"):
+            use()
+    assert TIME.kernel(schedule, start, end, end.t - start.t, 1).moment(0).shape == (2,)

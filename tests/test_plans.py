@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import diffnum as dn
+from diffnum import grids
 from diffnum.forms import DATA, NOISE, PREDICTIONS, Nodes
 from diffnum.grids import (
     Grid,
@@ -46,7 +47,21 @@ GRIDS: dict[str, Callable[..., Grid]] = {
     "karras": karras,
     "irregular": irregular,
 }
-TERMINALS = ("stop", "denoise", "lower_order")
+TERMINALS = tuple(grids.TERMINALS)
+DENOISING = ("denoise", "lower_order_denoise")
+REPRESENTATIVES = {dn.method(name).family: name for name in reversed(METHODS)}.values()
+"""One listed method of each family, which meets every schedule; the other ones meet one, the rest is slow."""
+
+
+def pairs(schedules: Iterable[str]) -> list[Any]:
+    """Methods and schedules, those marked slow that representatives of the family stand for."""
+    return [
+        pytest.param(method, name, marks=() if name == "vp-linear" or method in REPRESENTATIVES else pytest.mark.slow)
+        for method in METHODS
+        for name in schedules
+    ]
+
+
 PROBLEM = dn.GaussianMixture([0.4, 0.6], [[0.5, -1.0], [1.0, 0.2]], [0.3, 0.1])
 
 
@@ -106,8 +121,7 @@ class Constant:
 # -- every method on every schedule and grid -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "name"), pairs(SCHEDULES))
 def test_plans_build_and_count_their_evaluations_on_every_grid_and_terminal(method: str, name: str) -> None:
     schedule, record = SCHEDULES[name], dn.method(method)
     cases = [*((build, "stop") for build in GRIDS.values()), *((karras, terminal) for terminal in TERMINALS[1:])]
@@ -116,12 +130,10 @@ def test_plans_build_and_count_their_evaluations_on_every_grid_and_terminal(meth
         made = dn.plan(method, schedule, grid)
         assert made.nfe == record.nfe(STEPS, terminal=terminal)
         assert (made.times[0], made.terminal, made.method) == (grid.t[0], terminal, record.name)
-        if terminal != "denoise":
-            assert made.times[-1] == grid.t[-1]
+        assert made.times[-1] == (schedule.t_min if terminal in DENOISING else grid.t[-1])
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "name"), pairs(SCHEDULES))
 def test_plans_run_call_the_model_as_often_as_they_say_and_survive_json(method: str, name: str) -> None:
     schedule = SCHEDULES[name]
     grid = karras(schedule, STEPS)
@@ -136,8 +148,7 @@ def test_plans_run_call_the_model_as_often_as_they_say_and_survive_json(method: 
     assert all(a == b for a, b in zip(again.steps, made.steps, strict=True))
 
 
-@pytest.mark.parametrize("name", [n for n in SCHEDULES if n not in ENDLESS])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "name"), pairs(n for n in SCHEDULES if n not in ENDLESS))
 def test_plans_to_zero_noise_end_at_the_data_prediction_of_their_last_call(method: str, name: str) -> None:
     schedule = SCHEDULES[name]
     grid = to_zero(karras(schedule, STEPS), schedule)
@@ -149,6 +160,9 @@ def test_plans_to_zero_noise_end_at_the_data_prediction_of_their_last_call(metho
     assert grid.t[-1] not in model.times  # no model knows the noise where there is none
     assert np.isfinite(x).all()
     assert np.max(np.abs(x - schedule.mean)) < 5
+    for terminal in TERMINALS:
+        counted = dn.method(method).nfe(STEPS + 1, terminal=terminal, ends_at_zero=True)
+        assert dn.plan(method, schedule, grid.with_terminal(terminal)).nfe == counted
 
 
 def test_edm_heun_to_zero_takes_two_evaluations_a_step_but_one_on_the_last() -> None:
@@ -156,8 +170,7 @@ def test_edm_heun_to_zero_takes_two_evaluations_a_step_but_one_on_the_last() -> 
     assert dn.plan("edm_heun", EDM(), grid).nfe == 2 * 18 - 1
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "name"), pairs(SCHEDULES))
 def test_all_predictions_of_one_model_give_the_same_solution(method: str, name: str) -> None:
     schedule = SCHEDULES[name]
     # the long steps of the second grid multiply rounding by some of the larger weights (hundreds in tAB-DEIS)
@@ -185,8 +198,7 @@ def test_stages_of_folded_plans_use_earlier_evaluations_only(method: str, predic
             assert not np.triu(step.A).any()
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "name"), pairs(SCHEDULES))
 def test_a_constant_data_prediction_is_integrated_exactly(method: str, name: str) -> None:
     schedule = SCHEDULES[name]
     if not dn.method(method).form.rate and dn.method(method).form.prediction == "velocity":
@@ -198,7 +210,7 @@ def test_a_constant_data_prediction_is_integrated_exactly(method: str, name: str
         nodes = Nodes.at(schedule, grid.t[[0, -1]], grid.lam[[0, -1]])
         noise = (x - schedule.mean - nodes.alpha[0] * (value - schedule.mean)) / nodes.sigma[0]
         exact = schedule.mean + nodes.alpha[1] * (value - schedule.mean) + nodes.sigma[1] * noise
-        expected = value if terminal == "denoise" else exact
+        expected = value if terminal in DENOISING else exact
         for prediction in ("data", "noise", "v"):
             found = dn.solve(made, Constant(value, schedule, prediction), x, noise=zero_noise)
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * np.max(np.abs(x)))
@@ -231,6 +243,66 @@ def test_lower_order_ends_on_a_first_order_step() -> None:
     assert last_row == pytest.approx(dict(first.steps[-1].rows())["x"], rel=1e-14)
     assert set(dict(lowered.steps[-2].rows())["x"]) == {"x", "k1", "m1"}
     assert set(dict(lowered.steps[-3].rows())["x"]) == {"x", "k1", "m1", "m2"}
+
+
+def test_lower_order_denoise_is_lower_order_and_then_the_data_prediction() -> None:
+    schedule = VPLinear()
+    lowered, denoised = (compact(schedule, terminal=t) for t in ("lower_order", "lower_order_denoise"))
+    x, model = start_state(schedule, lowered.t[0]), PROBLEM.denoiser(schedule)
+    last = dn.solve(dn.plan("eab_3", schedule, lowered), model, x)
+    found = dn.plan("eab_3", schedule, denoised)
+    np.testing.assert_allclose(dn.solve(found, model, x), model(last, float(lowered.t[-1])), rtol=1e-13)
+    assert found.nfe == dn.method("eab_3").nfe(7, terminal="lower_order_denoise") == 8
+    full = dn.solve(dn.plan("eab_3", schedule, compact(schedule, terminal="denoise")), model, x)
+    assert np.max(np.abs(dn.solve(found, model, x) - full)) > 1e-6
+
+
+@pytest.mark.parametrize("terminal", ["lower_order", "lower_order_denoise"])
+def test_the_step_to_zero_noise_is_the_first_order_step_of_lower_order(terminal: str) -> None:
+    schedule = VPLinear()
+    made = dn.plan("eab_3", schedule, to_zero(karras(schedule, 7, terminal=terminal), schedule))
+    assert [set(dict(step.rows())["x"]) for step in made.steps[-3:]] == [
+        {"x", "k1", "m1", "m2"},
+        {"x", "k1", "m1"},
+        {"k1"},
+    ]
+    assert made.nfe == len(made) == 8
+
+
+@pytest.mark.parametrize(
+    "method", ["rho_rk_2_0.5", "rho_rk_heun", "rho_rk_kutta3", "rho_rk_rk4", "time_rk_2_2/3", "edm_heun", "abm_3"]
+)
+def test_methods_with_several_stages_take_the_step_of_euler_to_zero_noise_as_edm_does(method: str) -> None:
+    grid = to_zero(karras(EDM(), 5), EDM())
+    made = dn.plan(method, EDM(), grid)
+    last = dict(made.for_prediction("data").steps[-1].rows())
+    assert last["x"] == pytest.approx({"k1": 1.0}, abs=1e-12)  # to sigma = 0 Euler's step is the data prediction
+    assert made.nfe == dn.method(method).nfe(6, ends_at_zero=True) == 5 * made.steps[2].nfe + 1
+
+
+def test_multistep_methods_keep_their_order_on_the_step_to_zero_noise() -> None:
+    made = dn.plan("lms_3", EDM(), to_zero(karras(EDM(), 5), EDM()))
+    assert set(dict(made.steps[-1].rows())["x"]) == {"x", "k1", "m1", "m2"}
+
+
+@pytest.mark.parametrize("terminal", TERMINALS)
+@pytest.mark.parametrize("method", ["ddim", "edm_heun", "dpm_solver_2", "pndm", "lms_3", "unipc_2_bh2_pece"])
+def test_budgets_count_the_step_to_zero_noise(method: str, terminal: str) -> None:
+    record = dn.method(method)
+    for budget in (13, 14, 23):
+        steps = record.steps_for(budget, terminal=terminal, ends_at_zero=True)
+        assert record.nfe(steps, terminal=terminal, ends_at_zero=True) <= budget
+        assert record.nfe(steps + 1, terminal=terminal, ends_at_zero=True) > budget
+    assert dn.method("edm_heun").steps_for(35, ends_at_zero=True) == 18  # EDM's
+    with pytest.raises(ValueError, match="nfe=0 is too small for one step of"):
+        record.steps_for(0, terminal=terminal, ends_at_zero=True)
+
+
+def test_a_plan_says_the_prediction_of_its_history_whatever_the_model_predicts() -> None:
+    made = dn.plan("eab_noise_3", VPLinear(), compact(VPLinear()), start="exact", prediction="v")
+    assert (made.prediction, made.history_prediction) == ("v", "noise")
+    assert dn.Plan.from_json(made.to_json()).history_prediction == "noise"
+    assert made[1:].history_prediction == "noise"
 
 
 @pytest.mark.parametrize("method", METHODS)

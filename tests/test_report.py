@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 import diffnum as dn
+from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.report import MethodSection, ModelSection, Report, _render, build_report, examine
+from diffnum.report.methods import _contradictions
 from diffnum.report.prose import broken, to_mathml
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -142,6 +144,30 @@ def test_a_failed_proof_and_a_contradiction_reach_the_summary(section: MethodSec
     rendered = _render(report, quick=False)
     assert "0 of 1 methods are proved" in rendered
     assert "measured 1.00 on uniform grids" in rendered
+
+
+@dataclass(frozen=True)
+class Measured:
+    problem: str
+    grid: str
+    estimate: RateEstimate
+
+
+def measured(problem: str, order: float, grid: str = "uniform") -> Measured:
+    steps = (20, 40, 80, 160, 320)
+    return Measured(problem, grid, estimate_rate(steps, [float(n) ** -order for n in steps]))
+
+
+@pytest.mark.parametrize(
+    ("orders", "contradicted"),
+    [((2, 2), False), ((1, 2), True), ((2, 3), False), ((3, 3), True)],
+    ids=["as recorded", "lower on one problem", "higher on one problem", "higher on all"],
+)
+def test_a_record_is_contradicted_by_a_lower_rate_or_by_higher_ones_throughout(
+    orders: tuple[int, int], contradicted: bool
+) -> None:
+    series = [measured(name, order) for name, order in zip("ab", orders, strict=True)]
+    assert bool(list(_contradictions(dn.method("dpmpp_2m"), series))) is contradicted
 
 
 def test_what_is_undecided_is_said_and_is_no_failure(section: MethodSection, tmp_path: Path) -> None:

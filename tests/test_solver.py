@@ -198,6 +198,18 @@ def test_an_exact_history_is_given_in_plain_predictions_also_where_the_process_h
     np.testing.assert_allclose(found, exact, atol=2e-3)
 
 
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_an_exact_history_keeps_the_prediction_of_the_form_whatever_the_model_predicts(prediction: Any) -> None:
+    schedule = MeanReverting(mean=np.array([0.8, -0.3]))
+    ends = {"t_start": float(schedule.time(-1.5)), "t_end": float(schedule.time(1.5))}
+    grid = uniform_half_log_snr(schedule, 12, **ends)
+    plans = [dn.plan("eab_3", schedule, grid, start="exact", prediction=p) for p in (None, prediction)]
+    own = PROBLEM.denoiser(schedule, plans[0].history_prediction)
+    history = {name: own(X + 0.1 * i, t) for i, (name, t) in enumerate(plans[0].history.items())}
+    expected, found = (dn.solve(p, PROBLEM.denoiser(schedule, p.prediction), X, history=history) for p in plans)
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
 # -- what is wrong is refused --------------------------------------------------------------------------
 
 
@@ -252,6 +264,23 @@ def test_integer_and_foreign_states_are_refused() -> None:
         dn.solve(planned(), model, np.array([[1, 2]]))
     with pytest.raises(TypeError, match=r"x is a list: pass a numpy array or a torch tensor"):
         dn.solve(planned(), model, [[0.5, 1.0]])
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_a_state_without_a_batch_axis_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"x has shape .*: pass a batch of samples, shape \(batch, \.\.\.\)"):
+        dn.solve(planned(), PROBLEM.denoiser(SCHEDULE), np.zeros(shape))
+
+
+def test_iterate_refuses_at_the_call_and_does_not_wait_for_the_first_step() -> None:
+    model = PROBLEM.denoiser(SCHEDULE)
+    with pytest.raises(ValueError, match="model has the schedule"):
+        dn.iterate(planned(), PROBLEM.denoiser(EDM()), X)
+    with pytest.raises(ValueError, match="history lacks"):
+        dn.iterate(planned("eab_3")[4:], model, X)
+    with pytest.raises(TypeError, match="dtype int64"):
+        dn.iterate(planned(), model, np.array([[1, 2]]))
+    assert list(dn.iterate(planned()[:0], model, X)) == []
 
 
 def test_a_plan_that_goes_on_asks_for_its_history() -> None:

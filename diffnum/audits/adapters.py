@@ -22,7 +22,15 @@ from diffnum.audits.pictures import FLOW, VE, VP, Picture, predictions, study_mo
 from diffnum.audits.precision import swapped
 from diffnum.types import Array, FloatArray, Sampler
 
-__all__ = ["CONVENTIONS", "Convention", "DiffusersSampler", "FlowSampler", "KDiffusionSampler", "adapt", "convention_of"]
+__all__ = [
+    "CONVENTIONS",
+    "Convention",
+    "DiffusersSampler",
+    "FlowSampler",
+    "KDiffusionSampler",
+    "adapt",
+    "convention_of",
+]
 
 Convention: TypeAlias = Literal["nodes", "k-diffusion", "diffusers", "flow"]
 CONVENTIONS: tuple[Convention, ...] = ("nodes", "k-diffusion", "diffusers", "flow")
@@ -275,5 +283,3 @@ def adapt(sampler: Any, convention: Convention | None = None, *, silent: bool = 
     if found == "nodes":
         return sampler  # type: ignore[no-any-return]
     raise ValueError(f"convention={convention!r} is unknown: use one of {', '.join(CONVENTIONS)}")
-
-

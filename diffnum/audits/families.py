@@ -17,7 +17,7 @@ import torch
 from diffnum.audits.pictures import FLOW, VE, VP, Picture
 from diffnum.types import FloatArray
 
-__all__ = ["FAMILIES", "Family", "Layout", "family_of", "picture_of", "prediction_of"]
+__all__ = ["FAMILIES", "Family", "Layout", "family_of", "label_rho", "picture_of", "prediction_of"]
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,14 @@ class Family:
         ``lay(scheduler, rho)`` with rho of shape (n + 1,), decreasing, puts the nodes in.
     read : callable
         ``read(scheduler)`` gives rho of all calls and of the end, shape (evaluations + 1,), after ``set_timesteps``.
+    one_call_a_step : bool
+        Whether labels that occur twice are a defect.
     """
 
     name: str
     lay: Callable[[Any, FloatArray], Layout]
     read: Callable[[Any], FloatArray]
+    one_call_a_step: bool = True
 
 
 def picture_of(scheduler: Any) -> Picture:
@@ -222,10 +225,10 @@ def _read_ipndm(scheduler: Any) -> FloatArray:
 
 
 LIST = Family("list of noise levels", _lay_list, _read_list)
-HEUN = Family("noise levels, inner ones repeated", _lay_heun, _read_heun)
-MIDPOINT = Family("noise levels and levels half-way", _lay_midpoint, _read_midpoint)
+HEUN = Family("noise levels, inner ones repeated", _lay_heun, _read_heun, one_call_a_step=False)
+MIDPOINT = Family("noise levels and levels half-way", _lay_midpoint, _read_midpoint, one_call_a_step=False)
 TABLE = Family("table indexed by integer time", _lay_table, _read_table)
-PNDM = Family("table indexed by integer time, with its own start", _lay_pndm, _read_table)
+PNDM = Family("table indexed by integer time, with its own start", _lay_pndm, _read_table, one_call_a_step=False)
 IPNDM = Family("angles", _lay_ipndm, _read_ipndm)
 
 FAMILIES: dict[str, Family] = {
@@ -263,7 +266,7 @@ def family_of(scheduler: Any) -> Family:
 
 
 def label_rho(scheduler: Any, label: float) -> float:
-    """rho that a network reads out of a time label, by the convention that the scheduler was trained with."""
+    """Rho that a network reads out of a time label, by the convention that the scheduler was trained with."""
     name = type(scheduler).__name__
     if name.startswith("MiniMax"):
         return _flow_rho(1.0 - label)

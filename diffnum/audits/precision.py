@@ -2,62 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 __all__ = ["swapped"]
 
-_NOISE = {torch.randn, torch.randn_like}
+
+def _to_double(x: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+    """``Tensor.to``, with float64 where float32 is asked for."""
+    args = tuple(torch.float64 if a is torch.float32 else a for a in args)
+    if options.get("dtype") is torch.float32:
+        options["dtype"] = torch.float64
+    return torch._C.TensorBase.to(x, *args, **options)
 
 
-class _Swap(TorchFunctionMode):
-    """Answers requests for float32 with float64, and draws of noise with zeros."""
+def _zeros(*size: Any, **options: Any) -> torch.Tensor:
+    """``torch.randn`` that draws zeros."""
+    options.pop("generator", None)
+    return torch.zeros(*size, **options)
 
-    def __init__(self, double: bool, silent: bool) -> None:
-        super().__init__()
-        self._double, self._silent = double, silent
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],  # noqa: ARG002
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Call a torch function with the ingredient swapped."""
-        options = dict(kwargs) if kwargs else {}
-        if self._double:
-            if func is torch.Tensor.float:
-                func = torch.Tensor.double
-            if options.get("dtype") is torch.float32:
-                options["dtype"] = torch.float64
-            if any(a is torch.float32 for a in args):
-                args = tuple(torch.float64 if a is torch.float32 else a for a in args)
-        result = func(*args, **options)
-        return torch.zeros_like(result) if self._silent and func in _NOISE else result
+def _zeros_like(x: torch.Tensor, **options: Any) -> torch.Tensor:
+    """``torch.randn_like`` that draws zeros."""
+    return torch.zeros_like(x, **options)
 
 
 @contextmanager
 def swapped(*, double: bool = False, silent: bool = False) -> Iterator[None]:
-    """Run foreign torch code with ingredients swapped, its source untouched.
+    """Run foreign torch code with ingredients swapped, its source untouched. Not thread-safe.
 
     Parameters
     ----------
     double : bool
-        Turn every explicit request for ``torch.float32`` (``x.to(torch.float32)``, ``x.float()``, ``dtype=``), and the
-        default dtype, into float64.
+        Answer ``x.to(torch.float32)`` and ``x.float()`` with float64, and make float64 the default dtype.
     silent : bool
         Let ``torch.randn`` and ``torch.randn_like`` return zeros.
     """
     before = torch.get_default_dtype()
-    if double:
-        torch.set_default_dtype(torch.float64)
-    try:
-        with _Swap(double, silent):
-            yield
-    finally:
-        torch.set_default_dtype(before)
+    with ExitStack() as stack:
+        if double:
+            stack.callback(torch.set_default_dtype, before)
+            torch.set_default_dtype(torch.float64)
+            stack.enter_context(patch.object(torch.Tensor, "to", _to_double))
+            stack.enter_context(patch.object(torch.Tensor, "float", torch.Tensor.double))
+        if silent:
+            stack.enter_context(patch.object(torch, "randn", _zeros))
+            stack.enter_context(patch.object(torch, "randn_like", _zeros_like))
+        yield

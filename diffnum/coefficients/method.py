@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -265,15 +265,15 @@ class Method:
                 form = self.own_start.form or form
             if start == "high_order" and i < self.depth:
                 rule, order = exponential_runge_kutta_step, min(self.top, _HIGHEST_START)
-                form = RHO if form.rate is None else form
+                form = RHO if form.rate is None or form.quadrature else form  # stages need moments inside a step
             if lower_order_final:
                 order = min(order, n_steps + denoised - i)
             placement = Placement(rule, order, form, past, known, self.depth, last, inner_times=inner_times)
             step = placement.rehearse()
-            if last and ends_at_zero and step.nfe > 1:
-                placement = Placement(rule, 1, form, past, known, self.depth, last)
+            if last and ends_at_zero and _looks_ahead(step):
+                placement = replace(placement, order=1)
                 step = placement.rehearse()
-                if step.nfe > 1:  # re-evaluates even at order 1
+                if _looks_ahead(step):  # re-evaluates even at order 1
                     placement = Placement(exponential_runge_kutta_step, 1, form, past, known, self.depth, last)
                     step = placement.rehearse()
             known = frozenset({"x", *step.memory})
@@ -386,3 +386,8 @@ class Method:
             raise ValueError(
                 f"start='high_order' keeps order 5 at most, {self.name} has order {self.top}: use 'exact' or 'ramp'"
             )
+
+
+def _looks_ahead(step: Step) -> bool:
+    """Whether a step calls the model anywhere but at its start."""
+    return any(not (isinstance(stage.node, int) and stage.node == 0) for stage in step.stages)

@@ -81,7 +81,7 @@ def plan_for(
         A grid, or a builder of :mod:`diffnum.grids` or its name.
     t_start, t_end : float, optional
         Times of the noisy and the clean end; the model's defaults.
-    terminal : {"stop", "denoise", "lower_order"}
+    terminal : {"stop", "denoise", "lower_order", "lower_order_denoise"}
         Terminal rule.
     start : {"ramp", "high_order"}, optional
         Start-up rule; as shipped by default.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import hypot, log
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from diffnum.problems._components import Components
 from diffnum.problems._denoiser import ExactDenoiser, responsibilities
@@ -51,6 +52,10 @@ class FiniteDataset:
     points: FloatArray
     direct: bool | None = None
     core: Components = field(init=False, repr=False)
+
+    if TYPE_CHECKING:  # the fields are arrays, but anything that makes one may be given
+
+        def __init__(self, points: ArrayLike, direct: bool | None = None) -> None: ...
 
     def __post_init__(self) -> None:
         points = real_array(self.points, "points", (2, 3, 4))

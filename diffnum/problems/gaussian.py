@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from diffnum.problems._denoiser import ExactDenoiser
 from diffnum.problems._flow import carry
@@ -34,6 +35,10 @@ class Gaussian:
     mean: FloatArray
     covariance: Any
     mixture: GaussianMixture = field(init=False, repr=False)
+
+    if TYPE_CHECKING:  # the fields are arrays, but anything that makes one may be given
+
+        def __init__(self, mean: ArrayLike, covariance: ArrayLike) -> None: ...
 
     def __post_init__(self) -> None:
         mean = real_array(self.mean, "mean", (1,))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from diffnum.problems._components import Components, log_sum_exp
 from diffnum.problems._denoiser import ExactDenoiser, responsibilities
@@ -64,6 +64,17 @@ class GaussianMixture:
     labels: Any = None
     direct: bool | None = None
     core: Components = field(init=False, repr=False)
+
+    if TYPE_CHECKING:  # the fields are arrays, but anything that makes one may be given
+
+        def __init__(
+            self,
+            weights: ArrayLike,
+            means: ArrayLike,
+            covariances: ArrayLike,
+            labels: ArrayLike | None = None,
+            direct: bool | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         weights = probabilities(self.weights)

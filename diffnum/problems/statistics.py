@@ -30,7 +30,7 @@ def exact_statistics(
     lam: Sequence[float] | FloatArray,
     *,
     schedule: Schedule | None = None,
-    nodes: int = 32,
+    nodes: int = 64,
     samples: int | None = None,
     seed: int = 0,
     scalar: bool = False,
@@ -50,7 +50,8 @@ def exact_statistics(
     schedule : Schedule, optional
         Schedule to which plans are then bound; the numbers depend on it only through the mean of a mean-reverting one.
     nodes : int
-        Gauss-Hermite nodes per dimension and component (Gaussians, mixtures and datasets of low dimension).
+        Gauss-Hermite nodes per dimension and component (Gaussians, mixtures and datasets of low dimension). Exact for a
+        Gaussian; between well separated components at low noise s converges slowly.
     samples : int, optional
         Monte Carlo with so many draws instead, the same ones at all noise levels; needed in high dimension.
     seed : int

@@ -12,6 +12,7 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
+import diffnum as dn
 from diffnum.coefficients import (
     adams_bashforth,
     ddim,
@@ -22,6 +23,7 @@ from diffnum.coefficients import (
 )
 from diffnum.coefficients.adams import closing_moments
 from diffnum.forms import ExponentialKernel
+from diffnum.schedules import EDM, VPFitted, VPLinear
 from tests.coefficients.strategies import past, predictions, steps
 
 RATE = {"data": -1, "noise": 1}
@@ -184,3 +186,71 @@ def test_steps_beyond_the_series_are_still_right():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# -- weights of the official codes ---------------------------------------------------------------------
+
+
+def weights(name, schedule, n=10, **options):
+    """Weights of a step in the middle of a plan."""
+    made = dn.plan(name, schedule, dn.grids.uniform_time(schedule, n, **options))
+    return dict(made.steps[n // 2].rows())["x"]
+
+
+@pytest.mark.parametrize("name", ["deis_tab0", "deis_tab2", "deis_tab3", "deis_rhoab1", "deis_rhoab3"])
+def test_official_weights_of_deis_are_close_to_the_exact_ones_and_not_equal(name):
+    exact, official = weights(name, VPLinear()), weights(f"{name}_official", VPLinear())
+    size = max(abs(w) for w in exact.values())
+    worst = max(abs(exact[key] - official[key]) for key in exact) / size
+    assert 1e-7 < worst < 1e-3
+    assert dn.method(f"{name}_official").order == 1
+    assert dn.method(f"{name}_official").claimed_order == dn.method(name).order
+
+
+def test_the_first_degree_in_rho_needs_no_quadrature():
+    assert weights("deis_rhoab0_official", VPLinear()) == pytest.approx(weights("deis_rhoab0", VPLinear()), rel=1e-12)
+
+
+def test_the_error_of_a_left_sum_grows_with_the_step_and_stays_below_one_cell():
+    """Zeroth moment: (f(0) - f(1)) / (2 cells) for the density f, by Euler and Maclaurin."""
+    schedule = VPLinear()
+    grid = dn.grids.uniform_time(schedule, 5)
+    start, end = (float(t) for t in grid.t[2:4])
+    exact, official = (dict(dn.plan(n, schedule, grid).steps[2].rows())["x"]["k1"] for n in NAMES)
+    density = [(end - start) * schedule.drift(t)[1] / schedule.alpha(t) for t in (start, end)]
+    expected = schedule.alpha(end) * (density[0] - density[1]) / 20000
+    assert official - exact == pytest.approx(expected, rel=1e-3)
+
+
+NAMES = ("deis_tab0", "deis_tab0_official")
+
+
+def test_the_time_of_a_vp_process_serves_other_processes_and_first_steps_are_exact():
+    schedule = EDM()
+    grid = dn.grids.karras(schedule, 8)
+    exact, official = (dn.plan(name, schedule, grid) for name in ("deis_tab2_edm", "deis_tab2_edm_official"))
+    rows = [[dict(step.rows())["x"] for step in made.steps] for made in (exact, official)]
+    assert rows[1][0] == pytest.approx(rows[0][0], rel=1e-12)
+    assert rows[1][4] == pytest.approx(rows[0][4], rel=1e-2)
+    assert rows[1][4] != pytest.approx(rows[0][4], rel=1e-6)
+    same = dn.plan("deis_tab2", VPFitted(), dn.grids.karras(VPFitted(), 8))  # on the clock's own process
+    twin = dn.plan("deis_tab2_edm", VPFitted(), dn.grids.karras(VPFitted(), 8))
+    for ours, theirs in zip(same.steps, twin.steps, strict=True):
+        assert dict(ours.rows())["x"] == pytest.approx(dict(theirs.rows())["x"], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["deis_tab2_edm", "deis_tab2_official", "deis_rhoab2_official"])
+def test_variants_of_deis_follow_the_exact_flow(name):
+    problem, schedule = dn.problems.three_peaks(), VPLinear()
+    grid = dn.grids.uniform_half_log_snr(schedule, 40, t_start=0.6, t_end=0.05)
+    x = np.array([[-0.7], [0.4], [1.1]])
+    exact = problem.flow(x, schedule, 0.6, 0.05)
+    for start in (None, "high_order"):
+        made = dn.plan(name, schedule, grid, start=start)
+        assert np.max(np.abs(dn.solve(made, problem.denoiser(schedule, "noise"), x) - exact)) < 2e-2
+
+
+@pytest.mark.parametrize("name", ["deis_tab12_official", "deis_tab12_edm", "deis_rhoab2_edm"])
+def test_variants_of_deis_beyond_the_codes_are_unknown(name):
+    with pytest.raises(ValueError, match="is unknown"):
+        dn.method(name)

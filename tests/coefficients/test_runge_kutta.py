@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import mpmath
+import numpy as np
 import pytest
 import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
+import diffnum as dn
 from diffnum.coefficients import ddim, dpm_solver_2, dpm_solver_3, etd_rk4, heun
-from diffnum.forms import ExponentialKernel
+from diffnum.forms import ExponentialKernel, drift_form
+from diffnum.schedules import EDM, Brownian, FlowMatching, VPCosine, VPLinear
 from tests.coefficients.strategies import predictions, steps
 
 RATE = {"data": -1, "noise": 1}
@@ -85,3 +89,60 @@ def test_inner_nodes_out_of_order_are_refused(r1, r2):
 def test_an_unknown_prediction_is_named():
     with pytest.raises(ValueError, match="prediction='eps'"):
         heun(0.1, "eps")
+
+
+# -- nothing removed: steps in time --------------------------------------------------------------------
+
+
+def errors(record, schedule, numbers):
+    """Errors at the end of runs on equal steps of time."""
+    problem = dn.problems.three_peaks()
+    start, end = (float(schedule.time(lam)) for lam in (-1.0, 1.5))
+    x = np.array([[-0.7], [0.4], [1.1]]) * float(schedule.alpha(start) + schedule.sigma(start))
+    exact = problem.flow(x, schedule, start, end)
+    model = problem.denoiser(schedule, "data")
+    grids = (dn.grids.uniform_time(schedule, n, t_start=start, t_end=end) for n in numbers)
+    return [np.max(np.abs(dn.solve(dn.plan(record, schedule, grid), model, x) - exact)) for grid in grids]
+
+
+@pytest.mark.parametrize("schedule", [VPLinear(), FlowMatching(), Brownian(), VPCosine()], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    ("name", "order"), [("time_rk_euler", 1), ("time_rk_2_2/3", 2), ("time_rk_kutta3", 3), ("time_rk_rk4", 4)]
+)
+def test_runge_kutta_methods_in_time_have_their_classical_order(name, order, schedule):
+    coarse, fine = errors(dn.method(name), schedule, (160, 320))
+    assert np.log2(coarse / fine) == pytest.approx(order, abs=0.25)
+    assert dn.method(name).order == order
+
+
+def test_a_step_of_euler_in_time_is_that_of_the_equation():
+    schedule = VPLinear()
+    plan = dn.plan("time_rk_euler", schedule, dn.grids.uniform_time(schedule, 4))
+    for step in plan.steps:
+        h = step.t_to - step.t_from
+        damping, noising = schedule.drift(step.t_from)
+        assert dict(step.rows())["x"] == pytest.approx({"x": 1 + h * damping, "k1": h * noising}, rel=1e-14)
+
+
+def test_the_clock_may_be_the_time_of_another_schedule():
+    """EDM's process in the time of Brownian motion is Brownian motion."""
+    record = dn.method("time_rk_2_0.5")
+    own, edm = Brownian(), EDM(0.02, 100.0)
+    lam = np.linspace(-2.0, 2.0, 7)
+    at_home = dn.plan(record, own, dn.grids.from_half_log_snr(own, lam))
+    abroad = dn.plan(replace(record, form=drift_form(own)), edm, dn.grids.from_half_log_snr(edm, lam))
+    for ours, theirs in zip(at_home.steps, abroad.steps, strict=True):
+        assert all(dict(a) == pytest.approx(dict(b), rel=1e-12) for (_, a), (_, b) in zip(ours.rows(), theirs.rows(), strict=True))
+
+
+def test_the_linear_part_in_the_equation_costs_the_exactness_for_constant_noise():
+    """Negative control: in sigma/alpha Euler's method is exact for a constant noise prediction, in time it is not."""
+    schedule = VPLinear()
+    grid = dn.grids.uniform_time(schedule, 5)
+    exact = float(schedule.alpha(grid.t[-1]) / schedule.alpha(grid.t[0]))
+    gains = [
+        np.prod([dict(step.rows())["x"]["x"] for step in dn.plan(name, schedule, grid).steps])
+        for name in ("rho_rk_euler", "time_rk_euler")
+    ]
+    assert gains[0] == pytest.approx(exact, rel=1e-12)
+    assert abs(gains[1] / exact - 1) > 0.1

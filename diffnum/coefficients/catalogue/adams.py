@@ -9,8 +9,9 @@ from functools import partial
 
 from diffnum.coefficients import adams
 from diffnum.coefficients.catalogue.families import MAX_ORDER, Family, fixed
-from diffnum.coefficients.method import Method
-from diffnum.forms import DATA, NOISE, RHO, TIME, VELOCITY, SemilinearForm
+from diffnum.coefficients.method import Method, OwnStart
+from diffnum.forms import DATA, NOISE, RHO, TIME, VELOCITY, SemilinearForm, riemann, time_form
+from diffnum.schedules import VPFitted
 
 __all__ = ["FAMILIES", "dpmpp_2m"]
 
@@ -218,6 +219,52 @@ def _deis(found: re.Match[str]) -> Method | None:
     return _adams(found[0], stem, order) if order <= MAX_ORDER else None
 
 
+def _deis_official(found: re.Match[str]) -> Method | None:
+    exact = _adams(found[0], {"deis_tab": "deis_tab", "deis_rhoab": "lms"}[found[1]], int(found[2]) + 1)
+    return replace(
+        exact,
+        title=f"{found[1].removeprefix('deis_')}-DEIS {found[2]} with the official quadrature",
+        cite="zhang2023deis",
+        equation="qsh-zh/deis at a30709f4, th_deis/multistep.py, get_ab_eps_coef",
+        form=riemann(exact.form),
+        order=1,
+        highest=exact.top,
+        order_with_startup=1,
+        summary="The weights are left Riemann sums of 10000 cells: first order, with a small constant.",
+        aliases={},
+        distinguish=f"{found[1]}{found[2]}, with exact weights.",
+    )
+
+
+def _deis_edm(found: re.Match[str]) -> Method | None:
+    """Polynomials in a VP time on a process of any kind, as diff-sampler does on EDM's."""
+    clock = time_form(VPFitted())
+    exact = replace(
+        _adams(found[0], "deis_tab", int(found[1]) + 1),
+        title=f"tAB-DEIS {found[1]} in the time of a VP process",
+        form=clock,
+        cite="zhou2024fast",
+        equation="zju-pi/diff-sampler at 68d5ce42, solver_utils.py, get_deis_coeff_list",
+        summary="The noise prediction is interpolated in the time of the VP process through EDM's noise range.",
+        aliases={"papers": "tAB-DEIS of diff-sampler"},
+        distinguish=f"deis_tab{found[1]}, whose time is that of the process itself.",
+    )
+    if not found[2]:
+        return exact
+    return replace(
+        exact,
+        title=f"{exact.title}, with the official quadrature",
+        form=riemann(clock, rule="closed"),
+        order=1,
+        highest=exact.top,
+        order_with_startup=1,
+        start="own",
+        own_start=OwnStart(adams.exponential_adams_step, 1, form=RHO),
+        summary="The weights are sums over 10000 points with both ends, but for an exact first step: first order.",
+        distinguish=f"deis_tab{found[1]}_edm, with exact weights.",
+    )
+
+
 FAMILIES = (
     fixed("ddim", _ddim, euler="ddim"),
     Family(
@@ -227,6 +274,8 @@ FAMILIES = (
         {"lms": "lms_4", "unip_1": "eab_1", "unip_3": "eab_3", "unip_4": "eab_4"},
     ),
     Family(r"(deis_tab|deis_rhoab)(\d+)", _deis, ("deis_tab1", "deis_tab2", "deis_tab3")),
+    Family(r"(deis_tab|deis_rhoab)(\d)_official", _deis_official, ()),
+    Family(r"deis_tab(\d)_edm(_official)?", _deis_edm, ()),
     fixed("dpmpp_2m", dpmpp_2m, dpmpp="dpmpp_2m", dpmpp_2m_taylor="eab_2"),
     fixed("dpmpp_3m", _dpmpp_3m),
     fixed("dpmpp_3m_corrected", _dpmpp_3m_corrected),

@@ -12,7 +12,7 @@ from diffnum.coefficients import runge_kutta
 from diffnum.coefficients.catalogue.families import Family, fixed
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.tableaux import TABLEAUX, ButcherTableau, two_stage
-from diffnum.forms import DATA, NOISE, RHO, VELOCITY, SemilinearForm
+from diffnum.forms import DATA, DRIFT, NOISE, RHO, VELOCITY, SemilinearForm
 
 __all__ = ["FAMILIES"]
 
@@ -141,6 +141,7 @@ def _in_place(found: re.Match[str]) -> Method | None:
 _CLOCKS: Mapping[str, tuple[SemilinearForm, str]] = {
     "rho": (RHO, "sigma/alpha, noise prediction"),
     "velocity": (VELOCITY, "sigma/(alpha + sigma), velocity prediction"),
+    "time": (DRIFT, "time, the linear part of the equation included"),
 }
 
 
@@ -164,8 +165,8 @@ def _tableau(name: str, clock: str, tableau: ButcherTableau, options: Mapping[st
         order=tableau.order,
         rule=partial(runge_kutta.tableau_step, tableau=tableau),
         depth=0,
-        cite="zhang2023deis",
-        equation=f"rhoRK-DEIS; {tableau.source}",
+        cite="karras2022edm" if form is DRIFT else "zhang2023deis",
+        equation=f"{'eq. (4), ablation_sampler' if form is DRIFT else 'rhoRK-DEIS'}; {tableau.source}",
         summary=f"Classical explicit Runge-Kutta method with {tableau.stages} stages in {where}.",
         claimed_order=tableau.order,
         order_with_startup=tableau.order,
@@ -209,11 +210,11 @@ FAMILIES = (
         {"dpm_fast": "dpm_solver_fast_3"},
     ),
     Family(
-        r"(?P<clock>rho|velocity)_rk_(?P<tableau>[a-z]+\d*)",
+        r"(?P<clock>rho|velocity|time)_rk_(?P<tableau>[a-z]+\d*)",
         _by_name,
         ("rho_rk_kutta3", "rho_rk_rk4", "velocity_rk_heun3"),
         {f"rho_rk_{theirs}": f"rho_rk_{ours}" for theirs, ours in _OFFICIAL.items()}
         | {"edm_euler": "rho_rk_euler", "rk4": "rho_rk_rk4"},
     ),
-    Family(rf"(?P<clock>rho|velocity)_rk_2_(?P<node>{_NUMBER})", _two_stage, ()),
+    Family(rf"(?P<clock>rho|velocity|time)_rk_2_(?P<node>{_NUMBER})", _two_stage, ()),
 )
