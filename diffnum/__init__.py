@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from diffnum import grids as grids
     from diffnum import problems as problems
     from diffnum import schedules as schedules
+    from diffnum.adaptive import solve_adaptive as solve_adaptive
     from diffnum.coefficients.catalogue import method as method
     from diffnum.coefficients.catalogue import methods as methods
     from diffnum.convergence.probe import probe as probe
@@ -28,15 +29,19 @@ if TYPE_CHECKING:
     from diffnum.proofs import prove as prove
     from diffnum.solver import iterate as iterate
     from diffnum.solver import solve as solve
+    from diffnum.statistics import ModelStatistics as ModelStatistics
+    from diffnum.statistics import dpm_solver_v3 as dpm_solver_v3
 
 __version__ = "0.1.0"
 
 _NAMES = {
     "Gaussian": "diffnum.problems.gaussian",
     "GaussianMixture": "diffnum.problems.mixture",
+    "ModelStatistics": "diffnum.statistics",
     "Plan": "diffnum.plans",
     "convergence_study": "diffnum.convergence.study",
     "derive": "diffnum.proofs",
+    "dpm_solver_v3": "diffnum.statistics",
     "iterate": "diffnum.solver",
     "load": "diffnum.models.pretrained",
     "method": "diffnum.coefficients.catalogue",
@@ -47,6 +52,7 @@ _NAMES = {
     "prove": "diffnum.proofs",
     "sample": "diffnum.models.sampling",
     "solve": "diffnum.solver",
+    "solve_adaptive": "diffnum.adaptive",
 }
 _MODULES = ("coefficients", "grids", "problems", "schedules")
 

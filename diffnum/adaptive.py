@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import atan, inf
-from typing import Any
+from math import atan, inf, sqrt
 
 from array_api_compat import array_namespace
 
@@ -32,7 +31,7 @@ def _pair_12(kernel: ExponentialKernel, nodes: Sequence[float]) -> tuple[Rows, S
 
 def _pair_23(kernel: ExponentialKernel, nodes: Sequence[float]) -> tuple[Rows, Sequence[Scalar], Sequence[Scalar]]:
     """DPM-Solver-2 at the first inner node inside DPM-Solver-3."""
-    a21, a3, high = dpm_solver_3(kernel, *nodes)
+    a21, a3, high = dpm_solver_3(kernel, nodes[0], nodes[1])
     return ((), (a21,), a3), dpm_solver_2(kernel, nodes[0])[1], high
 
 
@@ -145,7 +144,7 @@ class Controller:
         """Size of the scaled difference, shape (batch, ...)."""
         xp = array_namespace(scaled)
         rows = xp.reshape(scaled * scaled, (scaled.shape[0], -1) if self.per_sample else (1, -1))
-        return float(xp.max(xp.mean(rows, axis=1))) ** 0.5
+        return sqrt(float(xp.max(xp.mean(rows, axis=1))))
 
     def judge(self, errors: Sequence[float], order: int) -> tuple[bool, float]:
         """Whether a step is accepted, and the factor on its length; ``errors`` are this one and those accepted last."""

@@ -158,7 +158,7 @@ def plan(
     steps: Annotated[int, typer.Option(help="Number of steps.", min=1)] = 20,
     t_start: Annotated[float | None, typer.Option(help="Time of the noisy end; the schedule's own by default.")] = None,
     t_end: Annotated[float | None, typer.Option(help="Time of the clean end; the schedule's own by default.")] = None,
-    terminal: Annotated[str, typer.Option(help="stop, denoise or lower_order.")] = "stop",
+    terminal: Annotated[str, typer.Option(help="stop, denoise, lower_order or lower_order_denoise.")] = "stop",
     start: Annotated[str, typer.Option(help="ramp or high_order; as shipped by default.")] = "",
     prediction: Annotated[str, typer.Option(help="What the model predicts; the method's own by default.")] = "",
     as_json: Json = False,

@@ -103,9 +103,7 @@ def search_ratios(
         raise ValueError("grid ends at sigma = 0: end it earlier and denoise afterwards, the last step has no ratio")
     reference = np.asarray(reference)
     if reference.shape != (grid.n + 1, *np.shape(x)):
-        raise ValueError(
-            f"reference has shape {reference.shape}: give one state a node, {(grid.n + 1, *np.shape(x))}"
-        )
+        raise ValueError(f"reference has shape {reference.shape}: give one state a node, {(grid.n + 1, *np.shape(x))}")
     degree = int(record.options["degree"])
     ratios, losses = np.ones(grid.n), np.empty((2, grid.n))
     state: Any = x
@@ -154,7 +152,7 @@ def _closed_minimiser(measured: _Objective, degree: int, bounds: tuple[float, fl
     """Minimiser of the polynomial loss, from degree + 1 evaluations of the state (none of the model)."""
     offsets = np.linspace(-0.5, 0.5, degree + 1)
     residuals = np.stack([(measured.result(1.0 + u) - measured.goal).ravel() for u in offsets])
-    coefficients = np.linalg.solve(np.vander(offsets, increasing=True), residuals)
+    coefficients: FloatArray = np.linalg.solve(np.vander(offsets, increasing=True), residuals).astype(np.float64)
     return 1.0 + minimise_polynomial_loss(coefficients, (bounds[0] - 1.0, bounds[1] - 1.0))
 
 
@@ -248,11 +246,16 @@ class CascadeRegression:
             by_steps.setdefault(steps, {})[float(scale)] = row
         inner = {
             steps: _polynomial(
-                np.array(list(rows)) / 12.0, np.stack(list(rows.values())), degrees[1], f"guidance scales at {steps} steps"
+                np.array(list(rows)) / 12.0,
+                np.stack(list(rows.values())),
+                degrees[1],
+                f"guidance scales at {steps} steps",
             )
             for steps, rows in by_steps.items()
         }
-        outer = _polynomial(np.array(list(inner)) / 50.0, np.stack(list(inner.values())), degrees[2], "numbers of steps")
+        outer = _polynomial(
+            np.array(list(inner)) / 50.0, np.stack(list(inner.values())), degrees[2], "numbers of steps"
+        )
         return cls(np.transpose(outer, (2, 1, 0)), warm_up)
 
     def ratios(self, steps: int, scale: float, *, bounds: tuple[float, float] | None = None) -> FloatArray:
@@ -276,7 +279,7 @@ class CascadeRegression:
             (scale / 12.0) ** np.arange(self.coefficients.shape[1]),
             (steps / 50.0) ** np.arange(self.coefficients.shape[2]),
         )
-        found = np.polynomial.polynomial.polyval(at, by_step)
+        found = np.asarray(np.polynomial.polynomial.polyval(at, by_step), dtype=np.float64)
         found[: self.warm_up] = 1.0
         return found if bounds is None else np.clip(found, *bounds)
 

@@ -250,17 +250,20 @@ class _Place:
         h = self.clock(form, 0) - origin
         nodes = [0, *((self.clock(form, j) - origin) / h for j in at[1:])]
         kernel = ExponentialKernel(h, form.rate or 0)
-        total = kernel.moment(0) * values[0]
+        total: Vector = values[0] * kernel.moment(0)
         for k, points in enumerate(decision.estimation, start=1):
             weight = kernel.moment(k)
             if k == 1:
                 weight = weight * _relaxation(decision.relaxation, h, kernel)
             picked = [int(j == k) for j in range(points)]  # "moments" that read the coefficient of u^k off
-            total = total + weight * combine(lagrange_weights(picked, nodes[:points]), values[:points])
-        if not self.window.nodes:
-            return begin + total
-        end, start = self.window.nodes[0], self.window.nodes[at[0]]
-        return (form.scale(end) / form.scale(start)) * begin + form.gain(end) * total
+            total = total + combine(lagrange_weights(picked, nodes[:points]), values[:points]) * weight
+        scale: Scalar = 1.0
+        gain: Scalar = 1.0
+        if self.window.nodes:
+            end, start = self.window.nodes[0], self.window.nodes[at[0]]
+            scale, gain = form.scale(end) / form.scale(start), form.gain(end)
+        row: Vector = begin * scale + total * gain
+        return row
 
     def in_form(self, row: Vector) -> Vector:
         """Plain row at the end in the coordinates of the form."""
@@ -274,7 +277,9 @@ class _Place:
         """History for the next step: evaluations in every prediction, and states."""
         memory = {f"{letter}1": value for letter, value in current.items()} | {"y1": vector("x")}
         for name in (*self.letters, "y"):
-            memory |= {f"{name}{j + 1}": vector(f"{name}{j}") for j in range(1, depth) if f"{name}{j}" in self.window.known}
+            memory |= {
+                f"{name}{j + 1}": vector(f"{name}{j}") for j in range(1, depth) if f"{name}{j}" in self.window.known
+            }
         return memory
 
 
@@ -308,7 +313,9 @@ def decide(name: str, schedule: Schedule, grid: Grid) -> Decisions:
         If the solver is not in the list, or the grid has a terminal rule.
     """
     if grid.terminal.name != "stop":
-        raise ValueError(f"terminal={grid.terminal.name!r}: decisions say themselves what the last steps do, use 'stop'")
+        raise ValueError(
+            f"terminal={grid.terminal.name!r}: decisions say themselves what the last steps do, use 'stop'"
+        )
     for pattern, build in _KNOWN.items():
         if found := re.fullmatch(pattern, name):
             return Decisions(float(grid.t[0]), tuple(build(found, schedule, grid)))
@@ -354,12 +361,13 @@ def _singlestep(found: re.Match[str], schedule: Schedule, grid: Grid) -> list[De
     steps = []
     for i in range(grid.n):
         start, end = grid.lam[i : i + 2]
-        times = [*(float(schedule.time(start + (end - start) * j / order)) for j in range(1, order)), float(grid.t[i + 1])]
+        times = [
+            *(float(schedule.time(start + (end - start) * j / order)) for j in range(1, order)),
+            float(grid.t[i + 1]),
+        ]
         steps.append(Decision(times[0], prediction))
         if order == 2:
-            steps.append(
-                Decision(times[1], prediction, 2, relaxation="taylor" if taylor else "dpmsolver", origin=1)
-            )
+            steps.append(Decision(times[1], prediction, 2, relaxation="taylor" if taylor else "dpmsolver", origin=1))
         else:
             steps.append(Decision(times[1], prediction, 2, origin=1))
             steps.append(Decision(times[2], prediction, 3 if taylor else 2, origin=2))

@@ -87,11 +87,11 @@ class ModelStatistics:
     @classmethod
     def constant(
         cls,
-        l: float = 1.0,
+        l: float = 1.0,  # noqa: E741
         s: float = 0.0,
         b: float = 0.0,
         *,
-        between: tuple[float, float] = (-12.0, 12.0),  # noqa: E741
+        between: tuple[float, float] = (-12.0, 12.0),
     ) -> ModelStatistics:
         """Scalar statistics that are the same at all noise levels.
 
@@ -116,14 +116,14 @@ class ModelStatistics:
         return replace(self, schedule=schedule)
 
     def at(self, lam: Any) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Values (l, s, b) of the splines at half-log-SNRs, shape (...) to (..., \\*element)."""
+        r"""Values (l, s, b) of the splines at half-log-SNRs, shape (...) to (..., \*element)."""
         lam = np.asarray(lam, dtype=np.float64)
         self._check_range(lam)
         slope, law, _ = self._splines
         return slope(lam), law(lam), self._spline(self.b)(lam)
 
     def slope_rate(self, lam: Any) -> FloatArray:
-        """Derivative of l in half-log-SNR, shape (...) to (..., \\*element)."""
+        r"""Derivative of l in half-log-SNR, shape (...) to (..., \*element)."""
         return np.asarray(self._splines[0](np.asarray(lam, dtype=np.float64), 1))
 
     def snapped(self, grid: Grid, schedule: Schedule) -> Grid:

@@ -20,15 +20,15 @@ CASES: list[dict[str, Any]] = golden.load()
 SOLVERS = sorted({(case["folder"], case["solver"]) for case in CASES})
 
 REPRODUCED = {
-    "dc_solver": 11,
+    "dc_solver": 25,
     "deis": 171,
     "diff_sampler": 181,
-    "dpm_solver": 152,
+    "dpm_solver": 160,
     "dpm_solver_discrete": 38,
-    "dpm_solver_v3": 0,
+    "dpm_solver_v3": 120,
     "edm": 18,
     "ghvb": 219,
-    "k_diffusion": 101,
+    "k_diffusion": 106,
     "pndm": 41,
     "unipc": 157,
 }

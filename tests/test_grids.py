@@ -238,6 +238,7 @@ def test_terminal_rules_say_what_they_cost() -> None:
         "stop": 0,
         "denoise": 1,
         "lower_order": 0,
+        "lower_order_denoise": 1,
     }
     assert all(rule.doc.endswith(".") for rule in grids.TERMINALS.values())
 

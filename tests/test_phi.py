@@ -110,9 +110,7 @@ def test_overflow_happens_only_where_the_truth_overflows(k):
     assert phi(k, math.inf) == math.inf
     assert phi(k, -math.inf) == 0.0
     assert math.isnan(phi(k, math.nan))
-    np.testing.assert_array_equal(
-        phi(k, np.repeat([-np.inf, np.inf, np.nan], 20))[::20], [0.0, np.inf, np.nan]
-    )
+    np.testing.assert_array_equal(phi(k, np.repeat([-np.inf, np.inf, np.nan], 20))[::20], [0.0, np.inf, np.nan])
 
 
 @pytest.mark.parametrize("k", [*INDICES, 30, 64])

@@ -271,7 +271,7 @@ def test_linear_beta_passes_through_two_noise_levels() -> None:
     fitted = sch.VPFitted(0.002, 80.0)
     assert float(np.exp(-fitted.half_log_snr(1e-3))) == pytest.approx(0.002, rel=1e-12)
     assert float(np.exp(-fitted.half_log_snr(1.0))) == pytest.approx(80.0, rel=1e-12)
-    with pytest.raises(ValueError, match="a beta that is not positive at t=1.0"):
+    with pytest.raises(ValueError, match=r"a beta that is not positive at t=1\.0"):
         sch.VPFitted(5.0, 80.0)
 
 

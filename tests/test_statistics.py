@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,9 @@ def wavy(element: tuple[int, ...] = (4,), **options: Any) -> ModelStatistics:
     )
 
 
-def run(method: Any, schedule: Any = SCHEDULE, prediction: str = "noise", n: int = 8, x: Any = STATES, **grid: Any) -> Any:
+def run(
+    method: Any, schedule: Any = SCHEDULE, prediction: str = "noise", n: int = 8, x: Any = STATES, **grid: Any
+) -> Any:
     nodes = dn.grids.uniform_half_log_snr(schedule, n, t_start=grid.get("t_start", 1.0), t_end=grid.get("t_end", 1e-3))
     return dn.solve(dn.plan(method, schedule, nodes), problem().denoiser(schedule, prediction), x)
 
@@ -73,7 +75,9 @@ def test_element_wise_constants_do_what_scalar_ones_do_and_other_constants_do_so
     element_wise = ModelStatistics(scalar.lam, ones, 0 * ones, 0 * ones)
     expected = run(dpm_solver_v3(scalar, 3, corrector=True))
     np.testing.assert_allclose(run(dpm_solver_v3(element_wise, 3, corrector=True)), expected, rtol=1e-13)
-    assert np.abs(run(dpm_solver_v3(ModelStatistics.constant(0.99, 0.0, 0.0), 3, corrector=True)) - expected).max() > 1e-4
+    assert (
+        np.abs(run(dpm_solver_v3(ModelStatistics.constant(0.99, 0.0, 0.0), 3, corrector=True)) - expected).max() > 1e-4
+    )
 
 
 # -- exactness: a model whose g is a polynomial --------------------------------------------------------
@@ -139,7 +143,9 @@ def test_the_step_of_order_q_is_exact_where_g_is_a_polynomial_of_lower_degree(
 def sampler(statistics: ModelStatistics, order: int, **options: Any) -> Callable[..., Any]:
     def v3(model: Any, x: Any, nodes: Any) -> Any:
         grid = dn.grids.from_half_log_snr(SCHEDULE, nodes)
-        return dn.solve(dn.plan(dpm_solver_v3(statistics, order, **options), SCHEDULE, grid), model.denoiser("noise"), x)
+        return dn.solve(
+            dn.plan(dpm_solver_v3(statistics, order, **options), SCHEDULE, grid), model.denoiser("noise"), x
+        )
 
     return v3
 

@@ -9,7 +9,7 @@ import numpy as np
 import diffnum as dn
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 (the backend is chosen first)
+import matplotlib.pyplot as plt
 
 METHODS = {
     "ddim": ("DDIM", "#4c566a"),

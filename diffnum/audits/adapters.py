@@ -12,7 +12,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ import torch
 from diffnum.audits.families import family_of, picture_of, prediction_of
 from diffnum.audits.pictures import FLOW, VE, VP, Picture, predictions, study_model
 from diffnum.audits.precision import swapped
+from diffnum.convergence.conventions import CONVENTIONS, Convention, convention_of
 from diffnum.types import Array, FloatArray, Sampler
 
 __all__ = [
@@ -31,9 +32,6 @@ __all__ = [
     "adapt",
     "convention_of",
 ]
-
-Convention: TypeAlias = Literal["nodes", "k-diffusion", "diffusers", "flow"]
-CONVENTIONS: tuple[Convention, ...] = ("nodes", "k-diffusion", "diffusers", "flow")
 
 
 def _scaled(model: Any, x: Array, lam: float, picture: Picture) -> tuple[FloatArray, float]:
@@ -209,43 +207,6 @@ class FlowSampler:
         end = self.function(velocity, convert(start), convert(1.0 / (1.0 + np.exp(lam))))
         result: FloatArray = np.asarray(end, dtype=np.float64) / _scaled(model, 1.0, float(lam[-1]), FLOW)[1]
         return result
-
-
-def convention_of(sampler: Any) -> Convention:
-    """Guess the calling convention of a sampler from its methods and the names of its parameters.
-
-    Parameters
-    ----------
-    sampler : object
-        Scheduler class or object, or callable.
-
-    Returns
-    -------
-    {"nodes", "k-diffusion", "diffusers", "flow"}
-
-    Raises
-    ------
-    TypeError
-        If it is not callable and no scheduler.
-    ValueError
-        If its parameters do not tell.
-    """
-    if hasattr(sampler, "step") and hasattr(sampler, "set_timesteps"):
-        return "diffusers"
-    if not callable(sampler):
-        raise TypeError(f"sampler={sampler!r} is neither callable nor a scheduler with set_timesteps and step")
-    names = list(inspect.signature(sampler).parameters)
-    third = names[2] if len(names) > 2 else ""
-    if third in ("sigmas", "sigma"):
-        return "k-diffusion"
-    if third in ("timesteps", "times", "ts", "t", "t_steps"):
-        return "flow"
-    if third in ("nodes", "lam", "lams", "half_log_snr", "half_log_snrs"):
-        return "nodes"
-    raise ValueError(
-        f"the parameters of {getattr(sampler, '__name__', sampler)!s} ({', '.join(names)}) do not tell its calling "
-        f"convention: pass convention= one of {', '.join(CONVENTIONS)}"
-    )
 
 
 def adapt(sampler: Any, convention: Convention | None = None, *, silent: bool = False, **options: Any) -> Sampler:

@@ -1,10 +1,11 @@
-"""Where a sampler loses its order: formula, start-up, last step, time rounding or float32, by swapping one at a time."""
+"""Where a sampler loses its order: formula, start-up, last step, time rounding, float32; swapped one at a time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,14 @@ from diffnum.audits.drift import ReverseDrift
 from diffnum.audits.libraries import k_diffusion_sampling
 from diffnum.audits.shipped import LEVELS, ShippedRun, shipped_function_run, shipped_run
 from diffnum.audits.subjects import Subject
-from diffnum.convergence.rate import RateEstimate
-from diffnum.convergence.study import Variant, convergence_study, graded
+from diffnum.convergence.diagnosis import Orders, measure_orders
+from diffnum.convergence.study import convergence_study
 from diffnum.problems import three_peaks
-from diffnum.types import Array, FloatArray, Problem, Sampler
+from diffnum.types import Array, FloatArray, Sampler
 
-__all__ = ["Orders", "Row", "examine", "graded_start", "in_sigma", "measure_orders"]
+__all__ = ["Row", "examine", "in_sigma"]
 
-GRIDS = ("uniform", "irregular")
-QUICK = (24, 48, 96, 192)
-"""Multiples of 12, so that samplers that work in groups of two or three steps see the same groups at all levels."""
 LONGER = (24, 48, 96, 192, 384)
-COARSE = (12, 24, 36, 48, 60, 72, 96)
 EDGES = (1, 2, 3, 4, 5, 1000)
 """Step counts that samplers forget."""
 
@@ -73,15 +70,6 @@ class Row:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
-def graded_start(sampler: Sampler) -> Sampler:
-    """Sampler whose first step is divided geometrically, so that its start-up does no harm."""
-
-    def run(model: Any, x: Array, nodes: FloatArray) -> Array:
-        return sampler(model, x, graded(nodes, first=True, last=False))
-
-    return run
-
-
 def in_sigma(sampler: Sampler) -> Sampler:
     """Sampler on nodes whose fractions are those of sigma / alpha instead of the half-log-SNR."""
 
@@ -93,72 +81,6 @@ def in_sigma(sampler: Sampler) -> Sampler:
         return sampler(model, x, lam)
 
     return run
-
-
-@dataclass(frozen=True)
-class Orders:
-    """Measured rates of one sampler.
-
-    Parameters
-    ----------
-    formula, start, tail : mapping of str to RateEstimate
-        By kind of grid.
-    """
-
-    formula: Mapping[str, RateEstimate]
-    start: Mapping[str, RateEstimate]
-    tail: Mapping[str, RateEstimate]
-
-    @staticmethod
-    def worst(rates: Mapping[str, RateEstimate]) -> float | None:
-        """Lowest order over grids; None if one is undecided."""
-        orders = [r.order for r in rates.values()]
-        return None if any(o is None for o in orders) else min(o for o in orders if o is not None)
-
-
-def measure_orders(
-    sampler: Sampler,
-    problem: Problem | None = None,
-    *,
-    grids: Sequence[str] = GRIDS,
-    interval: tuple[float, float] | None = None,
-) -> Orders:
-    """Measure the order of the formula, with its own start-up, and with its own last step, each apart.
-
-    Parameters
-    ----------
-    sampler : callable
-        ``sampler(model, x, nodes) -> x``.
-    problem : Problem, optional
-        Three peaks on the line by default.
-    grids : sequence of str
-        Kinds of grid.
-    interval : (float, float), optional
-        Half-log-SNR of both ends; that of the study by default.
-
-    Returns
-    -------
-    Orders
-    """
-    exact = three_peaks() if problem is None else problem
-
-    def rates(run: Sampler, variant: Variant) -> dict[str, RateEstimate]:
-        def attempt(kind: str, steps: Sequence[int]) -> RateEstimate:
-            study = convergence_study(
-                run, exact, grids=(kind,), steps=steps, variants=(variant,), measures=("global",), interval=interval
-            )
-            return study.select(variant)[0].estimate
-
-        found = {}
-        for kind in grids:
-            found[kind] = attempt(kind, QUICK)
-            if found[kind].order is None:
-                near_floor = found[kind].status == "floor" or "floor" in found[kind].notes
-                other = attempt(kind, COARSE if near_floor else LONGER)
-                found[kind] = other if other.order is not None else found[kind]
-        return found
-
-    return Orders(rates(sampler, "formula"), rates(sampler, "start-up"), rates(graded_start(sampler), "as shipped"))
 
 
 def examine(subject: Subject) -> Row:
@@ -214,13 +136,13 @@ class _Default:
     def order(self) -> float | None:
         """Median pair rate."""
         runs = [r for r in self.finite if r.steps in LEVELS and r.error > 0]
-        pairs = zip(runs, runs[1:], strict=False)
+        pairs = pairwise(runs)
         rates = [math.log(a.error / b.error) / math.log(b.steps / a.steps) for a, b in pairs]
         return round(float(np.median(rates)), 2) if rates else None
 
 
 def _default_runs(subject: Subject) -> _Default:
-    def run(steps: int, **swap: bool) -> ShippedRun:
+    def run(steps: int, **swap: Any) -> ShippedRun:
         if subject.library == "diffusers":
             return shipped_run(subject.build(), steps, options=subject.options, drift=subject.drift, **swap)
         builder: Callable[[int], Any] = lambda n: k_diffusion_sampling().get_sigmas_karras(n, 0.0292, 14.6)  # noqa: E731
@@ -246,7 +168,7 @@ def _row(subject: Subject, orders: Orders, clocked: float | None, default: _Defa
     formula, start, tail = (Orders.worst(r) for r in (orders.formula, orders.start, orders.tail))
     causes = _order_causes(subject, orders, clocked)
     swaps = _swap_causes(default)
-    observations = _observations(subject, default)
+    observations = _observations(default)
     known = [o for o in (formula, start, tail) if o is not None]
     if len(known) < 3:
         verdict = "undecided"
@@ -308,7 +230,7 @@ def _swap_causes(default: _Default) -> list[str]:
     return [f"default run at {LEVELS[-1]} steps: limited by {' and '.join(found)}"] if found else []
 
 
-def _observations(subject: Subject, default: _Default) -> list[str]:
+def _observations(default: _Default) -> list[str]:
     """What users should know about step counts, ends and failures."""
     notes = []
     failed: dict[str, list[int]] = {}

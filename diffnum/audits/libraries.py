@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = ["diffusers_schedulers", "k_diffusion_samplers", "k_diffusion_sampling", "library_version"]
 
@@ -59,7 +59,7 @@ def diffusers_schedulers() -> dict[str, type[Any]]:
 class _StandIn(ModuleType):
     """A package that is not installed; it lets itself be imported, and nothing else."""
 
-    __path__: list[str] = []
+    __path__: ClassVar[list[str]] = []  # type: ignore[misc]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -104,13 +104,13 @@ def k_diffusion_sampling() -> ModuleType:
     shell.__path__ = list(package.submodule_search_locations)
     whole = sys.modules.get("k_diffusion")
     sys.modules.setdefault("k_diffusion", shell)
-    sys.meta_path.append(_StandInFinder)  # type: ignore[arg-type]
+    sys.meta_path.append(_StandInFinder)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             sampling = importlib.import_module("k_diffusion.sampling")
     finally:
-        sys.meta_path.remove(_StandInFinder)  # type: ignore[arg-type]
+        sys.meta_path.remove(_StandInFinder)
         for name in set(sys.modules) - before:
             if isinstance(sys.modules[name], _StandIn) or (whole is None and name.partition(".")[0] == "k_diffusion"):
                 del sys.modules[name]

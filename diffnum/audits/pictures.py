@@ -101,7 +101,7 @@ def exact_model(problem: Problem) -> ExactModel:
     from diffnum.schedules import FlowMatching
 
     schedule = FlowMatching()
-    data, noise = (problem.denoiser(schedule, prediction) for prediction in ("data", "noise"))  # type: ignore[arg-type]
+    data, noise = (problem.denoiser(schedule, prediction) for prediction in ("data", "noise"))
 
     def evaluate(z: FloatArray, levels: Levels) -> tuple[FloatArray, FloatArray]:
         total = levels[0] + levels[1]

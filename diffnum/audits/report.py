@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 
 from diffnum import __version__
 from diffnum.audits.adapters import adapt
-from diffnum.audits.experiments import Orders, Row, examine, measure_orders
+from diffnum.audits.experiments import Row, examine
 from diffnum.audits.libraries import library_version
 from diffnum.audits.subjects import Subject, subjects
+from diffnum.convergence.diagnosis import Orders, measure_orders
 
 __all__ = ["AuditReport", "audit"]
 

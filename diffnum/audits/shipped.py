@@ -1,4 +1,4 @@
-"""The run that users make: the scheduler's own levels, integer times, float32, its own end; and swaps of ingredients."""
+"""The run that users make, with the scheduler's own levels, integer times, float32 and end; swaps of ingredients."""
 
 from __future__ import annotations
 
@@ -139,8 +139,8 @@ def shipped_run(
             start = _start(data, calls[0], picture_of(work))
             dtype = torch.float64 if double else torch.float32
             end = run_scheduler(work, model, start, seen, options or {}, dtype)
-        except Exception as error:
-            return ShippedRun(steps, math.inf, failure=f"{type(error).__name__}: {error}"[:200])
+        except Exception as reason:
+            return ShippedRun(steps, math.inf, failure=f"{type(reason).__name__}: {reason}"[:200])
         rho_end = float(levels[-1])
         alpha, sigma = picture_of(work).levels(rho_end)
         error = _error(exact, start, (picture_of(work).levels(calls[0])), end / (alpha + sigma), rho_end)
@@ -196,8 +196,8 @@ def shipped_function_run(
             nodes = sigmas(steps).to(dtype)
             start = _start(data, float(nodes[0]), VE)
             end = function(denoise, torch.as_tensor(start).to(dtype), nodes, disable=True, **(options or {}))
-        except Exception as error:
-            return ShippedRun(steps, math.inf, failure=f"{type(error).__name__}: {error}"[:200])
+        except Exception as reason:
+            return ShippedRun(steps, math.inf, failure=f"{type(reason).__name__}: {reason}"[:200])
         levels, rho_end = (1.0, float(nodes[0])), float(nodes[-1])
         final = np.asarray(end, dtype=np.float64) / (1.0 + rho_end)
         error = _error(exact, start, levels, final, rho_end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +60,9 @@ class Subject:
     def build(self) -> Any:
         """Scheduler object, or sampling function."""
         if self.library == "diffusers":
-            return diffusers_schedulers()[self.name](**self.config)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # deprecations concern the library's users, not its numbers
+                return diffusers_schedulers()[self.name](**self.config)
         return k_diffusion_samplers()[self.name]
 
     def sampler(self) -> Sampler:
@@ -219,7 +222,7 @@ LEFT_OUT: Mapping[str, Mapping[str, str]] = {
         "RFD4ProteinaScheduler": "works on atom coordinates with a mask, not on samples alone",
         "RePaintScheduler": "inpaints: it jumps back in time on purpose",
         "UnCLIPScheduler": "its only step is the stochastic one of DDPMScheduler, which is audited with noise off",
-        "DDPMWuerstchenScheduler": "stochastic, with a cosine schedule of its own; DDPMScheduler is audited with noise off",
+        "DDPMWuerstchenScheduler": "stochastic, with a schedule of its own; DDPMScheduler is audited with noise off",
         "CogVideoXDPMScheduler": "stochastic, called with two further arguments by its pipeline only",
         "DDIMInverseScheduler": "runs from data to noise; the study runs from noise to data",
         "DPMSolverMultistepInverseScheduler": "runs from data to noise; the study runs from noise to data",

@@ -42,9 +42,7 @@ def compensation(ratio: Scalar, past_times: Sequence[Scalar]) -> tuple[Scalar, .
     """
     nodes = (0, *past_times)
     at = (1 - ratio) * past_times[0]
-    return tuple(
-        prod((at - v) / (u - v) for i, v in enumerate(nodes) if i != j) for j, u in enumerate(nodes)
-    )
+    return tuple(prod((at - v) / (u - v) for i, v in enumerate(nodes) if i != j) for j, u in enumerate(nodes))
 
 
 def dc_solver_step(window: Window, order: int, *, variant: str = "bh2", degree: int = 2) -> Step:
@@ -79,4 +77,6 @@ def _replaced(row: Vector, name: str, value: Vector) -> Vector:
     """Row with a combination in the place of one of its vectors."""
     if name not in row:
         return row
-    return Vector({other: weight for other, weight in row.items() if other != name}) + row[name] * value
+    rest = {other: weight for other, weight in row.items() if other != name}
+    replaced: Vector = Vector(rest) + value * row[name]
+    return replaced

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any, Literal, TypeAlias
 
 from diffnum.coefficients.runge_kutta import exponential_runge_kutta_step
@@ -212,7 +212,7 @@ class Method:
         """Order asked of the rule once the history is full."""
         return self.highest or self.order
 
-    @cache  # noqa: B019 (records live as long as the catalogue)
+    @lru_cache(maxsize=None, typed=True)  # noqa: B019 (records live as long as the catalogue; True is no 1 step)
     def programme(
         self,
         n_steps: int,

@@ -181,14 +181,13 @@ class _Place:
 
         end, start = window.nodes[:2]
         nodes = (1.0, 0.0, *map(column, window.past))
-        return cls(
-            (column(end.alpha), column(start.alpha)), (column(end.sigma), column(start.sigma)), nodes, integrals
-        )
+        return cls((column(end.alpha), column(start.alpha)), (column(end.sigma), column(start.sigma)), nodes, integrals)
 
     def model_term(self, at: int, noise: Vector, x: Vector) -> Vector:
         """``f = (sigma eps - l x) / alpha`` at node ``at``."""
         alpha, sigma, slope = self.alpha[at], self.sigma[at], self.integrals.model_slope[at]
-        return (sigma / alpha) * noise - (slope / alpha) * x
+        term: Vector = noise * (sigma / alpha) - x * (slope / alpha)
+        return term
 
     def step(self, x: Vector, terms: Sequence[Vector], at: Sequence[int], *, pseudo: bool) -> Vector:
         """State at t from f at the nodes number ``at``."""
@@ -198,7 +197,8 @@ class _Place:
         drift = given.drift - sum(w * given.shift[i] for w, i in zip(weights, at, strict=True))
         inner = combine([w * given.damping[i] for w, i in zip(weights, at, strict=True)], terms)
         inner = inner + drift * vector("one")
-        return (self.alpha[0] / given.growth) * ((1 / self.alpha[1]) * x - inner)
+        end: Vector = (x * (1 / self.alpha[1]) - inner) * (self.alpha[0] / given.growth)
+        return end
 
     def in_form(self, value: Vector) -> Vector:
         """Vector at t in the coordinates of the form: states by the ratio of scales, all else by the gain -sigma."""

@@ -154,11 +154,9 @@ class Comparison:
 
     @property
     def limited(self) -> bool | None:
-        """Whether methods of order 3 or more fall short of it here; None if no such method could be judged."""
-        judged = [r for r in self.rows if r.order >= 3 and r.observed is not None]
-        if not judged:
-            return None
-        return all(r.observed is not None and r.observed < 3 - LIMITED for r in judged)
+        """Whether methods of order 3 or more fall short of their order; None if none can be judged, or they differ."""
+        short = {r.observed < r.order - LIMITED for r in self.rows if r.order >= 3 and r.observed is not None}
+        return short.pop() if len(short) == 1 else None
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers without the images, as JSON-able data; what is not finite becomes None."""

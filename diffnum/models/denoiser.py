@@ -161,9 +161,7 @@ class NetworkDenoiser:
         """
         return replace(self, gradients=enabled)
 
-    def __call__(
-        self, x: torch.Tensor, t: float | torch.Tensor, *, label: Labels | None = None
-    ) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, t: float | torch.Tensor, *, label: Labels | None = None) -> torch.Tensor:
         """Predict at state ``x`` and time ``t``.
 
         Parameters
@@ -189,16 +187,12 @@ class NetworkDenoiser:
         """
         self._check_state(x)
         level = self._level(t, x.shape[0])
-        arguments = (
-            [x, level] if self.num_classes is None and label is None else [x, level, self._batch(label, x)]
-        )
+        arguments = [x, level] if self.num_classes is None and label is None else [x, level, self._batch(label, x)]
         with torch.set_grad_enabled(self.gradients and torch.is_grad_enabled()):
             out: torch.Tensor = self.module(*arguments)
         return out
 
-    def to_image(
-        self, x: torch.Tensor, *, stretch: Literal["range", "each"] = "range"
-    ) -> NDArray[np.float32]:
+    def to_image(self, x: torch.Tensor, *, stretch: Literal["range", "each"] = "range") -> NDArray[np.float32]:
         """Map samples to display intensities.
 
         Parameters
@@ -254,24 +248,16 @@ class NetworkDenoiser:
         """Time or half-log-SNR as a tensor of shape (batch,), computed in float64."""
         low, high = self.schedule.t_min, self.schedule.t_max
         slack = 1e-9 * (high - low)
-        convert: Callable[[Any], Any] = (
-            self.schedule.half_log_snr if self.level == "half_log_snr" else lambda s: s
-        )
+        convert: Callable[[Any], Any] = self.schedule.half_log_snr if self.level == "half_log_snr" else lambda s: s
         if isinstance(t, (np.ndarray, np.generic)):
             t = torch.as_tensor(np.asarray(t, dtype=np.float64)) if t.ndim else float(t)
         if isinstance(t, torch.Tensor):
             if t.ndim > 1 or (t.ndim == 1 and t.shape[0] not in (1, batch)):
-                raise ValueError(
-                    f"t has shape {tuple(t.shape)}; give a scalar or shape ({batch},), one time a sample."
-                )
+                raise ValueError(f"t has shape {tuple(t.shape)}; give a scalar or shape ({batch},), one time a sample.")
             times = t.to(torch.float64)
             # Comparing values on an accelerator would make the host wait for it at every step of a sampler.
-            if times.device.type == "cpu" and not bool(
-                ((times >= low - slack) & (times <= high + slack)).all()
-            ):
-                raise ValueError(
-                    f"t={t.tolist()} is not within [{low}, {high}], the times of {self.schedule.name}."
-                )
+            if times.device.type == "cpu" and not bool(((times >= low - slack) & (times <= high + slack)).all()):
+                raise ValueError(f"t={t.tolist()} is not within [{low}, {high}], the times of {self.schedule.name}.")
             values = convert(times)
             if values.device.type == "cpu" and not bool(torch.isfinite(values).all()):
                 raise ValueError(
@@ -279,9 +265,7 @@ class NetworkDenoiser:
                 )
             return cast(torch.Tensor, values.to(self.device, self.dtype).expand(batch))
         if isinstance(t, bool) or not isinstance(t, (int, float)):
-            raise TypeError(
-                f"t is a {type(t).__name__}; give a real number, or a tensor of shape () or (batch,)."
-            )
+            raise TypeError(f"t is a {type(t).__name__}; give a real number, or a tensor of shape () or (batch,).")
         if not low - slack <= t <= high + slack:
             raise ValueError(f"t={t} is not within [{low}, {high}], the times of {self.schedule.name}.")
         value = float(convert(float(t)))
@@ -321,7 +305,5 @@ class NetworkDenoiser:
         if labels is None:
             return torch.full((x.shape[0],), self.num_classes or 0, dtype=torch.int64, device=self.device)
         if labels.ndim == 1 and labels.shape[0] != x.shape[0]:
-            raise ValueError(
-                f"{labels.shape[0]} labels for a batch of {x.shape[0]}; give one label, or one a sample."
-            )
+            raise ValueError(f"{labels.shape[0]} labels for a batch of {x.shape[0]}; give one label, or one a sample.")
         return labels.expand(x.shape[0])

@@ -36,14 +36,10 @@ _FAMILIES: dict[str, _Family] = {
 
 def model_ids() -> tuple[str, ...]:
     """List the identifiers that :func:`load` knows; the weights of ``galaxies/`` may have to be fetched."""
-    return tuple(
-        prefix + name for prefix, family in _FAMILIES.items() if family.names for name in family.names()
-    )
+    return tuple(prefix + name for prefix, family in _FAMILIES.items() if family.names for name in family.names())
 
 
-def load(
-    model_id: str, *, dtype: str | torch.dtype = "float32", device: str | torch.device = "cpu"
-) -> NetworkDenoiser:
+def load(model_id: str, *, dtype: str | torch.dtype = "float32", device: str | torch.device = "cpu") -> NetworkDenoiser:
     """Load a pretrained model.
 
     Parameters

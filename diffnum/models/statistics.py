@@ -124,7 +124,8 @@ class _Level:
 def _states(level: _Level, data: torch.Tensor, noise: torch.Tensor, batch: int) -> Iterator[torch.Tensor]:
     """Noisy states in batches."""
     mean = torch.as_tensor(np.array(level.mean)).to(data)
-    for clean, eps in zip(data.split(batch), noise.split(batch), strict=True):
+    for i in range(0, len(data), batch):
+        clean, eps = data[i : i + batch], noise[i : i + batch]
         yield mean + level.values[1] * (clean - mean) + level.sigma * eps
 
 
@@ -135,9 +136,10 @@ def _differentiate(
     t = torch.full((len(x),), level.values[0], dtype=torch.float64, device=x.device)
     with torch.no_grad():
         if t_tangent == 0.0:
-            return torch.func.jvp(lambda state: model(state, t), (x,), (tangent,))
-        value, slope = torch.func.jvp(model, (x, t), (tangent, torch.full_like(t, t_tangent)))
-    return value, slope
+            found = torch.func.jvp(lambda state: model(state, t), (x,), (tangent,))
+        else:
+            found = torch.func.jvp(model, (x, t), (tangent, torch.full_like(t, t_tangent)))
+    return found[0], found[1]
 
 
 def _jacobian_diagonal(

@@ -178,9 +178,7 @@ def load_toy(
         If the configuration is malformed, or the weights are not those that it records.
     """
     device = torch.device("cpu") if device is None else device
-    folder = (
-        name if isinstance(name, Path) else next((f / name for f in _folders() if (f / name).is_dir()), None)
-    )
+    folder = name if isinstance(name, Path) else next((f / name for f in _folders() if (f / name).is_dir()), None)
     if folder is None or not (folder / "config.json").is_file():
         raise MissingModelError(
             f"toy model {str(name)!r} is not here; present: {', '.join(toy_names()) or 'none'}. "

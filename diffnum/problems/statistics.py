@@ -106,7 +106,9 @@ class _Draws:
             self.weights = np.full(samples, 1.0 / samples)
             return
         if not isinstance(core, Components):
-            raise ValueError(f"samples=None: {type(problem).__name__} is no mixture, pass samples=, such as 4096")
+            raise ValueError(  # noqa: TRY004 (an argument is missing)
+                f"samples=None: {type(problem).__name__} is no mixture, pass samples=, such as 4096"
+            )
         count = len(core.log_weights) * nodes**core.dim
         if count > _LARGEST:
             raise ValueError(

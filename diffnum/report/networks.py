@@ -123,20 +123,19 @@ def _findings(comparison: Any) -> tuple[str, ...]:
     first = f"Slopes over the finest three levels that the reference resolves: {listed}."
     made = next((text for prefix, text in _MADE_OF.items() if comparison.model.startswith(prefix)), "")
     high = [r for r in seen if r.order >= 3]
-    if comparison.limited is None:
-        second = (
-            "No method of order 3 or more has three levels that the reference resolves: nothing is said of them here."
-        )
+    fall = ", ".join(f"{r.label} falls like n^-{r.observed:.1f} (order {r.order})" for r in high)
+    if not high:
+        second = "No method of order 3 or more has three levels that the reference resolves: they cannot be judged."
+    elif comparison.limited is None:
+        second = f"Methods of order 3 and more do not agree here: {fall}. What limits them is not decided. {made}"
     elif comparison.limited:
-        best = max(r.observed for r in high)
         second = (
-            "On exact problems the methods of order 3 and more have their order; here none falls faster than about "
-            f"n^-{best:.1f}. The limit is the network, not the methods. {made} High-order methods keep an advantage in "
-            "the size of their errors, not in the rate."
+            f"Methods of order 3 and more do not show their order here: {fall}. Their formulas have it on exact "
+            f"problems, so the limit is the network. {made} A high order "
+            "still makes errors smaller, but not at its own rate."
         )
     else:
-        reached = ", ".join(f"{r.label} {r.observed:.1f}" for r in high)
-        second = f"Orders above 2 are visible here ({reached}), so this network is smooth at these step sizes. {made}"
+        second = f"Orders above 2 are visible here: {fall}. The network is smooth enough at these step sizes. {made}"
     best_at = []
     for k in COLUMNS:
         best = min(comparison.rows, key=lambda r: r.errors[r.asked.index(k)])

@@ -254,3 +254,11 @@ def test_variants_of_deis_follow_the_exact_flow(name):
 def test_variants_of_deis_beyond_the_codes_are_unknown(name):
     with pytest.raises(ValueError, match="is unknown"):
         dn.method(name)
+
+
+@pytest.mark.parametrize("name", ["deis_tab2_official", "deis_rhoab1_official", "deis_tab2_edm"])
+def test_formulas_of_official_weights_are_proved_with_exact_moments(name):
+    proof = dn.prove(name)
+    assert proof.ok, str(proof)
+    assert proof.order == dn.method(name).claimed_order
+    assert ("with exact moments" in str(proof)) == name.endswith("official")

@@ -132,7 +132,10 @@ def test_the_clock_may_be_the_time_of_another_schedule():
     at_home = dn.plan(record, own, dn.grids.from_half_log_snr(own, lam))
     abroad = dn.plan(replace(record, form=drift_form(own)), edm, dn.grids.from_half_log_snr(edm, lam))
     for ours, theirs in zip(at_home.steps, abroad.steps, strict=True):
-        assert all(dict(a) == pytest.approx(dict(b), rel=1e-12) for (_, a), (_, b) in zip(ours.rows(), theirs.rows(), strict=True))
+        assert all(
+            dict(a) == pytest.approx(dict(b), rel=1e-12)
+            for (_, a), (_, b) in zip(ours.rows(), theirs.rows(), strict=True)
+        )
 
 
 def test_the_linear_part_in_the_equation_costs_the_exactness_for_constant_noise():

@@ -53,9 +53,7 @@ def test_is_a_denoiser() -> None:
     assert isinstance(wrap(), Denoiser)
 
 
-@pytest.mark.parametrize(
-    "t", [0.5, np.float64(0.5), np.asarray(0.5), torch.tensor(0.5), torch.full((3,), 0.5)]
-)
+@pytest.mark.parametrize("t", [0.5, np.float64(0.5), np.asarray(0.5), torch.tensor(0.5), torch.full((3,), 0.5)])
 def test_every_form_of_time_means_the_same(t: Any) -> None:
     torch.testing.assert_close(wrap()(X, t), 0.5 * X, rtol=0, atol=0)
 

@@ -22,9 +22,7 @@ HERE = find_bytes("galaxygrad", FILE)
 
 wheel = [
     pytest.mark.network_models,
-    pytest.mark.skipif(
-        HERE is None, reason=f"the galaxygrad wheel is absent; fetch it with `{FETCH_COMMAND}`"
-    ),
+    pytest.mark.skipif(HERE is None, reason=f"the galaxygrad wheel is absent; fetch it with `{FETCH_COMMAND}`"),
 ]
 
 

@@ -13,9 +13,7 @@ from diffnum.models import load, model_ids
 
 
 def test_unknown_identifiers_get_the_nearest_names_and_the_list() -> None:
-    with pytest.raises(
-        ValueError, match=r"model_id='galaxies/hcs-32' is unknown.*Did you mean 'galaxies/hsc-32'"
-    ):
+    with pytest.raises(ValueError, match=r"model_id='galaxies/hcs-32' is unknown.*Did you mean 'galaxies/hsc-32'"):
         load("galaxies/hcs-32")
     with pytest.raises(ValueError, match=r"Known: .*toy/digits"):
         load("zzz")

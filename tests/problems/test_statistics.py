@@ -84,9 +84,7 @@ def test_the_law_is_the_derivative_of_f_along_the_exact_flow() -> None:
     derivative, value = (f(lam + reach) - f(lam - reach)) / (2 * reach), f(lam)
     for i in range(2):
         s, b = np.polyfit(value[:, i], derivative[:, i], 1)
-        np.testing.assert_allclose(
-            [s, b], [statistics.s[32, i], statistics.b[32, i]], atol=2e-5
-        )
+        np.testing.assert_allclose([s, b], [statistics.s[32, i], statistics.b[32, i]], atol=2e-5)
 
 
 def test_scalar_statistics_are_one_number_a_level_and_bound_to_the_schedule() -> None:

@@ -52,9 +52,7 @@ def noise_level(size: int, generator: torch.Generator) -> torch.Tensor:
     return low - 0.1 + (high - low + 0.2) * unit
 
 
-def v_loss(
-    model: torch.nn.Module, x: torch.Tensor, label: torch.Tensor, generator: torch.Generator
-) -> torch.Tensor:
+def v_loss(model: torch.nn.Module, x: torch.Tensor, label: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Mean square error of the v-prediction, alpha eps - sigma x_0, on freshly noised images."""
     level = noise_level(len(x), generator)
     alpha, sigma = (torch.sigmoid(s * 2.0 * level).sqrt()[:, None, None, None] for s in (1.0, -1.0))

@@ -1,0 +1,125 @@
+"""What a sampler must do before its order can be spoken of: shape, dtype, finite, repeatable, and it asks its model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from diffnum.convergence.oracle import Oracle
+from diffnum.types import Array, Denoiser, FloatArray, Prediction, Sampler
+
+__all__ = ["check_sampler"]
+
+STEPS = 8
+SCALED = 1.01
+"""Factor on the answers of a model that is not the exact one; a sampler that heeds its model gives another sample."""
+
+
+class _Watched:
+    """An oracle that counts its calls, and whose answers can be scaled."""
+
+    def __init__(self, oracle: Oracle, factor: float = 1.0) -> None:
+        self.schedule, self.interval = oracle.schedule, oracle.interval
+        self.calls = 0
+        self._oracle, self._factor = oracle, factor
+
+    def predict(self, x: Array, lam: float, prediction: Prediction) -> FloatArray:
+        """Prediction at a half-log-SNR."""
+        self.calls += 1
+        return self._factor * self._oracle.predict(x, lam, prediction)
+
+    def data(self, x: Array, lam: float) -> FloatArray:
+        """E[x_0 | x]."""
+        return self.predict(x, lam, "data")
+
+    def noise(self, x: Array, lam: float) -> FloatArray:
+        """E[eps | x]."""
+        return self.predict(x, lam, "noise")
+
+    def velocity(self, x: Array, lam: float) -> FloatArray:
+        """E[eps - x_0 | x]."""
+        return self.predict(x, lam, "velocity")
+
+    def score(self, x: Array, lam: float) -> FloatArray:
+        """Score of the marginal."""
+        return self.predict(x, lam, "score")
+
+    def denoiser(self, prediction: Prediction) -> Denoiser:
+        """The same as a function of time."""
+        return _WatchedDenoiser(self, prediction)
+
+
+class _WatchedDenoiser:
+    """Watched oracle as a function of time."""
+
+    def __init__(self, watched: _Watched, prediction: Prediction) -> None:
+        self.schedule, self.prediction = watched.schedule, prediction
+        self._watched = watched
+
+    def __call__(self, x: Array, t: Any) -> FloatArray:
+        """Predict."""
+        return self._watched.predict(x, float(self.schedule.half_log_snr(t)), self.prediction)
+
+
+def check_sampler(sampler: Sampler, oracle: Oracle) -> None:
+    """Refuse a sampler that breaks the convention, with a message that says how.
+
+    Parameters
+    ----------
+    sampler : callable
+        ``sampler(model, x, nodes) -> x``.
+    oracle : Oracle
+        Exact model; the sampler is run on it four times, with eight steps each.
+
+    Raises
+    ------
+    TypeError
+        If the sampler does not return an array, or one of another dtype than ``x``.
+    ValueError
+        If it returns another shape or what is not finite, writes into ``x`` or ``nodes``, is random, never calls the
+        model, or ignores what the model returns.
+    """
+    name = getattr(sampler, "__name__", type(sampler).__name__)
+    nodes = np.linspace(*oracle.interval, STEPS + 1)
+    x = oracle.state(float(nodes[0]))
+    first, calls = _run(name, sampler, _Watched(oracle), x, nodes)
+    again, _ = _run(name, sampler, _Watched(oracle), x, nodes)
+    if not np.array_equal(first, again):
+        raise ValueError(
+            f"{name} is random: two runs on the same input differ by {np.max(np.abs(first - again)):.3g}; "
+            "turn its noise off, or fix its seed inside"
+        )
+    if not calls:
+        raise ValueError(f"{name} never calls the model: ask model.data(x, lam), .noise, .velocity or .score")
+    other, _ = _run(name, sampler, _Watched(oracle, SCALED), x, nodes)
+    if np.array_equal(first, other):
+        raise ValueError(
+            f"{name} ignores the model: it calls it {calls} times on {STEPS} steps, but returns the same sample "
+            "whatever the model answers"
+        )
+
+
+def _run(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: FloatArray) -> tuple[FloatArray, int]:
+    """One run, checked for what can be seen in one run."""
+    given, given_nodes = x.copy(), nodes.copy()
+    result = sampler(model, given, given_nodes)
+    if not np.array_equal(given_nodes, nodes):
+        raise ValueError(f"{name} writes into its input nodes: let it work on a copy")
+    if result is None or not (hasattr(result, "shape") and hasattr(result, "dtype")):
+        raise TypeError(f"{name} returned a {type(result).__name__}: it must return an array like x")
+    if tuple(result.shape) != x.shape:
+        raise ValueError(f"{name} returned shape {tuple(result.shape)}: it must return that of x, {x.shape}")
+    dtype = str(result.dtype).removeprefix("torch.")
+    if dtype != str(x.dtype):
+        raise TypeError(f"{name} returned dtype {dtype}: x has {x.dtype}, and the order is hidden by rounding below it")
+    found = np.asarray(result)
+    if not np.isfinite(found).all():
+        count = int(np.sum(~np.isfinite(found)))
+        raise ValueError(
+            f"{name} returned {count} numbers of {found.size} that are NaN or infinite, from finite input and "
+            f"{STEPS} equal steps in half-log-SNR"
+        )
+    if not np.array_equal(given, x):
+        raise ValueError(f"{name} writes into its input x: let it work on a copy")
+    return found, model.calls

@@ -1,0 +1,51 @@
+"""Calling conventions of samplers, told apart without importing anything."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["CONVENTIONS", "Convention", "convention_of"]
+
+Convention: TypeAlias = Literal["nodes", "k-diffusion", "diffusers", "flow"]
+CONVENTIONS: tuple[Convention, ...] = ("nodes", "k-diffusion", "diffusers", "flow")
+
+_THIRD: dict[str, Convention] = {
+    **dict.fromkeys(("nodes", "lam", "lams", "half_log_snr", "half_log_snrs"), "nodes"),
+    **dict.fromkeys(("sigmas", "sigma"), "k-diffusion"),
+    **dict.fromkeys(("timesteps", "times", "ts", "t", "t_steps"), "flow"),
+}
+"""Convention by the name of the third parameter."""
+
+
+def convention_of(sampler: Any) -> Convention:
+    """Guess the calling convention of a sampler from its methods and the names of its parameters.
+
+    Parameters
+    ----------
+    sampler : object
+        Scheduler class or object, or callable.
+
+    Returns
+    -------
+    {"nodes", "k-diffusion", "diffusers", "flow"}
+
+    Raises
+    ------
+    TypeError
+        If it is not callable and no scheduler.
+    ValueError
+        If its parameters do not tell.
+    """
+    if hasattr(sampler, "step") and hasattr(sampler, "set_timesteps"):
+        return "diffusers"
+    if not callable(sampler):
+        raise TypeError(f"sampler={sampler!r} is neither callable nor a scheduler with set_timesteps and step")
+    names = list(inspect.signature(sampler).parameters)
+    third = names[2] if len(names) > 2 else ""
+    if third in _THIRD:
+        return _THIRD[third]
+    raise ValueError(
+        f"the parameters of {getattr(sampler, '__name__', repr(sampler))} ({', '.join(names)}) do not tell its calling "
+        f"convention: pass convention= one of {', '.join(CONVENTIONS)}"
+    )

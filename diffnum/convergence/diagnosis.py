@@ -1,0 +1,345 @@
+"""Where a sampler loses its order: the formula, its start-up, its last step, rounded times or low precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from diffnum.coefficients.catalogue import methods
+from diffnum.convergence.bench import SAME_NODE
+from diffnum.convergence.checks import check_sampler
+from diffnum.convergence.oracle import Oracle
+from diffnum.convergence.probe import Comparison, Probe, probe
+from diffnum.convergence.rate import RateEstimate
+from diffnum.convergence.study import INTERVAL, Measure, Variant, convergence_study, graded
+from diffnum.problems import three_peaks
+from diffnum.schedules import VPLinear
+from diffnum.types import Array, Denoiser, FloatArray, Prediction, Problem, Sampler
+
+__all__ = ["Diagnosis", "Orders", "diagnose", "graded_start", "measure_orders"]
+
+GRIDS = ("uniform", "irregular")
+QUICK = (24, 48, 96, 192)
+"""Multiples of 12, so that samplers that work in groups of two or three steps see the same groups at all levels."""
+LONGER = (24, 48, 96, 192, 384)
+COARSE = (12, 24, 36, 48, 60, 72, 96)
+
+SINGLE = 1e-5
+"""Weights that differ from a catalogue method by less than this, but by more than rounding, are single precision."""
+
+SLOW = 0.2
+"""Rates this far below the claim that still fall are not on their way to it."""
+
+CLOSE = 0.1
+"""Weights further than this from every method of the catalogue are of another method."""
+
+
+def graded_start(sampler: Sampler) -> Sampler:
+    """Sampler whose first step is divided geometrically, so that its start-up does no harm."""
+
+    def run(model: Any, x: Array, nodes: FloatArray) -> Array:
+        return sampler(model, x, graded(nodes, first=True, last=False))
+
+    return run
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Measured rates of one sampler, by kind of grid.
+
+    Parameters
+    ----------
+    formula, start, tail : mapping of str to RateEstimate
+        Global errors: of the update formula, with its own start-up, with its own last step.
+    local : mapping of str to RateEstimate
+        One-step defects of the formula; empty where they were not asked for.
+    """
+
+    formula: Mapping[str, RateEstimate]
+    start: Mapping[str, RateEstimate]
+    tail: Mapping[str, RateEstimate]
+    local: Mapping[str, RateEstimate]
+
+    @staticmethod
+    def worst(rates: Mapping[str, RateEstimate]) -> float | None:
+        """Lowest order over grids; None if one is undecided."""
+        orders = [r.order for r in rates.values()]
+        return None if not orders or None in orders else min(o for o in orders if o is not None)
+
+
+def measure_orders(
+    sampler: Sampler,
+    problem: Problem | None = None,
+    *,
+    grids: Sequence[str] = GRIDS,
+    interval: tuple[float, float] | None = None,
+    local: bool = False,
+) -> Orders:
+    """Measure the order of the formula, with its own start-up, and with its own last step, each apart.
+
+    Parameters
+    ----------
+    sampler : callable
+        ``sampler(model, x, nodes) -> x``.
+    problem : Problem, optional
+        Three peaks on the line by default.
+    grids : sequence of str
+        Kinds of grid.
+    interval : (float, float), optional
+        Half-log-SNR of both ends; that of the study by default.
+    local : bool
+        Measure one-step defects too.
+
+    Returns
+    -------
+    Orders
+    """
+    exact = three_peaks() if problem is None else problem
+
+    def rates(run: Sampler, variant: Variant, measure: Measure = "global") -> dict[str, RateEstimate]:
+        def attempt(kind: str, steps: Sequence[int]) -> RateEstimate:
+            study = convergence_study(
+                run, exact, grids=(kind,), steps=steps, variants=(variant,), measures=(measure,), interval=interval
+            )
+            return study.select(variant, measure)[0].estimate
+
+        found = {}
+        for kind in grids:
+            found[kind] = attempt(kind, QUICK)
+            if found[kind].order is None:
+                near_floor = found[kind].status == "floor" or "floor" in found[kind].notes
+                other = attempt(kind, COARSE if near_floor else LONGER)
+                found[kind] = other if other.order is not None else found[kind]
+        return found
+
+    return Orders(
+        rates(sampler, "formula"),
+        rates(sampler, "start-up"),
+        rates(graded_start(sampler), "as shipped"),
+        rates(sampler, "formula", "local") if local else {},
+    )
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is likely wrong with a sampler that claims an order.
+
+    Parameters
+    ----------
+    name : str
+        Sampler.
+    claimed : float
+        Order claimed.
+    parts : tuple of str
+        Where something is wrong: "formula", "start-up", "last step", "time rounding", "precision"; empty where nothing
+        is.
+    sentences : tuple of str
+        What was measured there.
+    orders : Orders
+        The rates.
+    """
+
+    name: str
+    claimed: float
+    parts: tuple[str, ...]
+    sentences: tuple[str, ...]
+    orders: Orders
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found, and all orders are decided."""
+        rates = (self.orders.formula, self.orders.start, self.orders.tail)
+        return not self.parts and all(Orders.worst(r) is not None for r in rates)
+
+    def __str__(self) -> str:
+        """One line a finding."""
+        head = f"{self.name}, claimed order {self.claimed:g}: "
+        if not self.sentences:
+            return head + "nothing wrong was found"
+        return (
+            head
+            + f"look at the {' and the '.join(self.parts) or 'rates'}\n"
+            + "\n".join(f"  - {sentence}" for sentence in self.sentences)
+        )
+
+
+def diagnose(sampler: Sampler, order: float, problem: Problem | None = None) -> Diagnosis:
+    """Say what is likely wrong with a sampler.
+
+    Parameters
+    ----------
+    sampler : callable
+        ``sampler(model, x, nodes) -> x``.
+    order : float
+        Order that it claims.
+    problem : Problem, optional
+        Three peaks on the line by default.
+
+    Returns
+    -------
+    Diagnosis
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the sampler breaks the convention; see :func:`diffnum.convergence.checks.check_sampler`.
+    """
+    exact = three_peaks() if problem is None else problem
+    check_sampler(sampler, Oracle(exact, VPLinear(), INTERVAL, 4, 0))
+    orders = measure_orders(sampler, exact, local=True)
+    name = getattr(sampler, "__name__", type(sampler).__name__)
+    found: list[tuple[str, str]] = []
+    rounding = _rounded_levels(sampler, exact)
+    if rounding:
+        found.append(("time rounding", rounding))
+    numbers, reason = _probed(sampler)
+    precision = _low_precision(numbers, order)
+    if precision:
+        found.append(("precision", precision))
+    if not found:  # an error that does not fall for these reasons says nothing on the formula
+        found += _order_findings(orders, order)
+        if any(part == "formula" for part, _ in found):
+            inner = measure_orders(without_last_step(sampler), exact).formula
+            if all(rate.order is not None and rate.order >= order for rate in inner.values()):
+                found = [("last step", f"without its last step the order is {Orders.worst(inner):g}"), *found]
+        nearest = _nearest(numbers, order)
+        if nearest is not None and not nearest.ok and found:
+            found.append((found[0][0], f"weights read off it: {nearest}"))
+        elif reason and found:
+            found.append((found[0][0], reason))
+    parts = tuple(dict.fromkeys(part for part, _ in found if part))
+    return Diagnosis(name, order, parts, tuple(sentence for _, sentence in found), orders)
+
+
+def _order_findings(orders: Orders, claimed: float) -> list[tuple[str, str]]:
+    """Parts whose order is below the claim, the formula first."""
+    found = []
+    formula = Orders.worst(orders.formula)
+    for kind, rate in orders.formula.items():
+        if rate.order is None or rate.order < claimed:
+            slow = rate.order is not None or (rate.last_rate is not None and rate.last_rate < claimed - SLOW)
+            found.append(("formula" if slow else "", f"update formula, {kind} grids: {rate.reason}"))
+    reference = claimed if formula is None else min(formula, claimed)
+    for part, rates in (("start-up", orders.start), ("last step", orders.tail)):
+        for kind, rate in rates.items():
+            if rate.order is not None and rate.order < reference:
+                found.append((part, f"{part}, {kind} grids: lowers the order to {rate.order:g} ({rate.reason})"))
+    for kind, rate in orders.local.items():
+        # A single step is all start-up and last step: it accuses the formula only where those are innocent.
+        if not found and rate.status == "decided" and rate.rate is not None and rate.rate < claimed + 0.8:
+            falls = f"falls like h^{rate.rate:.2f}, not h^{claimed + 1:g}"
+            found.append(("formula", f"one-step defect, {kind} grids: {falls}"))
+    return found
+
+
+def without_last_step(sampler: Sampler) -> Sampler:
+    """Sampler that returns the state it shows its model at the last node, whatever its last step does.
+
+    It is run on one more node; what comes back is the state of the last evaluation at the node before.
+    """
+
+    def run(model: Any, x: Array, nodes: FloatArray) -> Array:
+        watched = _Levels(model, keep=float(nodes[-1]))
+        result = sampler(watched, x, np.append(nodes, 2.0 * nodes[-1] - nodes[-2]))
+        return np.asarray(result) if watched.kept is None else watched.kept
+
+    return run
+
+
+class _Levels:
+    """Model that notes the levels at which it is asked, and the last state it is shown at one of them."""
+
+    def __init__(self, oracle: Any, keep: float = np.nan) -> None:
+        self.schedule, self.interval = oracle.schedule, oracle.interval
+        self.seen: list[float] = []
+        self.kept: FloatArray | None = None
+        self._oracle, self._keep = oracle, keep
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("data", "noise", "velocity", "score"):
+            raise AttributeError(name)
+
+        def ask(x: Array, lam: float) -> FloatArray:
+            self.seen.append(float(lam))
+            if abs(lam - self._keep) < SAME_NODE:
+                self.kept = np.array(x, dtype=np.float64)
+            answer: FloatArray = getattr(self._oracle, name)(x, lam)
+            return answer
+
+        return ask
+
+    def denoiser(self, prediction: Prediction) -> Denoiser:
+        """The same as a function of time."""
+        return _TimedLevels(self, prediction)
+
+
+class _TimedLevels:
+    """Noting model as a function of time."""
+
+    def __init__(self, levels: _Levels, prediction: Prediction) -> None:
+        self.schedule, self.prediction, self._levels = levels.schedule, prediction, levels
+
+    def __call__(self, x: Array, t: Any) -> FloatArray:
+        """Predict."""
+        lam = float(self.schedule.half_log_snr(t))
+        answer: FloatArray = getattr(self._levels, self.prediction)(x, lam)
+        return answer
+
+
+def _rounded_levels(sampler: Sampler, problem: Problem) -> str:
+    """Whether nodes 1e-5 apart are one level to the sampler."""
+    count = 24
+    nodes = np.sort(np.concatenate([np.linspace(-0.5, 0.5, count), np.linspace(-0.5, 0.5, count)[:-1] + 1e-5]))
+    oracle = Oracle(problem, VPLinear(), (-0.5, 0.5), 2, 0)
+    model = _Levels(oracle)
+    sampler(model, oracle.state(-0.5), nodes)
+    seen = len(np.unique(np.round(model.seen, 9)))
+    if seen >= min(len(model.seen), len(nodes) - 1) - 1:
+        return ""
+    return (
+        f"the model is evaluated at {seen} different levels only on {len(nodes) - 1} nodes that all differ: "
+        "times or levels are rounded; pass them as continuous numbers"
+    )
+
+
+def _probed(sampler: Sampler) -> tuple[Probe | None, str]:
+    """Weights that the sampler uses, or why they cannot be read."""
+    try:
+        return probe(sampler), ""
+    except Exception as error:
+        return None, f"its weights could not be read off ({error})"
+
+
+def _low_precision(numbers: Probe | None, claimed: float) -> str:
+    """Whether arithmetic or coefficients are of single precision."""
+    if numbers is None:
+        return ""
+    if 1e-11 < numbers.residual < 1e-4:
+        return f"arithmetic is exact to {numbers.residual:.0e} only: compute in the dtype of x, here float64"
+    nearest = _nearest(numbers, claimed)
+    if nearest is not None and 1e-10 < nearest.worst < SINGLE:
+        return (
+            f"its weights are those of {nearest.reference} to {nearest.worst:.0e} only: coefficients in single "
+            "precision; compute them in float64"
+        )
+    return ""
+
+
+def _nearest(numbers: Probe | None, claimed: float) -> Comparison | None:
+    """Method of the catalogue, of the claimed order if possible, whose weights are nearest."""
+    if numbers is None:
+        return None
+    best: Comparison | None = None
+    for record in methods().values():
+        if claimed not in (record.order, record.claimed_order, *record.orders.values()):
+            continue
+        try:
+            found = numbers.compare(record)
+        except Exception:
+            continue
+        if not found.reason and found.worst < (CLOSE if best is None else best.worst):
+            best = found
+    return best
