@@ -19,7 +19,8 @@ class ReverseDrift:
     r"""A problem whose flow follows the drift of the reverse SDE instead of the probability flow.
 
     With ``y = x / alpha`` and ``rho = sigma / alpha`` the probability flow is ``dy/drho = eps``; the reverse
-    has the drift ``dy/drho = 2 eps`` and noise that makes up for it. A stochastic sampler that draws zeros solves that drift.
+    has the drift ``dy/drho = 2 eps`` and noise that makes up for it. A stochastic sampler
+    that draws zeros solves that drift.
 
     Parameters
     ----------
