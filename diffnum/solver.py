@@ -15,6 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 from diffnum.forms import PREDICTIONS
+from diffnum.noise import SampleStreams
 from diffnum.plans import Plan
 from diffnum.types import Array, Denoiser
 
@@ -105,7 +106,7 @@ def iterate(
     numbers = plan.for_prediction(model.prediction)
     _check_elements(numbers, vectors["x"])
     if noise is None and any(step.noises for step in plan.steps):
-        raise ValueError(f"noise=None: {plan.method} is stochastic, pass noise=... or a seed")
+        raise ValueError(f"noise=None: {plan.method} is stochastic, pass solve(seed=...) or noise=...")
     return _steps(numbers, model, vectors, first, noise)
 
 
@@ -147,6 +148,7 @@ def solve(
     *,
     history: Mapping[str, Array] | None = ...,
     noise: Noise | None = ...,
+    seed: int | None = ...,
     callback: Callable[[State], object] | None = ...,
     return_trajectory: Literal[False] = ...,
     check_finite: bool = ...,
@@ -159,6 +161,7 @@ def solve(
     *,
     history: Mapping[str, Array] | None = ...,
     noise: Noise | None = ...,
+    seed: int | None = ...,
     callback: Callable[[State], object] | None = ...,
     return_trajectory: Literal[True],
     check_finite: bool = ...,
@@ -170,6 +173,7 @@ def solve(
     *,
     history: Mapping[str, Array] | None = None,
     noise: Noise | None = None,
+    seed: int | None = None,
     callback: Callable[[State], object] | None = None,
     return_trajectory: bool = False,
     check_finite: bool = True,
@@ -180,6 +184,8 @@ def solve(
     ----------
     plan, model, x, history, noise
         As in :func:`iterate`.
+    seed : int, optional
+        Seed of a stochastic method, in place of ``noise``: each sample has a stream of its own, whatever the batch.
     callback : callable, optional
         Called with the :class:`State` after each step.
     return_trajectory : bool
@@ -209,6 +215,10 @@ def solve(
     times = [x.t if isinstance(x, State) else plan.steps[0].t_from if plan.steps else 0.0]
     states = [start]
     last = start
+    if seed is not None:
+        if noise is not None:
+            raise ValueError(f"seed={seed} and noise=...: give one of the two")
+        noise = SampleStreams(seed)
     for state in iterate(plan, model, x, history=history, noise=noise):
         last = state.x
         if callback is not None:

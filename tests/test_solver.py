@@ -319,3 +319,19 @@ def test_twenty_steps_come_close_to_the_exact_flow(schedule: Any) -> None:
     found = dn.solve(dn.plan("unipc_3_bh2", schedule, grid), problem.denoiser(schedule), x)
     exact = problem.flow(x, schedule, float(grid.t[0]), float(grid.t[-1]))
     np.testing.assert_allclose(found, exact, atol=0.05)
+
+
+def test_a_stochastic_run_takes_a_seed_and_does_not_depend_on_the_batch() -> None:
+    plan, model = planned("sde_dpmpp_2m"), PROBLEM.denoiser(SCHEDULE)
+    found = dn.solve(plan, model, X, seed=3)
+    np.testing.assert_array_equal(found, dn.solve(plan, model, X, seed=3))
+    np.testing.assert_allclose(found[:1], dn.solve(plan, model, X[:1], seed=3), rtol=1e-12)
+    assert not np.allclose(found, dn.solve(plan, model, X, seed=4))
+
+
+def test_a_stochastic_run_without_a_seed_is_refused() -> None:
+    plan, model = planned("sde_dpmpp_2m"), PROBLEM.denoiser(SCHEDULE)
+    with pytest.raises(ValueError, match="is stochastic, pass solve"):
+        dn.solve(plan, model, X)
+    with pytest.raises(ValueError, match="give one of the two"):
+        dn.solve(plan, model, X, seed=1, noise=lambda *_: X)

@@ -18,9 +18,9 @@ __all__ = ["ReverseDrift"]
 class ReverseDrift:
     r"""A problem whose flow follows the drift of the reverse SDE instead of the probability flow.
 
-    With ``y = x / alpha`` and ``rho = sigma / alpha`` the probability flow is ``dy/drho = eps``; the reverse
-    has the drift ``dy/drho = 2 eps`` and noise that makes up for it. A stochastic sampler
-    that draws zeros solves that drift.
+    With ``y = x / alpha`` and ``rho = sigma / alpha`` the probability flow is ``dy/drho = eps``. The reverse SDE
+    has the drift ``dy/drho = 2 eps``, and noise that makes up for it; a stochastic sampler that draws zeros solves
+    that drift.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def two_step(model: Any, x: Any, nodes: Any, bad: str = "") -> Any:
     """DPM-Solver++(2M), or what is left of it after a defect."""
     history: list[tuple[float, Any]] = []
     last = len(nodes) - 2
-    for i, (a, b) in enumerate(zip(nodes[:-1], nodes[1:], strict=True)):
+    for i, (a, b) in enumerate(pairwise(nodes)):
         asked = a
         if bad == "rounded times":
             t = np.round(float(model.schedule.time(a)) * 1000) / 1000
@@ -92,7 +93,7 @@ def heun(model: Any, x: Any, nodes: Any, bad: str = "") -> Any:
     alpha, _ = levels(model, nodes[0])
     y = x / alpha
     last = len(nodes) - 2
-    for i, (a, b) in enumerate(zip(nodes[:-1], nodes[1:], strict=True)):
+    for i, (a, b) in enumerate(pairwise(nodes)):
         (alpha0, _), (alpha1, _) = levels(model, a), levels(model, b)
         step = np.exp(-b) - np.exp(-a)
         first = model.noise(alpha0 * y, a)
@@ -112,7 +113,7 @@ def heun(model: Any, x: Any, nodes: Any, bad: str = "") -> Any:
 def three_step(model: Any, x: Any, nodes: Any, bad: str = "") -> Any:
     """Third-order multistep with a start that loses nothing on graded nodes."""
     past: list[tuple[float, Any]] = []
-    for a, b in zip(nodes[:-1], nodes[1:], strict=True):
+    for a, b in pairwise(nodes):
         (_, sigma0), (alpha1, sigma1) = levels(model, a), levels(model, b)
         h, data = b - a, model.data(x, a)
         e1 = -np.expm1(-h)
@@ -227,14 +228,22 @@ def calls_in_vain(model: Any, x: Any, nodes: Any) -> Any:
     return 0.5 * x
 
 
+def returns_nothing(model: Any, x: Any, nodes: Any) -> None:
+    return None
+
+
+def returns_its_input(model: Any, x: Any, nodes: Any) -> Any:
+    return x
+
+
 @pytest.mark.parametrize(
     ("sampler", "error", "message"),
     [
         (lambda model, x, nodes: two_step(model, x, nodes)[:2], ValueError, r"returned shape \(2, 1\)"),
         (lambda model, x, nodes: two_step(model, x, nodes).astype(np.float32), TypeError, "returned dtype float32"),
         (lambda model, x, nodes: two_step(model, x, nodes) * np.nan, ValueError, "NaN or infinite"),
-        (lambda model, x, nodes: None, TypeError, "returned a NoneType"),
-        (lambda model, x, nodes: x, ValueError, "never calls the model"),
+        (returns_nothing, TypeError, "returned a NoneType"),
+        (returns_its_input, ValueError, "never calls the model"),
         (calls_in_vain, ValueError, "ignores the model: it calls it 9 times"),
         (mutating, ValueError, "writes into its input x"),
         (mutating_nodes, ValueError, "writes into its input nodes"),
