@@ -14,7 +14,8 @@ from diffnum.audits.drift import ReverseDrift
 from diffnum.audits.libraries import k_diffusion_sampling
 from diffnum.audits.shipped import LEVELS, ShippedRun, shipped_function_run, shipped_run
 from diffnum.audits.subjects import Subject
-from diffnum.convergence.diagnosis import Orders, measure_orders
+from diffnum.convergence.diagnosis import SLOW, Orders, measure_orders
+from diffnum.convergence.rate import RateEstimate
 from diffnum.convergence.study import convergence_study
 from diffnum.problems import three_peaks
 from diffnum.types import Array, FloatArray, Sampler
@@ -24,6 +25,9 @@ __all__ = ["Row", "examine", "in_sigma"]
 LONGER = (24, 48, 96, 192, 384)
 EDGES = (1, 2, 3, 4, 5, 1000)
 """Step counts that samplers forget."""
+
+GROWTH = 0.5
+"""Pair rates below minus this are errors that grow as steps are added."""
 
 GAIN = 0.5
 """A swap explains an error if the error falls below this fraction without the ingredient."""
@@ -170,22 +174,44 @@ def _row(subject: Subject, orders: Orders, clocked: float | None, default: _Defa
     swaps = _swap_causes(default)
     observations = _observations(default)
     known = [o for o in (formula, start, tail) if o is not None]
-    if len(known) < 3:
-        verdict = "undecided"
-    elif min(known) < subject.claimed:
+    falling = [orders.formula] if formula is None else [orders.formula, orders.start, orders.tail]
+    if any(o < subject.claimed for o in known) or any(_short(r, subject.claimed) for r in falling):
         verdict = "below claim"
+    elif len(known) < 3:
+        verdict = "undecided"
     else:
         verdict = "above claim" if min(known) > subject.claimed else "as claimed"
     evidence = {
         name: {kind: {"rate": r.rate, "status": r.status, "reason": r.reason} for kind, r in rates.items()}
         for name, rates in (("formula", orders.formula), ("start-up", orders.start), ("last step", orders.tail))
     }
+    swapped = {name: (e if math.isfinite(e) else None) for name, e in default.swaps.items()}
     runs = {str(r.steps): (r.error if math.isfinite(r.error) else None) for r in default.runs}
     return Row(
         subject.name, subject.configuration, subject.claimed, formula, start, tail, default.order, default.floor,
         verdict, "; ".join([*causes, *swaps, *observations]), subject.snippet,
-        {**evidence, "default errors": runs, "swaps": dict(default.swaps), "observations": observations},
+        {**evidence, "default errors": runs, "swaps": swapped, "observations": observations},
     )  # fmt: skip
+
+
+def _short(rates: Mapping[str, RateEstimate], claimed: float) -> bool:
+    """Whether an order is below the claim: decided, or with rates well below it that still fall."""
+    below = [
+        r.order < claimed
+        if r.order is not None
+        else r.last_rate is not None
+        and GROWTH < r.last_rate < claimed - SLOW
+        and r.status == "pre-asymptotic"
+        and _falling(r)
+        for r in rates.values()
+    ]
+    return any(below)
+
+
+def _falling(rate: RateEstimate) -> bool:
+    """Whether rates that have not settled fall from level to level."""
+    kept = [float(r) for r in rate.rates if math.isfinite(r)][-3:]
+    return rate.status == "pre-asymptotic" and all(b <= a for a, b in pairwise(kept))
 
 
 def _order_causes(subject: Subject, orders: Orders, clocked: float | None) -> list[str]:
@@ -194,7 +220,10 @@ def _order_causes(subject: Subject, orders: Orders, clocked: float | None) -> li
     kinds = {kind: r.order for kind, r in orders.formula.items()}
     if formula is None:
         reasons = "; ".join(f"{kind}: {r.reason}" for kind, r in orders.formula.items() if r.order is None)
-        causes.append(f"formula: undecided ({reasons})")
+        grows = any(float(x) < -GROWTH for r in orders.formula.values() for x in r.rates)
+        lost = "; the error grows on short steps: digits are lost in its coefficients" if grows else ""
+        short = "order below the claim" if _short(orders.formula, subject.claimed) else "undecided"
+        causes.append(f"formula: {short} ({reasons}){lost}")
     elif formula < subject.claimed:
         text = f"formula: order {formula:g}"
         if len(set(kinds.values())) > 1:
@@ -208,7 +237,9 @@ def _order_causes(subject: Subject, orders: Orders, clocked: float | None) -> li
         if order is not None and order < reference:
             causes.append(f"{part}: lowers the order to {order:g}")
         elif order is None and formula is not None:
-            causes.append(f"{part}: undecided")
+            reasons = "; ".join(f"{kind}: {r.reason}" for kind, r in rates.items() if r.order is None)
+            lowers = "lowers the order" if _short(rates, reference) else "undecided"
+            causes.append(f"{part}: {lowers} ({reasons})")
     return causes
 
 
@@ -241,10 +272,11 @@ def _observations(default: _Default) -> list[str]:
     nan = [r.steps for r in default.runs if not math.isfinite(r.error) and not r.failure]
     if nan:
         notes.append(f"not finite at {_listed(nan)} steps")
-    for name, word in (("repeated", "times occur twice"), ("empty", "steps have length zero")):
+    for name, word in (("repeated", "repeated times"), ("empty", "steps of length zero")):
         counts = [(r.steps, getattr(r, name)) for r in default.runs if getattr(r, name)]
         if counts:
-            notes.append(f"{counts[-1][1]} {word} at {counts[-1][0]} steps (first seen at {counts[0][0]})")
+            first = f", the first at {counts[0][0]}" if len(counts) > 1 else ""
+            notes.append(f"{word}: {counts[-1][1]} at {counts[-1][0]} steps{first}")
     done = [r for r in default.finite if r.steps in LEVELS]
     if done:
         extra = {r.evaluations - r.steps for r in done}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,7 +74,7 @@ class AuditReport:
         return {
             "target": self.target,
             "versions": dict(self.versions),
-            "rows": [asdict(r) for r in self.rows],
+            "rows": [_finite(asdict(r)) for r in self.rows],
             "left_out": dict(self.left_out),
         }
 
@@ -137,6 +138,15 @@ A formal order says nothing on the quality of pictures at ten steps. Open a name
 </tbody></table>
 <h2>Left out</h2><ul>{out}</ul></body></html>
 """
+
+
+def _finite(value: Any) -> Any:
+    """Record with None for what JSON cannot say."""
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _shown(value: Any) -> str:

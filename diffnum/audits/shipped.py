@@ -14,7 +14,7 @@ import torch
 
 from diffnum.audits.adapters import run_scheduler
 from diffnum.audits.drift import ReverseDrift
-from diffnum.audits.families import family_of, label_rho, picture_of, prediction_of
+from diffnum.audits.families import family_of, label_rho, picture_of
 from diffnum.audits.pictures import VE, exact_model
 from diffnum.audits.precision import swapped
 from diffnum.problems import Mixture1D
@@ -145,7 +145,7 @@ def shipped_run(
         alpha, sigma = picture_of(work).levels(rho_end)
         error = _error(exact, start, (picture_of(work).levels(calls[0])), end / (alpha + sigma), rho_end)
         before = math.inf
-        if model.last is not None and np.isfinite(end).all() and not prediction_of(work).startswith("edm"):
+        if model.last is not None and np.isfinite(end).all():
             x, t = model.last
             before = _error(exact, start, picture_of(work).levels(calls[0]), x, t / (1 - t) if t < 1 else math.inf)
     simple = family_of(work).one_call_a_step

@@ -19,7 +19,7 @@ from diffnum.problems import three_peaks
 from diffnum.schedules import VPLinear
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Problem, Sampler
 
-__all__ = ["Diagnosis", "Orders", "diagnose", "graded_start", "measure_orders"]
+__all__ = ["SLOW", "Diagnosis", "Orders", "diagnose", "graded_start", "measure_orders"]
 
 GRIDS = ("uniform", "irregular")
 QUICK = (24, 48, 96, 192)

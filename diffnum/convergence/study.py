@@ -56,15 +56,17 @@ GRADED = 14
 """Graded steps at an end of the nodes, each twice as long as the one before."""
 
 
-def fractions(kind: str, n: int) -> FloatArray:
+def fractions(kind: str, n: int, pattern: Sequence[float] = PATTERN) -> FloatArray:
     """Nodes of a grid on [0, 1].
 
     Parameters
     ----------
     kind : {"uniform", "smooth", "irregular"}
-        Constant steps; the smooth image of constant steps; steps that repeat the ratios :data:`PATTERN`.
+        Constant steps; the smooth image of constant steps; steps that repeat the ratios ``pattern``.
     n : int
         Number of steps.
+    pattern : sequence of float
+        Step ratios of the irregular grid, > 0; its length divides 8 where local defects are measured.
 
     Returns
     -------
@@ -78,11 +80,23 @@ def fractions(kind: str, n: int) -> FloatArray:
         nodes = np.linspace(0.0, 1.0, n + 1)
         nodes = (nodes + 3.0 * nodes**2) / 4.0  # not geometric: some wrong weights are right for a constant ratio
     elif kind == "irregular":
-        nodes = np.concatenate([[0.0], np.cumsum(np.resize(PATTERN, n))])
+        nodes = np.concatenate([[0.0], np.cumsum(np.resize(pattern, n))])
         nodes /= nodes[-1]
     else:
         raise ValueError(f"grids={kind!r} is no kind of grid: use {', '.join(GRID_KINDS)}")
     return nodes
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """A kind of grid with its step ratios; called with a number of steps it gives :func:`fractions`."""
+
+    kind: str
+    pattern: tuple[float, ...] = PATTERN
+
+    def __call__(self, n: int) -> FloatArray:
+        """Nodes on [0, 1], shape (n + 1,)."""
+        return fractions(self.kind, n, self.pattern)
 
 
 def graded(nodes: FloatArray, *, first: bool, last: bool) -> FloatArray:
@@ -267,6 +281,7 @@ def convergence_study(
     measures: Sequence[Measure] = ("global", "local"),
     points: int = 12,
     interval: tuple[float, float] | None = None,
+    pattern: Sequence[float] = PATTERN,
     seed: int = 0,
 ) -> ConvergenceStudy:
     """Measure the order of a sampler.
@@ -292,6 +307,8 @@ def convergence_study(
         Starting points, drawn from the exact marginal.
     interval : (float, float), optional
         Half-log-SNR where the runs begin and end; by default (-2, 2), or (-1, 1) for methods in other clocks.
+    pattern : sequence of float
+        Step ratios that the irregular grids repeat.
     seed : int
         Seed of the starting points.
 
@@ -323,7 +340,7 @@ def convergence_study(
                 for measure in measures:
                     if measure == "local" and variant != "formula":
                         continue
-                    run = _runner(subject, oracle, kind, variant, measure)
+                    run = _runner(subject, oracle, Spacing(kind, tuple(pattern)), variant, measure)
                     series.append(Series(label, kind, variant, measure, _measure(run, oracle, steps)))
     if record is None:
         name = getattr(subject, "__name__", type(subject).__name__)
@@ -374,11 +391,13 @@ def _near_floor(found: RateEstimate) -> bool:
     return "floor" in found.notes
 
 
-def _runner(record: Method | Sampler, oracle: Oracle, kind: str, variant: Variant, measure: Measure) -> Run:
+def _runner(record: Method | Sampler, oracle: Oracle, spacing: Spacing, variant: Variant, measure: Measure) -> Run:
     """Errors of one sampler on one kind of grid as a function of the number of steps."""
     if isinstance(record, Method):
-        return _local_run(record, oracle, kind) if measure == "local" else _global_run(record, oracle, kind, variant)
-    return _black_box_run(record, oracle, kind, variant, measure)
+        return (
+            _local_run(record, oracle, spacing) if measure == "local" else _global_run(record, oracle, spacing, variant)
+        )
+    return _black_box_run(record, oracle, spacing, variant, measure)
 
 
 def _clock_nodes(record: Method, oracle: Oracle, lam: tuple[float, float], at: FloatArray) -> FloatArray:
@@ -388,25 +407,25 @@ def _clock_nodes(record: Method, oracle: Oracle, lam: tuple[float, float], at: F
     return lam_at
 
 
-def _global_run(record: Method, oracle: Oracle, kind: str, variant: Variant) -> Run:
+def _global_run(record: Method, oracle: Oracle, spacing: Spacing, variant: Variant) -> Run:
     """Catalogue method over the whole interval."""
 
     def run(n: int) -> FloatArray:
-        lam = _clock_nodes(record, oracle, oracle.interval, fractions(kind, n))
+        lam = _clock_nodes(record, oracle, oracle.interval, spacing(n))
         lam[0], lam[-1] = oracle.interval
         return oracle.error(_run_plan(record, oracle, lam, formula=variant == "formula"), lam[-1])
 
     return run
 
 
-def _local_run(record: Method, oracle: Oracle, kind: str) -> Run:
+def _local_run(record: Method, oracle: Oracle, spacing: Spacing) -> Run:
     """One step from exact data in the middle of the interval."""
     depth, span = record.exact_steps, record.top if record.singlestep else 1
 
     def run(n: int) -> FloatArray:
-        at = fractions(kind, max(n, 2 * (depth + span)))
+        at = spacing(max(n, 2 * (depth + span)))
         position = len(at) // 2
-        position -= position % len(PATTERN)  # the same place of the pattern at all levels
+        position -= position % len(spacing.pattern)  # the same place of the pattern at all levels
         at = at[position - depth : position + span + 1] * (len(at) - 1) / n
         lam = _clock_nodes(record, oracle, oracle.interval, MIDDLE + at - at[depth])
         return oracle.error(_run_plan(record, oracle, lam, formula=True), lam[-1])
@@ -430,16 +449,16 @@ def _run_plan(record: Method, oracle: Oracle, lam: FloatArray, *, formula: bool)
     return x
 
 
-def _black_box_run(sampler: Sampler, oracle: Oracle, kind: str, variant: Variant, measure: Measure) -> Run:
+def _black_box_run(sampler: Sampler, oracle: Oracle, spacing: Spacing, variant: Variant, measure: Measure) -> Run:
     """A callable on nodes in half-log-SNR, graded at the ends as the variant says."""
     lam_start, lam_end = oracle.interval
 
     def run(n: int) -> FloatArray:
-        nodes = lam_start + (lam_end - lam_start) * fractions(kind, n)
+        nodes = lam_start + (lam_end - lam_start) * spacing(n)
         nodes[-1] = lam_end
         if measure == "local":
-            position = n // 2 - n // 2 % len(PATTERN)
-            nodes = nodes[position : position + 2]
+            position = n // 2 - n // 2 % len(spacing.pattern)
+            nodes = nodes[position : position + 2] + (MIDDLE * (lam_start + lam_end) - nodes[position])
         nodes = graded(nodes, first=variant == "formula", last=variant != "as shipped")
         x = oracle.state(float(nodes[0]))
         result = sampler(oracle, x.copy(), nodes)
