@@ -433,19 +433,27 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         Words after the program's name; those of the process by default.
     """
     try:
-        status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
-        code = status if isinstance(status, int) else 0
-    except KeyboardInterrupt:
+        code = _status(arguments)
+    except KeyboardInterrupt:  # wherever it arrives, also while another error is being reported
         code = 130
+    sys.exit(code)
+
+
+def _status(arguments: Sequence[str] | None) -> int:
+    """Run the command line; its exit status."""
+    try:
+        status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        code = _complain(str(error) or type(error).__name__)
+        return _complain(str(error) or type(error).__name__)
     except Exception as error:
         if not hasattr(error, "exit_code"):
             raise
         # typer's own: what it says of an option, or that the user stopped it
         message = error.format_message() if hasattr(error, "format_message") else ""
-        code = _complain(message) if message else 130 if type(error).__name__ == "Abort" else int(error.exit_code)
-    sys.exit(code)
+        if message:
+            return _complain(message)
+        return 130 if type(error).__name__ == "Abort" else int(error.exit_code)
+    return status if isinstance(status, int) else 0
 
 
 def _complain(message: str) -> int:

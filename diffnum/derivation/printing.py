@@ -130,7 +130,9 @@ def written(weight: Any, rate: int | None) -> sympy.Expr:
         factor = value.field.new(ring.from_dict(polynomial), value.denom).as_expr()
         symbols = (formal(str(ring.symbols[i]), rate) ** p for i, p in zip(positions, formal_powers, strict=True))
         terms.append(sympy.factor(factor) * sympy.Mul(*symbols))
-    total = sympy.Add(*terms)
+    # a weight divided by the length of the step has formal symbols in its denominator too
+    meaning = {ring.symbols[i]: formal(str(ring.symbols[i]), rate) for i in positions}
+    total = sympy.Add(*terms).xreplace(meaning)
     return total.factor() if rate == 0 else total
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import diffnum as dn
 from diffnum.convergence.study import convergence_study, fractions, graded
+from diffnum.proofs import prove
 from diffnum.tableau import Stage, Step, Vector
 
 FAST = {"points": 6, "problem": dn.problems.three_peaks()}
@@ -132,7 +133,9 @@ def test_one_percent_on_any_weight_of_any_method_is_rejected(name):
             study.assert_order(order)
         except AssertionError:
             continue
-        survivors.append((row, source))
+        # a stage of a method that falls short of its claim may be wrong at no cost in order: the proof must see it
+        if prove(mutant).ok:
+            survivors.append((row, source))
     assert not survivors
 
 
