@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from diffnum import grids as grids
     from diffnum import problems as problems
     from diffnum import schedules as schedules
+    from diffnum import testing as testing
     from diffnum.adaptive import solve_adaptive as solve_adaptive
+    from diffnum.audits import audit as audit
     from diffnum.coefficients.catalogue import method as method
     from diffnum.coefficients.catalogue import methods as methods
     from diffnum.convergence.probe import probe as probe
@@ -39,6 +41,7 @@ _NAMES = {
     "GaussianMixture": "diffnum.problems.mixture",
     "ModelStatistics": "diffnum.statistics",
     "Plan": "diffnum.plans",
+    "audit": "diffnum.audits",
     "convergence_study": "diffnum.convergence.study",
     "derive": "diffnum.proofs",
     "dpm_solver_v3": "diffnum.statistics",
@@ -54,7 +57,7 @@ _NAMES = {
     "solve": "diffnum.solver",
     "solve_adaptive": "diffnum.adaptive",
 }
-_MODULES = ("coefficients", "grids", "problems", "schedules")
+_MODULES = ("coefficients", "grids", "problems", "schedules", "testing")
 
 __all__ = [*_NAMES, *_MODULES, "__version__"]
 

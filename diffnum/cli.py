@@ -260,6 +260,30 @@ def compare(
 
 
 @app.command()
+def audit(
+    library: Annotated[str, typer.Argument(help="diffusers or k-diffusion, as installed.")],
+    only: Annotated[str, typer.Option(help="Parts of names or configurations, separated by commas.")] = "",
+    cache: Annotated[Path, typer.Option(help="Folder for finished rows; an interrupted audit goes on there.")] = Path(
+        "out/audit"
+    ),
+    out: Annotated[Path | None, typer.Option(help="HTML file to write as well.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes; one a core, at most four, by default.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure the true orders of a library's samplers, and where they are lost; exit 1 if a row falls short."""
+    from diffnum.audits import audit as run_audit
+
+    parts = [part.strip() for part in only.split(",")] if only else None
+    with _progress("audit") as show:
+        found = run_audit(library, cache_dir=cache, jobs=jobs, only=parts, progress=show)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(found.to_html(), encoding="utf-8")
+    _echo(found.to_json() if as_json else str(found))
+    _finish(found.ok)
+
+
+@app.command()
 def report(
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     methods: Annotated[str, typer.Option(help="Methods, separated by commas; all listed ones by default.")] = "",

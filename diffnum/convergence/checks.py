@@ -24,6 +24,10 @@ class _Watched:
         self.calls = 0
         self._oracle, self._factor = oracle, factor
 
+    def time(self, lam: Any) -> float:
+        """Time of a half-log-SNR."""
+        return self._oracle.time(lam)
+
     def predict(self, x: Array, lam: float, prediction: Prediction) -> FloatArray:
         """Prediction at a half-log-SNR."""
         self.calls += 1

@@ -20,6 +20,7 @@ import numpy as np
 
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method, Start
+from diffnum.convergence.checks import check_sampler
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.grids import from_half_log_snr
@@ -335,6 +336,8 @@ def convergence_study(
     series = []
     for label, exact in problems.items():
         oracle = Oracle(exact, schedule, interval, points, seed)
+        if not isinstance(subject, Method):
+            check_sampler(subject, oracle)
         for kind in grids:
             for variant in variants:
                 for measure in measures:
