@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from diffnum.convergence.oracle import AskedByNoiseLevel
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Sampler, Schedule
 
 __all__ = ["ZERO", "Bench", "RecordingModel", "Run"]
@@ -22,7 +23,7 @@ LINEAR = 1e-4
 """Relative departure from linearity that rounding in single precision cannot explain."""
 
 
-class RecordingModel:
+class RecordingModel(AskedByNoiseLevel):
     """Model that records where it is called and answers what it is told to."""
 
     def __init__(self, schedule: Schedule, nodes: FloatArray, answers: Iterator[FloatArray], like: FloatArray) -> None:
@@ -39,22 +40,6 @@ class RecordingModel:
         nearest = float(self._nodes[np.argmin(np.abs(self._nodes - lam))])
         self.calls.append((nearest if abs(nearest - lam) < SAME_NODE else lam, prediction, state))
         return np.broadcast_to(next(self._answers), self._shape).copy()
-
-    def data(self, x: Array, lam: float) -> FloatArray:
-        """Answer to a question for E[x_0 | x]."""
-        return self.predict(x, lam, "data")
-
-    def noise(self, x: Array, lam: float) -> FloatArray:
-        """Answer to a question for E[eps | x]."""
-        return self.predict(x, lam, "noise")
-
-    def velocity(self, x: Array, lam: float) -> FloatArray:
-        """Answer to a question for E[eps - x_0 | x]."""
-        return self.predict(x, lam, "velocity")
-
-    def score(self, x: Array, lam: float) -> FloatArray:
-        """Answer to a question for the score."""
-        return self.predict(x, lam, "score")
 
     def denoiser(self, prediction: Prediction) -> Denoiser:
         """The same as a function of time."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diffnum.convergence.oracle import Oracle
+from diffnum.convergence.oracle import AskedByNoiseLevel, Oracle
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Sampler
 
 __all__ = ["check_sampler"]
@@ -16,7 +16,7 @@ SCALED = 1.01
 """Factor on the answers of a model that is not the exact one; a sampler that heeds its model gives another sample."""
 
 
-class _Watched:
+class _Watched(AskedByNoiseLevel):
     """An oracle that counts its calls, and whose answers can be scaled."""
 
     def __init__(self, oracle: Oracle, factor: float = 1.0) -> None:
@@ -32,22 +32,6 @@ class _Watched:
         """Prediction at a half-log-SNR."""
         self.calls += 1
         return self._factor * self._oracle.predict(x, lam, prediction)
-
-    def data(self, x: Array, lam: float) -> FloatArray:
-        """E[x_0 | x]."""
-        return self.predict(x, lam, "data")
-
-    def noise(self, x: Array, lam: float) -> FloatArray:
-        """E[eps | x]."""
-        return self.predict(x, lam, "noise")
-
-    def velocity(self, x: Array, lam: float) -> FloatArray:
-        """E[eps - x_0 | x]."""
-        return self.predict(x, lam, "velocity")
-
-    def score(self, x: Array, lam: float) -> FloatArray:
-        """Score of the marginal."""
-        return self.predict(x, lam, "score")
 
     def denoiser(self, prediction: Prediction) -> Denoiser:
         """The same as a function of time."""

@@ -10,10 +10,34 @@ import numpy as np
 from diffnum.forms import Nodes
 from diffnum.types import Denoiser, FloatArray, Prediction, Problem, Schedule
 
-__all__ = ["Oracle"]
+__all__ = ["AskedByNoiseLevel", "Oracle"]
 
 
-class Oracle:
+class AskedByNoiseLevel:
+    """The names under which samplers ask a model at a half-log-SNR; ``predict`` answers them all."""
+
+    def predict(self, x: FloatArray, lam: float, prediction: Prediction) -> FloatArray:
+        """Answer a question of any kind."""
+        raise NotImplementedError
+
+    def data(self, x: FloatArray, lam: float) -> FloatArray:
+        """E[x_0 | x] at half-log-SNR ``lam``."""
+        return self.predict(x, lam, "data")
+
+    def noise(self, x: FloatArray, lam: float) -> FloatArray:
+        """E[eps | x] at half-log-SNR ``lam``."""
+        return self.predict(x, lam, "noise")
+
+    def velocity(self, x: FloatArray, lam: float) -> FloatArray:
+        """E[eps - x_0 | x] at half-log-SNR ``lam``."""
+        return self.predict(x, lam, "velocity")
+
+    def score(self, x: FloatArray, lam: float) -> FloatArray:
+        """Gradient of the log-density of the marginal at half-log-SNR ``lam``."""
+        return self.predict(x, lam, "score")
+
+
+class Oracle(AskedByNoiseLevel):
     """Exact predictions as functions of the half-log-SNR, and exact states along fixed trajectories.
 
     Parameters
@@ -75,22 +99,6 @@ class Oracle:
     def predict(self, x: FloatArray, lam: float, prediction: Prediction) -> FloatArray:
         """Exact prediction at a half-log-SNR."""
         return np.asarray(self.denoiser(prediction)(x, self.time(lam)))
-
-    def data(self, x: FloatArray, lam: float) -> FloatArray:
-        """E[x_0 | x] at half-log-SNR ``lam``."""
-        return self.predict(x, lam, "data")
-
-    def noise(self, x: FloatArray, lam: float) -> FloatArray:
-        """E[eps | x] at half-log-SNR ``lam``."""
-        return self.predict(x, lam, "noise")
-
-    def velocity(self, x: FloatArray, lam: float) -> FloatArray:
-        """E[eps - x_0 | x] at half-log-SNR ``lam``."""
-        return self.predict(x, lam, "velocity")
-
-    def score(self, x: FloatArray, lam: float) -> FloatArray:
-        """Gradient of the log-density of the marginal at half-log-SNR ``lam``."""
-        return self.predict(x, lam, "score")
 
     def state(self, lam: float) -> FloatArray:
         """Exact states on the trajectories, shape (points, d)."""
