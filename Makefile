@@ -9,6 +9,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 CONSTRAINTS := .ci/constraints.txt
 EXTRAS := images,report,train,dev
 GALAXIES := galaxygrad==0.2.1
+K_DIFFUSION := k-diffusion==0.1.1.post1 torchdiffeq==0.2.5
 
 REPORT ?= out/demo/report.html
 # One process per core, four at most: each worker holds torch and sympy.
@@ -33,7 +34,7 @@ demo: setup try-models  ## the main job: derive, prove, measure, apply; leaves o
 	@mkdir -p $(dir $(REPORT))
 	$(VENV)/bin/diffnum report --out $(REPORT)
 
-test: setup try-models check  ## all checks, then all tests (slow ones included)
+test: setup $(VENV)/.audit try-models check  ## all checks, then all tests (slow ones included)
 	$(ONE_THREAD) $(PY) -m pytest $(PYTEST_FLAGS)
 
 test-fast: setup  ## the tests that take seconds, without the static checks
@@ -82,8 +83,9 @@ $(VENV)/.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.audit: $(VENV)/.stamp
-	@echo "Installing diffusers, for the comparisons ..."
-	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[$(EXTRAS),audit]'
+	@echo "Installing diffusers and k-diffusion, for the comparisons and the drop-in schedulers ..."
+	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[$(EXTRAS),audit,interop]'
+	@$(PIP) install --no-deps $(K_DIFFUSION)
 	@touch $@
 
 # --no-deps: its declared dependencies (JAX) serve training; the weights are read from the installed files.

@@ -15,6 +15,7 @@ import pytest
 
 import diffnum as dn
 from diffnum import cli
+from diffnum.cli import common
 
 VERBS = ("methods", "derive", "prove", "verify", "plan", "sample", "compare", "report")
 
@@ -72,7 +73,7 @@ def test_prove_exits_with_1_when_a_proof_fails(run, monkeypatch: pytest.MonkeyPa
     from diffnum import proofs
 
     wrong = proofs.perturbed(dn.method("dpmpp_2m"), "x", "k1")
-    monkeypatch.setattr(cli, "find_method", lambda _: wrong)
+    monkeypatch.setattr(common, "find_method", lambda _: wrong)
     done = run("prove", "dpmpp_2m")
     assert done.status == 1
     assert "NOT proved" in done.out
@@ -217,7 +218,7 @@ def test_bad_input_is_one_line_and_status_2(run, words: tuple[str, ...]) -> None
 
 
 def test_a_defect_of_ours_is_not_passed_off_as_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "catalogue", lambda: 1 / 0)
+    monkeypatch.setattr(cli.catalogue, "all_methods", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main(["methods"])
 

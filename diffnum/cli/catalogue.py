@@ -1,0 +1,100 @@
+"""Commands about methods: list, derive, prove, plan."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from diffnum.cli.common import Json, Name, Names, echo, finish, print_json, records, tracked
+from diffnum.coefficients.catalogue import methods as all_methods
+
+__all__ = ["derive", "methods", "plan", "prove"]
+
+
+def methods(as_json: Json = False) -> None:
+    """List the methods of the catalogue."""
+    records = list(all_methods().values())
+    if as_json:
+        keep = ("name", "title", "family", "order", "order_with_startup", "claimed_order", "depth", "cite", "equation")
+        rows = [
+            {
+                **{k: getattr(r, k) for k in keep},
+                "form": r.form.name,
+                "orders": dict(r.orders),
+                "aliases": dict(r.aliases),
+            }
+            for r in records
+        ]
+        print_json(rows)
+        return
+    echo(f"{'name':<20} {'order':>5} {'shipped':>7} {'claimed':>7} {'form':<9} title")
+    for r in records:
+        echo(f"{r.name:<20} {r.order:>5} {r.order_with_startup:>7} {r.claimed_order:>7} {r.form.name:<9} {r.title}")
+
+
+def derive(
+    name: Name,
+    code: Annotated[str, typer.Option(help="Print the weights as python, c or latex.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Derive a method symbolically and print its argument, formula or code."""
+    from diffnum.proofs import derive as derivation_of
+
+    found = derivation_of(name)
+    text = "" if not code else found.latex() if code == "latex" else found.code(code)
+    if as_json:
+        weights = {row: {s: str(w) for s, w in value.items()} for row, value in found.weights.items()}
+        argument = [{"text": line.text, "equation": line.equation} for line in found.argument]
+        data = {"name": found.name, "latex": found.latex(), "weights": weights, "argument": argument}
+        print_json({**data, "error_constant": str(found.error_constant), **({"code": text} if text else {})})
+        return
+    if text:
+        echo(text)
+        return
+    for line in found.argument:
+        echo(f"- {line.text}" + (f"\n    {line.equation}" if line.equation else ""))
+    echo(f"\n{found.latex()}\n\nleading error constant: {found.error_constant}")
+
+
+def prove(names: Names = None, as_json: Json = False) -> None:
+    """Prove that derived, shipped and published weights agree, and the order; exit 1 unless all do."""
+    from dataclasses import asdict
+
+    from diffnum.proofs import prove as proof_of
+
+    chosen = records(names)
+    proofs = []
+    for record in tracked(chosen, "proving", lambda r: r.name):
+        proofs.append(proof_of(record))
+        if not as_json:
+            echo(str(proofs[-1]))
+    if as_json:
+        print_json([asdict(p) for p in proofs])
+    finish(all(p.ok for p in proofs))
+
+
+def plan(
+    method: Name,
+    schedule: Annotated[str, typer.Option(help="Name of a schedule.")] = "vp-linear",
+    grid: Annotated[str, typer.Option(help="Builder of the grid.")] = "uniform_half_log_snr",
+    steps: Annotated[int, typer.Option(help="Number of steps.", min=1)] = 20,
+    t_start: Annotated[float | None, typer.Option(help="Time of the noisy end; the schedule's own by default.")] = None,
+    t_end: Annotated[float | None, typer.Option(help="Time of the clean end; the schedule's own by default.")] = None,
+    terminal: Annotated[str, typer.Option(help="stop, denoise, lower_order or lower_order_denoise.")] = "stop",
+    start: Annotated[str, typer.Option(help="ramp or high_order; as shipped by default.")] = "",
+    prediction: Annotated[str, typer.Option(help="What the model predicts; the method's own by default.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Print all the numbers of a run: a method on a schedule and a grid."""
+    from diffnum import grids, schedules
+    from diffnum.plans import plan as plan_of
+
+    noising = schedules.from_dict({"schedule": schedule})
+    if grid not in grids.GRIDS:
+        raise typer.BadParameter(f"--grid {grid!r} is unknown: use one of {', '.join(grids.GRIDS)}")
+    times = {k: v for k, v in (("t_start", t_start), ("t_end", t_end)) if v is not None}
+    nodes = grids.GRIDS[grid](noising, steps, terminal=terminal, **times)
+    options: dict[str, Any] = {k: v for k, v in (("start", start), ("prediction", prediction)) if v}
+    numbers = plan_of(method, noising, nodes, **options)
+    echo(numbers.to_json() if as_json else numbers.table())

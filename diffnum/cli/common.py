@@ -1,0 +1,121 @@
+"""What the commands share: options, records, output, progress."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from diffnum.coefficients.catalogue import method as find_method
+from diffnum.coefficients.catalogue import methods as all_methods
+
+__all__ = [
+    "Json",
+    "Model",
+    "Name",
+    "Names",
+    "Seed",
+    "echo",
+    "finish",
+    "imported",
+    "integers",
+    "print_json",
+    "progress_bar",
+    "records",
+    "tracked",
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Methods; all listed ones by default.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="A method, such as dpmpp_2m.", show_default=False)]
+Model = Annotated[str, typer.Argument(help="A network, such as toy/digits.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed of the noise.", min=0)]
+
+
+def records(names: Sequence[str] | None) -> list[Any]:
+    """Records of named methods, or of all."""
+    return [find_method(name) for name in (names or all_methods())]
+
+
+def integers(option: str, text: str) -> tuple[int, ...]:
+    """Whole numbers separated by commas or blanks."""
+    try:
+        return tuple(int(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise typer.BadParameter(f"{option} {text!r}: give whole numbers separated by commas") from None
+
+
+def imported(path: str) -> Callable[..., Any]:
+    """Object called ``package.module:function``; the working directory counts as a place for modules."""
+    module, colon, attribute = path.partition(":")
+    if not (module and colon and attribute):
+        raise typer.BadParameter(f"--sampler {path!r}: write package.module:function")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise typer.BadParameter(f"--sampler {path!r}: {error}") from None
+    if not callable(found):
+        raise typer.BadParameter(f"--sampler {path!r} is a {type(found).__name__}: name a function")
+    return found  # type: ignore[no-any-return]
+
+
+def echo(text: str) -> None:
+    """Print to standard output at once, so that long work shows as it comes."""
+    typer.echo(text)
+    sys.stdout.flush()
+
+
+def print_json(data: Any) -> None:
+    """Print JSON that every reader accepts: what is not finite becomes null."""
+    typer.echo(json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(data: Any) -> Any:
+    """Data with null for numbers that JSON lacks."""
+    if isinstance(data, float):
+        return data if data - data == 0.0 else None
+    if isinstance(data, dict):
+        return {str(k): _finite(v) for k, v in data.items()}
+    return [_finite(v) for v in data] if isinstance(data, list | tuple) else data
+
+
+def finish(ok: bool) -> None:
+    """Leave with the status that says whether all held."""
+    if not ok:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Bar on standard error, gone when done; one plain line at the start where that is no terminal."""
+    if not sys.stderr.isatty():
+        typer.echo(f"{title} ...", err=True)
+        yield lambda _done, _total, _what: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[what]}"), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None, what="")
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, what=what)
+
+
+def tracked(items: Sequence[Any], title: str, name: Callable[[Any], str]) -> Iterator[Any]:
+    """Items, with progress where there are several."""
+    if len(items) < 2:
+        yield from items
+        return
+    with progress_bar(title) as show:
+        for i, item in enumerate(items):
+            show(i, len(items), name(item))
+            yield item
+        show(len(items), len(items), "")

@@ -1,0 +1,68 @@
+"""Commands that write pages: audit, report."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffnum.cli.common import Json, echo, finish, print_json, progress_bar
+
+__all__ = ["audit", "report"]
+
+
+def audit(
+    library: Annotated[str, typer.Argument(help="diffusers or k-diffusion, as installed.")],
+    only: Annotated[str, typer.Option(help="Parts of names or configurations, separated by commas.")] = "",
+    cache: Annotated[Path, typer.Option(help="Folder for finished rows; an interrupted audit goes on there.")] = Path(
+        "out/audit"
+    ),
+    out: Annotated[Path | None, typer.Option(help="HTML file to write as well.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes; one a core, at most four, by default.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure the true orders of a library's samplers, and where they are lost; exit 1 if a row falls short."""
+    from diffnum.audits import audit as run_audit
+
+    parts = [part.strip() for part in only.split(",")] if only else None
+    with progress_bar("audit") as show:
+        found = run_audit(library, cache_dir=cache, jobs=jobs, only=parts, progress=show)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(found.to_html(), encoding="utf-8")
+    echo(found.to_json() if as_json else str(found))
+    finish(found.ok)
+
+
+def report(
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    methods: Annotated[str, typer.Option(help="Methods, separated by commas; all listed ones by default.")] = "",
+    models: Annotated[
+        str, typer.Option(help="Networks, separated by commas; digits and a galaxy network by default.")
+    ] = "",
+    jobs: Annotated[int, typer.Option(help="Processes; one a core, at most four, by default.", min=0)] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer problems and evaluations, for a first look.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Derive, prove, measure and apply methods; leaves one self-contained page. Exit 1 if anything is contradicted."""
+    from diffnum.report import DEFAULT_MODELS, build_report
+
+    names = [m.strip() for m in methods.split(",")] if methods else None
+    networks = [m.strip() for m in models.split(",")] if models else DEFAULT_MODELS
+    with progress_bar("report") as show:
+        page = build_report(
+            out, names, networks, progress=show, jobs=jobs or min(4, max(1, os.cpu_count() or 1)), quick=quick
+        )
+    facts = {"out": str(out), "failures": page.failures, "undecided": page.undecided}
+    missing = [m.id for m in page.models if m.missing]
+    if as_json:
+        print_json({**facts, "missing": missing})
+    else:
+        held = sum(m.proof_ok for m in page.methods)
+        echo(f"{out}: {held} of {len(page.methods)} methods proved, {len(page.failures)} contradictions")
+        for kind, lines in (("failed", page.failures), ("undecided", page.undecided), ("not sampled", missing)):
+            for line in lines:
+                echo(f"  {kind}: {line}")
+    finish(page.ok)

@@ -1,0 +1,96 @@
+"""The command that measures orders."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from diffnum.cli.common import Json, Names, echo, finish, imported, integers, print_json, records, tracked
+from diffnum.coefficients.method import GRID_KINDS
+
+__all__ = ["verify"]
+
+
+def verify(
+    names: Names = None,
+    sampler: Annotated[str, typer.Option(help="Your sampler, as package.module:function.")] = "",
+    order: Annotated[float | None, typer.Option(help="Order that must hold, for --sampler.")] = None,
+    schedule: Annotated[str, typer.Option(help="Noising process; a sampler with alpha = 1 needs edm.")] = "vp-linear",
+    steps: Annotated[str, typer.Option(help="Step counts, such as 20,40,80,160; chosen by rule by default.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Measure orders on problems with exact answers; exit 1 unless each is decided and as claimed.
+
+    A sampler of your own is called as sampler(model, x, nodes), with nodes the half-log-SNRs, increasing.
+    """
+    from diffnum import schedules
+    from diffnum.convergence.study import convergence_study
+
+    noising = schedules.from_dict({"schedule": schedule})
+    levels = integers("--steps", steps) if steps else None
+    if sampler:
+        if names or order is None:
+            raise typer.BadParameter("--sampler needs --order, and no method names")
+        subjects: list[tuple[Any, dict[str, float]]] = [(imported(sampler), dict.fromkeys(GRID_KINDS, order))]
+    elif order is not None:
+        raise typer.BadParameter("--order goes with --sampler; a method of the catalogue has its own")
+    else:
+        subjects = [(r, {kind: float(r.order_on(kind)) for kind in GRID_KINDS}) for r in records(names)]
+    results = []
+    for subject, expected in tracked(subjects, "measuring", lambda s: getattr(s[0], "name", sampler)):
+        study = convergence_study(subject, schedule=noising, steps=levels)
+        wrong = _unsupported(study, expected)
+        wrong += [
+            f"one-step defect on {kind}: rate {rate:.2f}, not {expected[kind] + 1:g}"
+            for kind, rate in study.local_rates.items()
+            if rate is not None and rate < expected[kind] + 0.8
+        ]
+        results.append({**_study_data(study), "expected": expected, "ok": not wrong, "wrong": wrong})
+        if not as_json:
+            echo(("ok    " if not wrong else "FAIL  ") + study.verdict)
+            for reason in wrong:
+                echo(f"      {reason}")
+    if as_json:
+        print_json(results)
+    finish(all(r["ok"] for r in results))
+
+
+def _unsupported(study: Any, expected: dict[str, float]) -> list[str]:
+    """Why an order is not shown; that a kinder problem shows a higher one is no objection where another shows it."""
+    wrong = []
+    for kind in expected:
+        here = [s for s in study.select() if s.grid == kind]
+        shown = any(s.estimate.supports(expected[kind]) for s in here)
+        for s in here:
+            above = s.estimate.status == "decided" and s.estimate.rate > expected[kind]
+            if not s.estimate.supports(expected[kind]) and not (shown and above):
+                wrong.append(f"{s.problem} on {kind}: {s.estimate.reason}")
+    return wrong
+
+
+def _study_data(study: Any) -> dict[str, Any]:
+    """Study as JSON-able data."""
+    series = [
+        {
+            "problem": s.problem,
+            "grid": s.grid,
+            "variant": s.variant,
+            "measure": s.measure,
+            "rate": s.estimate.rate,
+            "order": s.order,
+            "status": s.estimate.status,
+            "reason": s.estimate.reason,
+            "steps": s.estimate.steps.tolist(),
+            "errors": s.estimate.errors.tolist(),
+        }
+        for s in study.series
+    ]
+    return {
+        "name": study.name,
+        "verdict": study.verdict,
+        "order": study.order,
+        "orders": study.orders,
+        "order_with_startup": study.order_with_startup,
+        "series": series,
+    }
