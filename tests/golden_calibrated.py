@@ -14,6 +14,7 @@ import numpy as np
 import diffnum as dn
 from diffnum.adaptive import CONTROLLERS, EmbeddedPair, solve_adaptive
 from diffnum.grids import from_times
+from diffnum.schedules import Tabulated
 from diffnum.statistics import ModelStatistics, dpm_solver_v3
 from diffnum.thresholding import DynamicThreshold
 from diffnum.types import Denoiser, FloatArray, Schedule
@@ -23,14 +24,15 @@ __all__ = ["CALIBRATED"]
 Case = Mapping[str, Any]
 
 
-def finished(case: Case, t: float, model: Denoiser, x: FloatArray) -> FloatArray:
-    """Final state: the data prediction there, where the case asks for one more evaluation."""
-    return np.asarray(dn.predict(model, x, t, "data") if case["options"].get("denoise_to_zero") else x)
-
-
 def thresholded(case: Case, model: Denoiser) -> Denoiser:
     """Model with dynamic thresholding, where the case asks for it."""
     return DynamicThreshold(model) if case["options"].get("correcting_x0_fn") == "dynamic_thresholding" else model
+
+
+def finished(case: Case, t: float, model: Denoiser, x: FloatArray) -> FloatArray:
+    """Final state: the data prediction there, where the case asks for one more evaluation."""
+    data = thresholded(case, model)
+    return np.asarray(dn.predict(data, x, t, "data") if case["options"].get("denoise_to_zero") else x)
 
 
 def terminal(case: Case) -> str:
@@ -77,27 +79,27 @@ def v3(case: Case, schedule: Schedule, times: FloatArray, model: Denoiser, x: Fl
 def dc_solver(case: Case, schedule: Schedule, times: FloatArray, model: Denoiser, x: FloatArray) -> FloatArray:
     """DC-Solver with the recorded ratios."""
     options = case["options"]
-    form = "" if options["ctor"].get("predict_x0", "True") == "True" else "_noise"
-    name = f"dc_solver_{options['order']}_{options['variant']}_d{options['dc_order']}{form}"
+    data = str(options.get("ctor", {}).get("predict_x0", True)) == "True"
+    name = f"dc_solver_{options['order']}_{options['variant']}_d{options['dc_order']}{'' if data else '_noise'}"
     grid = from_times(schedule, times, terminal=terminal(case))
     plan = dn.plan(name, schedule, grid, parameters={"ratio": options["dc_ratios"]})
-    return finished(case, grid.t[-1], model, dn.solve(plan, thresholded(case, model), x))
+    return finished(case, grid.t[-1], model, dn.solve(plan, thresholded(case, model) if data else model, x))
 
 
 def dpm_adaptive(case: Case, schedule: Schedule, times: FloatArray, model: Denoiser, x: FloatArray) -> FloatArray:
     """Step-size control of DPM-Solver's authors, and of k-diffusion."""
     options, kdiffusion = case["options"], case["solver"].startswith("k-diffusion")
-    if options.get("eta") or options.get("s_noise", 1.0) != 1.0:
-        raise NotImplementedError("step-size control with noise")
     controller = CONTROLLERS["k-diffusion" if kdiffusion else "dpm-solver"]
     if kdiffusion:
         gains = tuple(options.get(name, value) for name, value in (("pcoeff", 0.0), ("icoeff", 1.0), ("dcoeff", 0.0)))
         controller = replace(controller, gains=gains, accept=options.get("accept_safety", 0.81))
     noise = kdiffusion or options["algorithm_type"] == "dpmsolver"
     ends = (times[0], times[-1]) if kdiffusion else (case["schedule"]["t_start"], case["schedule"]["t_end"])
+    if isinstance(schedule, Tabulated):  # its nodes are labels, the code's times (label + 1)/N
+        ends = tuple(max(t * schedule.size - 1.0, 0.0) for t in ends)
     run = solve_adaptive(
         EmbeddedPair(options.get("order", 3), "noise" if noise else "data"),
-        thresholded(case, model),
+        model if noise else thresholded(case, model),
         x,
         t_start=float(ends[0]),
         t_end=float(ends[1]),

@@ -25,6 +25,7 @@ from diffnum.coefficients.method import Method
 from diffnum.forms import DATA, NOISE, SemilinearForm, drift_form
 from diffnum.grids import from_half_log_snr, from_times
 from diffnum.schedules import EDM, Brownian, Tabulated, VPFitted, VPLinear, linear_betas
+from diffnum.thresholding import DynamicThreshold
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Schedule
 
 # the companion module is found however this file is loaded: as tests.golden_replay, as a script, or by its path
@@ -69,13 +70,25 @@ def replay(case: Case) -> FloatArray:
     """
     if case.get("format") != "golden-v1":
         raise ValueError(f"format={case.get('format')!r}: pass a record of the format golden-v1")
-    for pattern, calibrated in CALIBRATED.items():
-        if re.fullmatch(pattern, case["solver"]):
-            return calibrated(case, *setting(case))
-    for pattern, family in FAMILIES.items():
-        if found := re.fullmatch(pattern, case["solver"]):
-            return family(case, found)
+    if lacking := {"solver", "options", "schedule", "gmm", "time_grid", "x_T"} - set(case):
+        raise ValueError(f"case lacks {', '.join(sorted(lacking))}: pass a whole record of the format golden-v1")
+    for name in UNCOVERED:
+        if case["options"].get(name):
+            raise missing(case, f"{name}={case['options'][name]!r}")
+    try:
+        for pattern, calibrated in CALIBRATED.items():
+            if re.fullmatch(pattern, case["solver"]):
+                return calibrated(case, *setting(case))
+        for pattern, family in FAMILIES.items():
+            if found := re.fullmatch(pattern, case["solver"]):
+                return family(case, found)
+    except KeyError as error:
+        raise missing(case, f"a case without, or with another, {error}") from error
     raise missing(case, "this solver")
+
+
+UNCOVERED = ("eta", "S_churn", "correcting_xt_fn", "guidance_scale")
+"""Options that change what is solved, and that no deterministic plan reproduces where they are not zero."""
 
 
 def load(path: Path = PACKED) -> list[dict[str, Any]]:
@@ -104,23 +117,6 @@ def missing(case: Case, what: str) -> NotImplementedError:
 
 
 @dataclass(frozen=True)
-class Thresholded:
-    """Data prediction with dynamic thresholding: clipped to its 0.995 quantile (at least 1) and divided by it."""
-
-    inner: Denoiser
-    prediction: Prediction = "data"
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.inner.schedule
-
-    def __call__(self, x: Array, t: Any) -> Array:
-        data = self.inner(x, t)
-        size = np.maximum(np.quantile(np.abs(data), 0.995, axis=1, keepdims=True), 1.0)
-        return np.clip(data, -size, size) / size
-
-
-@dataclass(frozen=True)
 class Mislabelled:
     """Noise prediction that believes the state one label cleaner than it is, as PNDM calls its networks."""
 
@@ -133,6 +129,22 @@ class Mislabelled:
 
     def __call__(self, x: Array, t: Any) -> Array:
         return self.inner(x, t - 1.0)
+
+
+@dataclass(frozen=True)
+class AnalyticStart:
+    """Noise model whose value at the first node is that of data of unit variance, ``x / sqrt(1 + sigma^2)``."""
+
+    inner: Denoiser
+    start: float
+    prediction: Prediction = "noise"
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.inner.schedule
+
+    def __call__(self, x: Array, t: Any) -> Array:
+        return x / np.sqrt(1.0 + self.start**2) if float(t) == self.start else self.inner(x, t)
 
 
 def schedule_of(case: Case) -> Schedule:
@@ -152,7 +164,7 @@ def ddpm_table(case: Case) -> Tabulated:
 
 
 SCHEDULES: Mapping[str, Callable[[Case], Schedule]] = {
-    "vp-linear": lambda c: VPLinear(c["schedule"]["beta0"], c["schedule"]["beta1"]),
+    "vp-linear": lambda c: VPLinear(c["schedule"]["beta0"], c["schedule"]["beta1"], c["schedule"].get("T", 1.0)),
     "ve-edm": lambda c: EDM(sigma_max=c["time_grid"][0]),
     "ddpm-linear-discrete": ddpm_table,
     "ddpm-linear-discrete-interpolated": ddpm_table,
@@ -203,13 +215,19 @@ def run(
     return np.asarray(dn.solve(dn.plan(method, schedule, grid, parameters=parameters), model, x))
 
 
-def with_thresholding(case: Case) -> Denoiser | None:
-    """Thresholded data model where the case asks for one."""
+def model_of(case: Case, form: SemilinearForm = NOISE) -> Denoiser:
+    """Exact model, with what the case does to it; only data predictions are thresholded."""
     options = case["options"]
-    if not (options.get("correcting_x0_fn") == "dynamic_thresholding" or options.get("dynamic_thresholding")):
-        return None
-    schedule, gmm = schedule_of(case), case["gmm"]
-    return Thresholded(dn.GaussianMixture(gmm["weights"], gmm["means"], gmm["covs"]).denoiser(schedule, "data"))
+    _, times, model, _ = setting(case)
+    if options.get("afs"):
+        model = AnalyticStart(model, float(times[0]))
+    if options.get("correcting_x0_fn") not in (None, "dynamic_thresholding"):
+        raise missing(case, f"correcting_x0_fn={options['correcting_x0_fn']!r}")
+    if not (options.get("correcting_x0_fn") or options.get("dynamic_thresholding")):
+        return model
+    if form is NOISE and options.get("denoise_to_zero"):
+        raise missing(case, "noise prediction with a thresholded last step")
+    return model if form is NOISE else DynamicThreshold(model)
 
 
 # -- DPM-Solver and UniPC ------------------------------------------------------------------------------
@@ -246,7 +264,7 @@ def dpm_solver(case: Case, found: re.Match[str]) -> FloatArray:
     if options["method"] == "multistep":
         lower = options["lower_order_final"] and options["steps"] < FEW_STEPS
         record = multistep_method(order, form, solver_type)
-        return run(case, record, lower=lower, model=with_thresholding(case))
+        return run(case, record, lower=lower, model=model_of(case, form))
     kinds = {"singlestep": "fast", "singlestep_fixed": "fixed"}
     if options["method"] not in kinds:
         raise missing(case, "step-size control")
@@ -267,7 +285,7 @@ def singlestep(case: Case, name: str, skip_type: str) -> FloatArray:
         for start, end, order in zip(outer[:-1], outer[1:], orders, strict=True)
         for node in (start, *inner_nodes(schedule, float(start), float(end), order, skip_type))
     ]
-    return run(case, dn.method(name), times=np.array([*nodes, outer[-1]]))
+    return run(case, dn.method(name), times=np.array([*nodes, outer[-1]]), model=model_of(case, dn.method(name).form))
 
 
 def fast_grid(case: Case) -> dict[str, Any]:
@@ -309,7 +327,7 @@ def unipc(case: Case, found: re.Match[str]) -> FloatArray:
         name = f"unipc_{order}_{'vary' if variant == 'vary_coeff' else variant}{noise}"
     else:
         name = f"eab{noise}_{order}" if variant == "vary_coeff" else f"unip_{order}_{variant}{noise}"
-    return run(case, dn.method(name), lower=options["lower_order_final"], model=with_thresholding(case))
+    return run(case, dn.method(name), lower=options["lower_order_final"], model=model_of(case, form))
 
 
 def dc_solver(case: Case, found: re.Match[str]) -> FloatArray:
@@ -337,8 +355,6 @@ def deis(case: Case, found: re.Match[str]) -> FloatArray:
 
 
 def edm_heun(case: Case, found: re.Match[str]) -> FloatArray:
-    if case["options"]["S_churn"]:
-        raise missing(case, "churn")
     return run(case, dn.method("edm_heun"))
 
 
@@ -351,7 +367,7 @@ def edm_ablation(case: Case, found: re.Match[str]) -> FloatArray:
     heun = options["solver"] == "heun"
     # two evaluations a step but on the last, which is Euler's to sigma = 0
     levels = np.array(evaluated[:: 2 if heun else 1])
-    clock = ABLATION_CLOCKS[options["schedule"]](float(levels[-1]), float(levels[0]))
+    clock = ABLATION_CLOCKS[options["schedule"]](*ABLATION_RANGES[options["discretization"]])
     process = ABLATION_PROCESSES[options["scaling"]](float(levels[0]))
     grid = from_half_log_snr(process, [*-np.log(levels), np.inf])
     record = dn.method(f"time_rk_2_{options.get('alpha', 1.0)}" if heun else "time_rk_euler")
@@ -368,6 +384,14 @@ ABLATION_CLOCKS: Mapping[str, Callable[[float, float], Schedule]] = {
     "vp": lambda low, high: VPFitted(low, high),
 }
 """sigma as a function of time."""
+
+ABLATION_RANGES: Mapping[str, tuple[float, float]] = {
+    "vp": tuple(float(VPLinear().sigma(t) / VPLinear().alpha(t)) for t in (1e-3, 1.0)),
+    "ve": (0.02, 100.0),
+    "iddpm": (0.002, 81.0),
+    "edm": (0.002, 80.0),
+}
+"""Noise levels between which a discretization lays its nodes, to which the clocks are fitted."""
 
 ABLATION_PROCESSES: Mapping[str, Callable[[float], Schedule]] = {
     "none": lambda high: EDM(sigma_max=high),
@@ -392,14 +416,14 @@ K_DIFFUSION: Mapping[str, Callable[[], Method]] = {
 
 def k_diffusion(case: Case, found: re.Match[str]) -> FloatArray:
     options, name = case["options"], found[1]
-    if options.get("eta"):
-        raise missing(case, "noise")
     if name == "lms":
         return run(case, dn.method(f"lms_{options.get('order', 4)}"))
     if name == "dpm_fast":
         return dpm_fast(case)
     if name not in K_DIFFUSION:
         raise missing(case, "this sampler")
+    if name == "dpmpp_2m_sde" and options.get("solver_type", "midpoint") == "heun":
+        return run(case, dn.method("eab_2"))
     return run(case, K_DIFFUSION[name]())
 
 
@@ -428,7 +452,7 @@ def diff_sampler(case: Case, found: re.Match[str]) -> FloatArray:
     tab = options.get("deis_mode") == "tab"
     if name not in records:
         raise missing(case, "this sampler")
-    return run(case, records[name](), lower=name in ("dpm_pp", "unipc"), model=with_thresholding(case))
+    return run(case, records[name](), lower=name in ("dpm_pp", "unipc"), model=model_of(case, form))
 
 
 # -- momentum and PNDM ---------------------------------------------------------------------------------
@@ -487,9 +511,8 @@ def diffusers_pndm(case: Case, found: re.Match[str]) -> FloatArray:
     record = dn.method("pndm")
     if options["skip_prk_steps"]:  # the first step is that of S-PNDM
         record = replace(record, own_start=dn.method("s_pndm").own_start)
-    if labels[-1] <= end:
-        raise missing(case, "a last step of no length")
-    return run(case, record, times=np.array([*labels, end], dtype=np.float64))
+    ends = [] if labels[-1] == end else [end]  # from the last label to itself nothing changes
+    return run(case, record, times=np.array([*labels, *ends], dtype=np.float64))
 
 
 FAMILIES: Mapping[str, Callable[[Case, re.Match[str]], FloatArray]] = {

@@ -165,6 +165,24 @@ def test_nothing_depends_on_the_name_of_a_case() -> None:
         np.testing.assert_array_equal(golden.replay(nameless), golden.replay(case))
 
 
+@pytest.mark.parametrize("option", ["eta", "S_churn", "guidance_scale"])
+def test_options_that_change_what_is_solved_are_refused_where_they_are_not_zero(option: str) -> None:
+    case = first("k-diffusion/euler")
+    with pytest.raises(NotImplementedError, match=f"no record covers {option}=0.5"):
+        golden.replay({**case, "options": {**case["options"], option: 0.5}})
+    np.testing.assert_array_equal(
+        golden.replay({**case, "options": {**case["options"], option: 0.0}}), golden.replay(case)
+    )
+
+
+def test_incomplete_cases_are_refused() -> None:
+    case = first("deis/tab2")
+    with pytest.raises(NotImplementedError, match="no record covers a case without, or with another, 'quadrature'"):
+        golden.replay({**case, "options": {k: v for k, v in case["options"].items() if k != "quadrature"}})
+    with pytest.raises(ValueError, match="case lacks time_grid, x_T"):
+        golden.replay({k: v for k, v in case.items() if k not in ("time_grid", "x_T")})
+
+
 def test_unknown_solvers_and_formats_are_refused() -> None:
     case = CASES[0]
     with pytest.raises(NotImplementedError, match=r"sorcery/order9 with options .* no record covers this solver"):

@@ -232,7 +232,7 @@ class Method:
         start : {"ramp", "high_order", "exact"}, optional
             Start-up rule; the shipped one by default. An exact start consumes the first ``depth`` intervals.
         lower_order_final : bool
-            Let the order fall to 1 over the last steps.
+            Let the order fall to 1 over the last steps; those of the ramp keep theirs.
         ends_at_zero : bool
             Whether the last node is sigma = 0, where no model can be evaluated for noise. A last step with further
             stages, at sigma = 0 or on the way to it, is replaced by a first-order step with one evaluation.
@@ -266,7 +266,7 @@ class Method:
             if start == "high_order" and i < self.depth:
                 rule, order = exponential_runge_kutta_step, min(self.top, _HIGHEST_START)
                 form = RHO if form.rate is None or form.quadrature else form  # stages need moments inside a step
-            if lower_order_final:
+            if lower_order_final and i + 1 >= min(self.top, n_steps):  # the ramp is not lowered, as in UniPC's code
                 order = min(order, n_steps + denoised - i)
             placement = Placement(rule, order, form, past, known, self.depth, last, inner_times=inner_times)
             step = placement.rehearse()
