@@ -367,7 +367,7 @@ def derive(name: str | Method) -> Derivation:
     Returns
     -------
     Derivation
-        With ``.weights`` (sympy), ``.latex()``, ``.code("python" | "c")``, ``.error_constant``, ``.argument``.
+        With ``.weights`` (sympy), ``.latex()``, ``.code(language)``, ``.error_constant``, ``.argument``.
 
     Raises
     ------
@@ -416,7 +416,8 @@ def _formula(record: Method, place: Placement) -> Formula:
     symbols = Symbols.make(place.past, 0, 1, [*_parameters(record), *formal_names(asked)])
     window = _window(place, symbols.h, symbols.past, FormalKernel(symbols))
     step = _derive(record, place, window, rate, symbols.__getitem__).step
-    return Formula.of(record.name, record.form.name, rate, step)
+    parameters = {name: record.options[name] for name in _parameters(record)}
+    return Formula.of(record.name, record.form.name, rate, step, parameters)
 
 
 def prove(name: str | Method) -> Proof:

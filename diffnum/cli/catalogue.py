@@ -35,14 +35,14 @@ def methods(as_json: Json = False) -> None:
 
 def derive(
     name: Name,
-    code: Annotated[str, typer.Option(help="Print the weights as python, c or latex.")] = "",
+    code: Annotated[str, typer.Option(help="Print the weights as python, c, julia, rust or latex.")] = "",
     as_json: Json = False,
 ) -> None:
     """Derive a method symbolically and print its argument, formula or code."""
     from diffnum.proofs import derive as derivation_of
 
     found = derivation_of(name)
-    text = "" if not code else found.latex() if code == "latex" else found.code(code)
+    text = found.code(code) if code else ""
     if as_json:
         weights = {row: {s: str(w) for s, w in value.items()} for row, value in found.weights.items()}
         argument = [{"text": line.text, "equation": line.equation} for line in found.argument]

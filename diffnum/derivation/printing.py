@@ -7,8 +7,8 @@ steps.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import factorial
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import sympy
 
+from diffnum.derivation.languages import LANGUAGES
 from diffnum.derivation.symbols import Exact, Symbols, as_fraction, phi
 from diffnum.tableau import Step
 
@@ -146,8 +147,21 @@ _FORMS: Final[Mapping[str, tuple[str, str, str, str]]] = MappingProxyType(
         "rho": (r"\alpha_{%s}", r"\alpha_{%s}", "+", r"\epsilon"),
         "velocity": (r"(\alpha_{%s} + \sigma_{%s})", r"(\alpha_{%s} + \sigma_{%s})", "+", "v"),
         "time": (r"\alpha_{%s}", r"\alpha_{%s}", "+", r"\epsilon"),
+        "drift": ("", "", "+", "f"),
     }
 )
+
+_WORDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "data": ("sigma", "alpha"),
+        "noise": ("alpha", "-sigma"),
+        "rho": ("alpha", "alpha"),
+        "velocity": ("alpha + sigma", "alpha + sigma"),
+        "time": ("alpha", "alpha"),
+        "drift": ("1", "1"),
+    }
+)
+"""Scale and gain of the forms, for readers of printed code."""
 
 
 @dataclass(frozen=True)
@@ -159,24 +173,29 @@ class Formula:
     name : str
         Name of the method.
     form : str
-        Name of the form.
+        Name of the form: data, noise, rho, velocity, time or drift.
     nodes : mapping of str to Fraction
         Where the stages stand, by row.
     rows : mapping of str to mapping of str to sympy expression
         Rows: stages, ``x``, memory.
+    parameters : mapping of str to float
+        Values that the method gives to symbols such as ``beta``.
     """
 
     name: str
     form: str
     nodes: Mapping[str, Fraction]
     rows: Mapping[str, Mapping[str, sympy.Expr]]
+    parameters: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, form: str, rate: int | None, step: Step) -> Formula:
+    def of(cls, name: str, form: str, rate: int | None, step: Step, parameters: Mapping[str, float]) -> Formula:
         """Formula of a step over formal moments."""
         nodes = {row: as_fraction(node) for row, node, _ in step.rows() if node is not None}
         rows = {row: {s: written(w, rate) for s, w in value.items()} for row, _, value in step.rows()}
-        return cls(name, form, nodes, {r: {s: w for s, w in row.items() if w != 0} for r, row in rows.items()})
+        kept = {r: {s: w for s, w in row.items() if w != 0} for r, row in rows.items()}
+        # further forms are variants of those below: "time of vp-fitted", "rho, Riemann sum"
+        return cls(name, re.split(r"\W", form)[0], nodes, kept, parameters)
 
     @property
     def entries(self) -> tuple[tuple[str, str], ...]:
@@ -237,18 +256,22 @@ class Formula:
         if name[0] in "mv":
             return inside
         scale, gain, sign, _ = _FORMS[self.form]
-        ratio = rf"\frac{{{self._at(scale, name)}}}{{{self._at(scale, None)}}}\, x_n" if self.nodes[name] else "x_n"
+        ratio = (
+            rf"\frac{{{self._at(scale, name)}}}{{{self._at(scale, None)}}}\, x_n"
+            if scale and self.nodes[name]
+            else "x_n"
+        )
         return rf"{ratio} {sign} {self._at(gain, name)} \left[ {inside} \right]" if inside else ratio
 
     # -- code --
 
     def code(self, language: str = "python") -> str:
-        """Stand-alone function that returns the weights :attr:`entries`.
+        """Stand-alone function that returns the weights :attr:`entries`, in float64.
 
         Parameters
         ----------
-        language : {"python", "c"}
-            Language of the text.
+        language : {"python", "c", "julia", "rust", "latex"}
+            Language of the text; LaTeX is the formula itself.
 
         Raises
         ------
@@ -275,9 +298,22 @@ class Formula:
             "b": "weight of the newest evaluation in the average",
             "M": "integral of s^k over d(sigma/alpha), s the fraction of the step",
         }
-        arguments = [f"{name}: {meaning.get(name[0], 'parameter')}" for name in self.arguments]
-        weights = [f"[{i}] weight of {source} in {name}" for i, (name, source) in enumerate(self.entries)]
-        return [f"Weights of {self.name} ({self.form} form).", *arguments, "Returns:", *weights]
+        values = {name: f", {value:g} in {self.name}" for name, value in self.parameters.items()}
+        arguments = [f"{n}: {meaning.get(n[0], 'parameter')}{values.get(n, '')}" for n in self.arguments]
+        weights = [f"- weight of {source} in {name}" for name, source in self.entries]
+        head = f"Weights of {self.name} ({self.form} form)."
+        return [head, *arguments, "Returns, in this order:", *weights, *self._usage]
+
+    @property
+    def _usage(self) -> list[str]:
+        """How a step is made of the weights."""
+        scale, gain = _WORDS[self.form]
+        lines = [f"A row is (scale/scale_n) x_n + gain * (sum of weights times evaluations), scale = {scale},"]
+        lines.append(f"gain = {gain}, both at the node of the row; rows handed on are the sum alone.")
+        lines += [f"{name} evaluates at {c} of the step" for name, c in self.nodes.items() if name != "x"]
+        moved = {name: next(iter(row)) for name, row in self.rows.items() if name not in self.nodes and _copies(row)}
+        lines += [f"after the step, {', '.join(f'{name} = {old}' for name, old in moved.items())}"] if moved else []
+        return lines
 
 
 def _copies(row: Mapping[str, sympy.Expr]) -> bool:
@@ -293,79 +329,3 @@ def _term(weight: sympy.Expr, vector: str) -> str:
     if isinstance(weight, sympy.Add):
         return rf"+ \left({text}\right) {vector}"
     return rf"- {text[1:].strip()}\, {vector}" if text.startswith("-") else rf"+ {text}\, {vector}"
-
-
-_PYTHON_PHI = '''def phi(k, z):
-    """phi_k(z): Taylor series near zero, closed form elsewhere."""
-    if k == 0:
-        return math.exp(z)
-    if abs(z) < 1.1 * k + 1.2:
-        total = 1.0
-        for n in range(k + 48, k, -1):
-            total = 1.0 + z * total / n
-        return total / math.factorial(k)
-    rational = 0.0
-    for j in range(k):
-        rational = (rational + 1.0 / math.factorial(j)) / z
-    return math.exp(z) / z**k - rational
-'''
-
-_C_PHI = """static double phi(int k, double z)
-{
-    /* phi_k(z): Taylor series near zero, closed form elsewhere */
-    double total = 1.0, rational = 0.0, factorial = 1.0;
-    int j;
-    if (k == 0)
-        return exp(z);
-    if (fabs(z) < 1.1 * k + 1.2) {
-        for (j = k + 48; j > k; --j)
-            total = 1.0 + z * total / j;
-        for (j = 2; j <= k; ++j)
-            total /= j;
-        return total;
-    }
-    for (j = 0; j < k; ++j) {
-        if (j > 0)
-            factorial *= j;
-        rational = (rational + 1.0 / factorial) / z;
-    }
-    return exp(z) / pow(z, k) - rational;
-}
-"""
-
-
-def _uses_phi(expressions: Iterable[sympy.Expr]) -> bool:
-    return any(e.has(phi) for e in expressions)
-
-
-def _print(expression: sympy.Expr, printer: Callable[..., str]) -> str:
-    return str(printer(expression, user_functions={"phi": "phi"}))
-
-
-def _python(formula: Formula, shared: list[tuple[Any, Any]], results: list[sympy.Expr]) -> str:
-    assignments = [f"    {name} = {_print(value, sympy.pycode)}" for name, value in shared]
-    values = ",\n".join(f"        {_print(value, sympy.pycode)}" for value in results)
-    notes = "\n\n    ".join([formula.notes[0], "\n    ".join(formula.notes[1:])])
-    every = [*(value for _, value in shared), *results]
-    head = ["import math", "", ""] if _uses_phi(every) or any(e.has(sympy.exp) for e in every) else []
-    head += [_PYTHON_PHI, ""] if _uses_phi(every) else []
-    body = [f"def {formula.function}({', '.join(formula.arguments)}):", f'    """{notes}\n    """', *assignments]
-    return "\n".join([*head, *body, "    return (", f"{values},", "    )", ""])
-
-
-def _c(formula: Formula, shared: list[tuple[Any, Any]], results: list[sympy.Expr]) -> str:
-    arguments = ", ".join(f"double {name}" for name in formula.arguments)
-    assignments = [f"    const double {name} = {_print(value, sympy.ccode)};" for name, value in shared]
-    values = [f"    w[{i}] = {_print(value, sympy.ccode)};" for i, value in enumerate(results)]
-    every = [*(value for _, value in shared), *results]
-    head = ["#include <math.h>", ""] + ([_C_PHI] if _uses_phi(every) else [])
-    notes = "/* " + "\n * ".join(formula.notes) + "\n */"
-    return "\n".join(
-        [*head, notes, f"void {formula.function}({arguments}, double *w)", "{", *assignments, *values, "}", ""]
-    )
-
-
-LANGUAGES: Final[Mapping[str, Callable[[Formula, list[tuple[Any, Any]], list[sympy.Expr]], str]]] = MappingProxyType(
-    {"python": _python, "c": _c}
-)
-"""Printers of :meth:`Formula.code` by language."""

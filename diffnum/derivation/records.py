@@ -99,7 +99,7 @@ class Derivation:
 
         Parameters
         ----------
-        language : {"python", "c"}
+        language : {"python", "c", "julia", "rust", "latex"}
             Language of the text.
 
         Raises
