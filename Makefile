@@ -2,6 +2,7 @@
 # A fresh machine needs make, Python >= 3.11 with venv, and the package registry that pip is configured for.
 
 VENV := .venv
+MATHJAX := book/static/mathjax/tex-svg-full.js
 PY ?= $(VENV)/bin/python
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -23,7 +24,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup models try-models demo test test-fast check format bench gpu wheel clean distclean
+.PHONY: help setup models try-models demo book test test-fast check format bench gpu wheel clean distclean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,12 @@ setup: $(VENV)/.stamp  ## create .venv and install the package with its pinned d
 demo: setup try-models  ## the main job: derive, prove, measure, apply; leaves out/demo/report.html
 	@mkdir -p $(dir $(REPORT))
 	$(VENV)/bin/diffnum report --out $(REPORT)
+
+book: $(VENV)/.book $(MATHJAX) try-models  ## execute and build the book strictly, check it; leaves book/_build/html/index.html
+	@rm -rf book/_build
+	PYTHONPATH=book $(VENV)/bin/jupyter-book build book -W --keep-going -n -q
+	$(PY) book/tools/check_links.py book/_build/html
+	node book/tools/check_math.cjs book/_build/html
 
 test: setup $(VENV)/.audit try-models check  ## all checks, then all tests (slow ones included)
 	$(ONE_THREAD) $(PY) -m pytest $(PYTEST_FLAGS)
@@ -64,7 +71,7 @@ wheel: setup  ## build dist/*.whl
 	$(PIP) wheel . --no-deps --no-build-isolation --wheel-dir dist
 
 clean:  ## remove what building and testing left behind (keeps .venv)
-	rm -rf out build dist .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf out build dist book/_build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find diffnum tests toy_models -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## clean, and remove .venv too
@@ -87,6 +94,17 @@ $(VENV)/.audit: $(VENV)/.stamp
 	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[$(EXTRAS),audit,interop]'
 	@$(PIP) install --no-deps $(K_DIFFUSION)
 	@touch $@
+
+$(VENV)/.book: $(VENV)/.audit
+	@echo "Installing Jupyter Book ..."
+	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[$(EXTRAS),audit,interop,book]'
+	@touch $@
+
+# Formulas are set by the reader's browser with a script that the book carries, so that no page needs a network.
+$(MATHJAX): book/package.json
+	@command -v npm >/dev/null || { echo "make book needs Node.js with npm (on Debian: nodejs npm)" >&2; exit 2; }
+	@npm install --prefix book --no-audit --no-fund --no-package-lock --silent
+	@install -D -m644 book/node_modules/mathjax/es5/tex-svg-full.js $@
 
 # --no-deps: its declared dependencies (JAX) serve training; the weights are read from the installed files.
 $(VENV)/.models: $(VENV)/.stamp

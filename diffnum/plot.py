@@ -105,14 +105,10 @@ def look_of(family: str) -> Look:
     return FAMILIES.get(family) or _LOOKS[sum(family.encode()) % len(_LOOKS)]
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Settings of the package's figures, in force inside a ``with`` block only."""
-    quiet = {f"axes.spines.{side}": False for side in ("top", "right")}
-    grey = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
-    settings: Any = {
-        **quiet,
-        **grey,
+SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        **{f"axes.spines.{side}": False for side in ("top", "right")},
+        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
         "font.family": "sans-serif",
         "font.size": 9.0,
         "axes.titlesize": 9.5,
@@ -126,6 +122,14 @@ def style() -> Iterator[None]:
         "svg.fonttype": "none",
         "svg.hashsalt": "diffnum",
     }
+)
+"""Matplotlib settings of the package's figures."""
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """:data:`SETTINGS`, in force inside a ``with`` block only."""
+    settings: Any = dict(SETTINGS)  # the stubs know each key by name
     with mpl.rc_context(settings):
         yield
 

@@ -1,0 +1,87 @@
+"""Sphinx directive that includes a function or class of the package from its source.
+
+````
+```{package-source} diffnum.coefficients.adams.dpmpp_2m
+```
+````
+
+shows the code as it ships, with the first line of its docstring (the whole docstring is in the API reference). A name
+that does not exist is an error of the build. ``:docstring:`` keeps the docstring whole.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+def locate(name: str) -> tuple[Path, list[str]]:
+    """File of the module that a dotted name begins with, and the rest of the name."""
+    parts = name.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        try:
+            spec = importlib.util.find_spec(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        if spec is not None and spec.origin:
+            return Path(spec.origin), parts[cut:]
+    raise LookupError(f"{name}: no module of that name")
+
+
+def find(tree: ast.AST, path: list[str]) -> Any:
+    """Node of a definition."""
+    for part in path:
+        tree = next((node for node in getattr(tree, "body", ()) if getattr(node, "name", None) == part), None)  # type: ignore[assignment]
+        if tree is None:
+            raise LookupError(f"{'.'.join(path)} is not defined")
+    return tree
+
+
+def source(name: str, *, docstring: bool = False) -> tuple[Path, str]:
+    """File and text of a definition, its docstring cut to the first line unless wanted whole."""
+    file, path = locate(name)
+    text = file.read_text(encoding="utf-8")
+    node = find(ast.parse(text), path)
+    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    lines = text.splitlines()
+    block = lines[first - 1 : node.end_lineno]
+    if not docstring and ast.get_docstring(node) is not None:
+        doc = node.body[0]
+        opening = lines[doc.lineno - 1]
+        if doc.end_lineno > doc.lineno:
+            opening = opening.rstrip() + '"""'
+        block = [*lines[first - 1 : doc.lineno - 1], opening, *lines[doc.end_lineno : node.end_lineno]]
+    return file, dedent("\n".join(block))
+
+
+class PackageSource(SphinxDirective):
+    """The directive."""
+
+    required_arguments = 1
+    option_spec: ClassVar[dict[str, Any]] = {"docstring": directives.flag}
+
+    def run(self) -> list[nodes.Node]:
+        """Literal block with the code."""
+        name = self.arguments[0]
+        try:
+            file, code = source(name, docstring="docstring" in self.options)
+        except (LookupError, SyntaxError) as error:
+            raise self.error(f"package-source: {error}") from error
+        self.env.note_dependency(str(file))
+        block = nodes.literal_block(code, code, language="python", classes=["package-source"])
+        self.set_source_info(block)
+        return [block]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directive."""
+    app.add_directive("package-source", PackageSource)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

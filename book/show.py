@@ -1,0 +1,180 @@
+"""How the chapters show things: formulas typeset, tables, and figures that look alike.
+
+``import show`` in a chapter's first cell settles the figures; nothing here computes anything that a chapter claims.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import sympy
+from IPython.display import HTML, Markdown, Math
+from matplotlib.axes import Axes
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+import diffnum as dn
+from diffnum import plot
+from diffnum.plot import INK, look_of, plot_work_precision
+from diffnum.plot_analysis import plot_response, plot_stability
+
+__all__ = [
+    "BOOK",
+    "INK",
+    "RESULTS",
+    "Errors",
+    "argument",
+    "axes",
+    "formula",
+    "images",
+    "look_of",
+    "measured",
+    "plot_errors",
+    "plot_response",
+    "plot_stability",
+    "plot_work_precision",
+    "proof",
+    "rows",
+    "table",
+]
+
+BOOK = Path(__file__).resolve().parent
+RESULTS = BOOK / "results"
+"""Files that commands of the repository write, and that chapters read."""
+
+mpl.rcParams.update(plot.SETTINGS)
+mpl.rcParams["figure.figsize"] = (6.4, 3.6)
+mpl.rcParams["figure.constrained_layout.use"] = True
+set_matplotlib_formats("svg")
+
+
+# -- mathematics -------------------------------------------------------------------------------------
+
+
+def formula(*parts: Any) -> Math:
+    """Typeset LaTeX and sympy expressions, one after another: ``formula("w_0 =", w0)``."""
+    return Math(r" \; ".join(part if isinstance(part, str) else sympy.latex(part) for part in parts))
+
+
+def rows(**equations: Any) -> Math:
+    """Typeset several equations, aligned at the sign: ``rows(w_0=first, w_1=second)``."""
+    lines = [
+        f"{name} &= {value if isinstance(value, str) else sympy.latex(value)}" for name, value in equations.items()
+    ]
+    return Math(r"\begin{aligned} " + r" \\ ".join(lines) + r" \end{aligned}")
+
+
+def argument(name: str) -> Markdown:
+    """Derivation of a method as the package runs it, line by line."""
+    found = dn.derive(name)
+    lines = [f"{i}. {line.text}" + (f"\n\n   $$ {line.equation} $$\n" if line.equation else "\n")
+             for i, line in enumerate(found.argument, 1)]  # fmt: skip
+    return Markdown("\n".join(lines))
+
+
+def proof(name: str) -> Markdown:
+    """What :func:`diffnum.prove` decides about a method, as a list; an open claim is marked."""
+    found = dn.prove(name)
+    lines = [f"- {'✓' if item.ok else '✗'} {_claim(item.claim)}" for item in found.identities]
+    return Markdown("\n".join([f"**{'Proved' if found.ok else 'Not proved'}** (`{name}`):", "", *lines]))
+
+
+def _claim(text: str) -> str:
+    """Claim with typeset names."""
+    return text.replace("==", "=").replace("_", "\\_")
+
+
+# -- tables ------------------------------------------------------------------------------------------
+
+
+def table(columns: Sequence[str], body: Iterable[Sequence[Any]]) -> Markdown:
+    """Table of text and numbers; numbers get four digits."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in body]
+    return Markdown("\n".join(lines))
+
+
+def _cell(value: Any) -> str:
+    """Text of a cell."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+
+# -- figures -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Errors:
+    """A curve: errors of one method, with a label that is written at its end."""
+
+    label: str
+    family: str
+    nfe: Sequence[int]
+    errors: Sequence[float]
+
+
+def measured(
+    methods: Mapping[str, str] | Sequence[str],
+    *,
+    grid: str = "smooth",
+    variant: Any = "formula",
+    measure: Any = "global",
+    steps: Sequence[int] = (10, 20, 40, 80, 160, 320),
+    families: Mapping[str, str] | None = None,
+    **options: Any,
+) -> list[Errors]:
+    """Errors of methods on the exact three-peaked mixture, by number of steps.
+
+    The order that the study decides stands in the label. ``methods`` maps names to labels; ``families`` maps names to
+    families where the name alone does not fix the look of the curve.
+    """
+    labels = methods if isinstance(methods, Mapping) else {name: name for name in methods}
+    problem = options.pop("problem", None) or dn.problems.three_peaks()
+    found = []
+    for name, label in labels.items():
+        study = dn.convergence_study(
+            name, problem, grids=(grid,), variants=(variant,), measures=(measure,), steps=tuple(steps), **options
+        )
+        series = study.series[0]
+        order = f": order {series.order:g}" if series.order is not None else ""
+        family = (families or {}).get(name, name)
+        found.append(Errors(f"{label}{order}", family, series.estimate.steps.tolist(), series.estimate.errors.tolist()))
+    return found
+
+
+def plot_errors(
+    curves: Sequence[Errors], *, orders: Sequence[int] = (1, 2, 3), title: str = "", x: str = "steps", y: str = "error"
+) -> Any:
+    """Errors against steps with guide lines of the given orders and labels at the curves; the figure."""
+    ax = plot_work_precision(curves, axes(), orders=orders, title=title)
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    return _shown(ax)
+
+
+def axes(columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = None, **options: Any) -> Any:
+    """New axes in the book's style."""
+    size = size or (6.4 if columns == 1 else 3.5 * columns, 3.6 * rows)
+    return plt.subplots(rows, columns, figsize=size, **options)[1]
+
+
+def _shown(ax: Axes) -> Any:
+    """Figure of axes, to be shown once, as the value of its cell."""
+    plt.close(ax.figure)  # type: ignore[arg-type]
+    return ax.figure
+
+
+def images(pictures: Any, columns: int | None = None, *, scale: int = 4, alt: str) -> HTML:
+    """Tile images, intensities in [0, 1], into one picture with a text for those who do not see it."""
+    uri = plot.to_data_uri(plot.image_grid(pictures, columns, scale=scale))
+    return HTML(f'<img class="pixels" src="{uri}" alt="{alt}">')
+
+
+if str(BOOK) not in sys.path:
+    sys.path.insert(0, str(BOOK))
