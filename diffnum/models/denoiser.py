@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diffnum.models.latents import Latents
+from diffnum.models.prompts import Condition, Prompts
 from diffnum.types import Prediction, Schedule
 
-__all__ = ["NetworkDenoiser", "resolve_device", "resolve_dtype"]
+__all__ = ["Level", "NetworkDenoiser", "resolve_device", "resolve_dtype"]
 
 Labels: TypeAlias = int | Sequence[int] | torch.Tensor
+
+Level: TypeAlias = Literal["time", "half_log_snr", "sigma"]
+"""What a network calls its noise level."""
+
+_LEVELS: Mapping[str, Callable[[Schedule, Any], Any]] = {
+    "time": lambda schedule, t: t,  # noqa: ARG005
+    "half_log_snr": lambda schedule, t: schedule.half_log_snr(t),
+    "sigma": lambda schedule, t: schedule.sigma(t),
+}
 
 _DTYPES = {
     "float64": torch.float64,
@@ -75,10 +87,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
 class NetworkDenoiser:
     """A :class:`~diffnum.types.Denoiser` made of a torch module.
 
-    The wrapped module is called ``module(x, level)`` or, when ``num_classes`` is set,
-    ``module(x, level, labels)``: ``x`` has shape (batch, *sample_shape), ``level`` has shape (batch,) and is
-    the time or the half-log-SNR, ``labels`` are int64 of shape (batch,). Time is never rounded to an index:
-    half-log-SNRs are computed in float64 and only then converted to the dtype of the model.
+    The wrapped module is called ``module(x, level)``; when ``num_classes`` is set, ``module(x, level, labels)``;
+    when ``prompts`` is set, ``module(x, level, **condition)``. Here ``x`` has shape (batch, *sample_shape), ``level``
+    has shape (batch,) and is the time, the half-log-SNR or sigma, ``labels`` are int64 of shape (batch,), and
+    ``condition`` holds tensors of shape (batch, ...). Time is never rounded to an index: levels are computed in float64
+    and only then converted to ``level_dtype``.
 
     Parameters
     ----------
@@ -91,18 +104,31 @@ class NetworkDenoiser:
     sample_shape
         Shape of one sample, such as (1, 32, 32).
     value_range
-        Interval that the data occupy. A bound for images scaled to [-1, 1]; for galaxies what is typical.
+        Interval that the data occupy. A bound for images scaled to [-1, 1]; for galaxies what is typical; for
+        latent models that of the decoded images.
     name
         Identifier, as given to ``dn.load``.
     dtype, device
         Of the parameters, hence of the states that the model accepts.
     level
-        Whether the module wants ``"time"`` or ``"half_log_snr"``.
+        Whether the module wants ``"time"``, ``"half_log_snr"`` or ``"sigma"``.
+    level_dtype
+        Dtype of the levels; that of the model by default. Half precision has no room for a time between 0 and 999.
     num_classes
         Number of labels, or ``None`` for a model without labels. Label ``num_classes`` is the null label,
         which stands for "unconditional".
+    unconditional
+        Whether the network knows the null label.
     labels
         Labels bound by :meth:`conditioned`: shape () or (batch,), or ``None`` for the null label.
+    prompts
+        What the network is conditioned on besides labels: text, or its embeddings.
+    condition
+        Embeddings bound by :meth:`conditioned`; ``None`` stands for the empty prompt.
+    latents
+        Autoencoder whose latents the network denoises; ``None`` where it works on pixels.
+    rounds_time
+        Whether the network only has values at whole times, so that other times are rounded.
     default_t_start, default_t_end
         Times between which the model is best sampled.
     gradients
@@ -117,9 +143,15 @@ class NetworkDenoiser:
     name: str
     dtype: torch.dtype = torch.float32
     device: torch.device = _CPU
-    level: Literal["time", "half_log_snr"] = "time"
+    level: Level = "time"
+    level_dtype: torch.dtype | None = None
     num_classes: int | None = None
+    unconditional: bool = True
     labels: torch.Tensor | None = None
+    prompts: Prompts | None = None
+    condition: Condition | None = None
+    latents: Latents | None = None
+    rounds_time: bool = False
     default_t_start: float = 1.0
     default_t_end: float = 1e-3
     gradients: bool = False
@@ -129,27 +161,58 @@ class NetworkDenoiser:
             raise ValueError(
                 f"prediction={self.prediction!r} is unknown; use one of {', '.join(get_args(Prediction))}."
             )
-        if self.level not in ("time", "half_log_snr"):
-            raise ValueError(f'level={self.level!r} is unknown; use "time" or "half_log_snr".')
+        if self.level not in _LEVELS:
+            raise ValueError(f"level={self.level!r} is unknown; use one of {', '.join(_LEVELS)}.")
         if not self.value_range[0] < self.value_range[1]:
             raise ValueError(f"value_range={self.value_range} must be (low, high) with low < high.")
 
-    def conditioned(self, label: Labels | None) -> NetworkDenoiser:
-        """Return the same model with ``label`` bound to it.
+    def conditioned(self, label: Any) -> NetworkDenoiser:
+        """Return the same model with a condition bound to it.
 
         Parameters
         ----------
         label
-            One label for the whole batch, one a sample, or ``None`` for the unconditional model.
+            For models with classes: one label for the whole batch, or one a sample. For models with prompts: text,
+            one a sample or one for all, or a mapping of embeddings. ``None`` for the unconditional model.
 
         Raises
         ------
         ValueError
-            If the model has no labels, or a label is not in 0..num_classes - 1.
+            If the model has no labels, a label is not in 0..num_classes - 1, an embedding has another shape, or the
+            model has no unconditional form.
         TypeError
             If the labels are not integers.
         """
-        return replace(self, labels=None if label is None else self._checked_labels(label))
+        if self.prompts is not None:
+            return replace(self, condition=self.prompts.bind(label, self.dtype, self.device))
+        if label is None:
+            if self.num_classes is not None and not self.unconditional:
+                raise ValueError(f"label=None: {self.name} was trained without a null label; give a label.")
+            return replace(self, labels=None)
+        return replace(self, labels=self._checked_labels(label))
+
+    def with_unconditional(self, x: torch.Tensor, t: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predict with and without the condition, in one pass over a batch of twice the size.
+
+        Parameters
+        ----------
+        x, t
+            As for a call.
+
+        Returns
+        -------
+        tuple of two tensors
+            Conditional and unconditional prediction, shaped like ``x``.
+        """
+        self._check_state(x)
+        free = self.conditioned(None)
+        level = self._level(t, x.shape[0])
+        given, null = self._arguments(None, x), free._arguments(None, x)
+        positional = [torch.cat([a, b]) for a, b in zip(given[0], null[0], strict=True)]
+        named = {name: torch.cat([value, null[1][name]]) for name, value in given[1].items()}
+        both = self._run(torch.cat([x, x]), torch.cat([level, level]), positional, named)
+        conditional, unconditional = both.chunk(2)
+        return conditional, unconditional
 
     def with_gradients(self, enabled: bool = True) -> NetworkDenoiser:
         """Return the same model with autograd on or off.
@@ -186,11 +249,22 @@ class NetworkDenoiser:
             If a shape or the device differs, ``t`` is outside the schedule, or a label is impossible.
         """
         self._check_state(x)
-        level = self._level(t, x.shape[0])
-        arguments = [x, level] if self.num_classes is None and label is None else [x, level, self._batch(label, x)]
+        return self._run(x, self._level(t, x.shape[0]), *self._arguments(label, x))
+
+    def _run(
+        self, x: torch.Tensor, level: torch.Tensor, positional: Sequence[torch.Tensor], named: Condition
+    ) -> torch.Tensor:
         with torch.set_grad_enabled(self.gradients and torch.is_grad_enabled()):
-            out: torch.Tensor = self.module(*arguments)
+            out: torch.Tensor = self.module(x, level, *positional, **named)
         return out
+
+    def _arguments(self, label: Labels | None, x: torch.Tensor) -> tuple[list[torch.Tensor], Condition]:
+        """Conditions of every sample: those given by position and those given by name."""
+        if self.prompts is not None:
+            if label is not None:
+                raise ValueError(f"label={label!r}: {self.name} has prompts, not labels; use conditioned(...).")
+            return [], self.prompts.batch(self.condition, x.shape[0], self.dtype, self.device)
+        return ([] if self.num_classes is None and label is None else [self._batch(label, x)]), {}
 
     def to_image(self, x: torch.Tensor, *, stretch: Literal["range", "each"] = "range") -> NDArray[np.float32]:
         """Map samples to display intensities.
@@ -198,7 +272,7 @@ class NetworkDenoiser:
         Parameters
         ----------
         x
-            Samples, shape (batch, channels, height, width).
+            Samples, shape (batch, channels, height, width); latents are decoded first.
         stretch
             ``"range"`` maps ``value_range`` to [0, 1] and clips; ``"each"`` maps the extremes of every image,
             which shows faint galaxies (their data space is already logarithmic).
@@ -211,7 +285,8 @@ class NetworkDenoiser:
         """
         if x.ndim != 4:
             raise ValueError(f"x has shape {tuple(x.shape)}; give (batch, channels, height, width).")
-        y = x.detach().to("cpu", torch.float32)
+        pixels = x if self.latents is None else self.latents.decode(x)
+        y = pixels.detach().to("cpu", torch.float32)
         if stretch == "range":
             low: Any
             high: Any
@@ -248,7 +323,8 @@ class NetworkDenoiser:
         """Time or half-log-SNR as a tensor of shape (batch,), computed in float64."""
         low, high = self.schedule.t_min, self.schedule.t_max
         slack = 1e-9 * (high - low)
-        convert: Callable[[Any], Any] = self.schedule.half_log_snr if self.level == "half_log_snr" else lambda s: s
+        convert = partial(_LEVELS[self.level], self.schedule)
+        dtype = self.level_dtype or self.dtype
         if isinstance(t, (np.ndarray, np.generic)):
             t = torch.as_tensor(np.asarray(t, dtype=np.float64)) if t.ndim else float(t)
         if isinstance(t, torch.Tensor):
@@ -261,17 +337,17 @@ class NetworkDenoiser:
             values = convert(times)
             if values.device.type == "cpu" and not bool(torch.isfinite(values).all()):
                 raise ValueError(
-                    f"t={t.tolist()} has an infinite half-log-SNR; stop before, at {self.default_t_end} say."
+                    f"t={t.tolist()} has an infinite {_said(self.level)}; stop before, at {self.default_t_end} say."
                 )
-            return cast(torch.Tensor, values.to(self.device, self.dtype).expand(batch))
+            return cast(torch.Tensor, values.to(self.device, dtype).expand(batch))
         if isinstance(t, bool) or not isinstance(t, (int, float)):
             raise TypeError(f"t is a {type(t).__name__}; give a real number, or a tensor of shape () or (batch,).")
         if not low - slack <= t <= high + slack:
             raise ValueError(f"t={t} is not within [{low}, {high}], the times of {self.schedule.name}.")
         value = float(convert(float(t)))
         if not math.isfinite(value):
-            raise ValueError(f"t={t} has half-log-SNR {value}; stop before, at {self.default_t_end} say.")
-        return torch.full((batch,), value, dtype=self.dtype, device=self.device)
+            raise ValueError(f"t={t} has {_said(self.level)} {value}; stop before, at {self.default_t_end} say.")
+        return torch.full((batch,), value, dtype=dtype, device=self.device)
 
     def _checked_labels(self, label: Labels) -> torch.Tensor:
         if self.num_classes is None:
@@ -303,7 +379,14 @@ class NetworkDenoiser:
         """Labels of every sample, shape (batch,)."""
         labels = self.labels if label is None else self._checked_labels(label)
         if labels is None:
+            if not self.unconditional:
+                raise ValueError(f"{self.name} was trained without a null label; bind one with conditioned(label).")
             return torch.full((x.shape[0],), self.num_classes or 0, dtype=torch.int64, device=self.device)
         if labels.ndim == 1 and labels.shape[0] != x.shape[0]:
             raise ValueError(f"{labels.shape[0]} labels for a batch of {x.shape[0]}; give one label, or one a sample.")
         return labels.expand(x.shape[0])
+
+
+def _said(level: Level) -> str:
+    """Level in prose."""
+    return "half-log-SNR" if level == "half_log_snr" else level

@@ -1,7 +1,8 @@
 """The small networks that ship with the package, and the reader of their folders.
 
 A toy model is a folder with ``config.json`` (what the network is and what was measured on it) and a
-``safetensors`` file whose SHA-256 the configuration records. ``toy_models/`` in the repository and
+``safetensors`` file whose SHA-256 the configuration records, or a folder in diffusers' format with a ``diffnum.json``
+that records it (:mod:`diffnum.models.pipelines`). ``toy_models/`` in the repository and
 ``diffnum/_toy_models`` in an installed wheel hold the same folders.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +20,7 @@ from torch import nn
 
 from diffnum.models.denoiser import NetworkDenoiser
 from diffnum.models.files import MissingModelError, ModelFileError, verified_bytes
+from diffnum.models.pipelines import load_diffusers
 from diffnum.schedules import from_dict
 
 __all__ = ["ConditionalMLP", "ConditionalMLPConfig", "load_toy", "toy_names"]
@@ -148,7 +150,16 @@ def _folders() -> list[Path]:
 
 def toy_names() -> tuple[str, ...]:
     """Names of the toy models that are present, such as ``("digits",)``."""
-    return tuple(sorted({p.parent.name for folder in _folders() for p in folder.glob("*/config.json")}))
+    marks = ("*/config.json", "*/model_index.json")
+    return tuple(sorted({p.parent.name for folder in _folders() for mark in marks for p in folder.glob(mark)}))
+
+
+def _is_diffusers(folder: Path) -> bool:
+    """Whether diffusers wrote the folder: a pipeline, or a network whose configuration names its class."""
+    if (folder / "model_index.json").is_file():
+        return True
+    config = folder / "config.json"
+    return config.is_file() and b'"_class_name"' in config.read_bytes()
 
 
 def load_toy(
@@ -179,6 +190,8 @@ def load_toy(
     """
     device = torch.device("cpu") if device is None else device
     folder = name if isinstance(name, Path) else next((f / name for f in _folders() if (f / name).is_dir()), None)
+    if folder is not None and _is_diffusers(folder):
+        return replace(load_diffusers(str(folder), dtype=dtype, device=device), name=f"toy/{folder.name}")
     if folder is None or not (folder / "config.json").is_file():
         raise MissingModelError(
             f"toy model {str(name)!r} is not here; present: {', '.join(toy_names()) or 'none'}. "
