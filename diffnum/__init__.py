@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diffnum import analysis as analysis
     from diffnum import coefficients as coefficients
     from diffnum import grids as grids
     from diffnum import problems as problems
@@ -57,7 +58,7 @@ _NAMES = {
     "solve": "diffnum.solver",
     "solve_adaptive": "diffnum.adaptive",
 }
-_MODULES = ("coefficients", "grids", "problems", "schedules", "testing")
+_MODULES = ("analysis", "coefficients", "grids", "problems", "schedules", "testing")
 
 __all__ = [*_NAMES, *_MODULES, "__version__"]
 

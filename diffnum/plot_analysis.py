@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from diffnum.plot import INK, look_of, style
 
-__all__ = ["plot_response", "plot_stability"]
+__all__ = ["plot_analysis", "plot_constants", "plot_distances", "plot_response", "plot_roots", "plot_stability"]
 
 
 def plot_stability(region: Any, ax: Axes | None = None, *, family: str | None = None, fill: bool = True) -> Axes:
@@ -104,6 +104,131 @@ def plot_response(output: Any, ax: Axes | None = None) -> Axes:
         ax.set_title(f"{output.method} on Gaussian data")
         ax.legend(frameon=False)
     return ax
+
+
+def plot_distances(response: Any, ax: Axes | None = None) -> Axes:
+    """Draw the distances of a sampler's output law to Gaussian data against the evaluations.
+
+    Parameters
+    ----------
+    response : FrequencyResponse
+        Read are ``method``, ``nfe`` and the methods ``w2``, ``kl``, ``frechet``.
+    ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib axes
+        Logarithmic axes; distances that are infinite or zero are left out.
+    """
+    with style():
+        ax = _axes(ax)
+        for name, label in (("w2", "W2"), ("kl", "KL (nats)"), ("frechet", "Frechet")):
+            values = np.asarray(getattr(response, name)())
+            shown = np.isfinite(values) & (values > 0)
+            look = look_of(name)
+            line = ax.plot(np.asarray(response.nfe)[shown], values[shown], label=label)[0]
+            line.set(color=look.color, marker=look.marker, linestyle=look.dash)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel("evaluations")
+        ax.set_ylabel("distance to the data")
+        ax.set_title(f"{response.method} on Gaussian data")
+        ax.legend(frameon=False)
+    return ax
+
+
+def plot_roots(zero: Any, ax: Axes | None = None) -> Axes:
+    """Draw the roots of a method with the model switched off, and the unit circle that they must not leave.
+
+    Parameters
+    ----------
+    zero : ZeroStability
+        Read are ``method``, ``roots``, ``stable``.
+    ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib axes
+        Axes of equal scale.
+    """
+    look = look_of(zero.method)
+    with style():
+        ax = _axes(ax)
+        angle = np.linspace(0.0, 2 * np.pi, 181)
+        ax.plot(np.cos(angle), np.sin(angle), color=INK, linewidth=0.7)
+        roots = np.asarray(zero.roots)
+        ax.plot(roots.real, roots.imag, color=look.color, marker=look.marker, linestyle="none")
+        ax.set_aspect("equal")
+        ax.set_xlabel("real part")
+        ax.set_ylabel("imaginary part")
+        ax.set_title(f"{zero.method}: {'zero-stable' if zero.stable else 'not zero-stable'}")
+    return ax
+
+
+def plot_constants(constant: Any, ax: Axes | None = None) -> Axes:
+    """Draw the principal error constant of a method over the stiffness s of ``y' = -s y``, y = x/alpha.
+
+    Parameters
+    ----------
+    constant : ErrorConstant
+        Read are ``method``, ``order`` and the method ``at_stiffness``.
+    ax : matplotlib axes, optional
+        Where to draw; a new figure by default. Several methods may share it.
+
+    Returns
+    -------
+    matplotlib axes
+        On Gaussian data of variance c, s = 1/(1 + c SNR): near 1 where noise rules, near 0 where data do.
+    """
+    look = look_of(constant.method)
+    with style():
+        ax = _axes(ax)
+        s = np.linspace(0.0, 1.0, 101)
+        values = [constant.at_stiffness(float(one)) for one in s]
+        label = f"{constant.method}, order {constant.order}"
+        ax.axhline(0, color=INK, linewidth=0.5)
+        ax.plot(s, values, color=look.color, linestyle=look.dash, label=label)
+        ax.set_xlabel("s")
+        ax.set_ylabel("error constant")
+        ax.legend(frameon=False)
+    return ax
+
+
+def plot_analysis(found: Any) -> Figure:
+    """Draw all parts of an analysis that apply to the method.
+
+    Parameters
+    ----------
+    found : Analysis
+        Read are ``stability``, ``region``, ``constant``, ``response``.
+
+    Returns
+    -------
+    matplotlib figure
+
+    Raises
+    ------
+    ValueError
+        If no part applies.
+    """
+    zero = found.stability and found.stability.zero
+    parts = (
+        (plot_stability, found.region),
+        (plot_roots, zero),
+        (plot_constants, found.constant),
+        (plot_response, found.response),
+        (plot_distances, found.response),
+    )
+    drawn = [(draw, part) for draw, part in parts if part is not None]
+    if not drawn:
+        raise ValueError(f"nothing of {found.method} can be analysed: {'; '.join(found.refusals.values())}")
+    figure = Figure(figsize=(3.9 * len(drawn), 3.6), layout="constrained")
+    with style():
+        for (draw, part), ax in zip(drawn, figure.subplots(1, len(drawn), squeeze=False)[0], strict=True):
+            draw(part, ax)
+    return figure
 
 
 def _axes(ax: Axes | None) -> Axes:

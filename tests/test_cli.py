@@ -17,7 +17,7 @@ import diffnum as dn
 from diffnum import cli
 from diffnum.cli import common
 
-VERBS = ("methods", "derive", "prove", "verify", "plan", "sample", "compare", "report")
+VERBS = ("methods", "derive", "prove", "verify", "analyse", "plan", "sample", "compare", "report")
 
 
 class Outcome:
@@ -120,6 +120,49 @@ def test_verify_accepts_the_order_of_a_sampler_and_no_other(  # type: ignore[no-
     done = run("verify", "--sampler", f"{samplers}:euler", *words)
     assert done.status == status, done.out
     assert done.out.startswith("FAIL" if status else "ok")
+
+
+def test_analyse_prints_draws_and_says_as_json_what_the_objects_know(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    words = ("analyse", "lms_2", "--nfe", "5,10", "--eigenvalues", "0.1,1")
+    text = run(*words).out
+    assert "[-1.0000, 0]" in text
+    assert "zero-stable, roots 1" in text
+    picture = tmp_path / "analysis.svg"
+    done = run(*words, "--json", "--out", str(picture))
+    (data,) = json.loads(done.out)
+    found = dn.analysis.analyse("lms_2", nfe=(5, 10), eigenvalues=(0.1, 1)).to_dict()
+    assert found["stability"].pop("stiffness") == float("inf")
+    assert data["stability"].pop("stiffness") is None  # JSON has no infinity
+    assert data == found
+    assert data["constant"]["linear"] == pytest.approx(5 / 12)
+    assert picture.read_text().lstrip().startswith("<?xml")
+
+
+def test_analyse_takes_heavy_ball_and_parameters(run) -> None:  # type: ignore[no-untyped-def]
+    (plain,), (heavy,) = (json.loads(run("analyse", "lms_2", *more, "--json").out) for more in ((), ("--beta", "0.5")))
+    assert heavy["method"] == "hb_lms_2_0.5"
+    assert heavy["stability"]["real"] > plain["stability"]["real"]
+    (compensated,) = json.loads(run("analyse", "dc_solver_2_bh2", "--parameter", "ratio=1", "--json").out)
+    assert compensated["stability"]["zero_stable"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("lms_2", "--beta", "1.5"), "--beta 1.5 is outside (0, 1]"),
+        (("lms_2", "--nfe", "0"), "nfe=(0,): give at least one budget"),
+        (("lms_2", "--eigenvalues", "0,1"), "give the variances of the data, finite and > 0"),
+        (("lms_2", "--start", "data"), "start='data' is unknown: use one of marginal, noise"),
+        (("dc_solver_2_bh2",), "dc_solver_2_bh2 takes exactly ['ratio']"),
+        (("lms_2", "ddim", "--out", "a.svg"), "give one method"),
+        (("lms_2", "--parameter", "ratio"), "write NAME=VALUE"),
+    ],
+)
+def test_analyse_refuses_bad_input_in_one_line(run, words, complaint: str) -> None:  # type: ignore[no-untyped-def]
+    done = run("analyse", *words)
+    assert done.status == 2
+    assert complaint in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_plan_is_a_table_or_a_plan(run) -> None:  # type: ignore[no-untyped-def]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import diffnum as dn
-from diffnum.analysis import frequency_response, propagate, stability_region
+from diffnum.analysis import analyse, frequency_response, propagate, stability_region
 from diffnum.grids import uniform_half_log_snr
 from diffnum.schedules import VPLinear
 
@@ -42,3 +42,23 @@ def test_a_single_output_is_drawn_too() -> None:
     assert len(plot_analysis.plot_response(propagate(numbers, 0.0, [0.1, 1.0])).lines) == 2
     with pytest.raises(ValueError, match="no positive eigenvalue"):
         plot_analysis.plot_response(propagate(numbers, 0.0, [0.0]))
+
+
+def test_an_analysis_is_drawn_with_a_panel_for_each_part_that_applies() -> None:
+    found = analyse("dpmpp_2m", nfe=(5, 10), eigenvalues=(0.1, 1.0))
+    assert len(plot_analysis.plot_analysis(found).axes) == 5
+    fast = analyse("fon", nfe=(13, 20), parameters={"alpha_ahead": 0.9, "labels": 1.0})
+    assert set(fast.refusals) >= {"stability", "region", "constant"}
+    assert len(plot_analysis.plot_analysis(fast).axes) == 2
+    nothing = SimpleNamespace(
+        method="m", stability=None, region=None, constant=None, response=None, refusals={"a": "b"}
+    )
+    with pytest.raises(ValueError, match="nothing of m can be analysed: b"):
+        plot_analysis.plot_analysis(nothing)
+
+
+def test_distances_are_drawn_where_they_are_finite_and_positive() -> None:
+    response = frequency_response("ddim", VPLinear(), [5, 10, 20], [0.1, 1.0])
+    lines = plot_analysis.plot_distances(response).lines
+    assert [len(line.get_xdata()) for line in lines] == [3, 3, 3]
+    np.testing.assert_array_equal(lines[0].get_ydata(), response.w2())

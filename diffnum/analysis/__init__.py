@@ -23,8 +23,10 @@ from diffnum.analysis.stability import (
     stability_region,
     zero_stability,
 )
+from diffnum.analysis.summary import Analysis, analyse
 
 __all__ = [
+    "Analysis",
     "ErrorConstant",
     "FrequencyResponse",
     "GaussianOutput",
@@ -32,6 +34,7 @@ __all__ = [
     "Stability",
     "StabilityRegion",
     "ZeroStability",
+    "analyse",
     "boundary_locus",
     "error_constant",
     "frechet",

@@ -221,6 +221,11 @@ def _collect(
             for source, weight in value.items():
                 if source[0] == "z":  # noise does not move the mean
                     continue
+                if source == "one":
+                    raise ValueError(
+                        f"method={record.name!r} has a term without the state and weights that depend on the schedule, not "
+                        "on the step alone: propagate a plan of it on Gaussian data instead"
+                    )
                 number = _number(record, weight)
                 if source == "x":
                     if node is None:

@@ -104,8 +104,10 @@ class GaussianOutput:
     multiplicity : ndarray, shape (d,)
         How often each direction counts in the distances.
     gain, response : ndarray, shape (d,)
-        The map ``x_end = gain * x_start + response * m + noise`` of each direction, for states from which the
-        mean of a mean-reverting process is taken.
+        The map ``x_end = gain * x_start + response * m + offset + noise`` of each direction, for states from which
+        the mean of a mean-reverting process is taken.
+    offset : ndarray, shape (d,)
+        What the inhomogeneous terms of a method add (DPM-Solver-v3); 0 for all others.
     noise_variance : ndarray, shape (d,)
         Variance of the noise that stochastic steps have put in.
     start_mean, start_variance : ndarray, shape (d,)
@@ -124,6 +126,7 @@ class GaussianOutput:
     multiplicity: FloatArray
     gain: FloatArray
     response: FloatArray
+    offset: FloatArray
     noise_variance: FloatArray
     start_mean: FloatArray
     start_variance: FloatArray
@@ -242,14 +245,20 @@ def _propagate(
     end_alpha, end_sigma = (float(f(steps[-1].t_to)) for f in (schedule.alpha, schedule.sigma))
     variance, end_variance = alpha**2 * c + sigma**2, end_alpha**2 * c + end_sigma**2
     gains, responses = _first(numbers, c, alpha, variance)
-    noise = np.zeros((len(c), len(steps[0].inputs), len(steps[0].inputs)))
+    offsets = np.zeros_like(gains)
+    noise = np.zeros((len(c), gains.shape[1], gains.shape[1]))
     for step in steps:
         T, shift, N = _affine(step, numbers.prediction, c)
+        constant: Any = 0.0
+        if "one" in step.inputs:  # no vector of the run, but the number 1 at every step
+            one = step.inputs.index("one")
+            constant, T = T[:, :, one], np.delete(T, one, axis=2)
         gains = np.einsum("dij,dj->di", T, gains)
         responses = np.einsum("dij,dj->di", T, responses) + shift
+        offsets = np.einsum("dij,dj->di", T, offsets) + constant
         noise = T @ noise @ T.swapaxes(1, 2) + N @ N.swapaxes(1, 2)
     x = steps[-1].outputs.index("x")
-    gain, response, noise_variance = gains[:, x], responses[:, x], noise[:, x, x]
+    gain, response, offset, noise_variance = gains[:, x], responses[:, x], offsets[:, x], noise[:, x, x]
     start_mean = alpha * shifted if start == "marginal" else np.zeros_like(c)
     start_variance = variance if start == "marginal" else np.full_like(c, sigma**2)
     return GaussianOutput(
@@ -259,10 +268,11 @@ def _propagate(
         multiplicity=weights,
         gain=gain,
         response=response,
+        offset=offset,
         noise_variance=noise_variance,
         start_mean=start_mean + centre,
         start_variance=start_variance,
-        mean=gain * start_mean + response * shifted + centre,
+        mean=gain * start_mean + response * shifted + offset + centre,
         variance=gain**2 * start_variance + noise_variance,
         exact_gain=np.sqrt(end_variance / variance),
         data_mean=m,
@@ -277,6 +287,8 @@ def _first(numbers: Plan, c: FloatArray, alpha: float, variance: FloatArray) -> 
     for name in numbers.steps[0].inputs:
         if name == "x":
             gain, response = np.ones_like(c), np.zeros_like(c)
+        elif name == "one":
+            continue
         else:
             t = numbers.history[name]
             a, s = float(numbers.schedule.alpha(t)), float(numbers.schedule.sigma(t))
@@ -318,7 +330,7 @@ def _by_direction(matrix: FloatArray, directions: int) -> FloatArray:
     """Matrix with the direction as first axis, of length 1 or d."""
     if matrix.ndim == 2:
         return matrix[None]
-    flat = matrix.reshape(*matrix.shape[:2], -1)
+    flat = matrix.reshape(*matrix.shape[:2], int(np.prod(matrix.shape[2:])))
     if flat.shape[2] not in (1, directions):
         raise ValueError(
             f"eigenvalues has {directions} entries and the plan's weights {flat.shape[2]} elements: "

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from diffnum.cli import catalogue, networks, reports, verify
+from diffnum.cli import analysis, catalogue, networks, reports, verify
 
 __all__ = ["app", "main"]
 
@@ -31,6 +31,7 @@ _COMMANDS = (
     catalogue.derive,
     catalogue.prove,
     verify.verify,
+    analysis.analyse,
     catalogue.plan,
     networks.sample,
     networks.compare,

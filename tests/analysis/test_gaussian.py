@@ -49,6 +49,24 @@ def test_gain_and_offset_are_those_of_the_loop(name: str, schedule: Any) -> None
     assert np.abs(ours - offset).max() <= 1e-12 * size.max()
 
 
+def test_inhomogeneous_terms_are_propagated() -> None:
+    schedule, lam = VPLinear(), np.linspace(-6, 6, 40)
+    column = np.linspace(0.5, 1.5, len(EIGENVALUES))
+    statistics = dn.ModelStatistics(
+        lam,
+        np.outer(1 / (1 + np.exp(-lam)), column),
+        np.outer(0.2 * np.sin(lam), column),
+        np.outer(np.cos(lam), column),
+    )
+    numbers = dn.plan(dn.dpm_solver_v3(statistics, 3, corrector=True), schedule, irregular(schedule, 9))
+    gain, offset = affine_map(numbers, dn.Gaussian(MEAN, EIGENVALUES))
+    output = propagate(numbers, MEAN, EIGENVALUES)
+    assert np.abs(output.offset).min() > 1e-6
+    np.testing.assert_allclose(output.gain, gain, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(output.response * MEAN + output.offset, offset, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(output.mean, offset, rtol=1e-11, atol=1e-11)  # noise has mean 0
+
+
 @pytest.mark.parametrize("prediction", ["data", "noise", "velocity", "v", "score"])
 def test_the_law_does_not_depend_on_what_the_model_predicts(prediction: Any) -> None:
     schedule = VPLinear()

@@ -1,0 +1,95 @@
+"""The command that analyses: stability, error constants, output law on Gaussian data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffnum.cli.common import Json, Names, echo, integers, print_json, records, tracked
+
+__all__ = ["analyse"]
+
+
+def analyse(
+    names: Names = None,
+    step: Annotated[
+        float, typer.Option(help="Step in half-log-SNR for the stability of exponential forms; 0 is the limit.", min=0)
+    ] = 0.5,
+    beta: Annotated[float, typer.Option(help="Heavy ball on the method: weight of the newest slope, in (0, 1].")] = 1.0,
+    schedule: Annotated[str, typer.Option(help="Noising process of the runs on Gaussian data.")] = "vp-linear",
+    grid: Annotated[str, typer.Option(help="Builder of their grids.")] = "uniform_half_log_snr",
+    nfe: Annotated[str, typer.Option(help="Evaluations allowed, separated by commas.")] = "5,10,20,40,80",
+    eigenvalues: Annotated[
+        str, typer.Option(help="Variances of the data, separated by commas; 0.001 to 10 by default.")
+    ] = "",
+    start: Annotated[str, typer.Option(help="First state: noise, or marginal (the exact law).")] = "noise",
+    parameter: Annotated[
+        list[str] | None, typer.Option(help="A number that the method asks for, as NAME=VALUE.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Figure to write, of one method: .svg, .png or .pdf.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Analyse methods: regions and limits of stability, roots, error constants, exact law on Gaussian data."""
+    from diffnum import grids, schedules
+    from diffnum.analysis import summary
+
+    chosen = records([_under_heavy_ball(name, beta) for name in names] if names else None)
+    if out is not None and (len(chosen) != 1 or out.suffix not in (".svg", ".png", ".pdf")):
+        raise typer.BadParameter(f"--out {str(out)!r}: give one method, and a file that ends in .svg, .png or .pdf")
+    if not names and beta != 1.0:
+        raise typer.BadParameter(f"--beta {beta}: name the methods")
+    if grid not in grids.GRIDS:
+        raise typer.BadParameter(f"--grid {grid!r} is unknown: use one of {', '.join(grids.GRIDS)}")
+    noising, budgets = schedules.from_dict({"schedule": schedule}), integers("--nfe", nfe)
+    variances = _numbers("--eigenvalues", eigenvalues) if eigenvalues else summary.SPECTRUM
+    given = dict(_assignment(text) for text in parameter or ())
+    found = []
+    for record in tracked(chosen, "analysing", lambda r: r.name):
+        found.append(
+            summary.analyse(
+                record,
+                step=step,
+                schedule=noising,
+                nfe=budgets,
+                eigenvalues=variances,
+                grid=lambda n: grids.GRIDS[grid](noising, n),
+                start=start,  # type: ignore[arg-type]
+                parameters=given or None,
+            )
+        )
+        if not as_json:
+            echo(str(found[-1]) + ("\n" if len(chosen) > 1 else ""))
+    if out is not None:
+        from diffnum.plot import save
+        from diffnum.plot_analysis import plot_analysis
+
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save(plot_analysis(found[0]), out)
+    if as_json:
+        print_json([one.to_dict() for one in found])
+
+
+def _under_heavy_ball(name: str, beta: float) -> str:
+    """Name of the method with its slope averaged."""
+    if not 0 < beta <= 1:
+        raise typer.BadParameter(f"--beta {beta} is outside (0, 1]: 1 is no momentum")
+    return name if beta == 1 else f"hb_{name}_{beta!r}"
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    """Numbers separated by commas or blanks."""
+    try:
+        return tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise typer.BadParameter(f"{option} {text!r}: give numbers separated by commas") from None
+
+
+def _assignment(text: str) -> tuple[str, float]:
+    """Name and number."""
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise typer.BadParameter(f"--parameter {text!r}: write NAME=VALUE, such as ratio=0.95") from None
