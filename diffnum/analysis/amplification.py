@@ -223,8 +223,8 @@ def _collect(
                     continue
                 if source == "one":
                     raise ValueError(
-                        f"method={record.name!r} has a term without the state and weights that depend on the schedule, not "
-                        "on the step alone: propagate a plan of it on Gaussian data instead"
+                        f"method={record.name!r} has a term without the state, and weights that depend on the "
+                        "schedule, not on the step alone: propagate a plan of it on Gaussian data instead"
                     )
                 number = _number(record, weight)
                 if source == "x":
