@@ -33,9 +33,10 @@ from numpy.random import Philox
 from diffnum.types import Array, FloatArray
 
 if TYPE_CHECKING:
+    from diffnum.grids import Grid
     from diffnum.plans import Plan
 
-__all__ = ["BrownianPath", "NestedNoise", "SampleStreams", "exponential_clock", "noise_intervals"]
+__all__ = ["BrownianPath", "NestedNoise", "SampleStreams", "exponential_clock", "noise_intervals", "noise_levels"]
 
 Intervals: TypeAlias = Sequence[Sequence[tuple[float, float]]]
 """For each step and each of its draws, the half-log-SNRs between which the draw gathers noise."""
@@ -127,7 +128,8 @@ class SampleStreams:
 def noise_intervals(plan: Plan) -> list[list[tuple[float, float]]]:
     """Half-log-SNRs between which each draw of each step of a plan gathers noise.
 
-    A step with stages inside has one draw for each part between two stages, in order.
+    A step with several draws has one for each part between two stages, in order; a single draw is that of the whole
+    step.
 
     Parameters
     ----------
@@ -142,7 +144,7 @@ def noise_intervals(plan: Plan) -> list[list[tuple[float, float]]]:
     Raises
     ------
     ValueError
-        If a step has more, or fewer, draws than parts (the draws then mean something else).
+        If a step has several draws, and more or fewer than parts (the draws then mean something else).
     """
     schedule = plan.schedule
     found: list[list[tuple[float, float]]] = []
@@ -151,6 +153,9 @@ def noise_intervals(plan: Plan) -> list[list[tuple[float, float]]]:
             found.append([])
             continue
         ends = [float(schedule.half_log_snr(t)) for t in (step.t_from, *step.stage_t.tolist(), step.t_to)]
+        if len(step.noises) == 1:
+            found.append([(ends[0], ends[-1])])
+            continue
         gap = 1e-9 * (ends[-1] - ends[0])
         inside = sorted(lam for lam in ends[1:-1] if ends[0] + gap < lam < ends[-1] - gap)
         nodes = [ends[0], *(lam for j, lam in enumerate(inside) if not j or lam - inside[j - 1] > gap), ends[-1]]
@@ -161,6 +166,38 @@ def noise_intervals(plan: Plan) -> list[list[tuple[float, float]]]:
             )
         found.append(list(pairwise(nodes)))
     return found
+
+
+def noise_levels(grid: Grid, tau: Callable[[float], float], at: str = "end") -> FloatArray:
+    """A noise level tau(t) as the numbers that methods ``..._given`` take: ``parameters={"tau": noise_levels(...)}``.
+
+    Parameters
+    ----------
+    grid : Grid
+        Nodes.
+    tau : callable
+        Noise level of a time, >= 0.
+    at : {"end", "start"}
+        End of an interval at which its level is taken; SA-Solver's code takes the later, cleaner one.
+
+    Returns
+    -------
+    ndarray, shape (intervals,)
+
+    Raises
+    ------
+    ValueError
+        If a level is negative or not finite, or ``at`` is neither end.
+    """
+    if at not in ("end", "start"):
+        raise ValueError(f"at={at!r} is no end of an interval: use 'end' or 'start'")
+    times = (grid.t[1:] if at == "end" else grid.t[:-1]).tolist()
+    levels = np.array([float(tau(t)) for t in times])
+    wrong = ~(np.isfinite(levels) & (levels >= 0))
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise ValueError(f"tau is negative or not finite: tau({times[i]:g}) = {levels[i]:g}, use a function >= 0")
+    return levels
 
 
 def exponential_clock(lam: Any, rate: float) -> Any:

@@ -393,6 +393,7 @@ def _block(
     window = Window(h, past, kernel, placement.known, placement.depth, placement.last, inner, past_times, given, around)
     step = placement.step(window)
     stage_nodes = [form.inner(schedule, start, end, stage.node) for stage in step.stages]
+    _check_stages(schedule, stage_nodes)
     used = {name for _, _, row in step.rows() for name in row} & {"one"}
     inputs = tuple(sorted(placement.known | used, key=_vector_order))
     outputs = ("x", *sorted(step.memory, key=_vector_order))
@@ -417,6 +418,16 @@ def _block(
             U, A, V, B, stage_noise, noise,
         )  # fmt: skip
         yield _substitute(tableau, [slope[i] for slope in slopes]) if form.linear else tableau
+
+
+def _check_stages(schedule: Schedule, stages: Sequence[Nodes]) -> None:
+    """Refuse evaluations at more noise than the schedule has (a step with churn begins before its node)."""
+    latest = max((float(np.max(nodes.t)) for nodes in stages), default=0.0)
+    if latest > schedule.t_max * (1 + 1e-9):
+        raise ValueError(
+            f"a stage at t={latest:g} is noisier than the schedule {schedule.name!r}, which ends at "
+            f"t={schedule.t_max:g}: begin the grid later, or give less churn to the first intervals"
+        )
 
 
 def _matrices(

@@ -64,6 +64,8 @@ class ReverseKernel:
         tau >= 0.
     prediction : {"data", "noise"}
         What the model predicts.
+    kind : type
+        Class of :attr:`ordinary`; an exact one in proofs.
 
     Raises
     ------
@@ -74,12 +76,14 @@ class ReverseKernel:
     length: Scalar
     noise_level: Scalar
     prediction: str = "data"
+    kind: type[ExponentialKernel] = ExponentialKernel
 
     def __post_init__(self) -> None:
         if self.prediction not in ("data", "noise"):
             raise ValueError(f"prediction={self.prediction!r} has no reverse equation here: use 'data' or 'noise'")
-        if isinstance(self.noise_level, int | float) and not 0 <= self.noise_level < float("inf"):
-            raise ValueError(f"tau={self.noise_level} is no noise level: use a finite number >= 0")
+        levels = self.noise_level
+        if isinstance(levels, int | float | np.ndarray) and not np.all((levels >= 0) & (levels < float("inf"))):
+            raise ValueError(f"tau={levels} is no noise level: use a finite number >= 0")
 
     @property
     def squared(self) -> Scalar:
@@ -90,8 +94,13 @@ class ReverseKernel:
     def ordinary(self) -> ExponentialKernel:
         """Kernel of the probability flow that the weights are taken from."""
         if self.prediction == "data":
-            return ExponentialKernel((1 + self.squared) * self.length, -1)
-        return ExponentialKernel(self.length, 1)
+            return self.kind((1 + self.squared) * self.length, -1)
+        return self.kind(self.length, 1)
+
+    @property
+    def rational(self) -> Any:
+        """Maker of exact constants, where the arithmetic is exact."""
+        return getattr(self.ordinary, "rational", None)
 
     def moment(self, k: int, fraction: Scalar = 1) -> Scalar:
         """Integral of ``kernel(s) s^k`` over the first ``fraction`` of the step."""
@@ -294,7 +303,8 @@ def ddim_eta(h: Scalar, eta: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
         raise ValueError(
             f"eta={eta} asks for more noise than the level at the end of the step: use eta <= 1 or smaller steps"
         )
-    d = (1 - v) ** 0.5
+    whole = isinstance(eta, int | float) and eta == 1  # the root is exact, and free of cancellation on long steps
+    d = phi(0, -h) if whole else (1 - v) ** 0.5
     return d, 1 - d * phi(0, -h), v
 
 
@@ -308,7 +318,9 @@ class BaseRule(Protocol):
         """Step of the method."""
 
 
-def reverse_sde_step(window: Window, order: int, base: BaseRule, tau: Scalar = 1.0, prediction: str = "data") -> Step:
+def reverse_sde_step(
+    window: Window, order: int, base: BaseRule, tau: Scalar = 1.0, prediction: str = "data", *, given: bool = False
+) -> Step:
     """Any deterministic rule on the kernel of the reverse equation, with the noise of one Brownian path.
 
     Parameters
@@ -323,13 +335,17 @@ def reverse_sde_step(window: Window, order: int, base: BaseRule, tau: Scalar = 1
         Noise level.
     prediction : {"data", "noise"}
         Prediction of the form.
+    given : bool
+        Take the noise level from the window's parameter ``tau`` (SA-Solver's tau(t), constant on each step).
 
     Returns
     -------
     Step
         The rule's step; weights of x in the coordinates of the form, draws z1, z2, ... for the parts of the step.
     """
-    kernel = reverse_kernel(window.step, tau, prediction)
+    tau = window.parameters["tau"] if given else tau
+    kind = type(window.kernel) if isinstance(window.kernel, ExponentialKernel) else ExponentialKernel
+    kernel = ReverseKernel(window.step, tau, prediction, kind)
     if prediction == "data":  # all a rule sees is a longer step
         step = base(replace(window, step=kernel.ordinary.step, kernel=kernel.ordinary), order)
     else:
@@ -398,9 +414,9 @@ def exponential_trapezoid_step(window: Window, order: int) -> Step:
 def sa_solver_weights(window: Window, nodes: Sequence[Scalar], *, exact: bool) -> tuple[Scalar, ...]:
     """Adams weights on nodes, 0 first; on two nodes (0, u) those of the official code, h/(2 u), unless ``exact``.
 
-    That is the shortcut of UniPC with B(h) = h, on the longer step.
+    That is the shortcut of UniPC with B(h) = h, on the longer step; in noise prediction the code has none.
     """
-    if len(nodes) == 2 and not exact:
+    if len(nodes) == 2 and not exact and getattr(window.kernel, "rate", 1) < 0:
         total, (_, node) = window.moment(0), nodes
         other = window.step / (2 * node)
         return total - other, other

@@ -1,19 +1,16 @@
 r"""Orders of stochastic methods: strong on a shared Brownian path, weak from exact moments.
 
 *Strong* order: the root mean square distance between a run and the exact solution driven by the same path. On Gaussian
-data the reverse equation is linear and its solution is known as an integral against the path. With data variance c,
-:math:`V = e^{-2\lambda} + c` and :math:`p = (1 + \tau^2)/2`, deviations :math:`u = x - \alpha m` obey
-
-.. math:: \frac{u_t}{\alpha_t V_t^{p}} = \frac{u_s}{\alpha_s V_s^{p}}
-          + \sqrt2\, \tau \int_s^t e^{-\lambda}\, V^{-p}\, dW_\lambda .
-
-Run and solution are linear in the start and the path, so that this distance, too, follows from covariances, free of
-sampling noise; :func:`strong_study` with ``points`` samples paths instead. On other data the reference is another
-method on a finer grid and the same path.
+data the reverse equation is linear and its solution is known as an integral against the path (:mod:`.reverse`). Run and
+solution are linear in the start and the path, so that this distance follows from covariances, free of sampling noise;
+:func:`strong_study` with ``points`` samples paths instead. On other data the reference is another method on a finer
+grid and the same path.
 
 *Weak* order: on Gaussian data the law of a run's end, given its start, is computed from the plan itself, so that the
-errors of conditional mean and variance are free of sampling noise. Linear drifts are not all there is: on mixtures the
-biases of expectations are estimated by Monte Carlo, coupled to a fine reference on the same path, and no order is
+errors of conditional mean and variance are free of sampling noise. So is the *order in law*, of mean and variance of
+the end where the start has the exact marginal law: what a sampler is used for. Split methods, whose noise keeps exact
+marginals, have a higher order there than as solutions of the equation. Linear drifts are not all there is: on mixtures
+the biases of expectations are estimated by Monte Carlo, coupled to a fine reference on the same path, and no order is
 stated unless the standard error is below a quarter of the finest bias.
 """
 
@@ -25,14 +22,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from diffnum.analysis.gaussian import _affine, propagate_problem
+from diffnum.analysis.gaussian import propagate_problem
 from diffnum.coefficients.catalogue import method as find_method
+from diffnum.coefficients.extended_reverse import NOISE_SCALES, NoiseScale
 from diffnum.coefficients.method import GRID_KINDS, Method
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate, estimate_rate
+from diffnum.convergence.reverse import Level, exact_end, exact_transition, strong_distance
 from diffnum.convergence.study import INTERVAL, fractions
 from diffnum.grids import from_half_log_snr
-from diffnum.noise import NestedNoise, exponential_clock, noise_intervals
+from diffnum.noise import NestedNoise, noise_intervals
 from diffnum.plans import Plan, plan
 from diffnum.problems import Gaussian, three_peaks
 from diffnum.schedules import VPLinear
@@ -43,9 +42,8 @@ __all__ = [
     "EXPECTATIONS",
     "StochasticSeries",
     "StochasticStudy",
-    "exact_transition",
+    "law_study",
     "monte_carlo_study",
-    "strong_distance",
     "strong_study",
     "weak_study",
 ]
@@ -122,8 +120,8 @@ class StochasticStudy:
     ----------
     name : str
         Method.
-    kind : {"strong", "weak"}
-        Kind of order.
+    kind : {"strong", "weak", "law"}
+        Kind of order; "law" is that of the output from an exact marginal.
     series : tuple of StochasticSeries
         All curves.
     expected : float
@@ -169,128 +167,6 @@ class StochasticStudy:
                 spread = f"+- {s.standard_error[i]:.1e}" if s.standard_error else ""
                 lines.append(f"{n:>8}  {error:>10.3e} {spread:<10} {shown:>7}  {note}".rstrip())
         return "\n".join(lines)
-
-
-# -- the exact equation on Gaussian data ---------------------------------------------------------------
-
-
-def exact_transition(
-    schedule: Schedule, eigenvalues: FloatArray, lam: tuple[float, float], tau: float
-) -> tuple[FloatArray, FloatArray]:
-    r"""Exact law of a step of the reverse equation on Gaussian data, by eigen-direction.
-
-    Parameters
-    ----------
-    schedule : Schedule
-        Noising process.
-    eigenvalues : ndarray, shape (d,)
-        Variances c of the data.
-    lam : (float, float)
-        Half-log-SNR at the start and at the end, the second larger.
-    tau : float
-        Noise level, >= 0.
-
-    Returns
-    -------
-    gain, variance : ndarrays, shape (d,)
-        Deviations from ``alpha m`` are multiplied by :math:`(\alpha_t/\alpha_s)(V_t/V_s)^{(1+\tau^2)/2}`, and noise of
-        variance :math:`(\alpha_t^2 c + \sigma_t^2)(1 - (V_t/V_s)^{\tau^2})` is added.
-    """
-    times = [float(schedule.time(value)) for value in lam]
-    alpha_s, alpha_t = (float(schedule.alpha(t)) for t in times)
-    c = np.asarray(eigenvalues, dtype=np.float64)
-    # log V_t - log V_s without cancellation of a large c
-    change = np.log1p(np.exp(-2 * lam[0]) * np.expm1(-2 * (lam[1] - lam[0])) / (np.exp(-2 * lam[0]) + c))
-    gain = alpha_t / alpha_s * np.exp(0.5 * (1 + tau**2) * change)
-    variance = alpha_t**2 * (np.exp(-2 * lam[1]) + c) * -np.expm1(tau**2 * change)
-    return gain, variance
-
-
-def _exact_end(problem: Gaussian, oracle: Oracle, path: NestedNoise, tau: float) -> FloatArray:
-    """Exact solution at the end of the interval on a path, shape (points, d)."""
-    lam_s, lam_t = oracle.interval
-    ends = oracle.nodes(np.array(oracle.interval))
-    mean, basis = oracle.schedule.mean, problem.eigenvectors
-    shift = problem.mean - mean
-    u = (oracle.state(lam_s) - mean - ends.alpha[0] * shift) @ basis.T
-    gain, _ = exact_transition(oracle.schedule, problem.eigenvalues, oracle.interval, tau)
-    result = gain * u
-    for k, c in enumerate(problem.eigenvalues.tolist()):
-
-        def weight(lam: FloatArray, c: float = c) -> FloatArray:
-            return _response(lam, c, lam_t, tau)
-
-        noise = path.integral(lam_s, lam_t, weight) @ basis[k]
-        result[:, k] += ends.alpha[1] * noise
-    return np.asarray(result @ basis + mean + ends.alpha[1] * shift)
-
-
-def strong_distance(numbers: Plan, problem: Gaussian, tau: float, rate: float) -> FloatArray:
-    """Root mean square distance of a plan's end from the exact solution on the same path, by eigen-direction.
-
-    Starts are drawn from the exact marginal; nothing is sampled.
-
-    Parameters
-    ----------
-    numbers : Plan
-        Plan of a stochastic method without an exact start.
-    problem : Gaussian
-        Data.
-    tau : float
-        Noise level of the equation.
-    rate : float
-        The plan's draws are the normalised integrals of ``exp(rate * lam)`` against the path.
-
-    Returns
-    -------
-    ndarray, shape (d,)
-    """
-    schedule, c = numbers.schedule, problem.eigenvalues
-    shift = problem.eigenvectors @ (problem.mean - schedule.mean)
-    alpha, sigma = (float(f(numbers.steps[0].t_from)) for f in (schedule.alpha, schedule.sigma))
-    start = alpha**2 * c + sigma**2
-    mean = (alpha * shift)[:, None]
-    joint = np.broadcast_to(start[:, None, None], (len(c), 2, 2)).copy()  # the run's state, and the solution
-    for step, parts in zip(numbers.steps, noise_intervals(numbers), strict=True):
-        T, response, N = _affine(step, numbers.prediction, c)
-        lam = (float(schedule.half_log_snr(step.t_from)), float(schedule.half_log_snr(step.t_to)))
-        gain, variance = exact_transition(schedule, c, lam, tau)
-        k_out, k_in = T.shape[1:]
-        move = np.zeros((len(c), k_out + 1, k_in + 1))
-        move[:, :k_out, :k_in], move[:, -1, -1] = T, gain
-        mixed = (N @ _covariances(parts, schedule, step.t_to, c, tau, rate)[..., None])[..., 0]
-        noise = np.zeros((len(c), k_out + 1, k_out + 1))
-        noise[:, :k_out, :k_out], noise[:, -1, -1] = N @ N.swapaxes(1, 2), variance
-        noise[:, :k_out, -1] = noise[:, -1, :k_out] = mixed
-        joint = move @ joint @ move.swapaxes(1, 2) + noise
-        mean = np.einsum("dij,dj->di", T, mean) + response * shift[:, None]
-    x = numbers.steps[-1].outputs.index("x")
-    bias = mean[:, x] - float(schedule.alpha(numbers.steps[-1].t_to)) * shift
-    squares = joint[:, x, x] - 2 * joint[:, x, -1] + joint[:, -1, -1] + bias**2
-    distance: FloatArray = np.sqrt(np.maximum(squares, 0.0))
-    return distance
-
-
-def _covariances(
-    parts: Sequence[tuple[float, float]], schedule: Schedule, t_to: float, c: FloatArray, tau: float, rate: float
-) -> FloatArray:
-    """Covariances of a step's draws with the noise of the exact solution, shape (d, draws)."""
-    points, weights = np.polynomial.legendre.leggauss(12)
-    alpha, lam_end = float(schedule.alpha(t_to)), float(schedule.half_log_snr(t_to))
-    found = np.zeros((len(c), len(parts)))
-    for j, (a, b) in enumerate(parts):
-        lam = a + 0.5 * (b - a) * (1.0 + points)
-        own = np.exp(rate * (lam - a))
-        own /= np.sqrt(exponential_clock(b - a, rate))
-        solution = _response(lam, c[:, None], lam_end, tau)
-        found[:, j] = alpha * 0.5 * (b - a) * (solution * own) @ weights
-    return found
-
-
-def _response(lam: FloatArray, c: Any, lam_end: float, tau: float) -> FloatArray:
-    """Weight with which the path at ``lam`` enters the exact deviation at ``lam_end``, over alpha there."""
-    ratio = (np.exp(-2 * lam_end) + c) / (np.exp(-2 * lam) + c)
-    return np.asarray(np.sqrt(2) * tau * np.exp(-lam) * ratio ** (0.5 * (1 + tau**2)))
 
 
 # -- studies -------------------------------------------------------------------------------------------
@@ -361,18 +237,19 @@ def strong_study(
 
 
 def _sampled(
-    record: Method, tau: float, rate: float, oracle: Oracle, kind: str, steps: Sequence[int], seed: int
+    record: Method, tau: Level, rate: float, oracle: Oracle, kind: str, steps: Sequence[int], seed: int
 ) -> FloatArray:
     """Distances on sampled paths, shape (levels, points)."""
     exact = oracle.problem
     plans = [_plan(record, oracle, kind, n) for n in steps]
-    reference = None if isinstance(exact, Gaussian) else _reference(record, tau, oracle, kind, max(steps))
     shape = oracle.state(oracle.interval[0]).shape
-    path = _path([*plans, *([reference] if reference else [])], oracle, shape, seed)
     if isinstance(exact, Gaussian):
-        target = _exact_end(exact, oracle, path, tau)
-    elif reference is not None:
-        target = _run(reference, oracle, path, tau**2)
+        path = _path(plans, oracle, shape, seed)
+        target = exact_end(exact, oracle, path, tau)
+    else:
+        reference, own_rate = _reference(record, tau, oracle, kind, max(steps))
+        path = _path([*plans, reference], oracle, shape, seed)
+        target = _run(reference, oracle, path, own_rate)
     return np.stack([np.sqrt(np.mean((_run(p, oracle, path, rate) - target) ** 2, axis=1)) for p in plans])
 
 
@@ -438,6 +315,46 @@ def weak_study(
     return StochasticStudy(record.name, "weak", tuple(series), float(record.options["weak_order"]))
 
 
+def law_study(
+    method: Method | str,
+    *,
+    problem: Gaussian | None = None,
+    schedule: Schedule | None = None,
+    grids: Sequence[str] = GRID_KINDS,
+    steps: Sequence[int] = WEAK_STEPS,
+    interval: tuple[float, float] = INTERVAL,
+) -> StochasticStudy:
+    """Measure the order in law of a stochastic method on Gaussian data, without sampling; start-up as shipped.
+
+    Parameters
+    ----------
+    method, problem, schedule, grids, steps, interval
+        As in :func:`weak_study`.
+
+    Returns
+    -------
+    StochasticStudy
+        For each grid the errors of mean and variance of the end where the start has the exact marginal law, root mean
+        square over the eigen-directions.
+    """
+    record, _, _ = _equation(method)
+    schedule = VPLinear() if schedule is None else schedule
+    exact = _default_gaussian() if problem is None else problem
+    oracle = Oracle(exact, schedule, interval, 2, 0)
+    series = []
+    for kind in grids:
+        for quantity, truth in (("mean", "marginal_mean"), ("variance", "marginal_variance")):
+
+            def errors(levels: Sequence[int], kind: str = kind, found: str = quantity, truth: str = truth) -> Any:
+                plans = (_plan(record, oracle, kind, n) for n in levels)
+                outputs = [propagate_problem(p, exact, start="marginal") for p in plans]
+                return np.stack([np.abs(getattr(o, found) - getattr(o, truth)) for o in outputs])
+
+            estimate = _until_decided(errors, steps, 1.0, 1.0)
+            series.append(StochasticSeries("Gaussian", kind, f"{quantity} of the output", estimate))
+    return StochasticStudy(record.name, "law", tuple(series), float(record.options["law_order"]))
+
+
 def monte_carlo_study(
     method: Method | str,
     *,
@@ -482,9 +399,9 @@ def monte_carlo_study(
         count = min(_BLOCK, points - first)
         oracle = Oracle(exact, schedule, interval, count, seed + first)
         plans = [_plan(record, oracle, grid, n) for n in steps]
-        reference = _reference(record, tau, oracle, grid, max(steps), refinement)
+        reference, own_rate = _reference(record, tau, oracle, grid, max(steps), refinement)
         path = _path([*plans, reference], oracle, (count, exact.dim), seed, first=first)
-        target = _run(reference, oracle, path, tau**2)
+        target = _run(reference, oracle, path, own_rate)
         for i, numbers in enumerate(plans):
             end = _run(numbers, oracle, path, rate)
             for j, f in enumerate(expectations.values()):
@@ -518,11 +435,18 @@ def _default_gaussian() -> Gaussian:
     return Gaussian(np.array([0.5, -1.0, 0.2]), np.array([0.1, 1.0, 4.0]))
 
 
-def _equation(method: Method | str) -> tuple[Method, float, float]:
+def _equation(method: Method | str) -> tuple[Method, Level, float]:
     """Record, noise level, and rate of the noise's weight on the path."""
     record = find_method(method) if isinstance(method, str) else method
-    if "noise_level" not in record.options:
+    if not record.stochastic:
         raise ValueError(f"method={record.name!r} is deterministic: use convergence_study")
+    if record.parameters:
+        raise ValueError(
+            f"method={record.name!r} takes {', '.join(record.parameters)} from its caller, so that it approaches no "
+            "equation of its own: study the member with a fixed noise level"
+        )
+    if "noise_level" not in record.options:
+        return record, NOISE_SCALES[record.options["noise_scale"]], 0.0
     tau = float(record.options["noise_level"])
     return record, tau, tau**2 if record.form.prediction == "data" else -1.0
 
@@ -536,11 +460,15 @@ def _plan(record: Method, oracle: Oracle, kind: str, n: int) -> Plan:
 
 
 def _reference(
-    record: Method, tau: float, oracle: Oracle, kind: str, finest: int, refinement: int = REFINEMENT
-) -> Plan:
-    """Fine plan of a method other than the one under study."""
-    name = "sde_dpmpp_2m_heun" if record.name.startswith("sde_trapezoid") else "sde_trapezoid"
-    return _plan(find_method(f"{name}_tau{tau:.17g}"), oracle, kind, refinement * finest)
+    record: Method, tau: Level, oracle: Oracle, kind: str, finest: int, refinement: int = REFINEMENT
+) -> tuple[Plan, float]:
+    """Fine plan of a method other than the one under study, and the rate of its noise."""
+    if isinstance(tau, NoiseScale):
+        name, rate = f"er_sde_{2 if record.top == 3 else 3}_{tau.name}", 0.0
+    else:
+        stem = "sde_dpmpp_2m_heun" if record.name.startswith("sde_trapezoid") else "sde_trapezoid"
+        name, rate = f"{stem}_tau{tau:.17g}", tau**2
+    return _plan(find_method(name), oracle, kind, refinement * finest), rate
 
 
 def _path(plans: Sequence[Plan], oracle: Oracle, shape: tuple[int, ...], seed: int, *, first: int = 0) -> NestedNoise:

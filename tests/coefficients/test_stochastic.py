@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 import diffnum as dn
 from diffnum.coefficients import stochastic as cs
 from diffnum.coefficients.catalogue import method as find
-from diffnum.coefficients.catalogue.stochastic import FAMILIES
-from diffnum.convergence.stochastic import exact_transition
+from diffnum.convergence.reverse import exact_transition
 
 SCHEDULE = dn.schedules.VPLinear()
-NAMES = [name for family in FAMILIES for name in family.listed]
+NAMES = list(dn.methods("stochastic"))
 DATA_NAMES = [name for name in NAMES if find(name).form.prediction == "data"]
 steps = st.floats(1e-6, 5.0)
 levels = st.floats(0.0, 3.0)

@@ -24,6 +24,7 @@ from diffnum.coefficients.catalogue import (
     momentum,
     predictor_corrector,
     runge_kutta,
+    splitting,
     stochastic,
 )
 from diffnum.coefficients.method import Method
@@ -40,13 +41,14 @@ _DETERMINISTIC = (
     *flow.FAMILIES,
     *compensation.FAMILIES,
 )
-_FAMILIES = (*_DETERMINISTIC, *stochastic.FAMILIES)
+_STOCHASTIC = (*stochastic.FAMILIES, *splitting.FAMILIES)
+_FAMILIES = (*_DETERMINISTIC, *_STOCHASTIC)
 _LISTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         kind: tuple(name for family in families for name in family.listed)
         for kind, families in (
             ("deterministic", _DETERMINISTIC),
-            ("stochastic", stochastic.FAMILIES),
+            ("stochastic", _STOCHASTIC),
             ("all", _FAMILIES),
         )
     }

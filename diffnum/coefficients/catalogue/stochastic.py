@@ -1,8 +1,9 @@
 """Records of the stochastic methods.
 
 ``order`` is the deterministic order of the same weights in the limit of no noise; the orders with noise are in
-``options``: ``strong_order`` (root mean square on a shared path) and ``weak_order`` (moments). ``noise_level`` is the
-tau of the equation that the method approaches.
+``options``: ``strong_order`` (root mean square on a shared path), ``weak_order`` (moments, given the start) and
+``law_order`` (law of the output from the exact marginal). ``noise_level`` is the tau of the equation that the method
+approaches; names that end in ``_given`` take it from the caller, one number an interval.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from diffnum.tableau import Step
 
 __all__ = ["FAMILIES"]
 
-_TAU = r"(?:_tau(\d+(?:\.\d+)?))?"
-"""Optional noise level at the end of a name; 1, the time reversal, without it."""
+LEVEL = r"(?:_tau(\d+(?:\.\d+)?)|_(given))?"
+"""Optional noise level at the end of a name: a number, or what the caller gives; 1, the time reversal, without it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,10 @@ _RECIPES: Mapping[str, _Recipe] = {
     "sde_dpmpp_1": _Recipe(
         "SDE-DPM-Solver++(1)", exponential_adams_step, 1, 1, "lu2022dpmpp", "eq. (18)",
         "Exponential Euler on the reverse equation, data prediction held constant.",
-        aliases={"diffusers": 'DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", solver_order=1)'},
+        aliases={
+            "diffusers": 'DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", solver_order=1)',
+            "papers": "gDDIM of noise level lambda = tau, for processes with scalar alpha and sigma",
+        },
         distinguish="sde_dpm_1, which holds the noise prediction constant; the two agree only without noise.",
     ),
     "sde_dpmpp_2m": _Recipe(
@@ -118,19 +122,23 @@ _RECIPES: Mapping[str, _Recipe] = {
         distinguish="sde_dpmpp_2m, in data prediction.",
     ),
     "seeds_2": _Recipe(
-        "SEEDS-2", partial(exponential_runge_kutta_step), 2, 2, "gonzalez2023seeds", "algorithm 2",
+        "SEEDS-2", partial(exponential_runge_kutta_step), 2, 2, "gonzalez2023seeds",
+        "nfsrules/SEEDS at b7300bf3, etd_serk.py, second_update (butcher_type 2a, noise_pred)",
         "Exponential midpoint rule with the noise of one path at both stages.",
         form=NOISE,
     ),
     "seeds_3": _Recipe(
-        "SEEDS-3", partial(exponential_runge_kutta_step), 3, 2, "gonzalez2023seeds", "algorithm 3",
+        "SEEDS-3", partial(exponential_runge_kutta_step), 3, 2, "gonzalez2023seeds",
+        "nfsrules/SEEDS at b7300bf3, etd_serk.py, third_update (butcher_type 3a, noise_pred), noise put right",
         "DPM-Solver-3 with the noise of one path at its three nodes.",
         form=NOISE,
+        distinguish="the official code, whose noise at the second inner stage is in units of sigma at the end, and "
+        "whose first two draws change places at the end: the variance is right, the joint law is that of no path.",
     ),
 }  # fmt: skip
 
 
-def _on_reverse_equation(name: str, recipe: _Recipe, tau: float) -> Method:
+def _on_reverse_equation(name: str, recipe: _Recipe, tau: float, *, given: bool) -> Method:
     prediction = recipe.form.prediction
     return Method(
         name=name,
@@ -139,34 +147,36 @@ def _on_reverse_equation(name: str, recipe: _Recipe, tau: float) -> Method:
         form=recipe.form,
         order=recipe.order,
         highest=recipe.highest,
-        rule=partial(stochastic.reverse_sde_step, base=recipe.base, tau=tau, prediction=prediction),
+        rule=partial(stochastic.reverse_sde_step, base=recipe.base, tau=tau, prediction=prediction, given=given),
+        parameters=("tau",) if given else (),
         depth=recipe.depth,
         cite=recipe.cite,
         equation=recipe.equation,
         summary=recipe.summary,
         claimed_order=recipe.claimed_order or recipe.order,
         order_with_startup=min(recipe.order, 2),
-        options=_orders(tau, recipe.order, recipe.weak_order),
+        options=orders(tau, recipe.order, recipe.weak_order, recipe.weak_order),
         aliases=recipe.aliases,
         distinguish=recipe.distinguish,
     )
 
 
-def _orders(tau: float, order: int, weak_order: int) -> dict[str, float]:
+def orders(tau: float, order: int, weak_order: int, law_order: int) -> dict[str, float]:
     """Noise level and the orders with it."""
     if tau == 0:
-        return {"noise_level": 0.0, "strong_order": order, "weak_order": order}
-    return {"noise_level": tau, "strong_order": 1, "weak_order": weak_order}
+        return {"noise_level": 0.0, "strong_order": order, "weak_order": order, "law_order": order}
+    return {"noise_level": tau, "strong_order": 1, "weak_order": weak_order, "law_order": law_order}
 
 
 def _by_recipe(found: re.Match[str]) -> Method:
-    return _on_reverse_equation(found[0], _RECIPES[found[1]], float(found[2] or 1))
+    return _on_reverse_equation(found[0], _RECIPES[found[1]], float(found[2] or 1), given=bool(found[3]))
 
 
 def _sa_solver(found: re.Match[str]) -> Method | None:
-    predictor, corrector, exact = int(found[1]), int(found[2] or 0), bool(found[3])
-    tau = float(found[4] or 1)
-    if not (1 <= predictor <= 6 and corrector <= 6 and corrector != 1):
+    prediction = "noise" if found[1] else "data"
+    predictor, corrector, exact = int(found[2]), int(found[3] or 0), bool(found[4])
+    tau, given = float(found[5] or 1), bool(found[6])
+    if not (1 <= predictor <= 6 and corrector <= 6 and corrector != 1) or (exact and prediction == "noise"):
         return None
     base: Callable[..., Step]
     if corrector:
@@ -179,23 +189,27 @@ def _sa_solver(found: re.Match[str]) -> Method | None:
         name=found[0],
         title=f"SA-Solver, predictor {predictor}, corrector {corrector or 'none'}",
         family="stochastic",
-        form=DATA,
+        form=DATA if prediction == "data" else NOISE,
         order=order,
         highest=top,
-        rule=partial(stochastic.reverse_sde_step, base=base, tau=tau),
+        rule=partial(stochastic.reverse_sde_step, base=base, tau=tau, prediction=prediction, given=given),
+        parameters=("tau",) if given else (),
         depth=top - 1,
         cite="xue2023sasolver",
-        equation="eqs. (14)-(18), algorithm 1",
+        equation="eqs. (14)-(18), algorithm 1; scxue/SA-Solver at 876f3dd8, sample_few_steps",
         summary="Stochastic Adams methods on the reverse equation; predictor and corrector share their noise.",
         claimed_order=order,
         order_with_startup=min(order, 3 if corrector else 2),
-        options=_orders(tau, order, min(order, 2)),
+        options=orders(tau, order, min(order, 2), min(order, 2)),
         aliases={}
         if exact
         else {
-            "diffusers": f"SASolverScheduler(predictor_order={predictor}, corrector_order={corrector}), constant tau"
+            "diffusers": f"SASolverScheduler(predictor_order={predictor}, corrector_order={corrector}, "
+            f'algorithm_type="{prediction}_prediction")'
         },
-        distinguish="sa_solver_..._exact: the official code replaces the first moment in formulas on two nodes by h/2."
+        distinguish="sa_solver_..., in data prediction, where the official code is used."
+        if prediction == "noise"
+        else "sa_solver_..._exact: the official code replaces the first moment in formulas on two nodes by h/2."
         if not exact
         else "the official code, which replaces the first moment in formulas on two nodes by h/2.",
     )
@@ -216,7 +230,7 @@ def _ddim_eta(found: re.Match[str]) -> Method:
         summary="DDIM with part of the noise drawn anew; with eta = 1 the ancestral step of DDPM.",
         claimed_order=1,
         order_with_startup=1,
-        options=_orders(eta, 1, 1),
+        options=orders(eta, 1, 1, 1),
         aliases={
             "diffusers": f"DDIMScheduler, eta={eta:g}" + ("; DDPMScheduler" if eta == 1 else ""),
             "k-diffusion": f"sample_euler_ancestral(eta={eta:g})",
@@ -228,15 +242,29 @@ def _ddim_eta(found: re.Match[str]) -> Method:
 
 FAMILIES = (
     Family(
-        rf"({'|'.join(_RECIPES)}){_TAU}",
+        rf"({'|'.join(_RECIPES)}){LEVEL}",
         _by_recipe,
         tuple(_RECIPES),
-        {"seeds_1": "sde_dpm_1", "dpmpp_2m_sde": "sde_dpmpp_2m", "dpmpp_3m_sde": "sde_dpmpp_3m"},
+        {
+            "seeds_1": "sde_dpm_1",
+            "gddim": "sde_dpmpp_1",
+            "dpmpp_2m_sde": "sde_dpmpp_2m",
+            "dpmpp_2m_sde_heun": "sde_dpmpp_2m_heun",
+            "dpmpp_3m_sde": "sde_dpmpp_3m",
+        },
     ),
     Family(
-        rf"sa_solver_(\d)(?:_(\d))?(_exact)?{_TAU}",
+        rf"sa_solver_(noise_)?(\d)(?:_(\d))?(_exact)?{LEVEL}",
         _sa_solver,
-        ("sa_solver_3", "sa_solver_2_2", "sa_solver_3_4", "sa_solver_2_2_exact", "sa_solver_3_4_exact"),
+        (
+            "sa_solver_3",
+            "sa_solver_2_2",
+            "sa_solver_3_4",
+            "sa_solver_2_2_exact",
+            "sa_solver_3_4_exact",
+            "sa_solver_noise_2_2",
+            "sa_solver_noise_3_4",
+        ),
         {"sa_solver": "sa_solver_3_4"},
     ),
     Family(r"ddim_eta(\d+(?:\.\d+)?)", _ddim_eta, ("ddim_eta0.5",)),
