@@ -40,6 +40,7 @@ __all__ = [
     "plot_work_precision",
     "proof",
     "rows",
+    "shown",
     "table",
 ]
 
@@ -155,7 +156,7 @@ def plot_errors(
     ax = plot_work_precision(curves, axes(), orders=orders, title=title)
     ax.set_xlabel(x)
     ax.set_ylabel(y)
-    return _shown(ax)
+    return shown(ax)
 
 
 def axes(columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = None, **options: Any) -> Any:
@@ -164,7 +165,7 @@ def axes(columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = 
     return plt.subplots(rows, columns, figsize=size, **options)[1]
 
 
-def _shown(ax: Axes) -> Any:
+def shown(ax: Axes) -> Any:
     """Figure of axes, to be shown once, as the value of its cell."""
     plt.close(ax.figure)  # type: ignore[arg-type]
     return ax.figure
