@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 from diffnum.coefficients.runge_kutta import exponential_runge_kutta_step
 from diffnum.forms import RHO, ExponentialKernel, SemilinearForm
@@ -78,9 +79,12 @@ class Placement:
         """Evaluate the rule."""
         return self.rule(window, self.order)
 
-    @cache  # noqa: B019 (placements are few, and their methods live as long as the catalogue)
     def rehearse(self) -> Step:
         """Evaluate the rule on placeholder numbers: shows its stages and the vectors that it leaves."""
+        return self._rehearsed
+
+    @cached_property
+    def _rehearsed(self) -> Step:
         kernel = ExponentialKernel(1.0, self.form.rate or 0)
         past = tuple(-float(j) for j in range(1, self.past + 1))
         inner = self.inner_times or tuple(j / self.stride for j in range(1, self.stride))
@@ -212,7 +216,6 @@ class Method:
         """Order asked of the rule once the history is full."""
         return self.highest or self.order
 
-    @lru_cache(maxsize=None, typed=True)  # noqa: B019 (records live as long as the catalogue; True is no 1 step)
     def programme(
         self,
         n_steps: int,
@@ -248,8 +251,17 @@ class Method:
         """
         start = self.start if start is None else start
         self._check(n_steps, start)
-        if self.singlestep:
-            return self._singlestep_programme(n_steps, continues=continues)
+        memory = _PROGRAMMES.setdefault(self, {})
+        key = (int(n_steps), start, lower_order_final, ends_at_zero, denoised, continues)
+        if key not in memory:
+            memory[key] = self._singlestep_programme(key[0], continues) if self.singlestep else self._programme(*key)
+        return memory[key]
+
+    def _programme(
+        self, n_steps: int, start: Start, lower_order_final: bool, ends_at_zero: bool, denoised: bool, continues: bool
+    ) -> tuple[Placement, ...]:
+        """Steps of a method that takes one interval a step."""
+        shared: dict[Placement, Placement] = {}  # equal placements are rehearsed once
         first = self.exact_steps if start == "exact" else 0
         known = frozenset({"x", *(self.exact_history if first else ())})
         placements = []
@@ -269,6 +281,7 @@ class Method:
             if lower_order_final and i + 1 >= min(self.top, n_steps):  # the ramp is not lowered, as in UniPC's code
                 order = min(order, n_steps + denoised - i)
             placement = Placement(rule, order, form, past, known, self.depth, last, inner_times=inner_times)
+            placement = shared.setdefault(placement, placement)
             step = placement.rehearse()
             if last and ends_at_zero and _looks_ahead(step):
                 placement = replace(placement, order=1)
@@ -280,7 +293,7 @@ class Method:
             placements.append(placement)
         return tuple(placements)
 
-    def _singlestep_programme(self, n_intervals: int, *, continues: bool) -> tuple[Placement, ...]:
+    def _singlestep_programme(self, n_intervals: int, continues: bool) -> tuple[Placement, ...]:
         """Steps of a singlestep method: as many of full order as fit, then lower ones, each interval used once."""
         full, rest = divmod(n_intervals, self.top)
         orders = [self.top] * full + ([rest] if rest else [])
@@ -386,6 +399,10 @@ class Method:
             raise ValueError(
                 f"start='high_order' keeps order 5 at most, {self.name} has order {self.top}: use 'exact' or 'ramp'"
             )
+
+
+_PROGRAMMES: WeakKeyDictionary[Method, dict[Any, tuple[Placement, ...]]] = WeakKeyDictionary()
+"""Programmes that were asked for before. They go when their record goes, with whatever its rule holds."""
 
 
 def _looks_ahead(step: Step) -> bool:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from dataclasses import replace
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,3 +96,20 @@ def test_an_order_is_claimed_on_every_kind_of_grid(name):
 def test_what_cannot_be_run_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(dn.method("eab_4"))
+
+
+def test_programmes_do_not_keep_a_method_or_what_its_rule_holds_alive():
+    class Heavy:
+        pass
+
+    def rule(window, order, heavy):
+        return dn.method("eab_2").rule(window, order)
+
+    heavy = Heavy()
+    record = replace(dn.method("eab_2"), rule=partial(rule, heavy=heavy))
+    assert record.programme(5) is record.programme(5)
+    dn.plan(record, dn.schedules.VPLinear(), dn.grids.uniform_half_log_snr(dn.schedules.VPLinear(), 4))
+    gone = weakref.ref(record), weakref.ref(heavy)
+    del record, heavy
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]
