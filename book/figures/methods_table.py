@@ -7,9 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from joblib import Parallel, delayed
-
 import diffnum as dn
+from diffnum.parallel import spread
 from diffnum.report.methods import examine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +51,8 @@ def table(rows: list[dict[str, object]]) -> str:
 def main(measure: bool) -> None:
     """Measure (unless only the table is wanted) and rewrite the README between its markers."""
     if measure:
-        rows = Parallel(n_jobs=2)(delayed(row)(name) for name in dn.methods())
+        found = dict(spread(row, dn.methods()))
+        rows = [found[name] for name in dn.methods()]
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         RESULTS.write_text(json.dumps({"version": dn.__version__, "methods": rows}, indent=1) + "\n", encoding="utf-8")
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["methods"]

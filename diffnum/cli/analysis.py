@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from diffnum.cli.common import Json, Names, echo, integers, print_json, records, tracked
+from diffnum.cli.common import Jobs, Json, Names, echo, integers, print_json, records, tracked
+from diffnum.parallel import spread
 
 __all__ = ["analyse"]
 
@@ -29,6 +31,7 @@ def analyse(
         list[str] | None, typer.Option(help="A number that the method asks for, as NAME=VALUE.", show_default=False)
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Figure to write, of one method: .svg, .png or .pdf.")] = None,
+    jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
     """Analyse methods: regions and limits of stability, roots, error constants, exact law on Gaussian data."""
@@ -45,22 +48,21 @@ def analyse(
     noising, budgets = schedules.from_dict({"schedule": schedule}), integers("--nfe", nfe)
     variances = _numbers("--eigenvalues", eigenvalues) if eigenvalues else summary.SPECTRUM
     given = dict(_assignment(text) for text in parameter or ())
+    work = partial(
+        summary.analyse,
+        step=step,
+        schedule=noising,
+        nfe=budgets,
+        eigenvalues=variances,
+        grid=partial(grids.GRIDS[grid], noising),
+        start=start,  # type: ignore[arg-type]
+        parameters=given or None,
+    )
     found = []
-    for record in tracked(chosen, "analysing", lambda r: r.name):
-        found.append(
-            summary.analyse(
-                record,
-                step=step,
-                schedule=noising,
-                nfe=budgets,
-                eigenvalues=variances,
-                grid=lambda n: grids.GRIDS[grid](noising, n),
-                start=start,  # type: ignore[arg-type]
-                parameters=given or None,
-            )
-        )
+    for _, one in tracked(spread(work, chosen, jobs, ordered=True), len(chosen), "analysing", lambda r: r.name):
+        found.append(one)
         if not as_json:
-            echo(str(found[-1]) + ("\n" if len(chosen) > 1 else ""))
+            echo(str(one) + ("\n" if len(chosen) > 1 else ""))
     if out is not None:
         from diffnum.plot import save
         from diffnum.plot_analysis import plot_analysis

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from diffnum.cli.common import Json, Name, Names, echo, finish, print_json, records, tracked
+from diffnum.cli.common import Jobs, Json, Name, Names, echo, finish, print_json, records, tracked
 from diffnum.coefficients.catalogue import methods as all_methods
+from diffnum.parallel import spread
 
 __all__ = ["derive", "methods", "plan", "prove"]
 
@@ -57,18 +58,19 @@ def derive(
     echo(f"\n{found.latex()}\n\nleading error constant: {found.error_constant}")
 
 
-def prove(names: Names = None, as_json: Json = False) -> None:
+def prove(names: Names = None, jobs: Jobs = None, as_json: Json = False) -> None:
     """Prove that derived, shipped and published weights agree, and the order; exit 1 unless all do."""
     from dataclasses import asdict
 
     from diffnum.proofs import prove as proof_of
 
     chosen = records(names)
+    work = spread(proof_of, chosen, jobs, ordered=True)
     proofs = []
-    for record in tracked(chosen, "proving", lambda r: r.name):
-        proofs.append(proof_of(record))
+    for _, proof in tracked(work, len(chosen), "proving", lambda r: r.name):
+        proofs.append(proof)
         if not as_json:
-            echo(str(proofs[-1]))
+            echo(str(proof))
     if as_json:
         print_json([asdict(p) for p in proofs])
     finish(all(p.ok for p in proofs))

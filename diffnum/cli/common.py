@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as all_methods
 
 __all__ = [
+    "Jobs",
     "Json",
     "Model",
     "Name",
@@ -31,6 +32,9 @@ __all__ = [
     "tracked",
 ]
 
+Jobs = Annotated[
+    int | None, typer.Option(help="Processes; one a core, at most four, by default.", min=1, show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Names = Annotated[list[str] | None, typer.Argument(help="Methods; all listed ones by default.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="A method, such as dpmpp_2m.", show_default=False)]
@@ -109,13 +113,15 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
         yield lambda done, total, what: bar.update(task, completed=done, total=total, what=what)
 
 
-def tracked(items: Sequence[Any], title: str, name: Callable[[Any], str]) -> Iterator[Any]:
-    """Items, with progress where there are several."""
-    if len(items) < 2:
-        yield from items
+def tracked(
+    results: Iterable[tuple[Any, Any]], total: int, title: str, name: Callable[[Any], str]
+) -> Iterator[tuple[Any, Any]]:
+    """Pairs of item and result as they come, with progress where there are several."""
+    if total < 2:
+        yield from results
         return
     with progress_bar(title) as show:
-        for i, item in enumerate(items):
-            show(i, len(items), name(item))
-            yield item
-        show(len(items), len(items), "")
+        show(0, total, "")
+        for done, (item, result) in enumerate(results, start=1):
+            show(done, total, name(item))
+            yield item, result

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from diffnum.cli.common import Json, Names, echo, finish, imported, integers, print_json, records, tracked
+from diffnum.cli.common import Jobs, Json, Names, echo, finish, imported, integers, print_json, records, tracked
 from diffnum.coefficients.method import GRID_KINDS
+from diffnum.parallel import spread
+from diffnum.types import Schedule
 
 __all__ = ["verify"]
 
@@ -18,6 +21,7 @@ def verify(
     order: Annotated[float | None, typer.Option(help="Order that must hold, for --sampler.")] = None,
     schedule: Annotated[str, typer.Option(help="Noising process; a sampler with alpha = 1 needs edm.")] = "vp-linear",
     steps: Annotated[str, typer.Option(help="Step counts, such as 20,40,80,160; chosen by rule by default.")] = "",
+    jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
     """Measure orders on problems with exact answers; exit 1 unless each is decided and as claimed.
@@ -25,7 +29,6 @@ def verify(
     A sampler of your own is called as sampler(model, x, nodes), with nodes the half-log-SNRs, increasing.
     """
     from diffnum import schedules
-    from diffnum.convergence.study import convergence_study
 
     noising = schedules.from_dict({"schedule": schedule})
     levels = integers("--steps", steps) if steps else None
@@ -37,23 +40,34 @@ def verify(
         raise typer.BadParameter("--order goes with --sampler; a method of the catalogue has its own")
     else:
         subjects = [(r, {kind: float(r.order_on(kind)) for kind in GRID_KINDS}) for r in records(names)]
+    work = spread(partial(_measured, schedule=noising, steps=levels), subjects, jobs, ordered=True)
     results = []
-    for subject, expected in tracked(subjects, "measuring", lambda s: getattr(s[0], "name", sampler)):
-        study = convergence_study(subject, schedule=noising, steps=levels)
-        wrong = _unsupported(study, expected)
-        wrong += [
-            f"one-step defect on {kind}: rate {rate:.2f}, not {expected[kind] + 1:g}"
-            for kind, rate in study.local_rates.items()
-            if rate is not None and rate < expected[kind] + 0.8
-        ]
-        results.append({**_study_data(study), "expected": expected, "ok": not wrong, "wrong": wrong})
+    for _, result in tracked(work, len(subjects), "measuring", lambda s: getattr(s[0], "name", sampler)):
+        results.append(result)
         if not as_json:
-            echo(("ok    " if not wrong else "FAIL  ") + study.verdict)
-            for reason in wrong:
+            echo(("ok    " if result["ok"] else "FAIL  ") + result["verdict"])
+            for reason in result["wrong"]:
                 echo(f"      {reason}")
     if as_json:
         print_json(results)
     finish(all(r["ok"] for r in results))
+
+
+def _measured(
+    task: tuple[Any, dict[str, float]], *, schedule: Schedule, steps: tuple[int, ...] | None
+) -> dict[str, Any]:
+    """Study of one subject as data, and what of it does not support the expected orders."""
+    from diffnum.convergence.study import convergence_study
+
+    subject, expected = task
+    study = convergence_study(subject, schedule=schedule, steps=steps)
+    wrong = _unsupported(study, expected)
+    wrong += [
+        f"one-step defect on {kind}: rate {rate:.2f}, not {expected[kind] + 1:g}"
+        for kind, rate in study.local_rates.items()
+        if rate is not None and rate < expected[kind] + 0.8
+    ]
+    return {**_study_data(study), "expected": expected, "ok": not wrong, "wrong": wrong}
 
 
 def _unsupported(study: Any, expected: dict[str, float]) -> list[str]:

@@ -6,9 +6,8 @@ spread over processes, one task a method or network; what a task returns is text
 
 from __future__ import annotations
 
-import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +17,7 @@ from diffnum import __version__
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
 from diffnum.coefficients.method import GRID_KINDS
+from diffnum.parallel import spread
 from diffnum.report.methods import SHIPPED_STEPS, MethodSection, examine
 from diffnum.report.networks import ModelSection, sample_network
 from diffnum.report.prose import SEED
@@ -105,7 +105,7 @@ def build_report(
         If an extra is missing: the message names it.
     """
     _need_extras()
-    if jobs < 1:
+    if jobs < 1:  # before any file is touched
         raise ValueError(f"jobs={jobs}: at least one process is needed")
     names = [find_method(name).name for name in (catalogue() if methods is None else methods)]
     _check_models(models)
@@ -114,7 +114,7 @@ def build_report(
     tasks: list[tuple[str, str, bool]] = [("model", m, quick) for m in reversed(models)]  # the slow ones first
     tasks += [("method", name, quick) for name in names]
     found: dict[tuple[str, str], Any] = {}
-    for kind, name, section in _run(tasks, jobs):
+    for (kind, name, _), section in spread(_task, tasks, jobs):
         found[kind, name] = section
         if progress is not None:
             progress(len(found), len(tasks), name)
@@ -149,32 +149,10 @@ def _check_models(models: Sequence[str]) -> None:
             raise ValueError(f"model={model!r} is unknown: use one of {', '.join(model_ids())}")
 
 
-def _run(tasks: Sequence[tuple[str, str, bool]], jobs: int) -> Iterator[tuple[str, str, Any]]:
-    """Results of tasks as they are done."""
-    if jobs == 1 or len(tasks) == 1:
-        yield from map(_task, tasks)
-        return
-    from joblib import Parallel, delayed
-
-    # Each worker computes on one core: more threads would only wait for one another.
-    single = {f"{name}_NUM_THREADS": os.environ.get(f"{name}_NUM_THREADS") for name in ("OMP", "OPENBLAS", "MKL")}
-    os.environ.update(dict.fromkeys(single, "1"))
-    try:
-        workers = Parallel(
-            n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1, pre_dispatch="all"
-        )
-        yield from workers(delayed(_task)(task) for task in tasks)
-    finally:
-        for name, value in single.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
-def _task(task: tuple[str, str, bool]) -> tuple[str, str, Any]:
+def _task(task: tuple[str, str, bool]) -> MethodSection | ModelSection:
     """One task of a worker."""
     kind, name, quick = task
-    return kind, name, examine(name, quick=quick) if kind == "method" else sample_network(name, quick=quick)
+    return examine(name, quick=quick) if kind == "method" else sample_network(name, quick=quick)
 
 
 # ---------------------------------------------------------------- page

@@ -1,0 +1,51 @@
+"""Work is spread over processes, or over whatever backend joblib has in force."""
+
+from __future__ import annotations
+
+import pytest
+from joblib import parallel_config, register_parallel_backend
+from joblib.parallel import ThreadingBackend
+
+import diffnum as dn
+from diffnum.parallel import spread
+
+NAMES = ["ddim", "eab_2", "edm_heun", "lms_2"]
+
+
+def nfe_of_ten_steps(name: str) -> int:
+    return dn.method(name).nfe(10)
+
+
+EXPECTED = {name: nfe_of_ten_steps(name) for name in NAMES}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_item_gets_its_own_result_whatever_the_number_of_processes(jobs: int) -> None:
+    assert dict(spread(nfe_of_ten_steps, NAMES, jobs)) == EXPECTED
+    assert list(spread(nfe_of_ten_steps, NAMES, jobs, ordered=True)) == list(EXPECTED.items())
+
+
+def test_a_backend_is_plugged_in_by_the_mechanism_of_joblib() -> None:
+    tasks = []
+
+    class Counting(ThreadingBackend):  # stands for dask or ray
+        def submit(self, func, callback=None):  # type: ignore[no-untyped-def]
+            tasks.append(func)
+            return super().submit(func, callback)
+
+    register_parallel_backend("counting", Counting)
+    with parallel_config(backend="counting", n_jobs=3):
+        proofs = dict(spread(dn.prove, NAMES))
+    assert len(tasks) == len(NAMES)
+    assert all(proofs.values())
+    assert set(proofs) == set(NAMES)
+
+
+def test_an_error_in_a_task_is_an_error_of_the_sweep() -> None:
+    with pytest.raises(ValueError, match="method='no such thing' is unknown"):
+        list(spread(nfe_of_ten_steps, ["ddim", "no such thing"], 2))
+
+
+def test_no_processes_are_refused() -> None:
+    with pytest.raises(ValueError, match="jobs=0: at least one process is needed"):
+        list(spread(nfe_of_ten_steps, NAMES, 0))
