@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from diffnum import analysis as analysis
     from diffnum import coefficients as coefficients
     from diffnum import grids as grids
+    from diffnum import guidance as guidance
+    from diffnum import models as models
     from diffnum import problems as problems
     from diffnum import schedules as schedules
     from diffnum import testing as testing
@@ -58,7 +60,7 @@ _NAMES = {
     "solve": "diffnum.solver",
     "solve_adaptive": "diffnum.adaptive",
 }
-_MODULES = ("analysis", "coefficients", "grids", "problems", "schedules", "testing")
+_MODULES = ("analysis", "coefficients", "grids", "guidance", "models", "problems", "schedules", "testing")
 
 __all__ = [*_NAMES, *_MODULES, "__version__"]
 

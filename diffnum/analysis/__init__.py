@@ -23,6 +23,7 @@ from diffnum.analysis.stability import (
     stability_region,
     zero_stability,
 )
+from diffnum.analysis.stiffness import amplification, largest_stiffness, stiffness
 from diffnum.analysis.summary import Analysis, analyse
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Stability",
     "StabilityRegion",
     "ZeroStability",
+    "amplification",
     "analyse",
     "boundary_locus",
     "error_constant",
@@ -41,12 +43,14 @@ __all__ = [
     "frequency_response",
     "imaginary_interval",
     "kl",
+    "largest_stiffness",
     "linear_step",
     "propagate",
     "propagate_problem",
     "real_interval",
     "stability",
     "stability_region",
+    "stiffness",
     "w2",
     "zero_stability",
 ]

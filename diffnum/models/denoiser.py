@@ -266,6 +266,23 @@ class NetworkDenoiser:
             return [], self.prompts.batch(self.condition, x.shape[0], self.dtype, self.device)
         return ([] if self.num_classes is None and label is None else [self._batch(label, x)]), {}
 
+    def jvp(self, x: torch.Tensor, t: float | torch.Tensor, tangent: torch.Tensor) -> torch.Tensor:
+        """Jacobian-vector product of the prediction with respect to the state, by forward differentiation.
+
+        Parameters
+        ----------
+        x, t
+            As for a call.
+        tangent
+            Direction, shaped like ``x``.
+
+        Returns
+        -------
+        torch.Tensor
+            Derivative of the prediction along ``tangent``, shaped like ``x``.
+        """
+        return cast(torch.Tensor, torch.func.jvp(lambda state: self(state, t), (x,), (tangent,))[1])
+
     def to_image(self, x: torch.Tensor, *, stretch: Literal["range", "each"] = "range") -> NDArray[np.float32]:
         """Map samples to display intensities.
 
