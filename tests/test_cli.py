@@ -89,6 +89,30 @@ def euler(model, x, nodes):
     return x
 
 
+def k_euler(model, x, sigmas, factor=1.0):
+    for here, there in zip(sigmas, sigmas[1:]):
+        x = x + factor * (there / here - 1) * (x - model(x, here))
+    return x
+
+
+def flow_euler(model, x, timesteps):
+    for here, there in zip(timesteps, timesteps[1:]):
+        x = x + (there - here) * model(x, here)
+    return x
+
+
+def anyhow(model, x, grid):
+    return flow_euler(model, x, grid)
+
+
+def __getattr__(name):  # diffusers is loaded when the scheduler is asked for
+    if name == "Scheduler":
+        from diffusers import EulerDiscreteScheduler
+
+        return EulerDiscreteScheduler
+    raise AttributeError(name)
+
+
 number = 3
 """
 
@@ -165,6 +189,31 @@ def test_analyse_refuses_bad_input_in_one_line(run, words, complaint: str) -> No
     assert done.err.count("\n") == 1
 
 
+def test_verify_says_what_is_likely_wrong(run, samplers: str) -> None:  # type: ignore[no-untyped-def]
+    done = run("verify", "--sampler", f"{samplers}:euler", "--order", "1", "--steps", "20,40,80,160")
+    assert done.status == 1
+    assert "does not converge on 'vp-linear', whose states are alpha x_0 + sigma eps" in done.out
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "status"),
+    [
+        ("k_euler", (), 0),
+        ("k_euler", ("--option", "factor=1.1"), 1),
+        ("flow_euler", (), 0),
+        ("anyhow", ("--convention", "flow"), 0),
+        ("Scheduler", (), 0),
+        ("Scheduler", ("--option", 'prediction_type="v_prediction"'), 0),
+    ],
+)
+def test_verify_understands_conventions(run, samplers: str, name: str, words: tuple[str, ...], status: int) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip("torch")
+    if name == "Scheduler":
+        pytest.importorskip("diffusers")
+    done = run("verify", "--sampler", f"{samplers}:{name}", "--order", "1", "--steps", "20,40,80,160", *words)
+    assert done.status == status, done.out + done.err
+
+
 def test_plan_is_a_table_or_a_plan(run) -> None:  # type: ignore[no-untyped-def]
     assert "dpmpp_2m on edm: 4 steps" in run("plan", "dpmpp_2m", "--schedule", "edm", "--steps", "4").out
     words = (
@@ -230,6 +279,10 @@ def test_report_writes_a_page_and_says_what_it_found(run, tmp_path: Path, monkey
         ("verify", "--sampler", "json", "--order", "2"),
         ("verify", "--sampler", "json:__name__", "--order", "2"),
         ("verify", "--sampler", "json:loads"),
+        ("verify", "--sampler", "json:loads", "--order", "1"),
+        ("verify", "--sampler", "json:loads", "--order", "1", "--convention", "nope"),
+        ("verify", "--sampler", "json:loads", "--order", "1", "--option", "nope"),
+        ("verify", "ddim", "--option", "a=1"),
         ("plan", "nope"),
         ("plan", "ddim", "--schedule", "nope"),
         ("plan", "ddim", "--grid", "nope"),

@@ -41,6 +41,29 @@ def _scaled(model: Any, x: Array, lam: float, picture: Picture) -> tuple[FloatAr
     return np.asarray(x, dtype=np.float64) * factor, factor
 
 
+def _returned(name: str, end: Any, factor: float, inputs: Mapping[str, tuple[Any, Any]]) -> Any:
+    """Result in the picture of the study; its kind, shape and dtype stay as they are, for the check to judge.
+
+    ``inputs`` are arrays as they were left and as they were given.
+    """
+    for what, (left, given) in inputs.items():
+        if not np.array_equal(np.asarray(left), given):
+            raise ValueError(f"{name} writes into its input {what}: let it work on a copy")
+    if not (hasattr(end, "dtype") and hasattr(end, "shape")):
+        return end
+    if isinstance(end, torch.Tensor):
+        end = end.detach()
+        if end.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{name} returned dtype {str(end.dtype).removeprefix('torch.')}: x has float64")
+    found = np.asarray(end)
+    return np.asarray(found / factor, dtype=found.dtype)
+
+
+def _level(value: Any) -> float:
+    """A noise level or time that a sampler hands its model: a number, or one a sample, all equal."""
+    return float(np.asarray(value.detach() if isinstance(value, torch.Tensor) else value).reshape(-1)[0])
+
+
 @dataclass(frozen=True)
 class DiffusersSampler:
     """A diffusers scheduler on continuous noise levels.
@@ -132,7 +155,7 @@ def run_scheduler(
 
 @dataclass(frozen=True)
 class KDiffusionSampler:
-    """A function ``sample(model, x, sigmas, ...)`` of k-diffusion, on float64 tensors.
+    """A function ``sample(model, x, sigmas, ...)`` in the convention of k-diffusion, on float64 tensors.
 
     Parameters
     ----------
@@ -142,34 +165,38 @@ class KDiffusionSampler:
         Its keyword arguments, such as ``eta=0.0``.
     silent : bool
         Let it draw zeros instead of noise.
+    double : bool
+        Answer its requests for float32 with float64.
     """
 
     function: Callable[..., Any]
     options: Mapping[str, Any] = field(default_factory=dict)
     silent: bool = False
+    double: bool = False
 
     @property
     def __name__(self) -> str:
         """Name in reports."""
         return getattr(self.function, "__name__", type(self.function).__name__)
 
-    def __call__(self, model: Any, x: Array, nodes: FloatArray) -> FloatArray:
+    def __call__(self, model: Any, x: Array, nodes: FloatArray) -> Any:
         """Run on half-log-SNRs ``nodes``, shape (n + 1,)."""
         lam = np.asarray(nodes, dtype=np.float64)
         start, _ = _scaled(model, x, float(lam[0]), VE)
         evaluate = study_model(model)
 
-        def denoise(z: torch.Tensor, sigma: torch.Tensor, **_: Any) -> torch.Tensor:
-            rho = float(sigma.reshape(-1)[0])
-            return torch.as_tensor(evaluate(z.numpy().astype(np.float64), (1.0, rho))[0]).to(z.dtype)
+        def denoise(z: torch.Tensor, sigma: Any, **_: Any) -> torch.Tensor:
+            return torch.as_tensor(evaluate(z.detach().numpy().astype(np.float64), (1.0, _level(sigma)))[0]).to(z.dtype)
 
         accepted = inspect.signature(self.function).parameters
         options = {**({"disable": True} if "disable" in accepted else {}), **self.options}
-        with warnings.catch_warnings(), swapped(double=True, silent=self.silent):
+        sigmas = np.exp(-lam)
+        x, levels = torch.tensor(start), torch.tensor(sigmas)
+        with warnings.catch_warnings(), swapped(double=self.double, silent=self.silent):
             warnings.simplefilter("ignore")
-            end = self.function(denoise, torch.as_tensor(start), torch.as_tensor(np.exp(-lam)), **options)
-        result: FloatArray = np.asarray(end, dtype=np.float64) / _scaled(model, 1.0, float(lam[-1]), VE)[1]
-        return result
+            end = self.function(denoise, x, levels, **options)
+        factor = _scaled(model, 1.0, float(lam[-1]), VE)[1]
+        return _returned(self.__name__, end, factor, {"x": (x, start), "sigmas": (levels, sigmas)})
 
 
 @dataclass(frozen=True)
@@ -182,34 +209,54 @@ class FlowSampler:
         The sampler; ``timesteps`` fall towards the data, shape (n + 1,), float64 numpy or torch as ``backend`` says.
     backend : {"torch", "numpy"}
         Arrays that it wants.
+    options : mapping
+        Its keyword arguments.
+    silent, double : bool
+        As in :class:`KDiffusionSampler`.
     """
 
     function: Callable[..., Any]
     backend: Literal["torch", "numpy"] = "torch"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    silent: bool = False
+    double: bool = False
 
     @property
     def __name__(self) -> str:
         """Name in reports."""
         return getattr(self.function, "__name__", type(self.function).__name__)
 
-    def __call__(self, model: Any, x: Array, nodes: FloatArray) -> FloatArray:
+    def __call__(self, model: Any, x: Array, nodes: FloatArray) -> Any:
         """Run on half-log-SNRs ``nodes``, shape (n + 1,)."""
         lam = np.asarray(nodes, dtype=np.float64)
         start, _ = _scaled(model, x, float(lam[0]), FLOW)
         evaluate = study_model(model)
-        convert = torch.as_tensor if self.backend == "torch" else np.asarray
+        convert = torch.tensor if self.backend == "torch" else np.array
 
-        def velocity(z: Any, t: Any) -> Any:
-            time = float(np.asarray(t, dtype=np.float64).reshape(-1)[0])
-            x0, eps = evaluate(np.asarray(z, dtype=np.float64), (1.0 - time, time))
-            return convert(eps - x0)
+        def velocity(z: Any, t: Any, **_: Any) -> Any:
+            time = _level(t)
+            state = np.asarray(z.detach() if isinstance(z, torch.Tensor) else z)
+            x0, eps = evaluate(state.astype(np.float64), (1.0 - time, time))
+            return convert((eps - x0).astype(state.dtype))
 
-        end = self.function(velocity, convert(start), convert(1.0 / (1.0 + np.exp(lam))))
-        result: FloatArray = np.asarray(end, dtype=np.float64) / _scaled(model, 1.0, float(lam[-1]), FLOW)[1]
-        return result
+        given = 1.0 / (1.0 + np.exp(lam))
+        x, times = convert(start), convert(given)
+        with warnings.catch_warnings(), swapped(double=self.double, silent=self.silent):
+            warnings.simplefilter("ignore")
+            end = self.function(velocity, x, times, **self.options)
+        factor = _scaled(model, 1.0, float(lam[-1]), FLOW)[1]
+        return _returned(self.__name__, end, factor, {"x": (x, start), "timesteps": (times, given)})
 
 
-def adapt(sampler: Any, convention: Convention | None = None, *, silent: bool = False, **options: Any) -> Sampler:
+def adapt(
+    sampler: Any,
+    convention: Convention | None = None,
+    *,
+    silent: bool = False,
+    double: bool | None = None,
+    backend: Literal["torch", "numpy"] = "torch",
+    **options: Any,
+) -> Sampler:
     """Make a foreign sampler callable as ``sampler(model, x, nodes)``.
 
     Parameters
@@ -220,6 +267,11 @@ def adapt(sampler: Any, convention: Convention | None = None, *, silent: bool = 
         How it is called; by default guessed from its parameters, see :func:`convention_of`.
     silent : bool
         Give it zeros where it draws normal noise with torch, for stochastic samplers that have no switch.
+    double : bool, optional
+        Answer its requests for float32 with float64. By default for schedulers, which ask for float32 on purpose, and
+        not for functions.
+    backend : {"torch", "numpy"}
+        Arrays that a function in flow time wants.
     **options
         Further keyword arguments of each of its calls (of ``step``, for schedulers), such as ``eta=0.0``.
 
@@ -230,17 +282,26 @@ def adapt(sampler: Any, convention: Convention | None = None, *, silent: bool = 
     Raises
     ------
     TypeError, ValueError
-        If the convention is unknown or cannot be told.
+        If the convention is unknown or cannot be told, or a scheduler class needs arguments.
     """
     found = convention_of(sampler) if convention is None else convention
     if found == "diffusers":
-        instance = sampler() if isinstance(sampler, type) else sampler
+        instance = _built(sampler) if isinstance(sampler, type) else sampler
         family_of(instance)
-        return DiffusersSampler(instance, silent=silent, options=options)
+        return DiffusersSampler(instance, double is not False, silent, options)
     if found == "k-diffusion":
-        return KDiffusionSampler(sampler, options, silent)
+        return KDiffusionSampler(sampler, options, silent, bool(double))
     if found == "flow":
-        return FlowSampler(sampler, **options)
+        return FlowSampler(sampler, backend, options, silent, bool(double))
     if found == "nodes":
         return sampler  # type: ignore[no-any-return]
     raise ValueError(f"convention={convention!r} is unknown: use one of {', '.join(CONVENTIONS)}")
+
+
+def _built(scheduler: type[Any]) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations concern the library's users, not its numbers
+            return scheduler()
+    except TypeError as error:
+        raise TypeError(f"{scheduler.__name__} cannot be built without arguments ({error}): pass an object") from None

@@ -55,20 +55,29 @@ class Family:
     one_call_a_step: bool = True
 
 
+def known_name(scheduler: Any) -> str:
+    """Name of the class of diffusers that a scheduler is or descends from; of its own class if there is none."""
+    for base in type(scheduler).__mro__:
+        if base.__module__.startswith("diffusers.schedulers.") and base.__name__.endswith("Scheduler"):
+            return base.__name__
+    return type(scheduler).__name__
+
+
 def picture_of(scheduler: Any) -> Picture:
-    """Picture in which a scheduler keeps its state."""
-    name = type(scheduler).__name__
-    config = scheduler.config
-    if name.startswith(("Flow", "LTX", "MiniMax")) or getattr(config, "use_flow_sigmas", False):
+    """Picture in which a scheduler keeps its state; where its class is not known, its initial noise tells."""
+    name = known_name(scheduler)
+    if name.startswith(("Flow", "LTX", "MiniMax")) or getattr(scheduler.config, "use_flow_sigmas", False):
         return FLOW
     if name.startswith(("Euler", "Heun", "LMS", "KDPM2", "DPMSolverSDE", "EDM", "CosineDPM")):
+        return VE
+    if name == type(scheduler).__name__ and float(getattr(scheduler, "init_noise_sigma", 1.0)) > 2.0:
         return VE
     return VP
 
 
 def prediction_of(scheduler: Any) -> str:
     """What the scheduler wants its model to return."""
-    name, config = type(scheduler).__name__, scheduler.config
+    name, config = known_name(scheduler), scheduler.config
     if name.startswith(("EDM", "CosineDPM")):
         return "edm" if config.prediction_type == "epsilon" else "edm v"
     if name.startswith("MiniMax"):
@@ -92,7 +101,7 @@ def _begin(scheduler: Any, sigmas: torch.Tensor, calls: int) -> None:
     """Put in levels and labels; labels fall, so that no look-up is ambiguous."""
     scheduler.sigmas = sigmas
     scheduler.timesteps = torch.arange(calls, 0, -1, dtype=torch.float64)
-    if type(scheduler).__name__.startswith("MiniMax"):  # computes with its labels
+    if known_name(scheduler).startswith("MiniMax"):  # computes with its labels
         scheduler.timesteps = 1.0 - sigmas[:-1]
     scheduler.set_begin_index(0)
 
@@ -185,9 +194,9 @@ def _read_table(scheduler: Any) -> FloatArray:
     labels = [int(t) for t in scheduler.timesteps]
     stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
     last = labels[-1] - stride
-    if type(scheduler).__name__.startswith("TCD"):
+    if known_name(scheduler).startswith("TCD"):
         last = 0
-    if type(scheduler).__name__.startswith("DDPM"):
+    if known_name(scheduler).startswith("DDPM"):
         last = -1
     end = products[last] if last >= 0 else float(getattr(scheduler, "final_alpha_cumprod", 1.0))
     return np.sqrt(1.0 / np.array([*products[labels], end]) - 1.0)
@@ -257,17 +266,18 @@ def family_of(scheduler: Any) -> Family:
     for base in type(scheduler).__mro__:
         if base.__name__ in FAMILIES:
             return FAMILIES[base.__name__]
-    if not hasattr(scheduler, "sigmas") or not hasattr(scheduler, "set_begin_index"):
+    missing = [name for name in ("config", "sigmas", "set_begin_index") if not hasattr(scheduler, name)]
+    if missing:
         raise ValueError(
-            f"{type(scheduler).__name__} keeps no list of noise levels (sigmas, set_begin_index): "
-            "write an adapter sampler(model, x, nodes) around it"
+            f"{type(scheduler).__name__} is no scheduler as diffusers makes them (it lacks {', '.join(missing)}): "
+            "write a function sampler(model, x, nodes) around it"
         )
     return LIST
 
 
 def label_rho(scheduler: Any, label: float) -> float:
     """Rho that a network reads out of a time label, by the convention that the scheduler was trained with."""
-    name = type(scheduler).__name__
+    name = known_name(scheduler)
     if name.startswith("MiniMax"):
         return _flow_rho(1.0 - label)
     if picture_of(scheduler) is FLOW:

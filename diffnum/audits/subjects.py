@@ -69,7 +69,7 @@ class Subject:
         """The same as ``sampler(model, x, nodes)`` with continuous noise levels."""
         if self.library == "diffusers":
             return DiffusersSampler(self.build(), silent=self.drift, options=self.options)
-        return KDiffusionSampler(self.build(), self.call_options(), silent=self.drift)
+        return KDiffusionSampler(self.build(), self.call_options(), silent=self.drift, double=True)
 
     def call_options(self) -> dict[str, Any]:
         """Arguments of a call of a k-diffusion function; noise is drawn as zeros where a sampler of it is accepted."""

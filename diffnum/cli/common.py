@@ -29,6 +29,7 @@ __all__ = [
     "print_json",
     "progress_bar",
     "records",
+    "settings",
     "tracked",
 ]
 
@@ -55,8 +56,8 @@ def integers(option: str, text: str) -> tuple[int, ...]:
         raise typer.BadParameter(f"{option} {text!r}: give whole numbers separated by commas") from None
 
 
-def imported(path: str) -> Callable[..., Any]:
-    """Object called ``package.module:function``; the working directory counts as a place for modules."""
+def imported(path: str) -> Any:
+    """Function, class or scheduler ``package.module:name``; the working directory counts as a place for modules."""
     module, colon, attribute = path.partition(":")
     if not (module and colon and attribute):
         raise typer.BadParameter(f"--sampler {path!r}: write package.module:function")
@@ -66,9 +67,23 @@ def imported(path: str) -> Callable[..., Any]:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise typer.BadParameter(f"--sampler {path!r}: {error}") from None
-    if not callable(found):
-        raise typer.BadParameter(f"--sampler {path!r} is a {type(found).__name__}: name a function")
-    return found  # type: ignore[no-any-return]
+    if not callable(found) and not hasattr(found, "set_timesteps"):
+        raise typer.BadParameter(f"--sampler {path!r} is a {type(found).__name__}: name a function or a scheduler")
+    return found
+
+
+def settings(option: str, pairs: Sequence[str]) -> dict[str, Any]:
+    """Arguments given as ``name=value``; values are JSON where they can be, text otherwise."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name.isidentifier() and equals):
+            raise typer.BadParameter(f"{option} {pair!r}: write name=value, such as solver_order=3")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def echo(text: str) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from diffnum.cli.common import Jobs, Json, Names, echo, finish, imported, integers, print_json, records, tracked
+from diffnum.cli.common import Jobs, Json, Names, echo, finish, integers, print_json, records, settings, tracked
+from diffnum.cli.own_sampler import study_data, verify_own
 from diffnum.coefficients.method import GRID_KINDS
 from diffnum.parallel import spread
 from diffnum.types import Schedule
@@ -17,8 +18,16 @@ __all__ = ["verify"]
 
 def verify(
     names: Names = None,
-    sampler: Annotated[str, typer.Option(help="Your sampler, as package.module:function.")] = "",
+    sampler: Annotated[
+        str, typer.Option(help="Your sampler: package.module:function, or the class or object of a scheduler.")
+    ] = "",
     order: Annotated[float | None, typer.Option(help="Order that must hold, for --sampler.")] = None,
+    convention: Annotated[
+        str, typer.Option(help="How it is called: nodes, k-diffusion, diffusers or flow; told by its parameters.")
+    ] = "",
+    option: Annotated[
+        list[str] | None, typer.Option(help="Further argument of it, as name=value; may be repeated.")
+    ] = None,
     schedule: Annotated[str, typer.Option(help="Noising process; a sampler with alpha = 1 needs edm.")] = "vp-linear",
     steps: Annotated[str, typer.Option(help="Step counts, such as 20,40,80,160; chosen by rule by default.")] = "",
     jobs: Jobs = None,
@@ -26,7 +35,8 @@ def verify(
 ) -> None:
     """Measure orders on problems with exact answers; exit 1 unless each is decided and as claimed.
 
-    A sampler of your own is called as sampler(model, x, nodes), with nodes the half-log-SNRs, increasing.
+    A sampler of your own is called as f(model, x, nodes) with half-log-SNRs, increasing; as f(model, x, sigmas) with a
+    denoiser (k-diffusion); as f(model, x, timesteps) with a velocity (flow time); or is a scheduler of diffusers.
     """
     from diffnum import schedules
 
@@ -35,14 +45,16 @@ def verify(
     if sampler:
         if names or order is None:
             raise typer.BadParameter("--sampler needs --order, and no method names")
-        subjects: list[tuple[Any, dict[str, float]]] = [(imported(sampler), dict.fromkeys(GRID_KINDS, order))]
-    elif order is not None:
+        verify_own(sampler, order, convention, settings("--option", option or ()), noising, levels, as_json=as_json)
+        return
+    if order is not None:
         raise typer.BadParameter("--order goes with --sampler; a method of the catalogue has its own")
-    else:
-        subjects = [(r, {kind: float(r.order_on(kind)) for kind in GRID_KINDS}) for r in records(names)]
+    if convention or option:
+        raise typer.BadParameter("--convention and --option go with --sampler")
+    subjects = [(r, {kind: float(r.order_on(kind)) for kind in GRID_KINDS}) for r in records(names)]
     work = spread(partial(_measured, schedule=noising, steps=levels), subjects, jobs, ordered=True)
     results = []
-    for _, result in tracked(work, len(subjects), "measuring", lambda s: getattr(s[0], "name", sampler)):
+    for _, result in tracked(work, len(subjects), "measuring", lambda s: str(s[0].name)):
         results.append(result)
         if not as_json:
             echo(("ok    " if result["ok"] else "FAIL  ") + result["verdict"])
@@ -67,7 +79,7 @@ def _measured(
         for kind, rate in study.local_rates.items()
         if rate is not None and rate < expected[kind] + 0.8
     ]
-    return {**_study_data(study), "expected": expected, "ok": not wrong, "wrong": wrong}
+    return {**study_data(study), "expected": expected, "ok": not wrong, "wrong": wrong}
 
 
 def _unsupported(study: Any, expected: dict[str, float]) -> list[str]:
@@ -81,30 +93,3 @@ def _unsupported(study: Any, expected: dict[str, float]) -> list[str]:
             if not s.estimate.supports(expected[kind]) and not (shown and above):
                 wrong.append(f"{s.problem} on {kind}: {s.estimate.reason}")
     return wrong
-
-
-def _study_data(study: Any) -> dict[str, Any]:
-    """Study as JSON-able data."""
-    series = [
-        {
-            "problem": s.problem,
-            "grid": s.grid,
-            "variant": s.variant,
-            "measure": s.measure,
-            "rate": s.estimate.rate,
-            "order": s.order,
-            "status": s.estimate.status,
-            "reason": s.estimate.reason,
-            "steps": s.estimate.steps.tolist(),
-            "errors": s.estimate.errors.tolist(),
-        }
-        for s in study.series
-    ]
-    return {
-        "name": study.name,
-        "verdict": study.verdict,
-        "order": study.order,
-        "orders": study.orders,
-        "order_with_startup": study.order_with_startup,
-        "series": series,
-    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,8 +67,8 @@ def check_sampler(sampler: Sampler, oracle: Oracle) -> None:
     TypeError
         If the sampler does not return an array, or one of another dtype than ``x``.
     ValueError
-        If it returns another shape or what is not finite, writes into ``x`` or ``nodes``, is random, never calls the
-        model, or ignores what the model returns.
+        If it raises an exception of its own, returns another shape or what is not finite, writes into ``x`` or
+        ``nodes``, is random, never calls the model, or ignores what the model returns.
     """
     name = getattr(sampler, "__name__", type(sampler).__name__)
     nodes = np.linspace(*oracle.interval, STEPS + 1)
@@ -91,7 +93,14 @@ def check_sampler(sampler: Sampler, oracle: Oracle) -> None:
 def _run(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: FloatArray) -> tuple[FloatArray, int]:
     """One run, checked for what can be seen in one run."""
     given, given_nodes = x.copy(), nodes.copy()
-    result = sampler(model, given, given_nodes)
+    try:
+        result = sampler(model, given, given_nodes)
+    except (TypeError, ValueError) as error:
+        if str(error).startswith(name):  # an adapter has said it already
+            raise
+        raise _raised(name, error) from error
+    except Exception as error:
+        raise _raised(name, error) from error
     if not np.array_equal(given_nodes, nodes):
         raise ValueError(f"{name} writes into its input nodes: let it work on a copy")
     if result is None or not (hasattr(result, "shape") and hasattr(result, "dtype")):
@@ -111,3 +120,12 @@ def _run(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: Flo
     if not np.array_equal(given, x):
         raise ValueError(f"{name} writes into its input x: let it work on a copy")
     return found, model.calls
+
+
+def _raised(name: str, error: Exception) -> ValueError:
+    """What a sampler raised, and where, in one line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return ValueError(
+        f"{name} raises {type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno}), "
+        f"called with a model, x of shape (points, d) and {STEPS + 1} nodes"
+    )

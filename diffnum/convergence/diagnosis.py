@@ -11,13 +11,13 @@ import numpy as np
 from diffnum.coefficients.catalogue import methods
 from diffnum.convergence.bench import SAME_NODE
 from diffnum.convergence.checks import check_sampler
-from diffnum.convergence.oracle import Oracle
-from diffnum.convergence.probe import Comparison, Probe, probe
+from diffnum.convergence.oracle import AskedByNoiseLevel, Oracle
+from diffnum.convergence.probe import Comparison, Difference, Probe, probe
 from diffnum.convergence.rate import RateEstimate
 from diffnum.convergence.study import INTERVAL, Measure, Variant, convergence_study, graded
 from diffnum.problems import three_peaks
-from diffnum.schedules import VPLinear
-from diffnum.types import Array, Denoiser, FloatArray, Prediction, Problem, Sampler
+from diffnum.schedules import EDM, VPLinear
+from diffnum.types import Array, Denoiser, FloatArray, Prediction, Problem, Sampler, Schedule
 
 __all__ = ["SLOW", "Diagnosis", "Orders", "diagnose", "graded_start", "measure_orders"]
 
@@ -25,6 +25,7 @@ GRIDS = ("uniform", "irregular")
 QUICK = (24, 48, 96, 192)
 """Multiples of 12, so that samplers that work in groups of two or three steps see the same groups at all levels."""
 LONGER = (24, 48, 96, 192, 384)
+LONGEST = (24, 48, 96, 192, 384, 768, 1536)
 COARSE = (12, 24, 36, 48, 60, 72, 96)
 
 SINGLE = 1e-5
@@ -32,6 +33,9 @@ SINGLE = 1e-5
 
 SLOW = 0.2
 """Rates this far below the claim that still fall are not on their way to it."""
+
+ENDING = 6
+"""First of the last steps of a probe, which makes eight."""
 
 CLOSE = 0.1
 """Weights further than this from every method of the catalogue are of another method."""
@@ -75,6 +79,7 @@ def measure_orders(
     problem: Problem | None = None,
     *,
     grids: Sequence[str] = GRIDS,
+    schedule: Schedule | None = None,
     interval: tuple[float, float] | None = None,
     local: bool = False,
 ) -> Orders:
@@ -88,6 +93,8 @@ def measure_orders(
         Three peaks on the line by default.
     grids : sequence of str
         Kinds of grid.
+    schedule : Schedule, optional
+        Noising process; VP-linear by default.
     interval : (float, float), optional
         Half-log-SNR of both ends; that of the study by default.
     local : bool
@@ -102,18 +109,22 @@ def measure_orders(
     def rates(run: Sampler, variant: Variant, measure: Measure = "global") -> dict[str, RateEstimate]:
         def attempt(kind: str, steps: Sequence[int]) -> RateEstimate:
             study = convergence_study(
-                run, exact, grids=(kind,), steps=steps, variants=(variant,), measures=(measure,), interval=interval
-            )
+                run, exact, schedule=schedule, grids=(kind,), steps=steps, variants=(variant,), measures=(measure,),
+                interval=interval,
+            )  # fmt: skip
             return study.select(variant, measure)[0].estimate
 
-        found = {}
-        for kind in grids:
-            found[kind] = attempt(kind, QUICK)
-            if found[kind].order is None:
-                near_floor = found[kind].status == "floor" or "floor" in found[kind].notes
-                other = attempt(kind, COARSE if near_floor else LONGER)
-                found[kind] = other if other.order is not None else found[kind]
-        return found
+        def decided(kind: str) -> RateEstimate:
+            found = attempt(kind, QUICK)
+            if found.order is None and (found.status == "floor" or "floor" in found.notes):
+                coarse = attempt(kind, COARSE)
+                return coarse if coarse.order is not None else found
+            for levels in (LONGER, LONGEST):
+                if found.order is None and found.status != "diverging":
+                    found = attempt(kind, levels)
+            return found
+
+        return {kind: decided(kind) for kind in grids}
 
     return Orders(
         rates(sampler, "formula"),
@@ -158,7 +169,12 @@ class Diagnosis:
         """One line a finding."""
         head = f"{self.name}, claimed order {self.claimed:g}: "
         if not self.sentences:
-            return head + "nothing wrong was found"
+            orders = (self.orders.formula, self.orders.start, self.orders.tail)
+            found = [o for o in map(Orders.worst, orders) if o is not None]
+            above = bool(found) and min(found) > self.claimed
+            return head + (
+                f"nothing is wrong, its order is higher: {min(found):g}" if above else "nothing wrong was found"
+            )
         return (
             head
             + f"look at the {' and the '.join(self.parts) or 'rates'}\n"
@@ -166,7 +182,9 @@ class Diagnosis:
         )
 
 
-def diagnose(sampler: Sampler, order: float, problem: Problem | None = None) -> Diagnosis:
+def diagnose(
+    sampler: Sampler, order: float, problem: Problem | None = None, *, schedule: Schedule | None = None
+) -> Diagnosis:
     """Say what is likely wrong with a sampler.
 
     Parameters
@@ -177,6 +195,8 @@ def diagnose(sampler: Sampler, order: float, problem: Problem | None = None) -> 
         Order that it claims.
     problem : Problem, optional
         Three peaks on the line by default.
+    schedule : Schedule, optional
+        Noising process; VP-linear by default.
 
     Returns
     -------
@@ -187,31 +207,49 @@ def diagnose(sampler: Sampler, order: float, problem: Problem | None = None) -> 
     TypeError, ValueError
         If the sampler breaks the convention; see :func:`diffnum.convergence.checks.check_sampler`.
     """
-    exact = three_peaks() if problem is None else problem
-    check_sampler(sampler, Oracle(exact, VPLinear(), INTERVAL, 4, 0))
-    orders = measure_orders(sampler, exact, local=True)
+    exact, noising = three_peaks() if problem is None else problem, VPLinear() if schedule is None else schedule
+    check_sampler(sampler, Oracle(exact, noising, INTERVAL, 4, 0))
+    orders = measure_orders(sampler, exact, schedule=noising, local=True)
     name = getattr(sampler, "__name__", type(sampler).__name__)
     found: list[tuple[str, str]] = []
-    rounding = _rounded_levels(sampler, exact)
+    rounding = _rounded_levels(sampler, exact, noising)
     if rounding:
         found.append(("time rounding", rounding))
-    numbers, reason = _probed(sampler)
+    numbers, reason = _probed(sampler, noising)
     precision = _low_precision(numbers, order)
     if precision:
         found.append(("precision", precision))
     if not found:  # an error that does not fall for these reasons says nothing on the formula
         found += _order_findings(orders, order)
         if any(part == "formula" for part, _ in found):
-            inner = measure_orders(without_last_step(sampler), exact).formula
-            if all(rate.order is not None and rate.order >= order for rate in inner.values()):
+            stalls = all(rate.order == 0 for rate in orders.formula.values())
+            elsewhere = _for_alpha_one(sampler, order, exact, noising) if stalls else ""
+            inner = {} if elsewhere else measure_orders(without_last_step(sampler), exact, schedule=noising).formula
+            if elsewhere:
+                found = [("formula", elsewhere), *found]
+            elif all(rate.order is not None and rate.order >= order for rate in inner.values()):
                 found = [("last step", f"without its last step the order is {Orders.worst(inner):g}"), *found]
-        nearest = _nearest(numbers, order)
-        if nearest is not None and not nearest.ok and found:
-            found.append((found[0][0], f"weights read off it: {nearest}"))
-        elif reason and found:
-            found.append((found[0][0], reason))
+        if found:
+            found += [(found[0][0], sentence) for sentence in ([reason] if reason else _weights(numbers, order))]
     parts = tuple(dict.fromkeys(part for part, _ in found if part))
     return Diagnosis(name, order, parts, tuple(sentence for _, sentence in found), orders)
+
+
+def _for_alpha_one(sampler: Sampler, order: float, problem: Problem, schedule: Schedule) -> str:
+    """Whether the sampler keeps its order in the variance-exploding picture, and was given another one."""
+    if float(schedule.alpha(schedule.time(0.0))) == 1.0:
+        return ""
+    try:
+        orders = measure_orders(sampler, problem, grids=("uniform",), schedule=EDM())
+    except Exception:  # it fails there too, in its own way
+        return ""
+    found = Orders.worst(orders.start)
+    if found is None or found < order:
+        return ""
+    return (
+        f"it has order {found:g} where alpha = 1, and does not converge on {schedule.name!r}, whose states are "
+        "alpha x_0 + sigma eps: heed alpha or, for states x_0 + sigma eps, pass schedule=EDM() (--schedule edm)"
+    )
 
 
 def _order_findings(orders: Orders, claimed: float) -> list[tuple[str, str]]:
@@ -249,7 +287,7 @@ def without_last_step(sampler: Sampler) -> Sampler:
     return run
 
 
-class _Levels:
+class _Levels(AskedByNoiseLevel):
     """Model that notes the levels at which it is asked, and the last state it is shown at one of them."""
 
     def __init__(self, oracle: Any, keep: float = np.nan) -> None:
@@ -258,18 +296,17 @@ class _Levels:
         self.kept: FloatArray | None = None
         self._oracle, self._keep = oracle, keep
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("data", "noise", "velocity", "score"):
-            raise AttributeError(name)
+    def time(self, lam: Any) -> float:
+        """Time of a half-log-SNR."""
+        return float(self.schedule.time(float(lam)))
 
-        def ask(x: Array, lam: float) -> FloatArray:
-            self.seen.append(float(lam))
-            if abs(lam - self._keep) < SAME_NODE:
-                self.kept = np.array(x, dtype=np.float64)
-            answer: FloatArray = getattr(self._oracle, name)(x, lam)
-            return answer
-
-        return ask
+    def predict(self, x: Array, lam: float, prediction: Prediction) -> FloatArray:
+        """Note the level; give the exact prediction."""
+        self.seen.append(float(lam))
+        if abs(lam - self._keep) < SAME_NODE:
+            self.kept = np.array(x, dtype=np.float64)
+        answer: FloatArray = self._oracle.predict(x, lam, prediction)
+        return answer
 
     def denoiser(self, prediction: Prediction) -> Denoiser:
         """The same as a function of time."""
@@ -284,16 +321,14 @@ class _TimedLevels:
 
     def __call__(self, x: Array, t: Any) -> FloatArray:
         """Predict."""
-        lam = float(self.schedule.half_log_snr(t))
-        answer: FloatArray = getattr(self._levels, self.prediction)(x, lam)
-        return answer
+        return self._levels.predict(x, float(self.schedule.half_log_snr(t)), self.prediction)
 
 
-def _rounded_levels(sampler: Sampler, problem: Problem) -> str:
+def _rounded_levels(sampler: Sampler, problem: Problem, schedule: Schedule) -> str:
     """Whether nodes 1e-5 apart are one level to the sampler."""
     count = 24
     nodes = np.sort(np.concatenate([np.linspace(-0.5, 0.5, count), np.linspace(-0.5, 0.5, count)[:-1] + 1e-5]))
-    oracle = Oracle(problem, VPLinear(), (-0.5, 0.5), 2, 0)
+    oracle = Oracle(problem, schedule, (-0.5, 0.5), 2, 0)
     model = _Levels(oracle)
     sampler(model, oracle.state(-0.5), nodes)
     seen = len(np.unique(np.round(model.seen, 9)))
@@ -305,10 +340,10 @@ def _rounded_levels(sampler: Sampler, problem: Problem) -> str:
     )
 
 
-def _probed(sampler: Sampler) -> tuple[Probe | None, str]:
+def _probed(sampler: Sampler, schedule: Schedule) -> tuple[Probe | None, str]:
     """Weights that the sampler uses, or why they cannot be read."""
     try:
-        return probe(sampler), ""
+        return probe(sampler, schedule=schedule), ""
     except Exception as error:
         return None, f"its weights could not be read off ({error})"
 
@@ -320,26 +355,48 @@ def _low_precision(numbers: Probe | None, claimed: float) -> str:
     if 1e-11 < numbers.residual < 1e-4:
         return f"arithmetic is exact to {numbers.residual:.0e} only: compute in the dtype of x, here float64"
     nearest = _nearest(numbers, claimed)
-    if nearest is not None and 1e-10 < nearest.worst < SINGLE:
+    if nearest is not None and 1e-10 < _off(nearest) < SINGLE:
         return (
-            f"its weights are those of {nearest.reference} to {nearest.worst:.0e} only: coefficients in single "
+            f"its weights are those of {nearest.reference} to {_off(nearest):.0e} only: coefficients in single "
             "precision; compute them in float64"
         )
     return ""
 
 
-def _nearest(numbers: Probe | None, claimed: float) -> Comparison | None:
-    """Method of the catalogue, of the claimed order if possible, whose weights are nearest."""
+def _weights(numbers: Probe | None, claimed: float) -> list[str]:
+    """What the weights say: which method they are of, and the first that is off from one of the claimed order."""
+    same, right = _nearest(numbers, claimed, true=False), _nearest(numbers, claimed)
+    found = []
+    if same is not None and not _inner(same) and methods()[same.reference].order < claimed:
+        ends = "" if same.ok else ", but for the last steps"
+        found.append(f"its weights are those of {same.reference}, of order {methods()[same.reference].order}{ends}")
+    if right is not None and not right.ok:
+        found.append(f"weights read off it: {right}")
+    return found
+
+
+def _nearest(numbers: Probe | None, claimed: float, *, true: bool = True) -> Comparison | None:
+    """Method of the catalogue, truly of the claimed order or only claiming it, whose weights are nearest."""
     if numbers is None:
         return None
     best: Comparison | None = None
     for record in methods().values():
-        if claimed not in (record.order, record.claimed_order, *record.orders.values()):
+        if claimed not in ((record.order, *record.orders.values()) if true else (record.claimed_order,)):
             continue
         try:
             found = numbers.compare(record)
         except Exception:
             continue
-        if not found.reason and found.worst < (CLOSE if best is None else best.worst):
+        if not found.reason and _off(found) < (CLOSE if best is None else _off(best)):
             best = found
     return best
+
+
+def _inner(found: Comparison) -> list[Difference]:
+    """Differences before the last steps, where libraries lower the order on purpose."""
+    return [d for d in found.differences if d.step < ENDING]
+
+
+def _off(found: Comparison) -> float:
+    """Largest difference before the last steps; of all steps where those are the same."""
+    return max((d.size for d in _inner(found)), default=0.0 if found.differences else found.worst)

@@ -13,7 +13,8 @@ keep apart what is often confused:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method, Start
 from diffnum.convergence.checks import check_sampler
+from diffnum.convergence.conventions import Convention, understood
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.grids import from_half_log_snr
@@ -153,12 +155,15 @@ class ConvergenceStudy:
         All curves.
     expected : mapping of str to int
         Order on each kind of grid that the catalogue records; empty for callables.
+    explain : callable, optional
+        ``explain(p)`` says in words why a callable is likely not of order p; runs further experiments.
     """
 
     name: str
     primary: Variant
     series: tuple[Series, ...]
     expected: Mapping[str, int]
+    explain: Callable[[float], str] | None = field(default=None, repr=False, compare=False)
 
     def select(self, variant: Variant | None = None, measure: Measure = "global") -> tuple[Series, ...]:
         """Curves of one variant (the primary one by default) and measure."""
@@ -241,17 +246,22 @@ class ConvergenceStudy:
         Raises
         ------
         AssertionError
-            With the table, if a global rate is not ``p`` within ``tolerance``, is undecided, or a one-step defect falls
-            slower than ``p + 1``.
+            With the table and, for callables, what is likely wrong (formula, start-up, last step, rounded times, low
+            precision, the first weight that is off), if a global rate is not ``p`` within ``tolerance``, is undecided,
+            or a one-step defect falls slower than ``p + 1``.
         """
+        reasons = self.objections(p, tolerance)
+        if reasons:
+            why = f"{self.explain(p)}\n" if self.explain is not None else ""
+            raise AssertionError(f"{why}{self.verdict}\norder {p:g} REJECTED: " + "; ".join(reasons) + f"\n{self}")
+
+    def objections(self, p: float, tolerance: float = 0.1) -> list[str]:
+        """Why the order is not ``p``; empty if it is, globally and locally, on every grid."""
         wrong = [s for s in self.select() if not s.estimate.supports(p, tolerance)]
         slow = [k for k, rate in self.local_rates.items() if rate is not None and rate < p + 1 - 2 * tolerance]
-        if wrong or slow:
-            parts = [f"{s.problem} on {s.grid}: {s.estimate.reason}" for s in wrong]
-            parts += [
-                f"one-step defect on {k} grids falls like h^{self.local_rates[k]:.2f}, not h^{p + 1:g}" for k in slow
-            ]
-            raise AssertionError(f"{self.verdict}\norder {p:g} REJECTED: " + "; ".join(parts) + f"\n{self}")
+        return [f"{s.problem} on {s.grid}: {s.estimate.reason}" for s in wrong] + [
+            f"one-step defect on {k} grids falls like h^{self.local_rates[k]:.2f}, not h^{p + 1:g}" for k in slow
+        ]
 
     def plot(self, ax: Any = None) -> Any:
         """Draw errors against steps with guide lines; returns the matplotlib axes."""
@@ -284,14 +294,16 @@ def convergence_study(
     interval: tuple[float, float] | None = None,
     pattern: Sequence[float] = PATTERN,
     seed: int = 0,
+    convention: Convention | None = None,
 ) -> ConvergenceStudy:
     """Measure the order of a sampler.
 
     Parameters
     ----------
-    sampler : str, Method or callable
+    sampler : str, Method, callable, or scheduler of diffusers
         Catalogue name or record, or ``sampler(model, x, nodes) -> x`` with ``nodes`` the half-log-SNRs, increasing, and
-        ``model.data(x, lam)``, ``.noise``, ``.velocity``, ``.score`` the exact predictions.
+        ``model.data(x, lam)``, ``.noise``, ``.velocity``, ``.score`` the exact predictions; or a sampler in another
+        convention of :mod:`diffnum.convergence.conventions`.
     problem : Problem or mapping of str to Problem, optional
         Exact problems; by default a three-peaked mixture in 1-D and a rotated product of mixtures in 4-D.
     schedule : Schedule, optional
@@ -312,6 +324,8 @@ def convergence_study(
         Step ratios that the irregular grids repeat.
     seed : int
         Seed of the starting points.
+    convention : {"nodes", "k-diffusion", "diffusers", "flow"}, optional
+        How the sampler is called; by default told from its methods and the names of its parameters.
 
     Returns
     -------
@@ -320,14 +334,27 @@ def convergence_study(
     Raises
     ------
     TypeError
-        If ``sampler`` is neither a name, a record nor callable.
+        If ``sampler`` is neither a name, a record nor a sampler, or returns another dtype than it was given.
     ValueError
-        If the method is unknown, or the interval is not inside the schedule.
+        If the method is unknown, the interval is not inside the schedule, or the sampler breaks its convention: wrong
+        shape, NaN, randomness, writing into its input, a model that is ignored.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def ddim(model, x, nodes):
+    ...     for a, b in zip(nodes, nodes[1:]):
+    ...         s, t0, t1 = model.schedule, model.schedule.time(a), model.schedule.time(b)
+    ...         x = s.alpha(t1) / s.alpha(t0) * x - s.sigma(t1) * np.expm1(b - a) * model.noise(x, a)
+    ...     return x
+    >>> convergence_study(ddim, grids=("uniform",)).assert_order(1)
     """
-    subject = find_method(sampler) if isinstance(sampler, str) else sampler
+    subject: Method | Sampler
+    if isinstance(sampler, str | Method):
+        subject = find_method(sampler) if isinstance(sampler, str) else sampler
+    else:
+        subject = understood(sampler, convention)
     record = subject if isinstance(subject, Method) else None
-    if record is None and not callable(subject):
-        raise TypeError(f"sampler={sampler!r}: pass a catalogue name, a Method, or a callable (model, x, nodes) -> x")
     schedule = VPLinear() if schedule is None else schedule
     problems = _problems(problem)
     if interval is None:
@@ -345,11 +372,19 @@ def convergence_study(
                         continue
                     run = _runner(subject, oracle, Spacing(kind, tuple(pattern)), variant, measure)
                     series.append(Series(label, kind, variant, measure, _measure(run, oracle, steps)))
-    if record is None:
+    if not isinstance(subject, Method):
         name = getattr(subject, "__name__", type(subject).__name__)
-        return ConvergenceStudy(name, "as shipped", tuple(series), {})
-    expected = {kind: record.order_on(kind) for kind in grids}
-    return ConvergenceStudy(record.name, "formula", tuple(series), expected)
+        explain = partial(_explained, subject, next(iter(problems.values())), schedule)
+        return ConvergenceStudy(name, "as shipped", tuple(series), {}, explain)
+    expected = {kind: subject.order_on(kind) for kind in grids}
+    return ConvergenceStudy(subject.name, "formula", tuple(series), expected)
+
+
+def _explained(sampler: Sampler, problem: Problem, schedule: Schedule, order: float) -> str:
+    """What is likely wrong with a callable that claims an order."""
+    from diffnum.convergence.diagnosis import diagnose  # it makes studies itself
+
+    return str(diagnose(sampler, order, problem, schedule=schedule))
 
 
 def _problems(problem: Problem | Mapping[str, Problem] | None) -> Mapping[str, Problem]:

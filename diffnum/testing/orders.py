@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffnum.coefficients.method import GRID_KINDS, Method
-from diffnum.convergence.checks import check_sampler
-from diffnum.convergence.conventions import Convention, convention_of
-from diffnum.convergence.diagnosis import diagnose
-from diffnum.convergence.oracle import Oracle
-from diffnum.convergence.study import INTERVAL, ConvergenceStudy, convergence_study
+from diffnum.convergence.conventions import Convention, understood
+from diffnum.convergence.study import ConvergenceStudy, convergence_study
 from diffnum.problems import examples, three_peaks
-from diffnum.schedules import VPLinear
-from diffnum.types import Problem
+from diffnum.types import Problem, Schedule
 
 __all__ = ["assert_convergence_order", "exact_problems"]
 
@@ -30,6 +26,7 @@ def assert_convergence_order(
     convention: Convention | None = None,
     grids: Sequence[str] = GRID_KINDS,
     problem: Problem | None = None,
+    schedule: Schedule | None = None,
     **options: Any,
 ) -> ConvergenceStudy:
     """Fail unless a sampler converges with an order, on every kind of grid, as it is.
@@ -37,17 +34,19 @@ def assert_convergence_order(
     Parameters
     ----------
     sampler : str, Method, callable, or scheduler of diffusers
-        Catalogue name or record, or anything that :func:`diffnum.audits.adapt` understands.
+        Catalogue name or record, or a sampler in any convention of :mod:`diffnum.convergence.conventions`.
     order : float
         Order claimed: the measured rate must lie within 0.1 of it, from both sides.
     convention : {"nodes", "k-diffusion", "diffusers", "flow"}, optional
-        How the sampler is called; guessed from its parameters by default, "nodes" where they do not tell.
+        How the sampler is called; told from its methods and parameters by default, "nodes" where they do not tell.
     grids : sequence of {"uniform", "smooth", "irregular"}
         Kinds of grid.
     problem : Problem, optional
         Three peaks on the line by default.
+    schedule : Schedule, optional
+        Noising process; VP-linear by default, EDM for functions that suppose alpha = 1.
     **options
-        Further keyword arguments of the sampler, for foreign conventions.
+        Further keyword arguments of the sampler, for foreign conventions; ``silent=True`` turns its noise off.
 
     Returns
     -------
@@ -61,30 +60,23 @@ def assert_convergence_order(
         the first weight that is off where the sampler is close to a method of the catalogue.
     TypeError, ValueError
         If the sampler breaks its convention (shape, dtype, NaN, randomness, a model that is ignored).
+
+    Examples
+    --------
+    >>> def test_my_sampler(assert_convergence_order):  # the fixture comes with the package
+    ...     assert_convergence_order(my_sampler, order=2)
+    >>> def euler(model, x, sigmas):
+    ...     for here, there in zip(sigmas, sigmas[1:]):
+    ...         x = x + (there / here - 1) * (x - model(x, here))
+    ...     return x
+    >>> assert_convergence_order(euler, order=1, grids=("uniform",)).order
+    1.0
     """
     exact = three_peaks() if problem is None else problem
     if isinstance(sampler, str | Method):
-        study = convergence_study(sampler, exact, grids=grids)
-        study.assert_order(order)
-        return study
-    found = _convention(sampler) if convention is None else convention
-    if found == "nodes":
-        run = sampler
+        study = convergence_study(sampler, exact, schedule=schedule, grids=grids)
     else:
-        from diffnum.audits.adapters import adapt  # torch is loaded for foreign samplers only
-
-        run = adapt(sampler, found, **options)
-    check_sampler(run, Oracle(exact, VPLinear(), INTERVAL, 4, 0))
-    study = convergence_study(run, exact, grids=grids, variants=("as shipped", "formula"))
-    try:
-        study.assert_order(order)
-    except AssertionError as error:
-        raise AssertionError(f"{diagnose(run, order, exact)}\n{error}") from None
+        run = understood(sampler, convention, **options)
+        study = convergence_study(run, exact, schedule=schedule, grids=grids, variants=("as shipped", "formula"))
+    study.assert_order(order)
     return study
-
-
-def _convention(sampler: Any) -> Convention:
-    try:
-        return convention_of(sampler)
-    except ValueError:
-        return "nodes"
