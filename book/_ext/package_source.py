@@ -1,4 +1,4 @@
-"""Sphinx directive that includes a function or class of the package from its source.
+"""Sphinx directive that includes a function, class or constant of the package from its source.
 
 ````
 ```{package-source} diffnum.coefficients.adams.dpmpp_2m
@@ -39,10 +39,17 @@ def locate(name: str) -> tuple[Path, list[str]]:
 def find(tree: ast.AST, path: list[str]) -> Any:
     """Node of a definition."""
     for part in path:
-        tree = next((node for node in getattr(tree, "body", ()) if getattr(node, "name", None) == part), None)  # type: ignore[assignment]
+        tree = next((node for node in getattr(tree, "body", ()) if part in _names(node)), None)  # type: ignore[assignment]
         if tree is None:
             raise LookupError(f"{'.'.join(path)} is not defined")
     return tree
+
+
+def _names(node: ast.AST) -> tuple[str, ...]:
+    """Names that a statement defines: of a function, a class, or a constant."""
+    targets = [*getattr(node, "targets", ()), getattr(node, "target", None)]
+    found = [t.id for t in targets if isinstance(t, ast.Name)]
+    return (*found, node.name) if isinstance(node, ast.FunctionDef | ast.ClassDef) else tuple(found)
 
 
 def source(name: str, *, docstring: bool = False) -> tuple[Path, str]:
@@ -50,10 +57,11 @@ def source(name: str, *, docstring: bool = False) -> tuple[Path, str]:
     file, path = locate(name)
     text = file.read_text(encoding="utf-8")
     node = find(ast.parse(text), path)
-    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
     lines = text.splitlines()
     block = lines[first - 1 : node.end_lineno]
-    if not docstring and ast.get_docstring(node) is not None:
+    documented = isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None
+    if documented and not docstring:
         doc = node.body[0]
         opening = lines[doc.lineno - 1]
         if doc.end_lineno > doc.lineno:
