@@ -117,6 +117,14 @@ class Plan:
         """For each step its rows (target, {source: weight}), zeros left out."""
         return tuple(tuple(step.rows()) for step in self.steps)
 
+    @cached_property
+    def stages(self) -> tuple[tuple[tuple[float, float, float], ...], ...]:
+        """For each step its evaluations as (t, alpha, sigma)."""
+        return tuple(
+            tuple(zip(s.stage_t.tolist(), s.stage_alpha.tolist(), s.stage_sigma.tolist(), strict=True))
+            for s in self.steps
+        )
+
     def __eq__(self, other: object) -> bool:
         """Equal when every number is."""
         if not isinstance(other, Plan):

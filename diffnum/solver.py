@@ -2,14 +2,19 @@
 
 It uses only ``+`` and ``*`` (both at once, ``add(..., alpha=...)``, where the array has it), so that numpy arrays and
 torch tensors go through unchanged, on whatever device they live and with gradients where they are wanted. Between
-steps there is no state but a dictionary of named arrays.
+steps there is no state but a dictionary of named arrays. No number is read back from the arrays, so that nothing waits
+for their device.
+
+The loop is written from the inside out: :func:`evaluations` asks for the model's values and is told them. :func:`solve`
+and :func:`iterate` answer with a model; a host that calls the network itself, such as a pipeline, answers by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
@@ -19,10 +24,37 @@ from diffnum.noise import SampleStreams
 from diffnum.plans import Plan
 from diffnum.types import Array, Denoiser
 
-__all__ = ["State", "Trajectory", "iterate", "solve"]
+__all__ = ["Combine", "Evaluation", "Noise", "Rows", "State", "Trajectory", "evaluations", "iterate", "solve"]
 
 Noise = Callable[[int, int, Array], Array]
 """``noise(step, index, like)``: standard normal draw number ``index`` of a step, shaped like ``like``."""
+
+Rows: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
+"""Linear combinations as (target, {source: weight}); weights are floats, or arrays of the shape of a sample."""
+
+Combine: TypeAlias = Callable[[Plan, Array], Iterable[Sequence[Callable[[Mapping[str, Array]], dict[str, Array]]]]]
+"""``combine(plan, like)``: for each step one function a stage and one for the outputs, of named arrays.
+
+They compute the rows of :attr:`Plan.programme`, in the dtype of ``like``; :func:`combinations` is the plain one.
+"""
+
+
+class Evaluation(NamedTuple):
+    """What the loop wants to be told: the model at a state.
+
+    Parameters
+    ----------
+    x : array, shape (batch, ...)
+        Where the model is to be called.
+    t : float
+        When.
+    step : int
+        Number of the step that asks, counted from the start of the plan that produced the state.
+    """
+
+    x: Array
+    t: float
+    step: int
 
 
 @dataclass(frozen=True)
@@ -72,6 +104,7 @@ def iterate(
     *,
     history: Mapping[str, Array] | None = None,
     noise: Noise | None = None,
+    combine: Combine | None = None,
 ) -> Iterator[State]:
     """Yield the state after each step of a plan; arguments are checked at the call, before the first step.
 
@@ -87,6 +120,9 @@ def iterate(
         Exact evaluations that :attr:`Plan.history` asks for, in the prediction :attr:`Plan.history_prediction`.
     noise : callable, optional
         Source of noise for stochastic methods, ``noise(step, index, like)``.
+    combine : callable, optional
+        Another way to compute the linear combinations, such as :func:`diffnum.models.fused`. If it reuses its memory, a
+        state is good until the next step only.
 
     Raises
     ------
@@ -96,27 +132,80 @@ def iterate(
         If ``x`` has no batch axis, the model has another schedule, the history is incomplete or of another shape, a
         State begins elsewhere, noise is needed and not given, or the model returns an array of another shape.
     """
-    if not plan.steps:
-        return iter(())
     if getattr(model, "schedule", plan.schedule) != plan.schedule:
         raise ValueError(
             f"model has the schedule {model.schedule!r}, the plan {plan.schedule!r}: make the plan on model.schedule"
         )
+    numbers = plan.for_prediction(model.prediction) if plan.steps else plan
+    return _answered(evaluations(numbers, x, history=history, noise=noise, combine=combine), model)
+
+
+def _answered(run: Generator[Evaluation | State, Array, None], model: Denoiser) -> Iterator[State]:
+    """States of a run whose questions a model answers."""
+    event = next(run, None)
+    while event is not None:
+        if isinstance(event, State):
+            yield event
+            event = next(run, None)
+        else:
+            event = run.send(model(event.x, event.t))
+
+
+def evaluations(
+    plan: Plan,
+    x: Array | State,
+    *,
+    history: Mapping[str, Array] | None = None,
+    noise: Noise | None = None,
+    combine: Combine | None = None,
+) -> Generator[Evaluation | State, Array, None]:
+    """The loop for hosts that call the model themselves; arguments are checked at the call.
+
+    Each :class:`Evaluation` that it yields is to be answered by ``send`` with the model's value; after each step it
+    yields the :class:`State`, and goes on at ``next``.
+
+    Parameters
+    ----------
+    plan : Plan
+        Numbers of the run; answers are read as :attr:`Plan.prediction`.
+    x, history, noise, combine
+        As in :func:`iterate`.
+
+    Examples
+    --------
+    >>> import diffnum as dn
+    >>> schedule = dn.schedules.VPLinear()
+    >>> model = dn.problems.three_peaks().denoiser(schedule)
+    >>> grid = dn.grids.uniform_half_log_snr(schedule, n=10, t_start=1.0, t_end=1e-3)
+    >>> run = evaluations(dn.plan("dpmpp_2m", schedule, grid), np.array([[0.3]]))
+    >>> event = next(run)
+    >>> for _ in range(10):
+    ...     state = run.send(model(event.x, event.t))
+    ...     event = next(run, None)
+    """
+    if not plan.steps:
+        return _nothing()
     vectors, first = _begin(plan, x, history)
-    numbers = plan.for_prediction(model.prediction)
-    _check_elements(numbers, vectors["x"])
+    _check_elements(plan, vectors["x"])
     if noise is None and any(step.noises for step in plan.steps):
         raise ValueError(f"noise=None: {plan.method} is stochastic, pass solve(seed=...) or noise=...")
-    return _steps(numbers, model, vectors, first, noise)
+    return _steps(plan, vectors, first, noise, combine or combinations)
+
+
+def _nothing() -> Generator[Evaluation | State, Array, None]:
+    """A run without steps."""
+    yield from ()
 
 
 def _steps(
-    numbers: Plan, model: Denoiser, vectors: Mapping[str, Array], first: int, noise: Noise | None
-) -> Iterator[State]:
+    plan: Plan, vectors: Mapping[str, Array], first: int, noise: Noise | None, combine: Combine
+) -> Generator[Evaluation | State, Array, None]:
     """Steps of a run whose arguments have been checked."""
     like = vectors["x"]
-    mean = _on(like, numbers.schedule.mean)
-    for i, (tableau, rows) in enumerate(zip(numbers.steps, numbers.programme, strict=True)):
+    mean = _on(like, plan.schedule.mean)
+    for i, (tableau, stages, (*before, after)) in enumerate(
+        zip(plan.steps, plan.stages, combine(plan, like), strict=True)
+    ):
         index = first + i
         values = {name: vectors[name] for name in tableau.inputs if name != "one"}
         values["one"] = 1.0
@@ -124,20 +213,37 @@ def _steps(
             values["x"] = values["x"] - mean
         if noise is not None:
             values |= {name: noise(index, j, like) for j, name in enumerate(tableau.noises)}
-        stages = list(
-            zip(tableau.stage_t.tolist(), tableau.stage_alpha.tolist(), tableau.stage_sigma.tolist(), strict=True)
-        )
-        outputs = {}
-        for number, (target, row) in enumerate(rows):
-            value = _combine(row, values, like)
-            if number < len(stages):
-                values[target] = _evaluate(model, value, stages[number], mean, index)
-            else:
-                outputs[target] = value
+        for row, (t, alpha, sigma) in zip(before, stages, strict=True):
+            ((name, state),) = row(values).items()
+            answer = yield Evaluation(state if mean is None else state + mean, t, index)
+            if getattr(answer, "shape", None) != state.shape:
+                raise ValueError(
+                    f"model returned shape {getattr(answer, 'shape', type(answer).__name__)} at step {index}, t={t:g}: "
+                    f"it must return an array of the shape of x, {tuple(state.shape)}"
+                )
+            if mean is not None:  # the part of x_0 moves with the mean
+                answer = answer - PREDICTIONS[plan.prediction](alpha, sigma)[0] * mean
+            values[name] = answer
+        vectors = after(values)
         if mean is not None:
-            outputs["x"] = outputs["x"] + mean
-        vectors = outputs
+            vectors = {**vectors, "x": vectors["x"] + mean}
         yield State(index + 1, tableau.t_to, vectors)
+
+
+def combinations(plan: Plan, like: Array) -> Iterator[Sequence[Callable[[Mapping[str, Array]], dict[str, Array]]]]:
+    """Plain linear combinations of numpy arrays or torch tensors, new arrays each time; see :data:`Combine`."""
+    programme = plan.programme
+    if any(step.V.ndim > 2 for step in plan.steps):  # element-wise weights go to the device before the run
+        programme = tuple(
+            tuple(
+                (target, {s: w if isinstance(w, float) else _on(like, w) for s, w in row.items()})
+                for target, row in rows
+            )
+            for rows in programme
+        )
+    for step, rows in zip(plan.steps, programme, strict=True):
+        groups = (*((row,) for row in rows[: step.nfe]), rows[step.nfe :])
+        yield [partial(_combine, group, like) for group in groups]
 
 
 @overload
@@ -150,6 +256,7 @@ def solve(
     noise: Noise | None = ...,
     seed: int | None = ...,
     callback: Callable[[State], object] | None = ...,
+    combine: Combine | None = ...,
     return_trajectory: Literal[False] = ...,
     check_finite: bool = ...,
 ) -> Array: ...
@@ -163,6 +270,7 @@ def solve(
     noise: Noise | None = ...,
     seed: int | None = ...,
     callback: Callable[[State], object] | None = ...,
+    combine: Combine | None = ...,
     return_trajectory: Literal[True],
     check_finite: bool = ...,
 ) -> Trajectory: ...
@@ -175,6 +283,7 @@ def solve(
     noise: Noise | None = None,
     seed: int | None = None,
     callback: Callable[[State], object] | None = None,
+    combine: Combine | None = None,
     return_trajectory: bool = False,
     check_finite: bool = True,
 ) -> Array | Trajectory:
@@ -182,7 +291,7 @@ def solve(
 
     Parameters
     ----------
-    plan, model, x, history, noise
+    plan, model, x, history, noise, combine
         As in :func:`iterate`.
     seed : int, optional
         Seed of a stochastic method, in place of ``noise``: each sample has a stream of its own, whatever the batch.
@@ -219,13 +328,13 @@ def solve(
         if noise is not None:
             raise ValueError(f"seed={seed} and noise=...: give one of the two")
         noise = SampleStreams(seed)
-    for state in iterate(plan, model, x, history=history, noise=noise):
+    for state in iterate(plan, model, x, history=history, noise=noise, combine=combine):
         last = state.x
         if callback is not None:
             callback(state)
         if return_trajectory:
             times.append(state.t)
-            states.append(last)
+            states.append(last if combine is None else 1.0 * last)  # its memory may be used again
     if check_finite and not _is_finite(last):
         _blame(plan, model, x, history, noise)
     return Trajectory(tuple(times), tuple(states)) if return_trajectory else last
@@ -323,13 +432,20 @@ def _share_of_mean(plan: Plan, name: str, like: Array) -> Array | float:
     return PREDICTIONS[plan.history_prediction](plan.schedule.alpha(t), plan.schedule.sigma(t))[0] * mean
 
 
-def _combine(row: Mapping[str, Any], values: Mapping[str, Array], like: Array) -> Array:
-    """Linear combination of named arrays."""
+def _combine(rows: Rows, like: Array, values: Mapping[str, Array]) -> dict[str, Array]:
+    """Linear combinations of named arrays."""
+    return {target: _row(row, like, values) for target, row in rows}
+
+
+def _row(row: Mapping[str, Any], like: Array, values: Mapping[str, Array]) -> Array:
+    """One linear combination."""
     total = None
     for name, weight in row.items():
         value = values[name]
+        if getattr(value, "dtype", like.dtype) != like.dtype:  # a model of lower precision than the state
+            value = array_namespace(like).astype(value, like.dtype)
         if not isinstance(weight, float):
-            value, weight = _on(like, weight) * value, 1.0
+            value, weight = weight * value, 1.0
         total = _add_multiple(total, weight, value)
     return 0.0 * like if total is None else total
 
@@ -340,20 +456,6 @@ def _add_multiple(total: Array | None, weight: float, value: Array) -> Array:
         return value if weight == 1.0 else weight * value
     fused = getattr(total, "add", None)
     return total + weight * value if fused is None else fused(value, alpha=weight)
-
-
-def _evaluate(model: Denoiser, x: Array, stage: tuple[float, float, float], mean: Array | None, step: int) -> Array:
-    """Call the model, shifted by the mean of a mean-reverting process, and check the shape that it returns."""
-    t, alpha, sigma = stage
-    value = model(x if mean is None else x + mean, t)
-    if getattr(value, "shape", None) != x.shape:
-        raise ValueError(
-            f"model returned shape {getattr(value, 'shape', type(value).__name__)} at step {step}, t={t:g}: "
-            f"it must return an array of the shape of x, {tuple(x.shape)}"
-        )
-    if mean is None:
-        return value
-    return value - PREDICTIONS[model.prediction](alpha, sigma)[0] * mean  # the part of x_0 moves with the mean
 
 
 def _check_input(x: Any) -> None:

@@ -1,0 +1,37 @@
+"""The plans of this package inside other people's programs: diffusers pipelines and k-diffusion style hosts.
+
+>>> pipe.scheduler = dn.interop.PlanScheduler.from_config(pipe.scheduler.config, method="unipc_3")  # doctest: +SKIP
+>>> x = dn.interop.k_diffusion.sample_unipc_3(model, x, sigmas)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffnum.interop import k_diffusion as k_diffusion
+    from diffnum.interop.scheduler import PlanScheduler as PlanScheduler
+
+__all__ = ["PlanScheduler", "k_diffusion"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name, and with it torch or diffusers, when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: use one of {', '.join(__all__)}")
+    try:
+        if name == "k_diffusion":
+            return import_module(f"{__name__}.k_diffusion")
+        return import_module(f"{__name__}.scheduler").PlanScheduler
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "diffusers"):
+            raise
+        raise ModuleNotFoundError(
+            f"diffnum.interop.{name} needs {error.name}; install it with pip install 'diffnum[interop]'.",
+            name=error.name,
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

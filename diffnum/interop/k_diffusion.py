@@ -1,0 +1,271 @@
+"""Every method of the catalogue as a function of the kind that k-diffusion and ComfyUI call.
+
+>>> from diffnum.interop import k_diffusion
+>>> x = k_diffusion.sample_unipc_3(model, x, sigmas, extra_args={"cond": cond})  # doctest: +SKIP
+>>> x = k_diffusion.sample_sde_dpmpp_2m(model, x, sigmas, noise_sampler=noise_sampler)  # doctest: +SKIP
+>>> k_diffusion.sample_ghvb_2_8 is not None  # "." in a name may be written "_"
+True
+
+``model(x, sigma, **extra_args)`` returns the denoised sample of ``x = x_0 + sigma eps``; ``sigma`` has shape (batch,).
+``sigmas`` may end in 0. For flow models (ComfyUI's CONST), ``x = (1 - sigma) x_0 + sigma eps``: pass ``flow=True``, or
+leave it to be seen from the model. ``dir(k_diffusion)`` lists the functions; any name that ``dn.method`` knows works.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffnum.coefficients.catalogue import aliases, methods
+from diffnum.coefficients.catalogue import method as find_method
+from diffnum.coefficients.method import Method, Start
+from diffnum.grids import Grid
+from diffnum.noise import noise_intervals
+from diffnum.plans import Plan, plan
+from diffnum.schedules import EDM, FlowMatching
+from diffnum.solver import Noise, solve
+from diffnum.types import FloatArray, Prediction, Schedule
+
+__all__ = ["sampler"]
+
+_PREFIX = "sample_"
+_PURE_NOISE = -24.0 * math.log(2.0)
+
+
+def _identifier(name: str) -> str:
+    """Name as it can be written in code."""
+    return name.replace(".", "_").replace("-", "_")
+
+
+@cache
+def _names() -> Mapping[str, str]:
+    """Listed names and aliases, by the name that can be written in code."""
+    return {_identifier(name): name for name in (*methods("all"), *aliases())}
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(_PREFIX + name for name in _names())])
+
+
+def __getattr__(name: str) -> Callable[..., torch.Tensor]:
+    """Sampling function of a method."""
+    if not name.startswith(_PREFIX):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: samplers are called {_PREFIX}NAME")
+    wanted = name.removeprefix(_PREFIX)
+    try:
+        return sampler(_names().get(wanted, wanted))
+    except ValueError:
+        near = [_PREFIX + found for found in get_close_matches(wanted, _names(), n=3, cutoff=0.4)]
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise AttributeError(f"module {__name__!r} has no sampler {name!r}: {hint}dir() lists them all") from None
+
+
+@cache
+def sampler(method: str | Method) -> Callable[..., torch.Tensor]:
+    """Sampling function of a method.
+
+    Parameters
+    ----------
+    method : str or Method
+        Record, or its name.
+
+    Returns
+    -------
+    callable
+        ``sample(model, x, sigmas, extra_args=None, callback=None, disable=None, ...)``.
+    """
+    record = find_method(method) if isinstance(method, str) else method
+
+    def sample(
+        model: Callable[..., torch.Tensor],
+        x: torch.Tensor,
+        sigmas: torch.Tensor,
+        extra_args: Mapping[str, Any] | None = None,
+        callback: Callable[[dict[str, Any]], object] | None = None,
+        disable: bool | None = None,
+        *,
+        noise_sampler: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+        s_noise: float = 1.0,
+        flow: bool | None = None,
+        start: Start | None = None,
+        terminal: str = "stop",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> torch.Tensor:
+        levels = _checked(sigmas)
+        kind = _is_flow(model) if flow is None else flow
+        schedule, grid = _grid(levels, kind, terminal)
+        numbers = plan(record, schedule, grid, start=start, prediction="data", parameters=parameters)
+        with torch.no_grad(), _progress(numbers, disable) as advance:
+            host = _Host(model, schedule, dict(extra_args or {}), numbers, sigmas, callback, advance)
+            noise = _noise(numbers, noise_sampler, s_noise)
+            result: torch.Tensor = solve(numbers, host, x, noise=noise, check_finite=False)
+        return result
+
+    sample.__name__ = sample.__qualname__ = _PREFIX + _identifier(record.name)
+    sample.__doc__ = _DOC.format(title=record.title, name=record.name, summary=record.summary)
+    return sample
+
+
+_DOC = """{title}: {summary}
+
+Parameters
+----------
+model : callable
+    ``model(x, sigma, **extra_args)`` returns the denoised sample.
+x : tensor, shape (batch, ...)
+    Initial sample, noise of standard deviation ``sigmas[0]``.
+sigmas : tensor, shape (n + 1,)
+    Noise levels, decreasing; the last may be 0. Read once.
+extra_args : dict, optional
+    Further arguments of the model.
+callback : callable, optional
+    Told, at each node, a dict with ``x``, ``i``, ``sigma``, ``sigma_hat``, ``denoised``.
+disable : bool, optional
+    No progress bar; none where the output is no terminal if not given.
+noise_sampler : callable, optional
+    ``noise_sampler(sigma, sigma_next)`` for stochastic methods; independent draws of ``torch.randn_like`` by default.
+s_noise : float
+    Factor of the noise; 1 is right.
+flow : bool, optional
+    Whether ``x = (1 - sigma) x_0 + sigma eps``; by default seen from the model (ComfyUI's CONST).
+start, terminal : str
+    Start-up and terminal rule, see :func:`diffnum.plan`.
+parameters : dict, optional
+    Numbers per step that a method asks for.
+
+Returns
+-------
+tensor, shape of ``x``
+
+Notes
+-----
+The method ``{name}`` of the catalogue: ``print(dn.plan("{name}", ...).table())`` shows its numbers.
+"""
+
+
+class _Host:
+    """The host's model as a denoiser that tells the host where it is."""
+
+    prediction: Prediction = "data"
+
+    def __init__(
+        self,
+        model: Callable[..., torch.Tensor],
+        schedule: Schedule,
+        extra_args: dict[str, Any],
+        numbers: Plan,
+        sigmas: torch.Tensor,
+        callback: Callable[[dict[str, Any]], object] | None,
+        advance: Callable[[], object],
+    ) -> None:
+        self.model, self.schedule, self.extra_args = model, schedule, extra_args
+        self.sigmas, self.callback, self.advance = sigmas, callback, advance
+        # a node that is evaluated twice is told of once, at the state that is kept
+        times = [t for step in numbers.stages for t, _, _ in step]
+        last = {t: i for i, t in enumerate(times)}
+        nodes = numbers.times.tolist()
+        begins = nodes if len(nodes) == len(sigmas) else [*dict.fromkeys(times)]
+        self.told = {last[t]: i for i, t in enumerate(begins) if t in last}
+        self.exact = {times[0]: sigmas[0]}
+        self.calls = 0
+
+    def __call__(self, x: torch.Tensor, t: float) -> torch.Tensor:
+        sigma = self.exact.get(t, t)
+        ones = x.new_ones([x.shape[0]])
+        denoised = self.model(x, ones * sigma, **self.extra_args)
+        i = self.told.get(self.calls)
+        if i is not None:
+            self.advance()
+            if self.callback is not None:
+                level = self.sigmas[i] if i < len(self.sigmas) else x.new_tensor(t)
+                self.callback({"x": x, "i": i, "sigma": level, "sigma_hat": level, "denoised": denoised})
+        self.calls += 1
+        return denoised
+
+
+def _checked(sigmas: torch.Tensor) -> FloatArray:
+    """Noise levels in float64, read from their device once."""
+    if not isinstance(sigmas, torch.Tensor) or sigmas.ndim != 1 or len(sigmas) < 2:
+        raise ValueError(f"sigmas={sigmas!r}: pass a tensor of at least two decreasing noise levels")
+    levels = sigmas.detach().to("cpu", torch.float64).numpy()
+    if not (np.isfinite(levels).all() and (np.diff(levels) < 0.0).all() and levels[-1] >= 0.0):
+        raise ValueError(
+            f"sigmas={levels.tolist()}: noise levels must be finite, decrease strictly, and end at 0 or more"
+        )
+    return levels
+
+
+def _grid(levels: FloatArray, flow: bool, terminal: str) -> tuple[Schedule, Grid]:
+    """Process and nodes of noise levels."""
+    if flow:
+        if levels[0] > 1.0:
+            raise ValueError(f"sigmas begin at {levels[0]}: the levels of a flow are times, at most 1")
+        schedule: Schedule = FlowMatching()
+        t = levels.copy()
+        if t[0] == 1.0:
+            t[0] = schedule.time(_PURE_NOISE)
+        with np.errstate(divide="ignore"):
+            lam = np.log1p(-t) - np.log(t)
+        return schedule, Grid(t, lam, terminal)  # type: ignore[arg-type]
+    positive = levels[levels > 0.0]
+    low = float(positive[-1]) if len(positive) > 1 else 0.5 * float(positive[0])
+    with np.errstate(divide="ignore"):
+        return EDM(low, float(levels[0])), Grid(levels, -np.log(levels), terminal)  # type: ignore[arg-type]
+
+
+def _noise(numbers: Plan, source: Callable[..., torch.Tensor] | None, scale: float) -> Noise | None:
+    """The host's noise as the loop asks for it, or independent draws."""
+    if not any(step.noises for step in numbers.steps):
+        return None
+    if source is None:
+        return lambda step, index, like: scale * torch.randn_like(like)  # noqa: ARG005
+    schedule = numbers.schedule
+    try:
+        parts = [
+            [tuple(float(schedule.sigma(schedule.time(lam))) for lam in part) for part in step]
+            for step in noise_intervals(numbers)
+        ]
+    except ValueError:  # draws that are no increments of one path
+        parts = [[(step.t_from, step.t_to)] * len(step.noises) for step in numbers.steps]
+
+    def draw(step: int, index: int, like: torch.Tensor) -> torch.Tensor:
+        begin, end = (like.new_tensor(level) for level in parts[step][index])
+        return scale * source(begin, end)
+
+    return draw
+
+
+def _is_flow(model: Any) -> bool:
+    """Whether the model, or what it wraps, says that it is a flow as ComfyUI does."""
+    seen = model
+    for _ in range(4):
+        sampling = getattr(seen, "model_sampling", None)
+        if sampling is not None:
+            return any(base.__name__ == "CONST" for base in type(sampling).__mro__)
+        seen = getattr(seen, "inner_model", None)
+    return False
+
+
+class _progress:
+    """A bar that counts nodes, as hosts expect it; none if tqdm is not there."""
+
+    def __init__(self, numbers: Plan, disable: bool | None) -> None:
+        try:
+            from tqdm.auto import tqdm
+        except ModuleNotFoundError:
+            self.bar: Any = None
+        else:
+            self.bar = tqdm(total=len(numbers.steps), disable=disable)
+
+    def __enter__(self) -> Callable[[], object]:
+        return (lambda: None) if self.bar is None else self.bar.update
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,470 @@
+"""Any method of the catalogue as a scheduler of diffusers.
+
+>>> from diffusers import DDPMPipeline  # doctest: +SKIP
+>>> import diffnum as dn
+>>> pipe = DDPMPipeline.from_pretrained("google/ddpm-cifar10-32")  # doctest: +SKIP
+>>> pipe.scheduler = dn.interop.PlanScheduler.from_config(pipe.scheduler.config, method="unipc_3")  # doctest: +SKIP
+>>> images = pipe(num_inference_steps=10).images  # doctest: +SKIP
+>>> print(pipe.scheduler.plan.table())  # doctest: +SKIP
+
+``timesteps`` lists every evaluation of the network, so that a step of a Runge-Kutta method has several of them; the
+network is told continuous times unless the spacing is one of labels. ``scheduler.order`` is the evaluations a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from diffusers import schedulers as _schedulers
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
+from diffusers.utils.torch_utils import randn_tensor
+
+from diffnum.coefficients.catalogue import method as find_method
+from diffnum.coefficients.method import Start
+from diffnum.forms import conversion
+from diffnum.grids import Grid
+from diffnum.interop.configuration import grid_of, is_flow, label_scale, process_of
+from diffnum.models.tables import prediction_of
+from diffnum.plans import Plan, plan
+from diffnum.solver import Evaluation, State, evaluations
+from diffnum.thresholding import sample_quantile
+from diffnum.types import Prediction, Schedule
+
+__all__ = ["PlanScheduler"]
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass
+class _Run:
+    """A run in progress.
+
+    ``loop`` has asked for ``event``; ``state`` is the state of the step that asks; ``emitted`` is what the pipeline was
+    given for it, in its own dtype; ``first`` and ``index`` count evaluations from the first timestep.
+    """
+
+    loop: Generator[Evaluation | State, torch.Tensor, None]
+    event: Evaluation
+    state: torch.Tensor
+    emitted: torch.Tensor
+    first: int
+    index: int
+
+
+class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
+    """A method of the catalogue behind the interface of a diffusers scheduler.
+
+    The state is kept as pipelines of diffusion models keep it, ``alpha x_0 + sigma eps`` (``init_noise_sigma`` is 1,
+    the network's input is not scaled), in float32 where the pipeline works in half precision. A change that the
+    pipeline makes to the sample between two calls, as in inpainting, is a change of the state.
+
+    Parameters
+    ----------
+    method : str
+        Name in the catalogue, alias, or member of a family: ``"unipc_3"``, ``"edm_heun"``, ``"sde_dpmpp_2m"``.
+    num_train_timesteps : int
+        Number of labels.
+    beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr
+        The network's table: ``"linear"``, ``"scaled_linear"``, ``"squaredcos_cap_v2"``, or the betas themselves.
+    prediction_type : {"epsilon", "v_prediction", "sample", "flow_prediction"}
+        What the network returns; the last makes the process a flow, ``(1 - sigma) x_0 + sigma eps``.
+    timestep_spacing : str
+        ``"leading"``, ``"linspace"`` (the integer labels of DPMSolverMultistepScheduler and UniPCMultistepScheduler),
+        ``"trailing"``, or a builder of :mod:`diffnum.grids` in continuous time, such as ``"uniform_half_log_snr"``.
+    steps_offset : int
+        Added to the labels of ``"leading"``.
+    final_sigmas_type : {"zero", "sigma_min"}
+        Whether the last step goes to clean data or to label 0.
+    use_karras_sigmas, use_exponential_sigmas, use_lu_lambdas, use_beta_sigmas : bool
+        Other names of continuous spacings.
+    shift, use_dynamic_shifting, base_shift, max_shift, base_image_seq_len, max_image_seq_len, time_shift_type, \
+shift_terminal
+        Of a flow, as in FlowMatchEulerDiscreteScheduler; the shift is applied once.
+    use_flow_sigmas, flow_shift
+        A flow with the nodes of DPMSolverMultistepScheduler.
+    start, terminal : str
+        Start-up and terminal rule of the plan, see :func:`diffnum.plan`.
+    lower_order_final : bool
+        Terminal rule ``"lower_order"`` for fewer than 15 steps.
+    parameters : dict, optional
+        Numbers per step that a method asks for.
+    clip_sample, clip_sample_range, thresholding, dynamic_thresholding_ratio, sample_max_value
+        Clipping of the data prediction, for networks on pixels.
+    variance_type : {None, "learned", "learned_range"}
+        Whether the network's channels are two blocks, of which the second is a variance and is left out.
+
+    Raises
+    ------
+    ValueError
+        If the method, the table or the prediction is unknown.
+    """
+
+    _compatibles = sorted(
+        {name for name in dir(_schedulers) if name.endswith("Scheduler")}
+        - {name for name in dir(_schedulers) if name.startswith(("EDM", "Cosine"))}
+    )
+    _order = 1
+
+    @register_to_config  # type: ignore[untyped-decorator, unused-ignore]
+    def __init__(
+        self,
+        method: str = "dpmpp_2m",
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: Sequence[float] | None = None,
+        rescale_betas_zero_snr: bool = False,
+        prediction_type: str = "epsilon",
+        timestep_spacing: str = "linspace",
+        steps_offset: int = 0,
+        final_sigmas_type: str = "zero",
+        use_karras_sigmas: bool = False,
+        use_exponential_sigmas: bool = False,
+        use_lu_lambdas: bool = False,
+        use_beta_sigmas: bool = False,
+        shift: float = 1.0,
+        use_dynamic_shifting: bool = False,
+        base_shift: float = 0.5,
+        max_shift: float = 1.15,
+        base_image_seq_len: int = 256,
+        max_image_seq_len: int = 4096,
+        time_shift_type: str = "exponential",
+        shift_terminal: float | None = None,
+        use_flow_sigmas: bool = False,
+        flow_shift: float = 1.0,
+        start: str | None = None,
+        terminal: str = "stop",
+        lower_order_final: bool = False,
+        parameters: dict[str, Any] | None = None,
+        clip_sample: bool = False,
+        clip_sample_range: float = 1.0,
+        thresholding: bool = False,
+        dynamic_thresholding_ratio: float = 0.995,
+        sample_max_value: float = 1.0,
+        variance_type: str | None = None,
+    ) -> None:
+        self._method = find_method(method)
+        self.schedule: Schedule = process_of(self.config)
+        self.prediction: Prediction = prediction_of(self.config)
+        self.init_noise_sigma = 1.0
+        if not is_flow(self.config):
+            products = torch.tensor(self.schedule.alphas_cumprod, dtype=torch.float64)  # type: ignore[attr-defined]
+            self.alphas_cumprod = products.to(torch.float32)
+            self.alphas = (products / torch.cat([products.new_ones(1), products[:-1]])).to(torch.float32)
+            self.betas = 1.0 - self.alphas
+        self.plan: Plan | None = None
+        self.num_inference_steps: int | None = None
+        self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1)
+        self.sigmas = torch.zeros(0)
+        self._begin_index: int | None = None
+        self._step_index: int | None = None
+        self._generator: Any = None
+        self._run: _Run | None = None
+
+    @classmethod
+    def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
+        """Scheduler with the process of another scheduler's configuration.
+
+        Parameters
+        ----------
+        config : mapping
+            ``pipe.scheduler.config``.
+        return_unused_kwargs : bool
+            Return what was not understood too.
+        **kwargs
+            Parameters of this class that replace those of the configuration, ``method`` first of all.
+
+        Raises
+        ------
+        ValueError
+            If the scheduler speaks of a network that a plan cannot read (EDM's preconditioned ones).
+        """
+        known = config if isinstance(config, Mapping) else {}
+        source = str(known.get("_class_name", ""))
+        if source.startswith(("EDM", "Cosine")) or "sigma_data" in known:
+            raise ValueError(
+                "config belongs to a scheduler that preconditions its network itself (sigma_data): "
+                "load the network with dn.load('edm:PATH') instead"
+            )
+        if known.get("invert_sigmas"):
+            raise ValueError("invert_sigmas=True: times that run backwards are not understood, keep the pipeline's own")
+        if source.startswith("FlowMatch") or ("shift" in known and "beta_start" not in known):
+            kwargs.setdefault("prediction_type", "flow_prediction")
+        return super().from_config(config, return_unused_kwargs, **kwargs)
+
+    def __len__(self) -> int:
+        """Number of labels that the network was trained with."""
+        return int(self.config["num_train_timesteps"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State without a run in progress: a copy begins anew."""
+        return {**self.__dict__, "_run": None, "_step_index": None}
+
+    # -- nodes -------------------------------------------------------------------------------------
+
+    @property
+    def order(self) -> int:
+        """Evaluations of the network a step; 1 where steps differ in it."""
+        return self._order
+
+    @property
+    def step_index(self) -> int | None:
+        """Number of evaluations done, counted from the first timestep; None before the first."""
+        return self._step_index
+
+    @property
+    def begin_index(self) -> int | None:
+        """Where in ``timesteps`` the run begins; None if the first call of :meth:`step` tells."""
+        return self._begin_index
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        """Begin at a later timestep, a multiple of :attr:`order`, as image-to-image pipelines do."""
+        self._begin_index = begin_index
+
+    def set_shift(self, shift: float) -> None:
+        """Change the shift of a flow, from the next :meth:`set_timesteps` on."""
+        self.register_to_config(shift=float(shift))  # type: ignore[no-untyped-call]
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        timesteps: Sequence[float] | None = None,
+        sigmas: Sequence[float] | None = None,
+        mu: float | None = None,
+    ) -> None:
+        """Make the plan of the next runs, and forget the last one.
+
+        Parameters
+        ----------
+        num_inference_steps : int, optional
+            Number of steps; :attr:`timesteps` has as many entries as they need evaluations.
+        device : str or torch.device, optional
+            Where :attr:`timesteps` go.
+        timesteps : sequence of float, optional
+            Labels of the nodes, decreasing, in place of a number of steps; they need not be integers.
+        sigmas : sequence of float, optional
+            Noise levels of the nodes in place of their labels: sigma/alpha, or the times of a flow before the shift.
+        mu : float, optional
+            Logarithm of the shift where it depends on the resolution.
+
+        Raises
+        ------
+        ValueError
+            If the nodes are not given in one way, or are none.
+        """
+        given = timesteps if timesteps is not None else sigmas
+        if given is not None and num_inference_steps not in (None, len(given)):
+            raise ValueError(f"num_inference_steps={num_inference_steps} and {len(given)} nodes: leave the number out")
+        self._grid, self._first = grid_of(
+            self.config, self.schedule, num_inference_steps, timesteps=timesteps, sigmas=sigmas, mu=mu
+        )
+        self.plan = self._planned(self._grid)
+        times = np.concatenate([step.stage_t for step in self.plan.steps])
+        labels = np.where(times == self._grid.t[0], self._first, times) * label_scale(self.config)
+        whole = not is_flow(self.config) and bool((labels == np.rint(labels)).all())
+        self._times = times
+        self._labels = torch.tensor(labels, dtype=torch.int64 if whole else torch.float32)
+        self.timesteps = self._labels.to(device)
+        ends = np.append(labels / label_scale(self.config), self.plan.steps[-1].t_to)
+        levels = ends if is_flow(self.config) else np.exp(-np.asarray(self.schedule.half_log_snr(ends)))
+        self.sigmas = torch.tensor(levels, dtype=torch.float32)
+        self.num_inference_steps = self._grid.n
+        self._order = _evaluations_a_step(self._grid, times)
+        self._begin_index = self._step_index = self._run = None
+
+    def _planned(self, grid: Grid, start: Start | None = None) -> Plan:
+        """Plan on some nodes, for what the network predicts."""
+        config: Any = self.config
+        numbers = plan(
+            self._method,
+            self.schedule,
+            grid,
+            start=start or config.start,
+            prediction=self.prediction,
+            parameters=config.parameters,
+        )
+        if numbers.history:
+            raise ValueError(
+                f"start={config.start!r} needs exact evaluations, which a pipeline has not: use 'ramp'"
+            )
+        return numbers
+
+    def _from(self, index: int) -> Plan:
+        """Plan of the run that begins at an entry of ``timesteps``."""
+        if self.plan is None:
+            raise ValueError("there are no timesteps yet: call set_timesteps first")
+        if index == 0:
+            return self.plan
+        where = np.flatnonzero(self._grid.t == self._times[index])
+        if len(where) and where[0] < self._grid.n:
+            rest = Grid(self._grid.t[where[0] :], self._grid.lam[where[0] :], self._grid.terminal, self._grid.name)
+            starts: tuple[Start | None, ...] = (None, "ramp")
+            for start in starts:
+                numbers = self._planned(rest, start)
+                times = np.concatenate([step.stage_t for step in numbers.steps])
+                if np.array_equal(times, self._times[index:]):
+                    return numbers
+        raise ValueError(
+            f"begin_index={index} is in the middle of a step of {self._method.name}: begin at a multiple of "
+            f"scheduler.order = {self.order}, or use start='ramp'"
+        )
+
+    def index_for_timestep(self, timestep: Any, schedule_timesteps: torch.Tensor | None = None) -> int:
+        """Where in ``timesteps`` a label is; the second place where it is there twice (the start of a step)."""
+        labels = self._labels if schedule_timesteps is None else schedule_timesteps.cpu()
+        found = (labels.to(torch.float64) - float(timestep)).abs()
+        places = (found <= 1e-3 + found.min()).nonzero().flatten().tolist()
+        return int(places[min(1, len(places) - 1)])
+
+    # -- one evaluation ----------------------------------------------------------------------------
+
+    def scale_model_input(self, sample: torch.Tensor, timestep: Any = None) -> torch.Tensor:
+        """The sample itself: the state is what the network was trained on."""
+        return sample
+
+    def step(
+        self,
+        model_output: torch.Tensor,
+        timestep: float | torch.Tensor,
+        sample: torch.Tensor,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        eta: float = 0.0,
+        use_clipped_model_output: bool | None = None,
+        return_dict: bool = True,
+    ) -> SchedulerOutput | tuple[torch.Tensor]:
+        """Take the network's value at one timestep, and return where it is to be evaluated next.
+
+        Parameters
+        ----------
+        model_output : tensor, shape (batch, ...)
+            Network at ``sample`` and ``timestep``.
+        timestep : float or tensor
+            Entry of :attr:`timesteps`; looked at where the run begins, and later only if it is on the CPU.
+        sample : tensor
+            The ``prev_sample`` of the call before, or the initial sample.
+        generator : torch.Generator, or list of one a sample, optional
+            Of the noise of a stochastic method.
+        eta : float
+            Must be 0: the noise belongs to the method.
+        use_clipped_model_output : bool, optional
+            Has no effect: clipped predictions are used wherever clipping is on.
+        return_dict : bool
+            Whether to return an output object or a tuple.
+
+        Returns
+        -------
+        SchedulerOutput, or tuple of one tensor
+            ``prev_sample``: the state where the network is to be evaluated at the next timestep, or the result.
+
+        Raises
+        ------
+        ValueError
+            If there are no timesteps, ``eta`` is not 0, or shapes differ.
+        """
+        if eta:
+            raise ValueError(f"eta={eta}: the noise belongs to the method, use method='ddim_eta{eta}'")
+        self._generator = generator
+        run = self._run
+        if run is None or self._begins_again(run, timestep):
+            run = self._run = self._begin(timestep, sample)
+        config: Any = self.config
+        if config.variance_type in ("learned", "learned_range") and model_output.shape[1] == 2 * sample.shape[1]:
+            model_output = model_output[:, : sample.shape[1]]
+        change = None if sample is run.emitted else sample.to(run.state.dtype) - run.emitted.to(run.state.dtype)
+        inside = run.event.x is not run.state  # the network was called at a stage, not at the state
+        if change is not None and not inside:
+            run.state.add_(change)
+        value = self._value(model_output, run.event, change if inside else None)
+        event: Evaluation | State | None = run.loop.send(value)
+        while isinstance(event, State):
+            run.state = event.x
+            if change is not None and inside and run.event.t == event.t:
+                run.state.add_(change)
+            event = next(run.loop, None)
+        previous = (run.state if event is None else event.x).to(sample.dtype)
+        run.index += 1
+        self._step_index = run.index
+        if event is None:  # the run is over: the next call begins another
+            self._run = self._generator = None
+        else:
+            run.event, run.emitted = event, previous
+        return SchedulerOutput(prev_sample=previous) if return_dict else (previous,)
+
+    def _begin(self, timestep: Any, sample: torch.Tensor) -> _Run:
+        """A run from ``begin_index``, or from a timestep; nothing of an earlier run is left in it."""
+        if self.plan is None:
+            raise ValueError("there are no timesteps yet: call set_timesteps first")
+        index = self.index_for_timestep(timestep) if self._begin_index is None else self._begin_index
+        state = sample.to(torch.float32) if sample.dtype in _HALF else sample
+        loop = evaluations(self._from(index), state, noise=self._noise)
+        return _Run(loop, cast(Evaluation, next(loop)), state, sample, index, index)
+
+    def _begins_again(self, run: _Run, timestep: Any) -> bool:
+        """Whether a run was left, and the first timestep is here again; unknown on an accelerator."""
+        if isinstance(timestep, torch.Tensor) and timestep.device.type != "cpu":
+            return False
+        return float(timestep) == float(self._labels[run.first]) != float(self._labels[run.index])
+
+    def _noise(self, step: int, index: int, like: torch.Tensor) -> torch.Tensor:
+        """Standard normal draw from the generator of the call."""
+        return cast(
+            torch.Tensor, randn_tensor(like.shape, generator=self._generator, device=like.device, dtype=like.dtype)
+        )
+
+    def _value(self, output: torch.Tensor, event: Evaluation, change: torch.Tensor | None) -> torch.Tensor:
+        """The network's value as the run reads it: for the state that it knows, and clipped."""
+        config: Any = self.config
+        clip = config.clip_sample or config.thresholding
+        if change is None and not clip:
+            return output
+        p, q = conversion(self.prediction, "data", self.schedule.alpha(event.t), self.schedule.sigma(event.t))
+        if change is not None:  # so that the data prediction, p x + q output, is that of the changed state
+            output = output + (p / q) * change
+        return (self._clipped(p * event.x + q * output) - p * event.x) / q if clip else output
+
+    def _clipped(self, data: torch.Tensor) -> torch.Tensor:
+        """Clip a data prediction, to a fixed range or to a quantile of each sample."""
+        config: Any = self.config
+        if not config.thresholding:
+            return data.clamp(-config.clip_sample_range, config.clip_sample_range)
+        size: torch.Tensor = sample_quantile(data.abs(), config.dynamic_thresholding_ratio)
+        size = size.clamp(1.0, config.sample_max_value)
+        size = size.reshape(-1, *([1] * (data.ndim - 1)))
+        return torch.maximum(torch.minimum(data, size), -size) / size
+
+    # -- noising -----------------------------------------------------------------------------------
+
+    def add_noise(self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """``alpha x_0 + sigma eps`` at one label a sample, shape (batch,)."""
+        alpha, sigma = self._factors(original_samples, timesteps)
+        return alpha * original_samples + sigma * noise
+
+    def scale_noise(self, sample: torch.Tensor, timestep: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """:meth:`add_noise` as pipelines of flows call it."""
+        return self.add_noise(sample, noise, timestep)
+
+    def get_velocity(self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """``alpha eps - sigma x_0``, what a network of v prediction is trained on."""
+        alpha, sigma = self._factors(sample, timesteps)
+        return alpha * noise - sigma * sample
+
+    def _factors(self, like: torch.Tensor, labels: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Signal and noise factors beside a batch."""
+        t = torch.as_tensor(labels, device=like.device).to(torch.float64) / label_scale(self.config)
+        shape = (-1, *([1] * (like.ndim - 1)))
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        return alpha.to(like.dtype).reshape(shape), sigma.to(like.dtype).reshape(shape)
+
+
+def _evaluations_a_step(grid: Grid, times: np.ndarray[Any, np.dtype[np.float64]]) -> int:
+    """Distance between the evaluations at the nodes of a grid, where it is always the same."""
+    last = [int(np.flatnonzero(times == t)[-1]) if (times == t).any() else -1 for t in grid.t[:-1]]
+    gaps = set(np.diff(last).tolist())
+    return gaps.pop() if len(gaps) == 1 and min(gaps) > 0 else 1
