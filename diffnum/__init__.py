@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from diffnum import coefficients as coefficients
     from diffnum import grids as grids
     from diffnum import guidance as guidance
+    from diffnum import interop as interop
     from diffnum import models as models
     from diffnum import problems as problems
     from diffnum import schedules as schedules
@@ -60,7 +61,7 @@ _NAMES = {
     "solve": "diffnum.solver",
     "solve_adaptive": "diffnum.adaptive",
 }
-_MODULES = ("analysis", "coefficients", "grids", "guidance", "models", "problems", "schedules", "testing")
+_MODULES = ("analysis", "coefficients", "grids", "guidance", "interop", "models", "problems", "schedules", "testing")
 
 __all__ = [*_NAMES, *_MODULES, "__version__"]
 

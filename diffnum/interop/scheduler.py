@@ -291,9 +291,7 @@ shift_terminal
             parameters=config.parameters,
         )
         if numbers.history:
-            raise ValueError(
-                f"start={config.start!r} needs exact evaluations, which a pipeline has not: use 'ramp'"
-            )
+            raise ValueError(f"start={config.start!r} needs exact evaluations, which a pipeline has not: use 'ramp'")
         return numbers
 
     def _from(self, index: int) -> Plan:
@@ -350,7 +348,7 @@ shift_terminal
         sample : tensor
             The ``prev_sample`` of the call before, or the initial sample.
         generator : torch.Generator, or list of one a sample, optional
-            Of the noise of a stochastic method.
+            Of the noise of a stochastic method; torch's own where a pipeline hands none on.
         eta : float
             Must be 0: the noise belongs to the method.
         use_clipped_model_output : bool, optional

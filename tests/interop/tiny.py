@@ -17,20 +17,11 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def ddpm() -> Any:
     """Unconditional pixels: UNet2DModel, epsilon prediction."""
-    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+    from diffusers import DDPMScheduler
 
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=8,
-        in_channels=3,
-        out_channels=3,
-        layers_per_block=1,
-        block_out_channels=(8, 16),
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-    )
-    return quiet(DDPMPipeline(unet.eval(), DDPMScheduler(clip_sample=False, timestep_spacing="trailing")))
+    from tests.models import small
+
+    return quiet(small.ddpm(DDPMScheduler(clip_sample=False, timestep_spacing="trailing")))
 
 
 def autoencoder(channels: int = 4) -> Any:

@@ -1,0 +1,200 @@
+"""Functions in the style of k-diffusion: every method, its own functions where the method is the same, and flows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+import torch
+
+import diffnum as dn
+from diffnum.audits import k_diffusion_samplers
+from diffnum.interop import k_diffusion
+
+MIX = torch.linspace(-0.4, 0.5, 9, dtype=torch.float64).reshape(3, 3)
+X = 10.0 * torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+SIGMAS = torch.tensor([10.0, 6.0, 3.0, 1.4, 0.7, 0.2, 0.0], dtype=torch.float64)
+
+
+def model(x: Any, sigma: Any, weight: float = 1.0) -> Any:
+    """A denoiser: towards zero where the noise is large."""
+    assert sigma.shape == (x.shape[0],)
+    s = sigma.reshape(-1, 1, 1, 1)
+    return weight * torch.einsum("ij,bjhw->bihw", MIX.to(x.dtype), x / (1 + s)).tanh() + x / (1 + s**2)
+
+
+@pytest.mark.parametrize("name", tuple(dn.methods("all")))
+def test_every_method_has_a_function_that_solves_its_plan(name: str) -> None:
+    sample = getattr(k_diffusion, "sample_" + name.replace(".", "_"))
+    assert sample.__name__ in dir(k_diffusion)
+    torch.manual_seed(0)
+    found = sample(model, X, SIGMAS, disable=True)
+    assert bool(torch.isfinite(found).all())
+
+    class Denoiser:
+        prediction, schedule = "data", dn.schedules.EDM(0.2, 10.0)
+
+        def __call__(self, x: Any, t: float) -> Any:
+            return model(x, torch.full((len(x),), t, dtype=x.dtype))
+
+    grid = dn.grids.from_times(Denoiser.schedule, SIGMAS.numpy())
+    numbers = dn.plan(name, Denoiser.schedule, grid)
+    torch.manual_seed(0)
+    expected = dn.solve(numbers, Denoiser(), X, noise=lambda i, j, like: torch.randn_like(like))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def shared_noise(seed: int) -> Any:
+    generator = torch.Generator().manual_seed(seed)
+    return lambda *_: torch.randn(X.shape, dtype=X.dtype, generator=generator)
+
+
+SAME = (
+    ("euler", {}, {}),
+    ("heun", {}, {}),
+    ("dpm_2", {}, {}),
+    ("lms", {}, {}),
+    ("lms_3", {"order": 3}, {}),
+    ("dpmpp_2m", {}, {}),
+    ("dpmpp_2s", {"eta": 0.0}, {"theirs": "dpmpp_2s_ancestral"}),
+    ("euler_ancestral", {}, {"noise": True}),
+    ("dpmpp_2m_sde", {}, {"noise": True}),
+    ("sde_dpmpp_2m_heun", {"solver_type": "heun"}, {"theirs": "dpmpp_2m_sde", "noise": True}),
+    ("dpmpp_3m_sde", {}, {"noise": True}),
+)
+
+
+@pytest.mark.parametrize(("name", "options", "how"), SAME, ids=[name for name, *_ in SAME])
+def test_the_functions_of_k_diffusion_give_the_same(name: str, options: Any, how: Any) -> None:
+    theirs = k_diffusion_samplers()["sample_" + how.get("theirs", name.removesuffix("_3"))]
+    ours = getattr(k_diffusion, "sample_" + name)
+    noise = [{"noise_sampler": shared_noise(5)} if how.get("noise") else {} for _ in range(2)]
+    expected = theirs(model, X, SIGMAS, disable=True, **options, **noise[0])
+    tolerance = 1e-4 if "lms" in name else 1e-10  # their quadrature has a tolerance of 1e-4
+    torch.testing.assert_close(
+        ours(model, X, SIGMAS, disable=True, **noise[1]), expected, rtol=tolerance, atol=tolerance
+    )
+
+
+@pytest.mark.parametrize("name", ["euler", "heun", "dpmpp_2m"])
+def test_the_callback_is_told_what_k_diffusion_tells(name: str) -> None:
+    def told(sample: Any) -> list[dict[str, Any]]:
+        seen: list[dict[str, Any]] = []
+        sample(model, X, SIGMAS, extra_args={"weight": 0.5}, callback=seen.append, disable=True)
+        return seen
+
+    ours, theirs = (told(s) for s in (getattr(k_diffusion, f"sample_{name}"), k_diffusion_samplers()[f"sample_{name}"]))
+    assert len(ours) == len(theirs) == len(SIGMAS) - 1
+    for mine, other in zip(ours, theirs, strict=True):
+        assert set(mine) == set(other)
+        for key, value in other.items():
+            torch.testing.assert_close(torch.as_tensor(mine[key]), torch.as_tensor(value))
+
+
+@pytest.mark.parametrize("name", ["unipc_3", "dpmpp_3s", "dpm_solver_3", "flowturbo"])
+def test_the_callback_counts_the_nodes_of_every_kind_of_method(name: str) -> None:
+    seen: list[int] = []
+    getattr(k_diffusion, f"sample_{name}")(model, X, SIGMAS, callback=lambda d: seen.append(d["i"]), disable=True)
+    assert seen == sorted(seen)
+    assert seen[0] == 0
+    assert seen[-1] <= len(SIGMAS) - 2
+
+
+def test_noise_is_asked_for_between_the_levels_where_it_is_added() -> None:
+    asked: list[tuple[float, float]] = []
+
+    def noise(begin: Any, end: Any) -> Any:
+        asked.append((float(begin), float(end)))
+        return torch.zeros_like(X)
+
+    k_diffusion.sample_sde_dpmpp_2m(model, X, SIGMAS, noise_sampler=noise, disable=True)
+    levels = SIGMAS.tolist()
+    np.testing.assert_allclose(asked, list(zip(levels[:-2], levels[1:-1], strict=True)), rtol=1e-9)
+
+
+def test_half_of_the_noise_is_half_of_the_noise() -> None:
+    def end(scale: float) -> Any:
+        return k_diffusion.sample_ddpm(
+            lambda x, sigma: torch.zeros_like(x),
+            X,
+            SIGMAS[:3],
+            s_noise=scale,
+            noise_sampler=shared_noise(3),
+            disable=True,
+        )
+
+    torch.testing.assert_close(end(1.0) - end(0.0), 2.0 * (end(0.5) - end(0.0)))
+
+
+# -- flows ---------------------------------------------------------------------------------------------
+
+TIMES = torch.tensor([1.0, 0.9, 0.7, 0.4, 0.1, 0.0], dtype=torch.float64)
+
+
+class CONST:
+    """The mark of a flow in ComfyUI."""
+
+
+class Wrapped:
+    """A model as ComfyUI hands it to samplers."""
+
+    def __init__(self, kind: type) -> None:
+        self.inner_model = type("Inner", (), {"model_sampling": type("Sampling", (kind,), {})()})()
+
+    def __call__(self, x: Any, sigma: Any) -> Any:
+        return 0.3 * torch.tanh(x) + sigma.reshape(-1, 1, 1, 1)
+
+
+def test_a_flow_is_seen_from_the_model_and_euler_is_euler() -> None:
+    x = X / 10
+    for name in ("euler", "flow_euler", "ab_velocity_1"):
+        found = getattr(k_diffusion, f"sample_{name}")(Wrapped(CONST), x, TIMES, disable=True)
+        expected = k_diffusion_samplers()["sample_euler"](Wrapped(CONST), x, TIMES, disable=True)
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)  # one law, if the denoised sample is one
+    plain = k_diffusion.sample_dpmpp_2m(Wrapped(object), x, TIMES, disable=True)
+    as_flow = k_diffusion.sample_dpmpp_2m(Wrapped(object), x, TIMES, flow=True, disable=True)
+    assert not torch.allclose(plain, as_flow, atol=1e-3)
+    torch.testing.assert_close(as_flow, k_diffusion.sample_dpmpp_2m(Wrapped(CONST), x, TIMES, disable=True))
+
+
+def test_the_first_call_of_a_flow_is_told_exactly_its_level() -> None:
+    told: list[float] = []
+
+    def watched(x: Any, sigma: Any) -> Any:
+        told.append(float(sigma[0]))
+        return torch.zeros_like(x)
+
+    k_diffusion.sample_unipc_3(watched, X, TIMES, flow=True, disable=True)
+    np.testing.assert_allclose(told, TIMES[:-1], rtol=1e-12)
+    assert told[0] == 1.0
+
+
+# -- names and refusals --------------------------------------------------------------------------------
+
+
+def test_any_name_that_the_catalogue_knows_is_there_and_others_name_their_nearest() -> None:
+    assert k_diffusion.sample_eab_7(model, X, SIGMAS, disable=True).shape == X.shape
+    assert getattr(k_diffusion, "sample_ghvb_2.3").__name__ == "sample_ghvb_2_3"
+    assert "ghvb_2.8" in k_diffusion.sample_ghvb_2_8.__doc__
+    with pytest.raises(AttributeError, match="did you mean sample_unipc"):
+        k_diffusion.sample_unipcc
+    with pytest.raises(AttributeError, match="samplers are called sample_NAME"):
+        k_diffusion.unipc
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "flow", "message"),
+    [
+        (torch.tensor([1.0, 2.0]), False, "decrease strictly"),
+        (torch.tensor([1.0]), False, "at least two"),
+        (torch.tensor([1.0, float("nan")]), False, "must be finite"),
+        ([3.0, 1.0], False, "pass a tensor"),
+        (torch.tensor([2.0, 1.0]), True, "at most 1"),
+    ],
+)
+def test_noise_levels_that_are_none_are_refused(sigmas: Any, flow: bool, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        k_diffusion.sample_dpmpp_2m(model, X, sigmas, flow=flow, disable=True)
