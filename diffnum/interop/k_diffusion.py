@@ -166,13 +166,15 @@ class _Host:
     ) -> None:
         self.model, self.schedule, self.extra_args = model, schedule, extra_args
         self.sigmas, self.callback, self.advance = sigmas, callback, advance
-        # a node that is evaluated twice is told of once, at the state that is kept
+        # a node that is evaluated twice is told of once, at the state that is kept; a node where noise is added
+        # before the evaluation is told of by the first evaluation of its step
         times = [t for step in numbers.stages for t, _, _ in step]
         last = {t: i for i, t in enumerate(times)}
-        nodes = numbers.times.tolist()
-        begins = nodes if len(nodes) == len(sigmas) else [*dict.fromkeys(times)]
-        self.told = {last[t]: i for i, t in enumerate(begins) if t in last}
-        self.exact = {times[0]: sigmas[0]}
+        first = np.cumsum([0, *(step.nfe for step in numbers.steps)]).tolist()
+        begins = numbers.times.tolist() if len(numbers.times) == len(sigmas) else [*dict.fromkeys(times)]
+        self.nodes = begins
+        self.told = {last.get(t, first[min(i, len(first) - 1)]): i for i, t in enumerate(begins[: len(sigmas) - 1])}
+        self.exact = {begins[0]: sigmas[0]}  # which the plan may have moved off pure noise
         self.calls = 0
 
     def __call__(self, x: torch.Tensor, t: float) -> torch.Tensor:
@@ -183,8 +185,8 @@ class _Host:
         if i is not None:
             self.advance()
             if self.callback is not None:
-                level = self.sigmas[i] if i < len(self.sigmas) else x.new_tensor(t)
-                self.callback({"x": x, "i": i, "sigma": level, "sigma_hat": level, "denoised": denoised})
+                hat = self.sigmas[i] if t == self.nodes[i] else x.new_tensor(t)
+                self.callback({"x": x, "i": i, "sigma": self.sigmas[i], "sigma_hat": hat, "denoised": denoised})
         self.calls += 1
         return denoised
 
@@ -216,7 +218,8 @@ def _grid(levels: FloatArray, flow: bool, terminal: str) -> tuple[Schedule, Grid
     positive = levels[levels > 0.0]
     low = float(positive[-1]) if len(positive) > 1 else 0.5 * float(positive[0])
     with np.errstate(divide="ignore"):
-        return EDM(low, float(levels[0])), Grid(levels, -np.log(levels), terminal)  # type: ignore[arg-type]
+        # with room for methods that add noise at the start
+        return EDM(low, 2.0 * float(levels[0])), Grid(levels, -np.log(levels), terminal)  # type: ignore[arg-type]
 
 
 def _noise(numbers: Plan, source: Callable[..., torch.Tensor] | None, scale: float) -> Noise | None:

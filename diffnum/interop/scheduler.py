@@ -55,6 +55,23 @@ class _Run:
     first: int
     index: int
 
+    def change(self, amount: torch.Tensor) -> torch.Tensor | None:
+        """Change the sample that was emitted; returned again where that was a stage and not the state."""
+        if self.event.x is not self.state:
+            return amount
+        self.state.add_(amount)
+        return None
+
+    def tell(self, value: torch.Tensor, change: torch.Tensor | None) -> Evaluation | None:
+        """Answer the loop, and return its next question; a change at the end of a step moves the new state."""
+        event: Evaluation | State | None = self.loop.send(value)
+        while isinstance(event, State):
+            self.state = event.x
+            if change is not None and self.event.t == event.t:
+                self.state.add_(change)
+            event = next(self.loop, None)
+        return event
+
 
 class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     """A method of the catalogue behind the interface of a diffusers scheduler.
@@ -292,6 +309,11 @@ shift_terminal
         )
         if numbers.history:
             raise ValueError(f"start={config.start!r} needs exact evaluations, which a pipeline has not: use 'ramp'")
+        if dict(numbers.programme[0][0][1]) != {"x": 1.0}:
+            raise ValueError(
+                f"method={self._method.name!r} moves the sample before it evaluates the network, and a pipeline evaluates "
+                "the sample that it has: use another method, or dn.interop.k_diffusion"
+            )
         return numbers
 
     def _from(self, index: int) -> Plan:
@@ -376,16 +398,9 @@ shift_terminal
         if config.variance_type in ("learned", "learned_range") and model_output.shape[1] == 2 * sample.shape[1]:
             model_output = model_output[:, : sample.shape[1]]
         change = None if sample is run.emitted else sample.to(run.state.dtype) - run.emitted.to(run.state.dtype)
-        inside = run.event.x is not run.state  # the network was called at a stage, not at the state
-        if change is not None and not inside:
-            run.state.add_(change)
-        value = self._value(model_output, run.event, change if inside else None)
-        event: Evaluation | State | None = run.loop.send(value)
-        while isinstance(event, State):
-            run.state = event.x
-            if change is not None and inside and run.event.t == event.t:
-                run.state.add_(change)
-            event = next(run.loop, None)
+        if change is not None:
+            change = run.change(change)
+        event = run.tell(self._value(model_output, run.event, change), change)
         previous = (run.state if event is None else event.x).to(sample.dtype)
         run.index += 1
         self._step_index = run.index

@@ -35,7 +35,7 @@ def test_every_method_has_a_function_that_solves_its_plan(name: str) -> None:
     assert bool(torch.isfinite(found).all())
 
     class Denoiser:
-        prediction, schedule = "data", dn.schedules.EDM(0.2, 10.0)
+        prediction, schedule = "data", dn.schedules.EDM(0.2, 20.0)
 
         def __call__(self, x: Any, t: float) -> Any:
             return model(x, torch.full((len(x),), t, dtype=x.dtype))
@@ -94,13 +94,11 @@ def test_the_callback_is_told_what_k_diffusion_tells(name: str) -> None:
             torch.testing.assert_close(torch.as_tensor(mine[key]), torch.as_tensor(value))
 
 
-@pytest.mark.parametrize("name", ["unipc_3", "dpmpp_3s", "dpm_solver_3", "flowturbo"])
+@pytest.mark.parametrize("name", ["unipc_3", "dpmpp_3s", "dpm_solver_3", "edm_heun_churn"])
 def test_the_callback_counts_the_nodes_of_every_kind_of_method(name: str) -> None:
     seen: list[int] = []
     getattr(k_diffusion, f"sample_{name}")(model, X, SIGMAS, callback=lambda d: seen.append(d["i"]), disable=True)
-    assert seen == sorted(seen)
-    assert seen[0] == 0
-    assert seen[-1] <= len(SIGMAS) - 2
+    assert seen == list(range(len(SIGMAS) - 1))
 
 
 def test_noise_is_asked_for_between_the_levels_where_it_is_added() -> None:
