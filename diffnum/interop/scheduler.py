@@ -311,8 +311,8 @@ shift_terminal
             raise ValueError(f"start={config.start!r} needs exact evaluations, which a pipeline has not: use 'ramp'")
         if dict(numbers.programme[0][0][1]) != {"x": 1.0}:
             raise ValueError(
-                f"method={self._method.name!r} moves the sample before it evaluates the network, and a pipeline evaluates "
-                "the sample that it has: use another method, or dn.interop.k_diffusion"
+                f"method={self._method.name!r} moves the sample before it evaluates the network, a pipeline does not: "
+                "use another method, or dn.interop.k_diffusion"
             )
         return numbers
 
