@@ -9,7 +9,7 @@ B-series, from both sides: all terms of the local error up to ``h**p`` vanish, a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -20,117 +20,54 @@ import sympy
 from diffnum.coefficients.adams import ddim
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method, Placement, Rule
-from diffnum.derivation import DERIVATIONS, Derivation, Derived, Identity, Proof, Residuals
+from diffnum.derivation import DERIVATIONS, Derivation, Identity, Proof, Residuals
 from diffnum.derivation.adams import moment_weights
 from diffnum.derivation.bseries import Expansion, expand
-from diffnum.derivation.printing import FormalKernel, Formula, RecordingKernel, formal_names
+from diffnum.derivation.given import STATISTICAL, furnish
+from diffnum.derivation.model_statistics import moment_defects
+from diffnum.derivation.printing import FormalKernel, Formula, formal_names
 from diffnum.derivation.published import PUBLISHED, Published
-from diffnum.derivation.symbols import Exact, Symbols, as_fraction, is_zero
+from diffnum.derivation.symbols import Exact, Symbols, is_zero
 from diffnum.derivation.trees import bushy
-from diffnum.forms import ExponentialKernel, Kernel
+from diffnum.exact_steps import (
+    derive_step,
+    derived,
+    derived_step,
+    described,
+    exact_rule,
+    given_symbols,
+    inner_nodes,
+    parameters_of,
+    placements,
+    published_difference,
+    recorded,
+    row_difference,
+    settings_of,
+    shipped,
+    step_difference,
+    symbols_of,
+    top_placement,
+    window_of,
+)
+from diffnum.forms import ExponentialKernel
 from diffnum.tableau import Stage, Step, Vector, Window
 
-__all__ = ["Derivation", "Identity", "Proof", "Residuals", "derive", "perturbed", "prove"]
+__all__ = [
+    "Derivation",
+    "Identity",
+    "Proof",
+    "Residuals",
+    "derive",
+    "derived_step",
+    "formal_order",
+    "is_derived",
+    "perturbed",
+    "placements",
+    "prove",
+]
 
 
-# -- running rules in exact arithmetic ---------------------------------------------------------------
-
-
-def _exact_rule(rule: Rule, value: Callable[[str, Any], Any]) -> Rule:
-    """Rule with its floating-point parameters replaced by ``value(name, number)``."""
-    if not isinstance(rule, partial):
-        return rule
-    keywords = {k: value(k, v) if isinstance(v, float) else v for k, v in rule.keywords.items()}
-    return partial(rule.func, *rule.args, **keywords)
-
-
-def _parameters(record: Method) -> tuple[str, ...]:
-    """Names of the floating-point parameters of a method; they are symbols in its proof."""
-    return tuple(k for k, v in record.options.items() if isinstance(v, float))
-
-
-def _settings(record: Method) -> dict[str, Any]:
-    """Options of the derivation other than order and real parameters."""
-    return {k: v for k, v in record.options.items() if k != "order" and not isinstance(v, float)}
-
-
-def _derive(
-    record: Method, place: Placement, window: Window, rate: int | None, parameter: Callable[[str], Any]
-) -> Derived:
-    options = _settings(record) | {name: parameter(name) for name in _parameters(record)}
-    return DERIVATIONS[record.family](window, place.order, rate, **options)
-
-
-def _window(place: Placement, step: Any, past: tuple[Any, ...], kernel: Kernel) -> Window:
-    return Window(step, past, kernel, place.known, place.depth, place.last, inner=_inner(place), past_times=past)
-
-
-def _inner(place: Placement) -> tuple[Fraction, ...]:
-    """Inner nodes that a plan would provide, on a grid whose steps are constant in the clock."""
-    given = tuple(Fraction(c).limit_denominator(64) for c in place.inner_times)
-    return given or tuple(Fraction(j, place.stride) for j in range(1, place.stride))
-
-
-def _record(record: Method, place: Placement, rate: int | None) -> RecordingKernel:
-    """Which moments and fractions derivation and shipped rule ask for."""
-    kernel = RecordingKernel({})
-    past = tuple(Fraction(-j) for j in range(1, place.past + 1))
-    window = _window(place, Fraction(1), past, kernel)
-    _derive(record, place, window, rate, lambda _: Fraction(1, 2))
-    _exact_rule(place.rule, lambda _, v: Fraction(v))(window, place.order)
-    return kernel
-
-
-def _symbols(record: Method, place: Placement, rate: int | None) -> Symbols:
-    moments = [f"M_{k}" for k in range(place.past + 1)] if rate is None else []
-    root = _record(record, place, rate).root
-    return Symbols.make(place.past, rate, root, [*_parameters(record), *moments])
-
-
-def _shipped(place: Placement, symbols: Symbols) -> Step:
-    window = _window(place, symbols.h, symbols.past, symbols.shipped_kernel(place.past + 1))
-    return _exact_rule(place.rule, lambda name, _: symbols[name])(window, place.order)
-
-
-def _derived(record: Method, place: Placement, symbols: Symbols) -> Derived:
-    window = _window(place, symbols.h, symbols.past, symbols.derived_kernel(place.past + 1))
-    return _derive(record, place, window, symbols.rate, symbols.__getitem__)
-
-
-# -- comparing steps ---------------------------------------------------------------------------------
-
-
-def _row_difference(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
-    """First vector of a row whose weights differ, or nothing."""
-    for source in sorted({*a, *b}):
-        if a.get(source, 0) - b.get(source, Fraction(0)) != 0:
-            return f"the weight of {source} in row {name} is {a.get(source, 0)} against {b.get(source, 0)}"
-    return ""
-
-
-def _difference(a: Step, b: Step) -> str:
-    """First difference between two steps, or nothing."""
-    if a.nfe != b.nfe or {*a.memory} != {*b.memory}:
-        return f"{a.nfe} stages and memory {sorted(a.memory)} against {b.nfe} and {sorted(b.memory)}"
-    for (name, node, row), (_, other_node, other) in zip(a.rows(), b.rows(), strict=True):
-        if node is not None and as_fraction(node) != as_fraction(other_node):
-            return f"row {name} stands at {node} against {other_node}"
-        row_b = other if node is not None else b.memory[name]
-        if found := _row_difference(name, row, row_b):
-            return found
-    return ""
-
-
-def _published_difference(rows: Mapping[str, Mapping[str, Any]], step: Step) -> str:
-    """First difference between a printed formula and a step; the printed rows leave the state out."""
-    shipped = {name: row for name, node, row in step.rows() if node is not None}
-    stages = {f"k{i}" for i, stage in enumerate(step.stages, start=1) if dict(stage.value) == {"x": 1}}
-    if {*rows} != {*shipped} - stages:
-        return f"rows {sorted(rows)} are printed and {sorted({*shipped} - stages)} are shipped"
-    for name, row in rows.items():
-        if found := _row_difference(name, {"x": 1, **row}, shipped[name]):
-            return found
-    return ""
+# -- deciding ------------------------------------------------------------------------------------
 
 
 def _decide(claim: str, difference: Callable[[], str]) -> Identity:
@@ -145,43 +82,27 @@ def _decide(claim: str, difference: Callable[[], str]) -> Identity:
 # -- identities --------------------------------------------------------------------------------------
 
 
-def _placements(record: Method) -> tuple[Placement, ...]:
-    """All kinds of steps that plans make of the method: ramp, full order, last step, exact start."""
-    n = record.exact_steps + record.top + 2
-    own = [p for start in ("ramp", "exact") for p in record.programme(n, start=start)]
-    own += record.programme(n, start="ramp", lower_order_final=True)
-    unique: dict[Any, Placement] = {}
-    for place in own:
-        unique.setdefault((place.order, place.past, place.known, place.last, place.stride, place.inner_times), place)
-    return tuple(unique.values())
-
-
-def _top(record: Method) -> Placement:
-    """The step at full order with its own history, not the last."""
-    return record.programme(record.exact_steps + record.top + 2, start="ramp")[-2]
-
-
-def _described(place: Placement) -> str:
-    history = ", ".join(sorted(place.known - {"x"})) or "none"
-    return f"order {place.order}, history {history}{', last step' if place.last else ''}"
-
-
 def _derived_is_shipped(record: Method) -> Iterator[Identity]:
     if record.family not in DERIVATIONS:
         yield Identity("derived == shipped", False, f"family={record.family!r} has no derivation")
         return
-    for place in _placements(record):
+    for place in placements(record):
 
         def difference(place: Placement = place) -> str:
-            symbols = _symbols(record, place, record.form.rate)
-            return _difference(_derived(record, place, symbols).step, _shipped(place, symbols))
+            symbols = symbols_of(record, place, record.form.rate)
+            return step_difference(derived(record, place, symbols).step, shipped(record, place, symbols))
 
-        yield _decide(f"derived == shipped ({_described(place)})", difference)
+        yield _decide(f"derived == shipped ({described(place)})", difference)
+
+
+def is_derived(record: Method) -> bool:
+    """Whether every step that plans make of a method is the derived one; stops at the first that is not."""
+    return all(identity.ok for identity in _derived_is_shipped(record))
 
 
 def _shipped_is_published(record: Method) -> Iterator[Identity]:
     """Full order and, where the same formula is printed for the other prediction, that too."""
-    top, found = _top(record), False
+    top, found = top_placement(record), False
     for formula in PUBLISHED.get(record.family, ()):
         for rate in formula.rates:
             both = rate is not None and record.form.rate is not None and rate * record.form.rate != 0
@@ -197,11 +118,11 @@ def _shipped_is_published(record: Method) -> Iterator[Identity]:
 
 
 def _against_published(record: Method, place: Placement, rate: int | None, formula: Published) -> str:
-    symbols = _symbols(record, place, rate)
-    options = _settings(record) | {name: symbols[name] for name in _parameters(record)}
+    symbols = symbols_of(record, place, rate)
+    options = settings_of(record) | {name: symbols[name] for name in parameters_of(record)}
     # the printed formula takes the nodes of its own order, though a plan may know more
     rows = formula.rows(replace(symbols, names=_only(symbols, place.order - 1)), place.order, **options)
-    return _published_difference(rows, _shipped(place, symbols))
+    return published_difference(rows, shipped(record, place, symbols))
 
 
 def _only(symbols: Symbols, past: int) -> dict[str, Exact]:
@@ -212,11 +133,14 @@ def _only(symbols: Symbols, past: int) -> dict[str, Exact]:
 
 
 def _theorems(record: Method) -> Iterator[Identity]:
-    top = _top(record)
+    top = top_placement(record)
     if record.family == "adams" and top.order == 1 and record.form.rate:
         yield _decide("DDIM makes the same state of data, noise and rho", _ddim_everywhere)
     if record.family == "dpmpp_3m_corrected":
         yield _decide("the weights are those of eab_3", lambda: _same_as(record, "eab_3"))
+    if record.family == "dc_solver":
+        yield _decide("with ratios 1 the weights are those of UniPC", lambda: _is_unipc(record))
+        yield _decide("a ratio other than 1 leaves order 1", lambda: _compensated_order(record))
     if record.family in ("unip", "unipc", "unipc_pece", "unipc_vary"):
         order, variant = top.order, record.options.get("variant", "vary_coeff")
         exact = order >= 3 or variant == "vary_coeff"  # elsewhere the authors put 1/2 for the solution
@@ -250,31 +174,65 @@ def _ddim_everywhere() -> str:
 
 
 def _same_as(record: Method, other: str) -> str:
-    place, relative = _top(record), _top(find_method(other))
-    symbols = _symbols(record, place, record.form.rate)
-    return _difference(_shipped(place, symbols), _shipped(relative, symbols))
+    place, relative = top_placement(record), top_placement(find_method(other))
+    symbols = symbols_of(record, place, record.form.rate)
+    return step_difference(shipped(record, place, symbols), shipped(find_method(other), relative, symbols))
+
+
+def _is_unipc(record: Method) -> str:
+    """Compensation with ratio 1 against UniPC of the same order and variant, at every order of its programme."""
+    noise = "_noise" if record.form.rate == 1 else ""
+    relative = find_method(f"unipc_{record.top}_{record.options['variant']}{noise}")
+    symbols = symbols_of(record, top_placement(record), record.form.rate)
+    place = top_placement(record)
+    window = Window(
+        symbols.h, symbols.past, symbols.shipped_kernel(), place.known, place.depth, place.last, past_times=symbols.past
+    )
+    return step_difference(_furnished(record, record.rule)(window, place.order), relative.rule(window, place.order))
+
+
+def _compensated_order(record: Method) -> str:
+    """Order 1, and a leading error in proportion to 1 - rho."""
+    place = top_placement(record)
+    found = expand(
+        place.rule,
+        place.order,
+        rate=record.form.rate,
+        past=record.depth,
+        known=place.known,
+        depth=place.depth,
+        highest=1,
+        extra=("rho",),
+        prepare=lambda symbol: _furnished(record, place.rule, symbol("rho")),
+    )
+    if found.order != 1:
+        return f"the order is {found.order}"
+    for residual in found.failing:
+        if not is_zero(_expression(residual.leading).subs(sympy.Symbol("rho"), 1)):
+            return f"the coefficient {residual.leading} of {residual.tree} does not vanish at rho = 1"
+    return ""
 
 
 def _predictor_is(record: Method, other: str) -> str:
-    place, relative = _top(record), _top(find_method(other))
-    symbols = _symbols(record, place, record.form.rate)
-    step = _shipped(place, symbols)
+    place, relative = top_placement(record), top_placement(find_method(other))
+    symbols = symbols_of(record, place, record.form.rate)
+    step = shipped(record, place, symbols)
     predicted = step.x if record.family == "unip" else step.stages[-1].value
     predictor = {"k1" if name == "m0" else name: w for name, w in predicted.items()}
-    return _row_difference("x", predictor, _shipped(relative, symbols).x)
+    return row_difference("x", predictor, shipped(find_method(other), relative, symbols).x)
 
 
 def _corrector_is_moulton(record: Method) -> str:
-    place = _top(record)
-    symbols = _symbols(record, place, record.form.rate)
+    place = top_placement(record)
+    symbols = symbols_of(record, place, record.form.rate)
     nodes = (Fraction(0), *symbols.past[: place.order - 1], Fraction(1))
     kernel = symbols.derived_kernel()
     weights = moment_weights(nodes, [kernel.moment(k) for k in range(len(nodes))])
-    step = _shipped(place, symbols)
+    step = shipped(record, place, symbols)
     newest = "m0" if "m0" in place.known else "k1"
     names = (newest, *(f"m{j}" for j in range(1, place.order)), f"k{step.nfe}")
     moulton = {"x": 1, **dict(zip(names, weights, strict=True))}
-    return _row_difference("x", moulton, step.x)
+    return row_difference("x", moulton, step.x)
 
 
 # -- order -------------------------------------------------------------------------------------------
@@ -282,7 +240,7 @@ def _corrector_is_moulton(record: Method) -> str:
 
 def _expansion(record: Method, grid: str, row: str = "x", highest: int | None = None) -> Expansion:
     """B-series of the step at full order with exact history; averages of an endless smooth history."""
-    place = _top(record)
+    place = top_placement(record)
     return expand(
         place.rule,
         place.order,
@@ -292,11 +250,36 @@ def _expansion(record: Method, grid: str, row: str = "x", highest: int | None = 
         depth=place.depth,
         grid=grid,
         highest=record.order_on(grid) if highest is None else highest,
-        extra=_parameters(record),
+        extra=parameters_of(record),
         row=row,
-        inner=_inner(place),
-        prepare=lambda symbol: _exact_rule(place.rule, lambda name, _: symbol(name)),
+        inner=inner_nodes(place),
+        prepare=lambda symbol: _furnished(record, exact_rule(place.rule, lambda name, _: symbol(name))),
     )
+
+
+def _furnished(record: Method, rule: Rule, ratio: Any = Fraction(1)) -> Rule:
+    """Rule on windows whose times are their clock, and whose compensation ratio is given."""
+
+    def run(window: Window, order: int) -> Step:
+        def value(name: str) -> Any:
+            return ratio if name == "rho" else window.past[int(name[6:]) - 1]
+
+        return rule(furnish(window, record.family, value, record.options), order)
+
+    return run
+
+
+def formal_order(record: Method, grid: str) -> int:
+    """Order of the update formula with exact history by its B-series, at most one above that of the record.
+
+    Parameters
+    ----------
+    record : Method
+        Method, possibly a defective one.
+    grid : {"uniform", "smooth", "irregular"}
+        Kind of steps in the clock of the form.
+    """
+    return _order(record, grid)[0]
 
 
 def _grids(record: Method) -> tuple[str, ...]:
@@ -317,10 +300,39 @@ def _summaries(grid: str, expansion: Expansion, record: Method) -> Iterator[Resi
         yield Residuals(grid, order, len(relevant), zero=not failing, example=example)
 
 
+def _order(record: Method, grid: str) -> tuple[int, tuple[Residuals, ...]]:
+    """Order on a kind of grid, no further than one above the record's, and what shows it."""
+    if record.family in STATISTICAL:
+        return _order_by_moments(record, grid)
+    expansion = _expansion(record, grid)
+    return expansion.order, tuple(_summaries(grid, expansion, record))
+
+
+def _defects(record: Method, symbols: Symbols) -> tuple[Exact, ...]:
+    """Defects of the powers up to the order of the record, for steps so short that the statistics are constant."""
+    moments = [symbols.constant(Fraction(1, k + 1)) for k in range(record.top + 2)]
+    return moment_defects(record.top, symbols.past, moments, **settings_of(record))
+
+
+def _order_by_moments(record: Method, grid: str) -> tuple[int, tuple[Residuals, ...]]:
+    """Order of a step that is linear in a smooth function of the clock, from the powers that it integrates exactly."""
+    symbols = Symbols.make(record.top, 0, 1, [f"J_{k}" for k in range(record.top + 2)])
+    past = symbols.past if grid == "irregular" else tuple(Fraction(-j) for j in range(1, record.top + 1))
+    moments = [symbols[f"J_{k}"] for k in range(record.top + 2)]
+    defects = moment_defects(record.top, past, moments, **settings_of(record))
+    order = next(k for k, defect in enumerate(defects) if defect != 0)
+    if order <= record.top and _defects(record, symbols)[order] == 0:
+        raise ValueError(f"the defect of u^{order} vanishes for short steps, so that the order could be higher")
+    return order, tuple(
+        Residuals(grid, q, 1, zero=q <= order, example="" if q <= order else f"u^{q - 1}: {defects[q - 1]}")
+        for q in range(1, order + 2)
+    )
+
+
 def _at_parameters(value: Any, record: Method) -> bool:
     """Whether a coefficient is not zero at the method's own parameters."""
     values = {
-        sympy.Symbol(n): sympy.Rational(*Fraction(record.options[n]).as_integer_ratio()) for n in _parameters(record)
+        sympy.Symbol(n): sympy.Rational(*Fraction(record.options[n]).as_integer_ratio()) for n in parameters_of(record)
     }
     expression = (
         value.as_expr() if hasattr(value, "as_expr") else sympy.Rational(int(value.numerator), int(value.denominator))
@@ -382,20 +394,30 @@ def derive(name: str | Method) -> Derivation:
     record = find_method(name) if isinstance(name, str) else name
     if record.family not in DERIVATIONS:
         raise ValueError(f"family={record.family!r} has no derivation: use one of {', '.join(DERIVATIONS)}")
-    place, rate = _top(record), record.form.rate
-    derived = _derived(record, place, _symbols(record, place, rate))
-    expansion = _expansion(record, "irregular" if record.depth and len(_grids(record)) == 2 else "uniform")
-    terms = {str(r.tree): _expression(r.leading) / r.tree.symmetry for r in expansion.failing if r.tree}
+    place, rate = top_placement(record), record.form.rate
+    found = derived(record, place, symbols_of(record, place, rate))
+    terms = _error_terms(record)
     return Derivation(
         name=record.name,
-        step=derived.step,
-        weights={row: {s: _expression(w) for s, w in value.items()} for row, _, value in derived.step.rows()},
-        argument=derived.argument,
-        asymptotic=derived.asymptotic,
-        error_constant=terms.get(str(bushy(expansion.order + 1)), sympy.Integer(0)),
+        step=found.step,
+        weights={row: {s: _expression(w) for s, w in value.items()} for row, _, value in found.step.rows()},
+        argument=found.argument,
+        asymptotic=found.asymptotic,
+        error_constant=terms.get(str(bushy(record.order_on("uniform") + 1)), sympy.Integer(0)),
         error_terms=terms,
         formula=_formula(record, place),
     )
+
+
+def _error_terms(record: Method) -> dict[str, sympy.Expr]:
+    """Leading coefficients of the local error by tree; on constant steps where the order is lower on others."""
+    grid = "irregular" if record.depth and len(_grids(record)) == 2 else "uniform"
+    if record.family in STATISTICAL:
+        order, _ = _order_by_moments(record, grid)
+        defect = _defects(record, Symbols.make(record.top, 0))[order]
+        return {str(bushy(order + 1)): _expression(defect) / sympy.factorial(order)}
+    expansion = _expansion(record, grid)
+    return {str(r.tree): _expression(r.leading) / r.tree.symmetry for r in expansion.failing if r.tree}
 
 
 def _expression(value: Any) -> sympy.Expr:
@@ -412,11 +434,11 @@ def _expression(value: Any) -> sympy.Expr:
 def _formula(record: Method, place: Placement) -> Formula:
     """Derived step over formal moments, for print."""
     rate = record.form.rate
-    asked = _record(record, place, rate).asked
-    symbols = Symbols.make(place.past, 0, 1, [*_parameters(record), *formal_names(asked)])
-    window = _window(place, symbols.h, symbols.past, FormalKernel(symbols))
-    step = _derive(record, place, window, rate, symbols.__getitem__).step
-    parameters = {name: record.options[name] for name in _parameters(record)}
+    asked = recorded(record, place, rate).asked
+    symbols = Symbols.make(place.past, 0, 1, [*given_symbols(record, place), *formal_names(asked)])
+    window = window_of(record, place, symbols.h, symbols.past, FormalKernel(symbols), symbols.__getitem__)
+    step = derive_step(record, place, window, rate, symbols.__getitem__).step
+    parameters = {name: record.options[name] for name in parameters_of(record)}
     return Formula.of(record.name, record.form.name, rate, step, parameters)
 
 
@@ -443,7 +465,7 @@ def prove(name: str | Method) -> Proof:
     moments = ""
     if record.form.quadrature:  # no expansion knows the sums: the formula is proved, with the order that it claims
         record, moments = replace(record, order=record.claimed_order), " with exact moments"
-    runs = _decide("the rule can be run", lambda: "" if _placements(record) else "it makes no steps")
+    runs = _decide("the rule can be run", lambda: "" if placements(record) else "it makes no steps")
     if not runs.ok:
         return Proof(record.name, False, (runs,), (), -1, {}, time.perf_counter() - begin)
     identities = [*_derived_is_shipped(record), *_shipped_is_published(record), *_theorems(record)]
@@ -452,18 +474,16 @@ def prove(name: str | Method) -> Proof:
     for grid in _grids(record):
 
         def difference(grid: str = grid) -> str:
-            expansion = _expansion(record, grid)
-            orders[grid] = expansion.order
-            summaries = tuple(_summaries(grid, expansion, record))
+            orders[grid], summaries = _order(record, grid)
             residuals.extend(summaries)
-            if expansion.order != record.order_on(grid) or summaries[-1].zero:
-                return f"the order is {expansion.order}{'' if expansion.order <= expansion.highest else ' or more'}"
+            if orders[grid] != record.order_on(grid) or summaries[-1].zero:
+                return f"the order is {orders[grid]}{' or more' if summaries[-1].zero else ''}"
             return ""
 
         identities.append(
             _decide(f"order {record.order_on(grid)}{moments} on {_GRID_TEXT[grid]}, and no more", difference)
         )
-    if "m0" in _top(record).known:
+    if "m0" in top_placement(record).known:
         identities.append(_predicted_history(record))
     order = min((orders[grid] for grid in _grids(record) if grid in orders and grid != "irregular"), default=-1)
     orders |= {kind: order for kind in GRID_KINDS if orders and kind not in orders}

@@ -16,6 +16,7 @@ import diffnum as dn
 from diffnum import proofs
 from diffnum.coefficients.method import Method
 from diffnum.derivation.published import PUBLISHED, Published
+from diffnum.exact_steps import top_placement
 from diffnum.proofs import Proof, perturbed
 from diffnum.tableau import Step, Window
 
@@ -82,7 +83,7 @@ def test_theorems_on_relatives_are_part_of_the_proof(name: str, claim: str) -> N
 
 def weights(record: Method) -> Iterator[tuple[str, str]]:
     """All (row, vector) of the step at full order with a weight that is not zero."""
-    for row, _, value in proofs._top(record).rehearse().rows():
+    for row, _, value in top_placement(record).rehearse().rows():
         yield from ((row, source) for source, weight in value.items() if weight != 0)
 
 
@@ -199,3 +200,48 @@ def test_error_constants_are_those_of_the_books() -> None:
     assert constants == [sympy.Rational(1, 2), sympy.Rational(5, 12), sympy.Rational(3, 8), sympy.Rational(251, 720)]
     assert dn.derive("edm_heun").error_terms == {"[oo]": sympy.Rational(-1, 12), "[[o]]": sympy.Rational(1, 6)}
     assert dn.derive("unipc_3_bh2").error_constant.subs(uniform) == sympy.Rational(-19, 720)
+
+
+# -- methods whose plans are given numbers -------------------------------------------------------------
+
+STATISTICS = dn.ModelStatistics.constant(0.5, 0.1, 0.2)
+V3 = [
+    {"order": 1},
+    {"order": 2},
+    {"order": 3},
+    {"order": 3, "corrector": True},
+    {"order": 3, "pseudo": True},
+    {"order": 2, "corrector": True, "pseudo_corrector": True},
+]
+
+
+@pytest.mark.parametrize("name", ["dc_solver_2_bh2", "dc_solver_2_bh1_d1_noise"])
+def test_dc_solver_is_proved_for_every_ratio_and_every_time(name: str) -> None:
+    proof = prove(name)
+    assert proof.ok, str(proof)
+    claims = [i.claim for i in proof.identities]
+    assert "with ratios 1 the weights are those of UniPC" in claims
+    assert "a ratio other than 1 leaves order 1" in claims
+
+
+@pytest.mark.parametrize("options", V3, ids=str)
+def test_dpm_solver_v3_is_proved_for_all_statistics(options: dict[str, Any]) -> None:
+    record = dn.dpm_solver_v3(STATISTICS, **options)
+    proof = dn.prove(record)
+    assert proof.ok, str(proof)
+    assert proof.order == record.order
+
+
+@pytest.mark.parametrize("source", ["x", "one", "k1", "f1"])
+def test_one_percent_on_any_weight_of_dpm_solver_v3_is_noticed(source: str) -> None:
+    spoilt = perturbed(dn.dpm_solver_v3(STATISTICS, 2), "x", source)
+    assert not proofs.is_derived(spoilt)
+
+
+def test_the_error_constant_of_dpm_solver_v3_is_that_of_interpolation() -> None:
+    h, u = sympy.symbols("h u_1")
+    derivation = dn.derive(dn.dpm_solver_v3(STATISTICS, 2))
+    assert sympy.simplify(derivation.error_constant - (2 - 3 * u) / 12) == 0
+    assert sympy.simplify(derivation.error_constant - dn.derive("eab_2").error_constant) == 0
+    assert r"f_{n-1}" in derivation.latex()
+    assert "rho" in dn.derive("dc_solver_2_bh2").code()

@@ -174,10 +174,10 @@ class _Place:
             nodes = (1.0, 0.0, *window.past)
             return cls((1.0, 1.0), (1.0, 1.0), nodes, StepIntegrals(one, rest, one, (one, one), rest, rest))
         integrals = statistics.integrals(window.nodes, count)
-        axes = (1,) * (integrals.growth.ndim - 1)
+        axes = (1,) * (np.ndim(integrals.growth) - 1)
 
-        def column(values: Scalar) -> FloatArray:
-            return np.reshape(values, (-1, *axes))
+        def column(values: Scalar) -> Scalar:
+            return np.reshape(values, (-1, *axes)) if axes else values
 
         end, start = window.nodes[:2]
         nodes = (1.0, 0.0, *map(column, window.past))

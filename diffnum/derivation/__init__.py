@@ -11,9 +11,11 @@ from typing import Final
 
 from diffnum.derivation import (
     adams,
+    compensation,
     constant_steps,
     exponential_runge_kutta,
     flow,
+    model_statistics,
     momentum,
     predictor_corrector,
     runge_kutta,
@@ -27,7 +29,9 @@ DERIVATIONS: Final[Mapping[str, Callable[..., Derived]]] = MappingProxyType(
     {
         "abm": constant_steps.abm,
         "adams": adams.adams,
+        "dc_solver": compensation.dc_solver,
         "dpm_solver": runge_kutta.dpm_solver,
+        "dpm_solver_v3": model_statistics.dpm_solver_v3,
         "dpmpp_2m": adams.dpmpp_2m,
         "dpmpp_3m": adams.dpmpp_3m,
         "dpmpp_3m_corrected": adams.dpmpp_3m_corrected,

@@ -55,7 +55,7 @@ class RecordingKernel:
     @property
     def root(self) -> int:
         """Least common denominator of the fractions."""
-        return int(sympy.ilcm(1, *(c.denominator for _, _, c in self.asked)))
+        return int(sympy.ilcm(1, 1, *(c.denominator for _, _, c in self.asked)))
 
 
 def formal_names(asked: Iterable[tuple[str, int, Fraction]]) -> tuple[str, ...]:
@@ -164,6 +164,27 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 """Scale and gain of the forms, for readers of printed code."""
 
 
+_MEANING: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "h": "step in the clock of the form",
+        "u": "past node, (clock - clock_n)/h < 0",
+        "beta": "weight of the newest evaluation in the average",
+        "M": "integral of s^k over d(sigma/alpha), s the fraction of the step",
+        "rho": "compensation ratio",
+        "theta": "time of a past evaluation, relative to now and in steps",
+        "alpha": "signal at the end (0) or the start (1) of the step",
+        "sigma": "noise at the end (0) or the start (1) of the step",
+        "G": "growth of the statistics, exp(L_t - L_a)",
+        "J": "moment of the statistics, integral of exp((L + S) - (L + S)_a) u^k",
+        "B": "the same integral with beta for u^k",
+        "l": "statistic l at the end (0) or the start (1) of the step",
+        "d": "exp(S_a - S_i), i = 0 at the end of the step, 2, 3, ... at past nodes",
+        "b": "beta_i, i as for d",
+    }
+)
+"""What the arguments of printed functions are, by the stem of their names."""
+
+
 @dataclass(frozen=True)
 class Formula:
     """A step whose weights are sympy expressions in phi functions.
@@ -199,9 +220,16 @@ class Formula:
 
     @property
     def entries(self) -> tuple[tuple[str, str], ...]:
-        """(row, evaluation) of the weights in the order in which printed code returns them; trivial rows left out."""
+        """(row, vector) of the weights in the order in which printed code returns them.
+
+        Rows that hand a vector on are left out, and the state of the others where its weight is 1.
+        """
         return tuple(
-            (name, source) for name, row in self.rows.items() if not _copies(row) for source in row if source != "x"
+            (name, source)
+            for name, row in self.rows.items()
+            if not _copies(row)
+            for source, weight in row.items()
+            if source != "x" or weight != 1 or name not in self.nodes
         )
 
     @property
@@ -236,7 +264,7 @@ class Formula:
 
     def _vector(self, name: str, ahead: int = 0) -> str:
         """Vector of the history, relative to this step; ``ahead`` steps later for memory rows."""
-        letter = _FORMS[self.form][3]
+        letter = "f" if name[0] == "f" else _FORMS[self.form][3]
         number = int(name[1:])
         if name[0] == "v":
             letter, number = rf"\bar{{{letter}}}", number - 1
@@ -244,6 +272,8 @@ class Formula:
         return f"{letter}_{{n{shift:+d}}}" if shift else f"{letter}_{{n}}"
 
     def _evaluation(self, name: str) -> str:
+        if name in ("x", "one"):
+            return {"x": "x_n", "one": ""}[name]
         letter = _FORMS[self.form][3]
         if name[0] != "k":
             return self._vector(name)
@@ -251,9 +281,12 @@ class Formula:
         return f"{letter}_{{n}}" if plain else rf"{letter}(X_{{{name[1:]}}})"
 
     def _sum(self, name: str, row: Mapping[str, sympy.Expr]) -> str:
-        terms = [_term(weight, self._evaluation(source)) for source, weight in row.items() if source != "x"]
+        handed_on = name not in self.nodes
+        terms = [
+            _term(weight, self._evaluation(source)) for source, weight in row.items() if source != "x" or handed_on
+        ]
         inside = " ".join([terms[0].removeprefix("+ "), *terms[1:]]) if terms else ""
-        if name[0] in "mv":
+        if handed_on:
             return inside
         scale, gain, sign, _ = _FORMS[self.form]
         ratio = (
@@ -261,6 +294,8 @@ class Formula:
             if scale and self.nodes[name]
             else "x_n"
         )
+        if row["x"] != 1:
+            ratio = rf"\left({sympy.latex(row['x'])}\right) {ratio}"
         return rf"{ratio} {sign} {self._at(gain, name)} \left[ {inside} \right]" if inside else ratio
 
     # -- code --
@@ -292,14 +327,8 @@ class Formula:
     @property
     def notes(self) -> list[str]:
         """What the printed function takes and returns, line by line."""
-        meaning = {
-            "h": "step in the clock of the form",
-            "u": "past node, (clock - clock_n)/h < 0",
-            "b": "weight of the newest evaluation in the average",
-            "M": "integral of s^k over d(sigma/alpha), s the fraction of the step",
-        }
         values = {name: f", {value:g} in {self.name}" for name, value in self.parameters.items()}
-        arguments = [f"{n}: {meaning.get(n[0], 'parameter')}{values.get(n, '')}" for n in self.arguments]
+        arguments = [f"{n}: {_MEANING.get(n.split('_')[0], 'parameter')}{values.get(n, '')}" for n in self.arguments]
         weights = [f"- weight of {source} in {name}" for name, source in self.entries]
         head = f"Weights of {self.name} ({self.form} form)."
         return [head, *arguments, "Returns, in this order:", *weights, *self._usage]

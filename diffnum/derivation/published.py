@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from math import factorial, prod
+from math import prod
 from types import MappingProxyType
 from typing import Any, Final
 
 from diffnum.derivation.notation import Published, Rows
 from diffnum.derivation.notation import psi as _psi
-from diffnum.derivation.notation import rate as _rate
 from diffnum.derivation.notation import ratios as _steps
 from diffnum.derivation.notation import sign as _sign
+from diffnum.derivation.published_calibrated import CALIBRATED
 from diffnum.derivation.published_one_step import ONE_STEP
-from diffnum.derivation.symbols import Symbols, solve
+from diffnum.derivation.published_unified import PAIR_NAMES, unip, unipc, unipc_vary
+from diffnum.derivation.symbols import Symbols
 
 __all__ = ["PUBLISHED", "Published"]
 
@@ -217,86 +218,12 @@ def _abm(symbols: Symbols, order: int, mode: str = "pece", variable: bool = Fals
         predictor, corrector = (f(_times(symbols), order) for f in (_explicit_adams, _implicit_adams))
     else:
         predictor, corrector = _table(_ADAMS_BASHFORTH[order]), _table(_ADAMS_MOULTON[order])
-    row, newest, new = _PAIR_NAMES[mode]
+    row, newest, new = PAIR_NAMES[mode]
     names = _names(order, newest)
     return {
         row: {name: symbols.h * w for name, w in zip(names, predictor, strict=True)},
         "x": {name: symbols.h * w for name, w in zip([new, *names[: order - 1]], corrector, strict=True)},
     }
-
-
-_PAIR_NAMES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
-    {"pec": ("k1", "m0", "k1"), "pece": ("k2", "k1", "k2")}
-)
-"""Row of the predicted state, the evaluation at the current node and that at the new one, by mode."""
-
-
-# -- UniPC -------------------------------------------------------------------------------------------
-
-
-def _uni(symbols: Symbols, ratios: list[Any], names: list[str], newest: str, variant: str) -> dict[str, Any]:
-    """Base - C B sum_m rho_m D_m, D_m = (F_m - F_0)/r_m, with R rho = b, R_im = r_m^{i-1}, b_i = i! psi_{i+1}(z)/B."""
-    z = _rate(symbols) * symbols.h
-    b_function = z if variant == "bh1" else symbols.exp(_rate(symbols)) - 1
-    count = range(1, len(ratios) + 1)
-    if len(ratios) == 1:
-        rho: tuple[Any, ...] = (HALF,)
-    else:
-        right = [factorial(i) * _psi(symbols, i + 1) / b_function for i in count]
-        rho = solve([[r ** (i - 1) for r in ratios] for i in count], right)
-    sign = _sign(symbols)
-    row = {newest: sign * _psi(symbols, 1)}
-    for weight, ratio, name in zip(rho, ratios, names, strict=True):
-        difference = sign * b_function * weight / ratio
-        row[name] = difference
-        row[newest] = row[newest] - difference
-    return row
-
-
-def _unipc(symbols: Symbols, order: int, variant: str = "bh2", mode: str = "pec", correct_last: bool = False) -> Rows:  # noqa: ARG001
-    """Predictor and corrector of order p, with the weight 1/2 where one ratio is left."""
-    past, names = list(symbols.past[: order - 1]), [f"m{j}" for j in range(1, order)]
-    row, newest, new = _PAIR_NAMES[mode]
-    return {
-        row: _uni(symbols, past, names, newest, variant),
-        "x": _uni(symbols, [*past, symbols.constant(1)], [*names, new], newest, variant),
-    }
-
-
-def _unip(symbols: Symbols, order: int, variant: str = "bh2") -> Rows:
-    """Predictor alone."""
-    return {"x": _uni(symbols, list(symbols.past), [f"m{j}" for j in range(1, order)], "k1", variant)}
-
-
-def _unipc_vary(symbols: Symbols, order: int, fixed: bool = False) -> Rows:
-    """M_{m,k} = r_m^k/(k+1)!, P and W inverses of its leading blocks; D_m = (F_m - F_0)/r_m.
-
-    x_p = base - C sum_k psi_{k+2} sum_j P_{k,j} D_j;  x_c the same with W, of which the code keeps rows k < q - 1 for
-    the old differences and psi_{q+1} W_{q-2,q} D_q for the new one.
-    """
-    ratios = [*symbols.past[: order - 1], symbols.constant(1)]
-    psi = [_sign(symbols) * _psi(symbols, k) for k in range(1, order + 2)]
-
-    def inverse(size: int) -> list[list[Any]]:
-        matrix = [[ratios[m] ** k / factorial(k + 1) for k in range(size)] for m in range(size)]
-        columns = [solve(matrix, [symbols.constant(int(m == j)) for m in range(size)]) for j in range(size)]
-        return [[column[k] for column in columns] for k in range(size)]
-
-    def row(weights: list[Any], names: list[str]) -> dict[str, Any]:
-        base = {"m0": psi[0]}
-        for weight, ratio, name in zip(weights, ratios, names, strict=False):
-            base[name] = weight / ratio
-            base["m0"] = base["m0"] - weight / ratio
-        return base
-
-    names = [*(f"m{j}" for j in range(1, order)), "k1"]
-    p, w = inverse(order - 1), inverse(order)
-    predictor = [sum((psi[k + 1] * p[k][j] for k in range(order - 1)), 0) for j in range(order - 1)]
-    rows = order if fixed or order == 1 else order - 1
-    corrector = [sum((psi[k + 1] * w[k][j] for k in range(rows)), 0) for j in range(order)]
-    if rows < order:
-        corrector[-1] = psi[order] * w[order - 2][-1]
-    return {"k1": row(predictor, names), "x": row(corrector, names)}
 
 
 # -- momentum ----------------------------------------------------------------------------------------
@@ -345,7 +272,7 @@ def _exponential_adams(symbols: Symbols, order: int) -> Rows:
     """Adams-Bashforth of the form: in the classical clocks, or in half-log-SNR."""
     if not symbols.rate:
         return _variable_adams(symbols, order)
-    return _multistep_2_taylor(symbols, 2) if order == 2 else _unip(symbols, order)
+    return _multistep_2_taylor(symbols, 2) if order == 2 else unip(symbols, order)
 
 
 _HB_BASES: Mapping[str, Callable[[Symbols, int], Rows]] = MappingProxyType(
@@ -386,11 +313,12 @@ _DPM_CODE = "LuChengTHU/dpm-solver at 52bc3fbc, dpm_solver_pytorch.py"
 PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
     {
         **ONE_STEP,
+        **CALIBRATED,
         "adams": (
             Published("arXiv:2206.00927, DPM-Solver-1; arXiv:2211.01095, section 4, order 1", (-1, 1), (1, 1), _ddim),
             Published("arXiv:2010.02502, eq. (13)", (0,), (1, 1), _ddim_rho),
             Published(f"{_DPM_CODE}, multistep_dpm_solver_second_update, taylor", (-1, 1), (2, 2), _multistep_2_taylor),
-            Published("arXiv:2302.04867, algorithm 2; wl-zhao/UniPC at cf9de85b, bh2", (-1, 1), (3, _EVERY), _unip),
+            Published("arXiv:2302.04867, algorithm 2; wl-zhao/UniPC at cf9de85b, bh2", (-1, 1), (3, _EVERY), unip),
             Published("Hairer, Norsett and Wanner I, section III.5", (0,), (1, _EVERY), _variable_adams),
             Published("arXiv:2204.13902, eq. (15)", (None,), (1, _EVERY), _deis),
         ),
@@ -403,7 +331,7 @@ PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
             Published(f"{_DPM_CODE}, third_update with the Taylor factor 2", (-1, 1), (1, 3), _multistep_3_corrected),
         ),
         "unipc": (
-            Published("arXiv:2302.04867, algorithms 1 and 2; wl-zhao/UniPC at cf9de85b", (-1, 1), (1, _EVERY), _unipc),
+            Published("arXiv:2302.04867, algorithms 1 and 2; wl-zhao/UniPC at cf9de85b", (-1, 1), (1, _EVERY), unipc),
         ),
         "ghvb": (Published(f"{_MOMENTUM_CODE}; arXiv:2307.11118, eq. (11)", (0,), (1, 5), _ghvb),),
         "ghvb_variable": (
@@ -415,9 +343,9 @@ PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
         "plms": (Published(f"arXiv:2202.09778, eq. (9); {_HNW}.1, table 1.1", (0,), (1, 5), _plms),),
         "ipndm_v": (Published("zju-pi/diff-sampler at 68d5ce42, ipndm_v_sampler", (0,), (1, 4), _ipndm_v),),
         "abm": (Published(f"{_HNW}.1, tables 1.1 and 1.2, and section III.5", (0,), (1, 5), _abm),),
-        "unip": (Published(f"arXiv:2302.04867, algorithm 2; {_UNIPC_CODE}", (-1, 1), (1, _EVERY), _unip),),
-        "unipc_pece": (Published("arXiv:2302.04867, algorithms 1 and 2, re-evaluated", (-1, 1), (1, _EVERY), _unipc),),
-        "unipc_vary": (Published(f"{_UNIPC_CODE}, multistep_uni_pc_vary_update", (-1, 1), (1, _EVERY), _unipc_vary),),
+        "unip": (Published(f"arXiv:2302.04867, algorithm 2; {_UNIPC_CODE}", (-1, 1), (1, _EVERY), unip),),
+        "unipc_pece": (Published("arXiv:2302.04867, algorithms 1 and 2, re-evaluated", (-1, 1), (1, _EVERY), unipc),),
+        "unipc_vary": (Published(f"{_UNIPC_CODE}, multistep_uni_pc_vary_update", (-1, 1), (1, _EVERY), unipc_vary),),
     }
 )
 """Formulas by family, in data and in noise prediction where both are printed."""

@@ -96,9 +96,17 @@ def test_the_error_constant_is_that_of_the_quadrature_error(name: str) -> None:
     assert float(measured) == pytest.approx(float(constant.subs(symbols)), rel=1e-4)
 
 
+UNLISTED = {
+    "dc_solver": lambda: dn.method("dc_solver_2_bh2"),
+    "dpm_solver_v3": lambda: dn.dpm_solver_v3(dn.ModelStatistics.constant(), 2),
+}
+"""Members of the families whose plans must be given numbers."""
+
+
 @pytest.mark.parametrize("family", DERIVATIONS)
 def test_every_derivation_tells_how_it_goes(family: str) -> None:
-    record = next(m for m in dn.methods().values() if m.family == family)
+    listed = (m for m in dn.methods().values() if m.family == family)
+    record = UNLISTED[family]() if family in UNLISTED else next(listed)
     derivation = dn.derive(record)
     assert len(derivation.argument) >= 3
     assert all(line.text for line in derivation.argument)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import diffnum as dn
-from diffnum import proofs
+from diffnum.exact_steps import top_placement
 from diffnum.forms import ExponentialKernel, TabulatedKernel
 from diffnum.phi import phi
 from diffnum.proofs import Derivation
@@ -33,7 +33,7 @@ def derive(name: str) -> Derivation:
 def shipped(name: str, h: float) -> dict[str, dict[str, float]]:
     """Weights of the shipped rule in floats."""
     record = dn.method(name)
-    place = proofs._top(record)
+    place = top_placement(record)
     kernel: Any = TabulatedKernel(MOMENTS) if record.form.rate is None else ExponentialKernel(h, record.form.rate)
     step = place.step(Window(h, PAST[: place.past], kernel, place.known, place.depth, place.last))
     return {row: dict(value) for row, _, value in step.rows()}
