@@ -239,7 +239,7 @@ def test_one_percent_on_any_weight_of_dpm_solver_v3_is_noticed(source: str) -> N
 
 
 def test_the_error_constant_of_dpm_solver_v3_is_that_of_interpolation() -> None:
-    h, u = sympy.symbols("h u_1")
+    u = sympy.Symbol("u_1")
     derivation = dn.derive(dn.dpm_solver_v3(STATISTICS, 2))
     assert sympy.simplify(derivation.error_constant - (2 - 3 * u) / 12) == 0
     assert sympy.simplify(derivation.error_constant - dn.derive("eab_2").error_constant) == 0
