@@ -46,7 +46,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A network as a sampler sees it; the fields are those of :class:`~diffnum.models.NetworkDenoiser`."""
+    """A network as a sampler sees it; the fields are those of :class:`~diffnum.models.NetworkDenoiser`.
+
+    ``fixed`` are conditions that do not depend on the prompt: sizes and places, in latent pixels.
+    """
 
     module: nn.Module
     sample_shape: tuple[int, ...]
@@ -226,7 +229,7 @@ def _read_unet_condition(network: Any, request: Request) -> Parts:
     if config.addition_embed_type == "text_time":
         sizes = 6 * config.addition_time_embed_dim
         conditions |= {"text_embeds": (config.projection_class_embeddings_input_dim - sizes,), "time_ids": (6,)}
-        height, width = (8.0 * side for side in shape[1:])
+        height, width = map(float, shape[1:])
         fixed = {"time_ids": (height, width, 0.0, 0.0, height, width)}
     elif config.addition_embed_type is not None or config.class_embed_type is not None:
         raise ValueError(

@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,14 @@ from diffnum.models.files import MissingModelError, ModelFileError
 from diffnum.models.latents import Latents
 from diffnum.models.prompts import Prompts
 from diffnum.models.tables import prediction_of, schedule_of
-from diffnum.models.text import encoder_of
+from diffnum.models.text import encoder_of, null_of
 from diffnum.schedules import EDM, VE, FlowMatching, Tabulated
 from diffnum.types import Prediction, Schedule
 
 __all__ = ["load_diffusers"]
 
 _NETWORKS = ("unet", "transformer")
+_UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 _PARTS = ("vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -290,7 +293,8 @@ def _network(folder: _Folder, dtype: torch.dtype, variant: str | None, trust_pic
     if wrong:
         listed = "; ".join(f"{what.replace('_', ' ')}: {len(keys)}, {keys[0]} first" for what, keys in wrong.items())
         raise ModelFileError(f"{folder.network}: the weights are not those of its config.json ({listed}).")
-    return network.eval()
+    # Some classes keep their own dtype when asked for double precision.
+    return (network.double() if dtype == torch.float64 else network).eval()
 
 
 def _diffusers() -> Any:
@@ -303,6 +307,13 @@ def _diffusers() -> Any:
         ) from error
 
 
+def _absent(root: Path, part: str, entry: Any) -> bool:
+    """Whether a part of a pipeline is not here, or not needed: only text encoders may be missing."""
+    named = isinstance(entry, list) and entry[1] is not None
+    optional = part in _UNUSED or (part.startswith(("text_encoder", "tokenizer")) and not (root / part).is_dir())
+    return isinstance(entry, list) and (optional or not named)
+
+
 def _as_dtype(dtype: torch.dtype) -> dict[str, torch.dtype]:
     """Keyword by which this version of diffusers takes a dtype; the old one has begun to warn."""
     from diffusers.utils import deprecation_utils
@@ -312,15 +323,17 @@ def _as_dtype(dtype: torch.dtype) -> dict[str, torch.dtype]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without diffusers' progress bars, which are drawn wherever standard error goes."""
-    from diffusers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    """Without the libraries' progress bars, which are drawn wherever standard error goes."""
+    shown = []
+    for library in ("diffusers", "transformers"):
+        if library in sys.modules or find_spec(library) is not None:
+            logging = import_module(f"{library}.utils.logging")
+            shown += [logging] if logging.is_progress_bar_enabled() else []
+            logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        for logging in shown:
             logging.enable_progress_bar()
 
 
@@ -336,7 +349,9 @@ def _pipeline(folder: _Folder, network: nn.Module, dtype: torch.dtype, trust_pic
     entries = _json(folder.root / "model_index.json")
     if not any(entries.get(part, [None, None])[1] for part in _PARTS):
         return None
-    absent = {part: None for part in ("safety_checker", "feature_extractor", "image_encoder") if part in entries}
+    if "vae" in entries and not (folder.root / "vae").is_dir():
+        raise MissingModelError(f"{folder.root / 'vae'} is missing, and model_index.json names it; fetch it too.")
+    absent = {part: None for part in entries if _absent(folder.root, part, entries[part])}
     try:
         with _quiet():
             return _diffusers().DiffusionPipeline.from_pretrained(
@@ -414,7 +429,8 @@ def _level(process: Schedule) -> Level:
 def _prompts(parts: Parts, pipe: Any, device: torch.device) -> Prompts | None:
     if parts.conditions is None:
         return None
-    return Prompts(parts.conditions, encoder_of(pipe, parts.fixed, device))
+    encode = encoder_of(pipe, parts.fixed, device)
+    return Prompts(parts.conditions, encode, null_of(pipe, encode, parts.fixed))
 
 
 def _latents(autoencoder: Any, device: torch.device) -> Latents:

@@ -10,7 +10,7 @@ import torch
 
 from diffnum.models.prompts import Condition
 
-__all__ = ["encoder_of"]
+__all__ = ["encoder_of", "null_of"]
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "StableDiffusionPipeline": ("prompt_embeds", ""),
@@ -31,7 +31,7 @@ def encoder_of(
     pipe
         A diffusers pipeline, or ``None``.
     fixed
-        Conditions that do not depend on the text, one row each.
+        Conditions that do not depend on the text, one row each, in latent pixels.
     device
         Where the encoders run.
 
@@ -52,6 +52,31 @@ def encoder_of(
         with torch.no_grad():
             found = pipe.encode_prompt(texts, **options)
         named = {name: value for name, value in zip(names, found, strict=True) if name}
-        return named | {name: torch.tensor([row] * len(texts)) for name, row in fixed.items()}
+        rows = {name: torch.tensor([row] * len(texts)) for name, row in fixed.items()}
+        return named | {name: pipe.vae_scale_factor * row for name, row in rows.items()}
 
     return encode
+
+
+def null_of(
+    pipe: Any, encode: Callable[[list[str]], Condition] | None, fixed: Mapping[str, tuple[float, ...]]
+) -> Condition | None:
+    """Embeddings that the pipeline takes for "no prompt": zeros for some, and by default those of the empty prompt.
+
+    Parameters
+    ----------
+    pipe
+        A diffusers pipeline, or ``None``.
+    encode
+        What :func:`encoder_of` returned.
+    fixed
+        Conditions that do not depend on the text; they stay.
+
+    Returns
+    -------
+    mapping or None
+        ``None`` where the empty prompt is to be embedded.
+    """
+    if encode is None or not pipe.config.get("force_zeros_for_empty_prompt"):
+        return None
+    return {name: value if name in fixed else torch.zeros_like(value) for name, value in encode([""]).items()}
