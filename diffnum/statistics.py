@@ -392,4 +392,9 @@ def dpm_solver_v3(
         order_with_startup=min(true_order, 2),
         options={"order": order, "pseudo": pseudo, "corrector": corrector, "pseudo_corrector": pseudo_corrector},
         distinguish="DPM-Solver++(2M, 3M), its case l = 1, s = b = 0 up to the weights of the differences.",
+        deviation="The pseudo derivatives are divided differences, which are derivatives at the first node up to "
+        "O(h) only: order 2 at most."
+        if pseudo or pseudo_corrector
+        else "",
+        corrected=f"dpm_solver_v3_{order}" if pseudo or pseudo_corrector else "",
     )

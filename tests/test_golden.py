@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import diffnum as dn
 from tests import golden_replay as golden
 
 HERE = Path(__file__).parent
@@ -189,3 +190,19 @@ def test_unknown_solvers_and_formats_are_refused() -> None:
         golden.replay({**case, "solver": "sorcery/order9"})
     with pytest.raises(ValueError, match=r"format='golden-v0': pass a record of the format golden-v1"):
         golden.replay({**case, "format": "golden-v0"})
+
+
+# -- the table of the book -------------------------------------------------------------------------------
+
+
+def test_the_table_of_the_book_counts_these_cases_and_tells_the_deviations_of_the_records() -> None:
+    found = json.loads((HERE.parent / "book/results/golden.json").read_text(encoding="utf-8"))
+    assert {name: row["cases"] for name, row in found["families"].items()} == Counter(c["folder"] for c in CASES)
+    assert all(row["reproduced"] == row["cases"] for row in found["families"].values())
+    for row in found["formulas"]:
+        record = dn.method(row["name"])
+        assert (row["deviation"], row["corrected"]) == (record.deviation, record.corrected)
+        assert row["orders"] == [record.order_on(kind) for kind in ("uniform", "smooth", "irregular")]
+    page = (HERE.parent / "book/results/golden.md").read_text(encoding="utf-8")
+    assert f"**{len(CASES)}** | **{len(CASES)}**" in page
+    assert all(row["does"] in page for row in found["programs"])

@@ -174,6 +174,10 @@ class Method:
         Inner nodes that the rule wants, as fractions of a step in time.
     parameters : tuple of str
         Numbers per step that the plan must be given.
+    deviation : str
+        How the code that its authors ship departs from their paper, or from the claim, and at what price.
+    corrected : str
+        Name of the form without the deviation.
     stiff_order : int, optional
         Order that does not depend on the size of the linear part (exponential Runge-Kutta methods; the highest
         conditions in the weak sense of Hochbruck and Ostermann), where it has been proved.
@@ -203,6 +207,8 @@ class Method:
     inner_times: tuple[float, ...] = ()
     parameters: tuple[str, ...] = ()
     full_orders: bool = False
+    deviation: str = field(default="", repr=False)
+    corrected: str = field(default="", repr=False)
     stiff_order: int | None = None
 
     def order_on(self, grid: str) -> int:

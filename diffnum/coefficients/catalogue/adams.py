@@ -136,6 +136,7 @@ def _dpm_solver_3m(name: str) -> Method:
         cite="lu2022dpm",
         aliases={"diffusers": 'DPMSolverMultistepScheduler(algorithm_type="dpmsolver", solver_order=3)'},
         distinguish="dpm_solver_3m_corrected, which has order 3; dpm_solver_3, singlestep.",
+        corrected="dpm_solver_3m_corrected",
     )
 
 
@@ -186,6 +187,8 @@ def _dpmpp_3m(name: str) -> Method:
             "diffusers": "DPMSolverMultistepScheduler(solver_order=3)",
         },
         distinguish="dpmpp_3m_corrected, which has order 3.",
+        deviation="The code puts the divided difference for the second derivative, which is twice it: order 2, not 3.",
+        corrected="dpmpp_3m_corrected",
     )
 
 
@@ -233,6 +236,9 @@ def _deis_official(found: re.Match[str]) -> Method | None:
         summary="The weights are left Riemann sums of 10000 cells: first order, with a small constant.",
         aliases={},
         distinguish=f"{found[1]}{found[2]}, with exact weights.",
+        deviation="The integrals of the paper are left Riemann sums of 10000 cells in the code: "
+        "the order is 1 however fine the steps.",
+        corrected=f"{found[1]}{found[2]}",
     )
 
 
@@ -262,6 +268,9 @@ def _deis_edm(found: re.Match[str]) -> Method | None:
         own_start=OwnStart(adams.exponential_adams_step, 1, form=RHO),
         summary="The weights are sums over 10000 points with both ends, but for an exact first step: first order.",
         distinguish=f"deis_tab{found[1]}_edm, with exact weights.",
+        deviation="The integrals are sums over 10000 points with weights of 1/10000 of the interval, both ends "
+        "included.",
+        corrected=f"deis_tab{found[1]}_edm",
     )
 
 

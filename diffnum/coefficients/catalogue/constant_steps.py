@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from diffnum.coefficients import constant_steps
+from diffnum.coefficients.adams import exponential_adams_step
 from diffnum.coefficients.catalogue.families import MAX_ORDER, Family, fixed
 from diffnum.coefficients.method import Method, OwnStart
 from diffnum.forms import RHO
@@ -17,6 +18,12 @@ __all__ = ["FAMILIES"]
 def saturated(order: int) -> Mapping[str, int]:
     """Orders of a method with the weights of constant steps."""
     return {"uniform": order, "smooth": min(order, 2), "irregular": 1}
+
+
+_CONSTANT = (
+    "The weights are those of constant steps in sigma/alpha, and the grids of the papers are not: order 2 at most on "
+    "smoothly varying steps, 1 on others."
+)
 
 
 def _plms(name: str, order: int, /, **changes: object) -> Method:
@@ -41,6 +48,8 @@ def _plms(name: str, order: int, /, **changes: object) -> Method:
             "ComfyUI": "ipndm",
             "papers": "iPNDM (DEIS, diff-sampler), PLMS, GHVB of integral order",
         },
+        "deviation": _CONSTANT if order > 1 else "",
+        "corrected": f"lms_{order}" if order > 1 else "",
         "distinguish": "lms, whose weights are those of the actual steps, and which keeps its order on every grid.",
     }
     return Method(**(record | changes))  # type: ignore[arg-type]
@@ -57,6 +66,7 @@ def _pndm(name: str) -> Method:
         own_start=OwnStart(constant_steps.pseudo_runge_kutta_step, 3, (0.5,)),
         aliases={"diffusers": "PNDMScheduler(skip_prk_steps=False)", "papers": "F-PNDM"},
         distinguish="plms_4, the same formula after lower orders, at one evaluation a step.",
+        corrected="pndm_corrected",
     )
 
 
@@ -71,6 +81,30 @@ def _s_pndm(name: str) -> Method:
         own_start=OwnStart(constant_steps.pseudo_trapezoidal_step, 1),
         aliases={"papers": "S-PNDM"},
         distinguish="plms_2, which starts with a step of first order.",
+        corrected="s_pndm_corrected",
+    )
+
+
+def _pndm_corrected(name: str, order: int, start: str) -> Method:
+    """PNDM with the weights of the actual steps, after exact Runge-Kutta steps in sigma/alpha."""
+    return _plms(
+        name,
+        order,
+        title=f"{start} with weights of the actual steps",
+        family="adams",
+        rule=exponential_adams_step,
+        order=order,
+        orders={},
+        highest=order,
+        order_with_startup=order,
+        start="high_order",
+        equation=f"{start}, with the weights of section III.5 of Hairer, Norsett and Wanner",
+        summary=f"Variable-step Adams-Bashforth of order {order} after Runge-Kutta steps of that order: it is "
+        "kept throughout.",
+        aliases={"papers": f"{start}, variable steps"},
+        deviation="",
+        corrected="",
+        distinguish=f"lms_{order}, the same formula after lower orders.",
     )
 
 
@@ -91,8 +125,17 @@ def _fon(name: str) -> Method:
         parameters=("alpha_ahead", "labels"),
         aliases={"papers": "FON"},
         distinguish="pndm, which works on the state in units of its signal and does not depend on the labels.",
+        deviation="Every stage starts over from the base state and from its label, and the slope is a difference "
+        "over one label: order 1.",
+        corrected="pndm_corrected",
     )
 
+
+_SLIPS: Mapping[int, str] = {
+    3: "A bracket of the second difference's weight is misplaced: order 2 on irregular steps.",
+    4: "Besides the bracket of order 3, the third difference has 11/24 for 9/24 on constant steps and the wrong "
+    "ratio of steps in its last weight: no order on irregular steps.",
+}
 
 _IPNDM_V_ORDERS: Mapping[int, Mapping[str, int]] = {
     1: {},
@@ -122,6 +165,8 @@ def _ipndm_v(name: str, order: int) -> Method:
         orders=orders,
         aliases={"ComfyUI": "ipndm_v"},
         distinguish=f"lms_{order}, the variable-step method that it is meant to be.",
+        deviation=_SLIPS.get(order, ""),
+        corrected=f"lms_{order}" if order in _SLIPS else "",
     )
 
 
@@ -146,6 +191,8 @@ def _abm(name: str, order: int, *, variable: bool, mode: str) -> Method:
         orders={} if variable or order <= 2 else saturated(order),
         aliases={"papers": f"{mode.upper()} mode of the Adams pair"},
         distinguish="UniPC, whose corrector has one order more than its predictor.",
+        deviation="" if variable or order <= 2 else _CONSTANT,
+        corrected="" if variable or order <= 2 else f"abm_{order}_variable{'_pec' if mode == 'pec' else ''}",
     )
 
 
@@ -167,9 +214,16 @@ def _abm_by_order(found: re.Match[str]) -> Method | None:
 
 
 FAMILIES = (
-    Family(r"(plms|ipndm)_(\d+)", _plms_by_order, ("plms_4",), {"plms": "plms_4", "ipndm": "plms_4"}),
+    Family(
+        r"(plms|ipndm)_(\d+)",
+        _plms_by_order,
+        ("plms_4",),
+        {"plms": "plms_4", "ipndm": "plms_4"} | {f"plms_{q}_corrected": f"lms_{q}" for q in range(2, 6)},
+    ),
     fixed("pndm", _pndm, f_pndm="pndm"),
+    Family("pndm_corrected", lambda found: _pndm_corrected(found[0], 4, "F-PNDM"), ()),
     Family("s_pndm", lambda found: _s_pndm(found[0]), ()),
+    Family("s_pndm_corrected", lambda found: _pndm_corrected(found[0], 2, "S-PNDM"), ()),
     Family("fon", lambda found: _fon(found[0]), ()),
     Family(
         r"ipndm_v_(\d+)",

@@ -128,6 +128,10 @@ def _res_3s(found: re.Match[str]) -> Method:
         options={"nodes": nodes, "as_shipped": as_shipped},
         aliases={"ComfyUI": "res_3s"} if c3 == 1 else {},
         distinguish="res_3m, the multistep method, which is eab_3.",
+        deviation="The codes in circulation have a cube for a square in gamma: order 2 unless the last node is 1."
+        if as_shipped
+        else "",
+        corrected=found[0].removesuffix("_as_shipped") if as_shipped else "",
         stiff_order=order,
     )
 

@@ -39,6 +39,11 @@ def _ghvb(name: str, number: float) -> Method:
         orders={"uniform": order, "smooth": min(order, 2), "irregular": 1},
         aliases={"papers": f"GHVB{number:g}"},
         distinguish="Polyak's heavy ball on the state: here the evaluations are averaged.",
+        deviation="The weights are those of constant steps in sigma/alpha: order 2 at most on smoothly varying "
+        "steps, 1 on others."
+        if order > 1
+        else "",
+        corrected=f"{name}_variable" if order > 1 else "",
     )
 
 
@@ -89,6 +94,8 @@ def _averaged(name: str, kind: str, base: Method, beta: float) -> Method:
         orders={},
         aliases={"papers": f"{title}({beta:.3g}) on {base.title}"},
         distinguish="GHVB, which undoes the delay of the average.",
+        deviation="The delay of the average is not undone: order 1, whatever the order of the base.",
+        corrected="",
     )
 
 
@@ -110,6 +117,9 @@ def _mdpm2(name: str, beta: float, first: str) -> Method:
         options={"order": 2, "beta": beta, "first": first},
         aliases={"papers": f"DPM-Solver++(2M) with HB {beta:.3g}"},
         distinguish="hb_dpmpp_2m, whose first-order steps take part in the average.",
+        deviation="The authors' two codes start the average differently (first evaluation, first slope), and with "
+        "noise prediction the momentum is ignored; the delay of the average leaves order 1.",
+        corrected="",
     )
 
 

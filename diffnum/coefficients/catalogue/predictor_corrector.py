@@ -60,7 +60,15 @@ def _unipc(name: str, order: int, variant: str, form: SemilinearForm, run: str) 
         distinguish="UniP, the predictor alone."
         if shipped
         else f"unipc_{order}_{variant}, the mode that libraries ship.",
+        deviation=_SHORTCUT if order <= 2 else "",
+        corrected=f"unipc_{order}_vary_fixed{'_noise' if form is NOISE else ''}" if order <= 2 and shipped else "",
     )
+
+
+_SHORTCUT = (
+    "Where one ratio is left the code puts 1/2 for the solution of the paper's system, which it is in the limit of "
+    "small steps; no order is lost."
+)
 
 
 def _unipc_vary(name: str, order: int, form: SemilinearForm, *, fixed: bool) -> Method:
@@ -85,6 +93,11 @@ def _unipc_vary(name: str, order: int, form: SemilinearForm, *, fixed: bool) -> 
         aliases={"ComfyUI": "uni_pc, variant vary_coeff"} if slips else {"papers": "UniPC_v"},
         distinguish=f"unipc_{order}_vary{'_fixed' if slips else ''}"
         + (", with the index mended." if slips else ", as its authors ship it."),
+        deviation="The code adds the new difference once, with a stale loop index, where the formula has it in every "
+        "term: order 1, below the predictor's."
+        if slips
+        else "",
+        corrected=f"unipc_{order}_vary_fixed{'_noise' if form is NOISE else ''}" if slips else "",
     )
 
 
@@ -105,6 +118,8 @@ def _unip(name: str, order: int, variant: str, form: SemilinearForm) -> Method:
         options={"order": order, "variant": variant},
         aliases={"papers": "DPM-Solver(++)2M" if (order, variant) == (2, "bh2") else f"UniP-{order}"},
         distinguish="UniPC, which corrects the state with the next evaluation.",
+        deviation=_SHORTCUT if order == 2 else "",
+        corrected=f"eab{'_noise' if form is NOISE else ''}_2" if order == 2 else "",
     )
 
 

@@ -131,6 +131,13 @@ def _in_place(found: re.Match[str]) -> Method | None:
         orders={"irregular": min(order, 2)},
         aliases={"k-diffusion": "sample_dpm_fast"} if (form, order, fixed_order) == (NOISE, 3, False) else {},
         distinguish="dpm_solver_2 and dpm_solver_3, which make one step of full order per interval.",
+        deviation="Inner nodes are those of the grid and not the fractions of the paper: order 3 on grids that are "
+        "uniform in half-log-SNR only, and the fast list ends on steps of order 2 and 1."
+        if order == 3
+        else "",
+        corrected=("dpm_solver_3" if form is NOISE else "dpmpp_3s") + ("_taylor" if found["taylor"] else "")
+        if order == 3
+        else "",
         singlestep=True,
         full_orders=fixed_order,
     )
