@@ -85,14 +85,15 @@ def phi(k: int, z: Scalar) -> Scalar:
     ``phi_k(-inf) = 0`` and NaN gives NaN. All dtypes are computed in float64 and rounded once. mpmath numbers
     are computed to their context's working precision.
 
-    The recurrence in the definition loses all digits near zero [2]_, as do naive forms such as
+    The recurrence in the definition loses all digits near zero (Kassam and Trefethen), as do naive forms such as
     ``(exp(h) - 1) / h - 1``: hence this function.
 
     References
     ----------
-    .. [1] M. Hochbruck and A. Ostermann, "Exponential integrators", Acta Numerica 19 (2010), section 2.
-    .. [2] A.-K. Kassam and L. N. Trefethen, "Fourth-order time-stepping for stiff PDEs", SIAM J. Sci.
-       Comput. 26 (2005), on the cancellation.
+    M. Hochbruck and A. Ostermann, "Exponential integrators", Acta Numerica 19 (2010), section 2.
+
+    A.-K. Kassam and L. N. Trefethen, "Fourth-order time-stepping for stiff PDEs", SIAM J. Sci.
+    Comput. 26 (2005), on the cancellation.
 
     Examples
     --------

@@ -85,10 +85,10 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkDenoiser:
-    """A :class:`~diffnum.types.Denoiser` made of a torch module.
+    r"""A :class:`~diffnum.types.Denoiser` made of a torch module.
 
     The wrapped module is called ``module(x, level)``; when ``num_classes`` is set, ``module(x, level, labels)``;
-    when ``prompts`` is set, ``module(x, level, **condition)``. Here ``x`` has shape (batch, *sample_shape), ``level``
+    when ``prompts`` is set, ``module(x, level, **condition)``. Here ``x`` has shape (batch, \*sample_shape), ``level``
     has shape (batch,) and is the time, the half-log-SNR or sigma, ``labels`` are int64 of shape (batch,), and
     ``condition`` holds tensors of shape (batch, ...). Time is never rounded to an index: levels are computed in float64
     and only then converted to ``level_dtype``.
