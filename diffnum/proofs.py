@@ -17,6 +17,7 @@ from typing import Any
 
 import sympy
 
+from diffnum import stochastic_proofs
 from diffnum.coefficients.adams import ddim
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method, Placement, Rule
@@ -392,6 +393,8 @@ def derive(name: str | Method) -> Derivation:
     1 - exp(-h)
     """
     record = find_method(name) if isinstance(name, str) else name
+    if record.stochastic:
+        return stochastic_proofs.derive(record)
     if record.family not in DERIVATIONS:
         raise ValueError(f"family={record.family!r} has no derivation: use one of {', '.join(DERIVATIONS)}")
     place, rate = top_placement(record), record.form.rate
@@ -461,6 +464,8 @@ def prove(name: str | Method) -> Proof:
         If ``name`` is unknown.
     """
     record = find_method(name) if isinstance(name, str) else name
+    if record.stochastic:
+        return stochastic_proofs.prove(record)
     begin = time.perf_counter()
     moments = ""
     if record.form.quadrature:  # no expansion knows the sums: the formula is proved, with the order that it claims

@@ -49,8 +49,40 @@ def test_every_verb_has_help(run, verb: str) -> None:  # type: ignore[no-untyped
 
 def test_methods_lists_the_catalogue(run) -> None:  # type: ignore[no-untyped-def]
     listed = json.loads(run("methods", "--json").out)
-    assert [m["name"] for m in listed] == list(dn.methods())
-    assert all(name in run("methods").out for name in dn.methods())
+    assert [m["name"] for m in listed] == list(dn.methods("all"))
+    printed = run("methods").out
+    assert all(name in printed for name in dn.methods("all"))
+    only = json.loads(run("methods", "--kind", "stochastic", "--json").out)
+    assert [m["name"] for m in only] == list(dn.methods("stochastic"))
+    assert {m["name"]: m["law_order"] for m in only}["dpm_2_ancestral"] == 2
+    done = run("methods", "--kind", "random")
+    assert done.status == 2
+    assert "kind='random'" in done.err
+
+
+def test_stochastic_methods_are_proved_and_verified_like_the_others(run) -> None:  # type: ignore[no-untyped-def]
+    done = run("prove", "sde_dpmpp_2m", "ddpm")
+    assert done.status == 0
+    assert "one path" in done.out
+    done = run("verify", "dpm_2_ancestral", "--json")
+    (found,) = json.loads(done.out)
+    assert done.status == 0
+    assert {s["kind"]: s["order"] for s in found["studies"]} == {"strong": 1, "weak": 1, "law": 2}
+    assert "strong order 1, weak order 1, order in law 2" in run("verify", "dpm_2_ancestral").out
+    assert "strong constant of the noise: 1/12" in run("derive", "sde_trapezoid").out
+
+
+def test_verify_finds_a_stochastic_method_that_falls_short(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    from dataclasses import replace
+
+    from diffnum.cli import verify
+
+    record = dn.method("ddpm")
+    wrong = replace(record, options={**record.options, "weak_order": 2.0})
+    monkeypatch.setattr(verify, "records", lambda *_: [wrong])
+    done = run("verify", "ddpm")
+    assert done.status == 1
+    assert "weak order: measured 1.0, recorded 2" in done.out
 
 
 def test_derive_prints_formula_code_and_json(run) -> None:  # type: ignore[no-untyped-def]

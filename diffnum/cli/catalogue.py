@@ -6,16 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from diffnum.cli.common import Jobs, Json, Name, Names, echo, finish, print_json, records, tracked
+from diffnum.cli.common import Jobs, Json, Kind, Name, Names, echo, finish, print_json, records, tracked
 from diffnum.coefficients.catalogue import methods as all_methods
 from diffnum.parallel import spread
 
-__all__ = ["derive", "methods", "plan", "prove"]
+__all__ = ["STOCHASTIC_ORDERS", "derive", "methods", "plan", "prove"]
+
+STOCHASTIC_ORDERS = ("strong_order", "weak_order", "law_order")
+"""Options of a stochastic record that are orders."""
 
 
-def methods(as_json: Json = False) -> None:
-    """List the methods of the catalogue."""
-    records = list(all_methods().values())
+def methods(kind: Kind = "all", as_json: Json = False) -> None:
+    """List the methods of the catalogue; of stochastic ones also their strong and weak order and that in law."""
+    records = list(all_methods(kind).values())  # type: ignore[arg-type]
     if as_json:
         keep = ("name", "title", "family", "order", "order_with_startup", "claimed_order", "depth", "cite", "equation")
         rows = [
@@ -24,14 +27,23 @@ def methods(as_json: Json = False) -> None:
                 "form": r.form.name,
                 "orders": dict(r.orders),
                 "aliases": dict(r.aliases),
+                **({k: r.options[k] for k in STOCHASTIC_ORDERS} if r.stochastic else {}),
             }
             for r in records
         ]
         print_json(rows)
         return
-    echo(f"{'name':<20} {'order':>5} {'shipped':>7} {'claimed':>7} {'form':<9} title")
-    for r in records:
-        echo(f"{r.name:<20} {r.order:>5} {r.order_with_startup:>7} {r.claimed_order:>7} {r.form.name:<9} {r.title}")
+    plain, noisy = ([r for r in records if r.stochastic == answer] for answer in (False, True))
+    if plain:
+        echo(f"{'name':<22} {'order':>5} {'shipped':>7} {'claimed':>7} {'form':<9} title")
+    for r in plain:
+        echo(f"{r.name:<22} {r.order:>5} {r.order_with_startup:>7} {r.claimed_order:>7} {r.form.name:<9} {r.title}")
+    if noisy:
+        gap = "\n" if plain else ""
+        echo(f"{gap}{'stochastic':<22} {'strong':>6} {'weak':>6} {'in law':>7} {'noise-free':>10} {'form':<9} title")
+    for r in noisy:
+        strong, weak, law = (f"{r.options[k]:g}" for k in STOCHASTIC_ORDERS)
+        echo(f"{r.name:<22} {strong:>6} {weak:>6} {law:>7} {r.order:>10} {r.form.name:<9} {r.title}")
 
 
 def derive(
@@ -56,15 +68,17 @@ def derive(
     for line in found.argument:
         echo(f"- {line.text}" + (f"\n    {line.equation}" if line.equation else ""))
     echo(f"\n{found.latex()}\n\nleading error constant: {found.error_constant}")
+    if found.strong_constant is not None:
+        echo(f"strong constant of the noise: {found.strong_constant}")
 
 
-def prove(names: Names = None, jobs: Jobs = None, as_json: Json = False) -> None:
+def prove(names: Names = None, kind: Kind = "deterministic", jobs: Jobs = None, as_json: Json = False) -> None:
     """Prove that derived, shipped and published weights agree, and the order; exit 1 unless all do."""
     from dataclasses import asdict
 
     from diffnum.proofs import prove as proof_of
 
-    chosen = records(names)
+    chosen = records(names, kind)
     work = spread(proof_of, chosen, jobs, ordered=True)
     proofs = []
     for _, proof in tracked(work, len(chosen), "proving", lambda r: r.name):

@@ -18,6 +18,7 @@ from diffnum.coefficients.catalogue import methods as all_methods
 __all__ = [
     "Jobs",
     "Json",
+    "Kind",
     "Model",
     "Name",
     "Names",
@@ -40,12 +41,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 Names = Annotated[list[str] | None, typer.Argument(help="Methods; all listed ones by default.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="A method, such as dpmpp_2m.", show_default=False)]
 Model = Annotated[str, typer.Argument(help="A network, such as toy/digits.", show_default=False)]
+Kind = Annotated[
+    str, typer.Option(help="deterministic, stochastic or all; which methods are meant where none is named.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.", min=0)]
 
 
-def records(names: Sequence[str] | None) -> list[Any]:
-    """Records of named methods, or of all."""
-    return [find_method(name) for name in (names or all_methods())]
+def records(names: Sequence[str] | None, kind: Any = "deterministic") -> list[Any]:
+    """Records of named methods, or of all of a kind."""
+    return [find_method(name) for name in (names or all_methods(kind))]
 
 
 def integers(option: str, text: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from diffnum.cli.common import Jobs, Json, Names, echo, finish, integers, print_json, records, settings, tracked
+from diffnum.cli.common import Jobs, Json, Kind, Names, echo, finish, integers, print_json, records, settings, tracked
 from diffnum.cli.own_sampler import study_data, verify_own
 from diffnum.coefficients.method import GRID_KINDS
 from diffnum.parallel import spread
@@ -30,13 +30,16 @@ def verify(
     ] = None,
     schedule: Annotated[str, typer.Option(help="Noising process; a sampler with alpha = 1 needs edm.")] = "vp-linear",
     steps: Annotated[str, typer.Option(help="Step counts, such as 20,40,80,160; chosen by rule by default.")] = "",
+    kind: Kind = "deterministic",
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
     """Measure orders on problems with exact answers; exit 1 unless each is decided and as claimed.
 
-    A sampler of your own is called as f(model, x, nodes) with half-log-SNRs, increasing; as f(model, x, sigmas) with a
-    denoiser (k-diffusion); as f(model, x, timesteps) with a velocity (flow time); or is a scheduler of diffusers.
+    Of stochastic methods the strong order, the weak order and that in law are measured, free of sampling noise, on
+    Gaussian data. A sampler of your own is called as f(model, x, nodes) with half-log-SNRs, increasing; as
+    f(model, x, sigmas) with a denoiser (k-diffusion); as f(model, x, timesteps) with a velocity (flow time); or is a
+    scheduler of diffusers.
     """
     from diffnum import schedules
 
@@ -51,7 +54,7 @@ def verify(
         raise typer.BadParameter("--order goes with --sampler; a method of the catalogue has its own")
     if convention or option:
         raise typer.BadParameter("--convention and --option go with --sampler")
-    subjects = [(r, {kind: float(r.order_on(kind)) for kind in GRID_KINDS}) for r in records(names)]
+    subjects = [(r, {grid: float(r.order_on(grid)) for grid in GRID_KINDS}) for r in records(names, kind)]
     work = spread(partial(_measured, schedule=noising, steps=levels), subjects, jobs, ordered=True)
     results = []
     for _, result in tracked(work, len(subjects), "measuring", lambda s: str(s[0].name)):
@@ -72,6 +75,8 @@ def _measured(
     from diffnum.convergence.study import convergence_study
 
     subject, expected = task
+    if subject.stochastic:
+        return _stochastic(subject, schedule, steps)
     study = convergence_study(subject, schedule=schedule, steps=steps)
     wrong = _unsupported(study, expected)
     wrong += [
@@ -80,6 +85,25 @@ def _measured(
         if rate is not None and rate < expected[kind] + 0.8
     ]
     return {**study_data(study), "expected": expected, "ok": not wrong, "wrong": wrong}
+
+
+def _stochastic(record: Any, schedule: Schedule, levels: tuple[int, ...] | None) -> dict[str, Any]:
+    """Strong and weak order of a stochastic method and its order in law, against the record."""
+    from diffnum.convergence.stochastic import law_study, strong_study, weak_study
+
+    given: dict[str, Any] = {"schedule": schedule} | ({"steps": levels} if levels else {})
+    studies = [study(record, **given) for study in (strong_study, weak_study, law_study)]
+    wrong = [
+        f"{s.kind} order: measured {s.order}, recorded {s.expected:g}"
+        for s in studies
+        if s.order is None or s.order < s.expected
+    ]
+    names = ("strong order", "weak order", "order in law")
+    orders = ("undecided" if s.order is None else f"{s.order:g}" for s in studies)
+    found = ", ".join(f"{name} {order}" for name, order in zip(names, orders, strict=True))
+    verdict = f"{record.name}: {found}, start-up as shipped"
+    data = [s.to_dict() for s in studies]
+    return {"name": record.name, "verdict": verdict, "studies": data, "ok": not wrong, "wrong": wrong}
 
 
 def _unsupported(study: Any, expected: dict[str, float]) -> list[str]:

@@ -24,10 +24,11 @@ import numpy as np
 
 from diffnum.coefficients.adams import lagrange_weights, multistep
 from diffnum.forms import Kernel, TabulatedKernel
+from diffnum.phi import phi
 from diffnum.tableau import Step, Vector, Window, vector
 from diffnum.types import FloatArray, Scalar
 
-__all__ = ["NOISE_SCALES", "NoiseScale", "er_sde", "er_sde_step", "reverse_moments"]
+__all__ = ["NOISE_SCALES", "NoiseScale", "er_sde", "er_sde_step", "extended_step", "reverse_moments"]
 
 
 @dataclass(frozen=True)
@@ -197,12 +198,20 @@ def er_sde_step(
     start, end, past = _levels(window)
     nodes = tuple((rho - start) / (end - start) for rho in past[: order - 1])
     moments = riemann_moments if riemann else reverse_moments
-    step = multistep(window, er_sde(moments(scale, start, end, order), nodes, corrected=corrected))
-    rise = scale.rise(start, end)
-    moved = Vector({name: np.exp(-rise) * w if name == "x" else w for name, w in step.x.items()})
-    if scale.name == "ode":
-        return Step(step.stages, step.x, step.memory)
-    return Step(step.stages, moved + np.sqrt(-np.expm1(-2 * rise)) * vector("z1"), step.memory)
+    rise = 0 if scale.name == "ode" else scale.rise(start, end)
+    return extended_step(window, moments(scale, start, end, order), nodes, rise, corrected=corrected)
+
+
+def extended_step(
+    window: Window, kernel: Kernel, nodes: Sequence[Scalar], rise: Scalar, *, corrected: bool = False
+) -> Step:
+    """Step of ER-SDE from the moments of its kernel, past nodes in s, and the integral of tau^2 over the step."""
+    step = multistep(window, er_sde(kernel, nodes, corrected=corrected))
+    if isinstance(rise, int):  # no noise
+        return step
+    moved = Vector({name: phi(0, -rise) * w if name == "x" else w for name, w in step.x.items()})
+    variance = 2 * rise * phi(1, -2 * rise)
+    return Step(step.stages, moved + variance**0.5 * vector("z1"), step.memory)
 
 
 def _levels(window: Window) -> tuple[FloatArray, FloatArray, list[FloatArray]]:

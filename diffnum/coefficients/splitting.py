@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from diffnum.coefficients.adams import ddim
-from diffnum.coefficients.stochastic import BaseRule, ddim_eta
+from diffnum.coefficients.stochastic import BaseRule, ddim_eta, ddim_eta_step
 from diffnum.forms import ExponentialKernel
 from diffnum.phi import phi
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
@@ -135,10 +135,11 @@ def ancestral_step(window: Window, order: int, base: BaseRule, eta: Scalar = 1.0
         >= 0: 0 no noise, 1 the noise of the time reversal.
     """
     d, _, v = ddim_eta(window.step, eta)
+    if isinstance(v, int):  # no noise
+        return base(window, order)
     step = _stretched(window, order, base, window.step - _log(d), anchor=0)
     moved = Vector({name: d * w if name == "x" else w for name, w in step.x.items()})
-    quiet = isinstance(eta, int | float) and eta == 0
-    return Step(step.stages, moved if quiet else moved + v**0.5 * vector("z1"))
+    return Step(step.stages, moved + v**0.5 * vector("z1"))
 
 
 def churn_step(
@@ -161,15 +162,16 @@ def churn_step(
     given : bool
         Take the churn from the window instead of ``tau``.
     """
+    if not given and isinstance(tau, int | float) and tau == 0:
+        return base(window, order)
     rise = _given_rise(window) if given else tau * tau * window.step
     decay = phi(0, -rise)
     noise = noise_scale * (2 * rise * phi(1, -2 * rise)) ** 0.5
     step = _stretched(window, order, base, window.step + rise, anchor=1)
-    quiet = not given and isinstance(tau, int | float) and tau == 0
 
     def risen(value: Vector) -> Vector:
         moved = Vector({name: decay * w if name == "x" else w for name, w in value.items()})
-        return value if quiet else moved + noise * vector("z1")
+        return moved + Vector({"z1": noise})
 
     return Step(tuple(Stage(s.node, risen(s.value)) for s in step.stages), risen(step.x))
 
@@ -179,12 +181,11 @@ def dpmpp_sde_step(window: Window, order: int, eta: Scalar = 1.0) -> Step:
     x, k1, k2, z1, z2 = vectors("x k1 k2 z1 z2")
     half = window.rational(1, 2)
     if order == 1:
-        d, w, v = ddim_eta(window.step, eta)
-        return Step((Stage(0, x),), d * x + w * k1 + v**0.5 * z1)
+        return ddim_eta_step(window, order, eta)
     (d_r, w_r, v_r), (d, (b1, b2), v), q = dpmpp_sde(window.step, half, eta)
     end = d * x + b1 * k1 + b2 * k2
     stage = d_r * x + w_r * k1
-    if not (isinstance(eta, int | float) and eta == 0):
+    if not isinstance(v, int):
         stage, end = stage + v_r**0.5 * z1, end + (v * q) ** 0.5 * z1 + (v * (1 - q)) ** 0.5 * z2
     return Step((Stage(0, x), Stage(half, stage)), end)
 

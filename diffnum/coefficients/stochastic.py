@@ -298,6 +298,8 @@ def ddim_eta(h: Scalar, eta: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
     """
     if isinstance(eta, int | float) and not 0 <= eta < float("inf"):
         raise ValueError(f"eta={eta} is out of range: use a finite number >= 0, 0 for DDIM and 1 for DDPM")
+    if isinstance(eta, int | float) and eta == 0:
+        return 1, h * phi(1, -h), 0
     v = eta * eta * 2 * h * phi(1, -2 * h)
     if isinstance(v, float | np.ndarray) and np.any(v > 1):
         raise ValueError(
@@ -389,8 +391,7 @@ def ddim_eta_step(window: Window, order: int, eta: Scalar = 1.0) -> Step:  # noq
     x, k1, z1 = vectors("x k1 z1")
     d, w, v = ddim_eta(window.step, eta)
     moved = d * x + w * k1
-    noisy = not (isinstance(eta, int | float) and eta == 0)
-    return Step((Stage(0, x),), moved + v**0.5 * z1 if noisy else moved, window.remember(k1))
+    return Step((Stage(0, x),), moved if isinstance(v, int) else moved + v**0.5 * z1, window.remember(k1))
 
 
 def dpmpp_3m_taylor_step(window: Window, order: int) -> Step:

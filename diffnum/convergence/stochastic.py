@@ -158,6 +158,25 @@ class StochasticStudy:
         if not rates or len(known) < len(rates) or abs(min(known) - order) > tolerance:
             raise AssertionError(f"{self.name} does not show {self.kind} order {order:g}\n{self}")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Study as JSON-able data."""
+        curves = [
+            {
+                "problem": s.problem,
+                "grid": s.grid,
+                "quantity": s.quantity,
+                "order": s.order,
+                "rate": s.estimate.rate,
+                "status": s.estimate.status,
+                "reason": s.verdict,
+                "steps": s.estimate.steps.tolist(),
+                "errors": s.estimate.errors.tolist(),
+                "standard_error": list(s.standard_error),
+            }
+            for s in self.series
+        ]
+        return {"kind": self.kind, "order": self.order, "expected": self.expected, "series": curves}
+
     def __str__(self) -> str:
         lines = [f"{self.kind} order of {self.name}: recorded {self.expected:g}, measured {self.order}"]
         for s in self.series:

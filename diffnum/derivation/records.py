@@ -74,6 +74,9 @@ class Derivation:
         whose kernel is constant.
     formula : Formula
         The step in phi functions, for print.
+    strong_constant : sympy expression, optional
+        Of a stochastic method, q > 0 in the variance 2 tau^2 q h^3 J^2 (in units of sigma^2) that the noise leaves in
+        the local error on a shared path, J the slope of the drift in the state; constant steps, later ones included.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Derivation:
     error_constant: sympy.Expr
     error_terms: Mapping[str, sympy.Expr] = field(repr=False)
     formula: Formula = field(repr=False)
+    strong_constant: sympy.Expr | None = None
 
     @property
     def entries(self) -> tuple[tuple[str, str], ...]:

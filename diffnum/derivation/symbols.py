@@ -113,9 +113,11 @@ class Exact:
     def __rtruediv__(self, other: Any) -> Exact:
         return Exact(self._other(other) / self.value, self.symbols)
 
-    def __pow__(self, power: int) -> Exact:
+    def __pow__(self, power: float) -> Any:
         if power == 0:
             return self.symbols.constant(1)
+        if power == 0.5:
+            return self.symbols.square_root(self)
         return Exact(self.value**power if power > 0 else 1 / self.value ** (-power), self.symbols)
 
     def __bool__(self) -> bool:
@@ -148,12 +150,16 @@ class Exact:
         return self.value.as_expr().xreplace(self.symbols.meaning)
 
     def _phi_(self, k: int) -> Exact:
-        """phi_k of a rational multiple of h."""
-        multiple = (self / self.symbols.h).fraction()
-        if multiple == 0:
+        """phi_k of a multiple of h whose exponential is in the field."""
+        if not self:
             return self.symbols.constant(Fraction(1, factorial(k)))
         head = sum((self**j / factorial(j) for j in range(1, k)), self.symbols.constant(min(k, 1)))
-        return (self.symbols.exp(multiple) - head) / self**k
+        value: Exact = (self.symbols.exponential(self) - head) / self**k
+        return value
+
+    def _log_(self) -> Exact:
+        """Natural logarithm of an exponential of the field."""
+        return self.symbols.logarithm(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +248,20 @@ class Symbols:
                 f"multiple={multiple} is no integer power of E = exp({self.rate}*h/{self.root}): "
                 f"use root={power.denominator}"
             )
-        return self.names["E"] ** power.numerator
+        value: Exact = self.names["E"] ** power.numerator
+        return value
+
+    def exponential(self, value: Exact) -> Exact:
+        """Exponential of a rational multiple of h."""
+        return self.exp((value / self.h).fraction())
+
+    def logarithm(self, value: Exact) -> Exact:
+        """Logarithm of an exponential; only fields of the reverse equation have it."""
+        raise TypeError(f"value={value}: this field has no logarithms, see derivation.reverse")
+
+    def square_root(self, value: Exact) -> Any:
+        """Square root; only fields of the reverse equation have it."""
+        raise TypeError(f"value={value}: this field has no roots, see derivation.reverse")
 
     def shipped_kernel(self, moments: int = 0) -> Kernel:
         """Kernel with which a shipped rule runs in this field (symbols ``M_k`` in the time clock)."""

@@ -26,18 +26,23 @@ class _Base:
 
     title: str
     rule: Rule
+    derivation: str
     order: int
     function: str
 
 
 _DOWN: Mapping[str, _Base] = {
-    "dpm_2_ancestral": _Base("DPM-2 ancestral", splitting.noise_midpoint_step, 2, "sample_dpm_2_ancestral"),
-    "dpmpp_2s_ancestral": _Base("DPM-Solver++(2S) ancestral", splitting.midpoint_step, 2, "sample_dpmpp_2s_ancestral"),
+    "dpm_2_ancestral": _Base(
+        "DPM-2 ancestral", splitting.noise_midpoint_step, "noise_midpoint", 2, "sample_dpm_2_ancestral"
+    ),
+    "dpmpp_2s_ancestral": _Base(
+        "DPM-Solver++(2S) ancestral", splitting.midpoint_step, "dpm_solver", 2, "sample_dpmpp_2s_ancestral"
+    ),
 }
 _CHURNED: Mapping[str, _Base] = {
-    "edm_euler_churn": _Base("EDM Euler with churn", splitting.euler_step, 1, "sample_euler"),
-    "edm_heun_churn": _Base("EDM's stochastic sampler", splitting.noise_heun_step, 2, "sample_heun"),
-    "dpm_2_churn": _Base("DPM-2 with churn", splitting.noise_midpoint_step, 2, "sample_dpm_2"),
+    "edm_euler_churn": _Base("EDM Euler with churn", splitting.euler_step, "adams", 1, "sample_euler"),
+    "edm_heun_churn": _Base("EDM's stochastic sampler", splitting.noise_heun_step, "noise_heun", 2, "sample_heun"),
+    "dpm_2_churn": _Base("DPM-2 with churn", splitting.noise_midpoint_step, "noise_midpoint", 2, "sample_dpm_2"),
 }
 
 
@@ -56,7 +61,7 @@ def _ancestral(found: re.Match[str]) -> Method:
         summary="A step of the probability flow down to sigma_down, then noise.",
         claimed_order=base.order,
         order_with_startup=base.order,
-        options=orders(eta, base.order, 1, base.order),
+        options={**orders(eta, base.order, 1, base.order), "scheme": "ancestral", "base": base.derivation},
         aliases={"k-diffusion": f"{base.function}(eta={eta:g})", "ComfyUI": found[1]},
         distinguish="a solver of weak order 2: the law of the output is of order 2, not the law given the start.",
     )
@@ -78,7 +83,7 @@ def _dpmpp_sde(found: re.Match[str]) -> Method:
         summary="Two stages, each with the noise of an ancestral step; the draws are increments of one path in sigma.",
         claimed_order=2,
         order_with_startup=2,
-        options=orders(eta, 2, weak, weak),
+        options={**orders(eta, 2, weak, weak), "scheme": "stages", "base": "dpm_solver"},
         aliases={"k-diffusion": f"sample_dpmpp_sde(eta={eta:g})", "ComfyUI": "dpmpp_sde"},
         distinguish="the same function with independent draws, which has weak order 1.",
     )
@@ -100,7 +105,7 @@ def _churn(found: re.Match[str]) -> Method:
         summary="Noise raises sigma by a factor; a step of the probability flow leads down from there.",
         claimed_order=base.order,
         order_with_startup=base.order,
-        options=orders(tau, base.order, 1, base.order),
+        options={**orders(tau, base.order, 1, base.order), "scheme": "churn", "base": base.derivation},
         aliases={"k-diffusion": f"{base.function}(s_churn=...)"},
         distinguish="the churn of EDM is a number a step: ..._given takes it, as splitting.churn(...) makes it; "
         "..._tauT has the churn exp(T^2 h) - 1, for which the reverse equation of that noise level is approached.",
@@ -137,7 +142,7 @@ def _er_sde(found: re.Match[str]) -> Method | None:
         summary="Polynomials in sigma/alpha on the reverse equation whose noise level is a function of sigma/alpha.",
         claimed_order=order,
         order_with_startup=min(true_order, 2),
-        options=options | {"noise_scale": scale},
+        options={**options, "noise_scale": scale, "scheme": "extended", "base": "er_sde", "corrected": corrected},
         distinguish="er_sde_3_corrected, with the slope of the parabola." if order == 3 and not corrected else "",
     )
 

@@ -37,6 +37,7 @@ class _Recipe:
 
     title: str
     base: Rule
+    derivation: str
     order: int
     weak_order: int
     cite: str
@@ -52,7 +53,7 @@ class _Recipe:
 
 _RECIPES: Mapping[str, _Recipe] = {
     "sde_dpmpp_1": _Recipe(
-        "SDE-DPM-Solver++(1)", exponential_adams_step, 1, 1, "lu2022dpmpp", "eq. (18)",
+        "SDE-DPM-Solver++(1)", exponential_adams_step, "adams", 1, 1, "lu2022dpmpp", "eq. (18)",
         "Exponential Euler on the reverse equation, data prediction held constant.",
         aliases={
             "diffusers": 'DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", solver_order=1)',
@@ -61,7 +62,7 @@ _RECIPES: Mapping[str, _Recipe] = {
         distinguish="sde_dpm_1, which holds the noise prediction constant; the two agree only without noise.",
     ),
     "sde_dpmpp_2m": _Recipe(
-        "SDE-DPM-Solver++(2M)", dpmpp_2m_step, 2, 2, "lu2022dpmpp", "eq. (19)",
+        "SDE-DPM-Solver++(2M)", dpmpp_2m_step, "dpmpp_2m", 2, 2, "lu2022dpmpp", "eq. (19)",
         "DPM-Solver++(2M) on the kernel of the reverse equation, with the midpoint weight.",
         depth=1,
         aliases={
@@ -72,7 +73,8 @@ _RECIPES: Mapping[str, _Recipe] = {
         distinguish="sde_dpmpp_2m_heun, whose first moment is exact.",
     ),
     "sde_dpmpp_2m_heun": _Recipe(
-        "SDE-DPM-Solver++(2M), Heun type", exponential_adams_step, 2, 2, "lu2022dpmpp", "eq. (19), exact moment",
+        "SDE-DPM-Solver++(2M), Heun type", exponential_adams_step, "adams", 2, 2, "lu2022dpmpp",
+        "eq. (19), exact moment",
         "Two-step stochastic exponential Adams method; no Heun stage is taken.",
         depth=1,
         aliases={
@@ -83,7 +85,7 @@ _RECIPES: Mapping[str, _Recipe] = {
         distinguish="sde_trapezoid, the stochastic Heun method.",
     ),
     "sde_dpmpp_3m": _Recipe(
-        "DPM-Solver++(3M) SDE as shipped", stochastic.dpmpp_3m_taylor_step, 2, 2, "katherine2022kdiffusion",
+        "DPM-Solver++(3M) SDE as shipped", stochastic.dpmpp_3m_taylor_step, "dpmpp_3m", 2, 2, "katherine2022kdiffusion",
         "sampling.py, sample_dpmpp_3m_sde",
         "Three-step method whose second difference lacks a factor 2.",
         depth=2, highest=3, claimed_order=3,
@@ -91,21 +93,21 @@ _RECIPES: Mapping[str, _Recipe] = {
         distinguish="sde_dpmpp_3m_corrected.",
     ),
     "sde_dpmpp_3m_corrected": _Recipe(
-        "DPM-Solver++(3M) SDE corrected", dpmpp_3m_corrected_step, 3, 2, "katherine2022kdiffusion",
-        "sampling.py, sample_dpmpp_3m_sde, with the factor 2 restored",
+        "DPM-Solver++(3M) SDE corrected", dpmpp_3m_corrected_step, "dpmpp_3m_corrected", 3, 2,
+        "katherine2022kdiffusion", "sampling.py, sample_dpmpp_3m_sde, with the factor 2 restored",
         "Three-step stochastic exponential Adams method.",
         depth=2, claimed_order=3,
         aliases={"papers": "SA-Predictor with 3 steps"},
         distinguish="sde_dpmpp_3m, the formula that libraries ship.",
     ),
     "sde_trapezoid": _Recipe(
-        "Stochastic exponential trapezoidal rule", stochastic.exponential_trapezoid_step, 2, 2,
+        "Stochastic exponential trapezoidal rule", stochastic.exponential_trapezoid_step, "trapezoid", 2, 2,
         "hochbruck2010exponential", "section 2.3, on the reverse equation",
         "Exponential Euler predictor and trapezoidal corrector with the same noise; weak order 2 in one step.",
         distinguish="sde_dpmpp_2m_heun, which has no second stage.",
     ),
     "sde_dpm_1": _Recipe(
-        "SDE-DPM-Solver-1", exponential_adams_step, 1, 1, "lu2022dpmpp", "eq. (17)",
+        "SDE-DPM-Solver-1", exponential_adams_step, "adams", 1, 1, "lu2022dpmpp", "eq. (17)",
         "Exponential Euler on the reverse equation, noise prediction held constant.",
         form=NOISE,
         aliases={
@@ -115,20 +117,20 @@ _RECIPES: Mapping[str, _Recipe] = {
         distinguish="sde_dpmpp_1, which holds the data prediction constant.",
     ),
     "sde_dpm_2m": _Recipe(
-        "SDE-DPM-Solver-2M", dpmpp_2m_step, 2, 2, "lu2022dpmpp", "eq. (17), second order",
+        "SDE-DPM-Solver-2M", dpmpp_2m_step, "dpmpp_2m", 2, 2, "lu2022dpmpp", "eq. (17), second order",
         "Two-step method in noise prediction on the reverse equation.",
         form=NOISE, depth=1,
         aliases={"diffusers": 'DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver", solver_order=2)'},
         distinguish="sde_dpmpp_2m, in data prediction.",
     ),
     "seeds_2": _Recipe(
-        "SEEDS-2", partial(exponential_runge_kutta_step), 2, 2, "gonzalez2023seeds",
+        "SEEDS-2", partial(exponential_runge_kutta_step), "dpm_solver", 2, 2, "gonzalez2023seeds",
         "nfsrules/SEEDS at b7300bf3, etd_serk.py, second_update (butcher_type 2a, noise_pred)",
         "Exponential midpoint rule with the noise of one path at both stages.",
         form=NOISE,
     ),
     "seeds_3": _Recipe(
-        "SEEDS-3", partial(exponential_runge_kutta_step), 3, 2, "gonzalez2023seeds",
+        "SEEDS-3", partial(exponential_runge_kutta_step), "dpm_solver", 3, 2, "gonzalez2023seeds",
         "nfsrules/SEEDS at b7300bf3, etd_serk.py, third_update (butcher_type 3a, noise_pred), noise put right",
         "DPM-Solver-3 with the noise of one path at its three nodes.",
         form=NOISE,
@@ -155,7 +157,11 @@ def _on_reverse_equation(name: str, recipe: _Recipe, tau: float, *, given: bool)
         summary=recipe.summary,
         claimed_order=recipe.claimed_order or recipe.order,
         order_with_startup=min(recipe.order, 2),
-        options=orders(tau, recipe.order, recipe.weak_order, recipe.weak_order),
+        options={
+            **orders(tau, recipe.order, recipe.weak_order, recipe.weak_order),
+            "scheme": "reverse",
+            "base": recipe.derivation,
+        },
         aliases=recipe.aliases,
         distinguish=recipe.distinguish,
     )
@@ -200,7 +206,14 @@ def _sa_solver(found: re.Match[str]) -> Method | None:
         summary="Stochastic Adams methods on the reverse equation; predictor and corrector share their noise.",
         claimed_order=order,
         order_with_startup=min(order, 3 if corrector else 2),
-        options=orders(tau, order, min(order, 2), min(order, 2)),
+        options={
+            **orders(tau, order, min(order, 2), min(order, 2)),
+            "scheme": "reverse",
+            "base": "sa_solver",
+            "predictor": predictor,
+            "corrector": corrector,
+            "exact": exact,
+        },
         aliases={}
         if exact
         else {
@@ -230,7 +243,7 @@ def _ddim_eta(found: re.Match[str]) -> Method:
         summary="DDIM with part of the noise drawn anew; with eta = 1 the ancestral step of DDPM.",
         claimed_order=1,
         order_with_startup=1,
-        options=orders(eta, 1, 1, 1),
+        options={**orders(eta, 1, 1, 1), "scheme": "ancestral", "base": "adams"},
         aliases={
             "diffusers": f"DDIMScheduler, eta={eta:g}" + ("; DDPMScheduler" if eta == 1 else ""),
             "k-diffusion": f"sample_euler_ancestral(eta={eta:g})",
