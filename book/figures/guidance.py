@@ -23,6 +23,7 @@ import diffnum as dn
 from diffnum.analysis import amplification, largest_stiffness, stability, stiffness
 from diffnum.guidance import Guided, Ramp, cfg_plus_plus, classifier_free
 from diffnum.models import model_ids
+from diffnum.thresholding import StaticThreshold
 from diffnum.types import FloatArray
 
 RESULTS = Path(__file__).resolve().parents[1] / "results/guidance.json"
@@ -198,6 +199,21 @@ def errors(
     return found
 
 
+def overtaken(methods: Sequence[str], steps: Sequence[int], top: float) -> dict[str, Any]:
+    """Smallest scale (to a half) from which on the Gaussian subject a method is worse than DDIM at the same steps."""
+    start = np.random.default_rng(1).standard_normal((64, 2))
+    found: dict[str, Any] = {str(n): dict.fromkeys(methods) for n in steps}
+    for w in np.arange(1.0, top + 0.5, 0.5):
+        model = gaussian_subject(float(w))
+        end = reference(model, start, 1.0, 1e-3, 1e-10)[-1]
+        for n in steps:
+            plain = distance(dn.solve(plan_of("ddim", n), model, start), end)
+            for name, since in found[str(n)].items():
+                worse = distance(dn.solve(plan_of(name, n), model, start), end) > plain
+                found[str(n)][name] = (since or float(w)) if worse else None
+    return found
+
+
 def plan_of(method: str, n: int) -> dn.Plan:
     """Plan on the uniform grid in half-log-SNR."""
     return dn.plan(method, SCHEDULE, dn.grids.uniform_half_log_snr(SCHEDULE, n))
@@ -283,7 +299,15 @@ def network(name: str, scales: Sequence[float], steps: Sequence[int], methods: S
                 m: {"error": _finite(distance(z, states[-1])), "largest": _finite(float(np.abs(flat(z)).max()))}
                 for m, z in ends.items()
             }
+        clipped = StaticThreshold(guided, max(model.value_range))
+        kept = reference(clipped, x, begin, end, 1e-5)[-1]
+        boxed = {m: dn.solve(plan_for(clipped, m, steps[0]), clipped, x, check_finite=False) for m in methods}
         found["scales"][str(w)] = {
+            "thresholded": {
+                "distance": distance(kept, states[-1]),
+                "largest": float(np.abs(flat(kept)).max()),
+                "errors": {m: _finite(distance(z, kept)) for m, z in boxed.items()},
+            },
             "stiffness": [float(np.max(s)) for s in stiff],
             "median_stiffness": [float(np.median(s)) for s in stiff],
             "largest": float(np.abs(flat(states[-1])).max()),
@@ -312,6 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "variances": [POPULATION, CLASS],
         "limits": population_limits(methods, steps, scales),
         "errors": errors(gaussian_subject, methods, steps, scales),
+        "worse_than_ddim_from": overtaken(methods, steps, 4.0 if quick else 15.0),
     }
     results["mixture"] = {"errors": errors(mixture_subject, methods, steps, scales)}
     results["interval"] = interval_order((10, 20, 40) if quick else (20, 40, 80, 160, 320, 640))

@@ -9,15 +9,26 @@ if TYPE_CHECKING:
     from diffnum.models.denoiser import NetworkDenoiser
     from diffnum.models.files import MissingModelError, ModelFileError
     from diffnum.models.pretrained import load, model_ids
+    from diffnum.models.wrapping import from_k_diffusion, wrap
 
-__all__ = ["MissingModelError", "ModelFileError", "NetworkDenoiser", "load", "model_ids"]
+__all__ = [
+    "MissingModelError",
+    "ModelFileError",
+    "NetworkDenoiser",
+    "from_k_diffusion",
+    "load",
+    "model_ids",
+    "wrap",
+]
 
 _HOMES = {
     "NetworkDenoiser": "denoiser",
     "MissingModelError": "files",
     "ModelFileError": "files",
+    "from_k_diffusion": "wrapping",
     "load": "pretrained",
     "model_ids": "pretrained",
+    "wrap": "wrapping",
 }
 
 

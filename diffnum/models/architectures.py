@@ -111,15 +111,15 @@ class _Adapter(nn.Module):
         t = level * self.request.scale
         return t.round() if self.request.time == "index" else t
 
-    def mean(self, out: torch.Tensor) -> torch.Tensor:
-        """First half of the channels where the network also predicts a variance."""
-        return out[:, : self.channels] if out.shape[1] == 2 * self.channels else out
+    def mean(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """First half of the channels where the network also predicts a variance, in the dtype of the state."""
+        return (out[:, : self.channels] if out.shape[1] == 2 * self.channels else out).to(x.dtype)
 
 
 class _UNet2D(_Adapter):
     def forward(self, x: torch.Tensor, level: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         out = self.network(x, self.timestep(level), class_labels=labels, return_dict=False)
-        return self.mean(out[0])
+        return self.mean(out[0], x)
 
 
 class _UNet2DCondition(_Adapter):
@@ -132,13 +132,13 @@ class _UNet2DCondition(_Adapter):
             added_cond_kwargs=added or None,
             return_dict=False,
         )
-        return self.mean(out[0])
+        return self.mean(out[0], x)
 
 
 class _DiT(_Adapter):
     def forward(self, x: torch.Tensor, level: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         out = self.network(x, timestep=self.timestep(level), class_labels=labels, return_dict=False)
-        return self.mean(out[0])
+        return self.mean(out[0], x)
 
 
 class _SD3(_Adapter):

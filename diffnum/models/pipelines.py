@@ -26,6 +26,7 @@ from torch import nn
 
 from diffnum.models.architectures import READERS, Parts, Request, Time, read_network
 from diffnum.models.denoiser import Level, NetworkDenoiser
+from diffnum.models.edm import Preconditioned
 from diffnum.models.files import MissingModelError, ModelFileError
 from diffnum.models.latents import Latents
 from diffnum.models.prompts import Prompts
@@ -138,11 +139,12 @@ def load_diffusers(
             "whole times (diffnum.grids.model_timesteps)",
             stacklevel=3,
         )
+    module, predicted = _preconditioned(parts.module, predicted, process, folder.scheduler)
     pipe = _pipeline(folder, network, dtype, trust_pickle, variant)
     autoencoder = getattr(pipe, "vae", None)
-    parts.module.eval().requires_grad_(False).to(device)
+    module.eval().requires_grad_(False).to(device)
     return NetworkDenoiser(
-        module=parts.module,
+        module=module,
         prediction=predicted,
         schedule=process,
         sample_shape=parts.sample_shape,
@@ -419,6 +421,21 @@ def _check_table(process: Schedule, network: Any) -> None:
             f"schedule={process!r} does not match the checkpoint, whose network has {size} labels; pass a table of "
             "that size"
         )
+
+
+def _preconditioned(
+    module: nn.Module, prediction: Prediction, process: Schedule, scheduler: Mapping[str, Any] | None
+) -> tuple[nn.Module, Prediction]:
+    """Network of an EDM scheduler, which preconditions it: what comes out then is the data."""
+    if not (isinstance(process, EDM) and scheduler and str(scheduler.get("_class_name")).startswith("EDM")):
+        return module, prediction
+    kinds = {"noise": "edm", "v": "edm_v"}
+    if prediction not in kinds:
+        raise ValueError(
+            f"prediction_type={scheduler.get('prediction_type')!r}: {scheduler['_class_name']} preconditions networks "
+            "of epsilon and v_prediction only"
+        )
+    return Preconditioned(module, kinds[prediction], float(scheduler.get("sigma_data", 0.5))), "data"
 
 
 def _level(process: Schedule) -> Level:

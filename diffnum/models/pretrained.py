@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from diffnum.models.denoiser import NetworkDenoiser, resolve_device, resolve_dtype
+from diffnum.models.edm import load_edm
 from diffnum.models.galaxies import galaxy_names, load_galaxy
 from diffnum.models.pipelines import load_diffusers
 from diffnum.models.toy import load_toy, toy_names
@@ -30,6 +31,7 @@ _FAMILIES: dict[str, _Family] = {
     "galaxies/": _Family(load_galaxy, galaxy_names),
     "toy/": _Family(load_toy, toy_names),
     "diffusers:": _Family(load_diffusers, None),
+    "edm:": _Family(load_edm, None),
 }
 
 
@@ -46,13 +48,15 @@ def load(
     Parameters
     ----------
     model_id
-        ``"galaxies/NAME"`` or ``"toy/NAME"``, which :func:`model_ids` lists; ``"diffusers:PATH_OR_ID"``.
+        ``"galaxies/NAME"`` or ``"toy/NAME"``, which :func:`model_ids` lists; ``"diffusers:PATH_OR_ID"``,
+        ``"edm:PATH"``.
     dtype
         ``"float32"``, ``"float64"`` (for studies of convergence), ``"bfloat16"`` or ``"float16"``.
     device
         ``"cpu"``, ``"cuda"``, and so on.
     **options
-        Options of the family's loader: :func:`diffnum.models.pipelines.load_diffusers`.
+        Options of the family's loader: :func:`diffnum.models.pipelines.load_diffusers`,
+        :func:`diffnum.models.edm.load_edm`.
 
     Returns
     -------
@@ -77,7 +81,9 @@ def load(
             return family.load(name, dtype=resolve_dtype(dtype), device=resolve_device(device), **options)
     near = difflib.get_close_matches(model_id, model_ids(), n=3, cutoff=0.4)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise ValueError(f"model_id={model_id!r} is unknown.{hint} Known: {', '.join(model_ids())}, diffusers:PATH_OR_ID.")
+    raise ValueError(
+        f"model_id={model_id!r} is unknown.{hint} Known: {', '.join(model_ids())}, diffusers:PATH_OR_ID, edm:PATH."
+    )
 
 
 def _check_options(model_id: str, family: _Family, options: Mapping[str, Any]) -> None:

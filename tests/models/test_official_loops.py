@@ -15,11 +15,13 @@ import torch
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
+    EDMEulerScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
     FluxPipeline,
     HeunDiscreteScheduler,
+    ScoreSdeVeScheduler,
     UniPCMultistepScheduler,
 )
 
@@ -172,6 +174,36 @@ def test_flow_plans_equal_the_flow_schedulers(tmp_path: Path, method: str, kind:
     grid = dn.grids.from_times(model.schedule, [*times, 0.0])
     got = dn.solve(dn.plan(method, model.schedule, grid), model, x)
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_preconditioned_networks_of_edm_schedulers_are_denoisers(tmp_path: Path, prediction_type: str) -> None:
+    scheduler = EDMEulerScheduler(prediction_type=prediction_type, sigma_data=0.7)
+    small.ddpm(scheduler).save_pretrained(tmp_path)
+    model = dn.load(f"diffusers:{tmp_path}", dtype="float64")
+    assert (model.prediction, model.schedule) == ("data", dn.schedules.EDM())
+    network, x = small.unet().double(), draw(2, 3, 8, 8)
+    with swapped(double=True), torch.no_grad():
+        scheduler.set_timesteps(6)
+        expected = x * scheduler.init_noise_sigma
+        for t in scheduler.timesteps:
+            out = network(scheduler.scale_model_input(expected, t), t).sample
+            expected = scheduler.step(out, t, expected).prev_sample
+    grid = dn.grids.from_times(model.schedule, scheduler.sigmas.tolist())
+    got = dn.solve(dn.plan("ddim", model.schedule, grid), model, x * float(scheduler.sigmas[0]))
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_a_network_of_a_variance_exploding_scheduler_gives_the_score(tmp_path: Path) -> None:
+    network = small.unet(time_embedding_type="fourier")
+    small.ddpm(ScoreSdeVeScheduler(), time_embedding_type="fourier").save_pretrained(tmp_path)
+    model = dn.load(f"diffusers:{tmp_path}")
+    assert (model.prediction, model.level, model.schedule) == ("score", "sigma", dn.schedules.VE(0.01, 1348.0))
+    x = draw(2, 3, 8, 8).float()
+    sigma = float(model.schedule.sigma(0.4))
+    with torch.no_grad():
+        expected = network(x, torch.tensor([sigma, sigma])).sample
+    torch.testing.assert_close(model(x, 0.4), expected, rtol=1e-4, atol=1e-6)
 
 
 # -- whole pipelines -----------------------------------------------------------------------------------
