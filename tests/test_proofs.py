@@ -202,6 +202,23 @@ def test_error_constants_are_those_of_the_books() -> None:
     assert dn.derive("unipc_3_bh2").error_constant.subs(uniform) == sympy.Rational(-19, 720)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hb_edm_heun_0.8",
+        "nt_dpm_solver_3_0.7",
+        "hb_unipc_2_bh2_0.8",
+        "hb_deis_tab1_0.8",
+        "hb_flowturbo_0.5",
+        "ghvb_5.5",
+    ],
+)
+def test_heavy_ball_on_any_base_is_proved_and_has_order_one(name: str) -> None:
+    proof = prove(name)
+    assert proof.ok, str(proof)
+    assert proof.orders["uniform"] == (6 if name == "ghvb_5.5" else 1)
+
+
 # -- methods whose plans are given numbers -------------------------------------------------------------
 
 STATISTICS = dn.ModelStatistics.constant(0.5, 0.1, 0.2)

@@ -31,7 +31,7 @@ __all__ = ["abm", "adams_moulton_constant", "ipndm_v", "plms", "pndm_start"]
 
 
 @cache
-def _gamma(count: int) -> tuple[Fraction, ...]:
+def bashforth_differences(count: int) -> tuple[Fraction, ...]:
     """First coefficients gamma_j of Adams-Bashforth in backward differences: 1, 1/2, 5/12, 3/8, 251/720, ..."""
     gamma: list[Fraction] = []
     for j in range(count):
@@ -40,13 +40,14 @@ def _gamma(count: int) -> tuple[Fraction, ...]:
 
 
 @cache
-def _values(differences: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
+def values_of(differences: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
     """Weights of values, newest first, from those of backward differences."""
     count = len(differences)
     return tuple((-1) ** j * sum(comb(i, j) * differences[i] for i in range(j, count)) for j in range(count))
 
 
-def _check(order: int) -> None:
+def check_order(order: int) -> None:
+    """Refuse what is no number of evaluations."""
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         raise ValueError(f"order={order!r} is not a positive whole number: give the number of evaluations combined")
 
@@ -86,8 +87,8 @@ def plms(h: Scalar, order: int) -> tuple[Scalar, ...]:
     Liu et al., arXiv:2202.09778, eq. (9); Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I,
     eq. (III.1.6).
     """
-    _check(order)
-    return _times(h, _values(_gamma(order)))
+    check_order(order)
+    return _times(h, values_of(bashforth_differences(order)))
 
 
 def adams_moulton_constant(h: Scalar, order: int) -> tuple[Scalar, ...]:
@@ -115,10 +116,10 @@ def adams_moulton_constant(h: Scalar, order: int) -> tuple[Scalar, ...]:
     ----------
     Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, eq. (III.1.9).
     """
-    _check(order)
-    gamma = _gamma(order)
+    check_order(order)
+    gamma = bashforth_differences(order)
     starred = tuple(g - before for g, before in zip(gamma, (Fraction(0), *gamma), strict=False))
-    return _times(h, _values(starred))
+    return _times(h, values_of(starred))
 
 
 def abm(h: Scalar, order: int) -> tuple[tuple[Scalar, ...], tuple[Scalar, ...]]:

@@ -4,7 +4,7 @@ GHVB ("generalised heavy ball") keeps :math:`v_{n+1} = (1-\beta) v_n + \beta \ep
 :math:`\bar x_{n+1} = \bar x_n + (\delta/\beta) \sum_j c_j v_{n+2-j}` in the clock rho = sigma/alpha, with weights c_j
 that undo the delay of the average up to order k. As published the weights are those of constant steps.
 
-HB ("heavy ball") and NT ("Nesterov") average the slope p of a multistep method instead and do not undo the delay,
+HB ("heavy ball") and NT ("Nesterov") average the slope p of any method instead and do not undo the delay,
 which costs all orders but the first. In terms of slopes GHVB is HB with the delay undone,
 
 .. math:: s_n = p_n + (1-\beta)(s_{n-1} - q_n), \qquad x_{n+1} = x_n + \delta_n s_n ,
@@ -16,20 +16,23 @@ Lagrange weights in p_n and q_n it has order k on every one (``variable``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import reduce
 from itertools import pairwise
-from types import MappingProxyType
+from math import lcm
+from typing import TypeAlias
 
-from diffnum.coefficients.adams import combine, dpmpp_2m_step, exponential_adams, exponential_adams_step
-from diffnum.coefficients.constant_steps import plms_step
+from diffnum.coefficients.adams import combine, dpmpp_2m_step, exponential_adams
+from diffnum.coefficients.constant_steps import bashforth_differences, check_order, values_of
 from diffnum.forms import ExponentialKernel
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 from diffnum.types import Scalar
 
 __all__ = ["ghvb", "ghvb_variable"]
 
-_MAX_ORDER = 5
+Rule: TypeAlias = Callable[[Window, int], Step]
+"""Step of a method whose slope is averaged."""
 
 
 def ghvb(order: int, beta: Scalar) -> tuple[Scalar, ...]:
@@ -38,48 +41,40 @@ def ghvb(order: int, beta: Scalar) -> tuple[Scalar, ...]:
     Parameters
     ----------
     order : int
-        Number of averages combined, 1 to 5.
+        Number of averages combined, at least 1.
     beta : scalar
         Weight of the newest evaluation in the average, in (0, 1].
 
     Returns
     -------
     tuple of scalars
-        Weights of v_{n+1} (newest), v_n, ...; their sum is ``beta``.
+        Weights of v_{n+1} (newest), v_n, ...; their sum is ``beta``. Order 4:
+        (46 + 9 beta, 19 beta - 78, 42 - 5 beta, beta - 10)/24.
 
     Raises
     ------
     ValueError
-        If ``order`` is not in 1, ..., 5, or a numeric ``beta`` is outside (0, 1].
+        If ``order`` is not positive, or a numeric ``beta`` is outside (0, 1].
 
     Notes
     -----
-    Truncation of :math:`(\beta + (1-\beta)\nabla)(1 + \nabla/2 + 5\nabla^2/12 + \dots)` after ``order`` terms.
-    Order ``order`` on constant steps in rho with exact history, 2 on smooth grids, 1 on irregular ones.
+    Truncation of :math:`(\beta + (1-\beta)\nabla)(1 + \nabla/2 + 5\nabla^2/12 + \dots)` after ``order`` terms; the
+    authors print orders 1 to 5. Order ``order`` on constant steps in rho with exact history, 2 on smooth grids, 1 on
+    irregular ones.
 
     References
     ----------
     Wizadwongsa et al., "Diffusion Sampling with Momentum for Mitigating Divergence Artifacts", ICLR 2024,
     eq. (11) and appendix; sWizad/momentum-diffusion at 7d324104.
     """
+    check_order(order)
     _check(beta)
-    if order == 1:
-        return (beta,)
-    if order == 2:
-        return (2 + beta) / 2, (beta - 2) / 2
-    if order == 3:
-        return (18 + 5 * beta) / 12, (8 * beta - 24) / 12, (6 - beta) / 12
-    if order == 4:
-        return (46 + 9 * beta) / 24, (19 * beta - 78) / 24, (42 - 5 * beta) / 24, (beta - 10) / 24
-    if order == _MAX_ORDER:
-        return (
-            (1650 + 251 * beta) / 720,
-            (646 * beta - 3420) / 720,
-            (2880 - 264 * beta) / 720,
-            (106 * beta - 1380) / 720,
-            (270 - 19 * beta) / 720,
-        )
-    raise ValueError(f"order={order} is not available: the published weights stop at order {_MAX_ORDER}")
+    gamma = bashforth_differences(order)
+    constant = values_of((Fraction(0), *gamma[:-1]))
+    linear = values_of(tuple(g - before for g, before in zip(gamma, (Fraction(0), *gamma), strict=False)))
+    scale = lcm(*(w.denominator for w in (*constant, *linear)))
+    # whole numbers only, so that any arithmetic can follow
+    return tuple((int(c * scale) + int(w * scale) * beta) / scale for c, w in zip(constant, linear, strict=True))
 
 
 def _check(beta: Scalar) -> None:
@@ -184,28 +179,22 @@ def ghvb_variable_step(window: Window, order: int, beta: Scalar) -> Step:
     return Step((Stage(0, x),), x + increment, {**window.remember(k1), "v1": increment / h})
 
 
-BASES: Mapping[str, Callable[[Window, int], Step]] = MappingProxyType(
-    {"adams": exponential_adams_step, "dpmpp_2m": dpmpp_2m_step, "plms": plms_step}
-)
-"""Multistep methods, by family, whose slope can be averaged."""
-
-
-def _base_slope(window: Window, order: int, base: str) -> tuple[Step, Vector]:
+def _base_slope(window: Window, order: int, base: Rule) -> tuple[Step, Vector]:
     """Step of the base method, and its slope: the increment of x in units of the zeroth moment."""
-    step = BASES[base](window, order)
+    step = base(window, order)
     return step, Vector({name: w / window.moment(0) for name, w in step.x.items() if name != "x"})
 
 
-def heavy_ball_step(window: Window, order: int, beta: Scalar, base: str) -> Step:
-    """HB on a multistep method: its slope is replaced by a moving average; the first average is the first slope."""
+def heavy_ball_step(window: Window, order: int, beta: Scalar, base: Rule) -> Step:
+    """HB on any method: its slope is replaced by a moving average; the first average is the first slope."""
     _check(beta)
     step, slope = _base_slope(window, order, base)
     average = (1 - beta) * vector("v1") + beta * slope if "v1" in window.known else slope
     return Step(step.stages, vector("x") + window.moment(0) * average, {**step.memory, "v1": average})
 
 
-def nesterov_step(window: Window, order: int, beta: Scalar, base: str) -> Step:
-    """NT on a multistep method: the new average is averaged with the slope once more."""
+def nesterov_step(window: Window, order: int, beta: Scalar, base: Rule) -> Step:
+    """NT on any method: the new average is averaged with the slope once more."""
     _check(beta)
     step, slope = _base_slope(window, order, base)
     average = (1 - beta) * vector("v1") + beta * slope if "v1" in window.known else slope
@@ -219,7 +208,7 @@ def mdpm2_step(window: Window, order: int, beta: Scalar, first: str = "evaluatio
     The average starts as the first evaluation, or where ``first`` is ``"slope"`` as the first second-order slope.
     """
     _check(beta)
-    step, slope = _base_slope(window, order, "dpmpp_2m")
+    step, slope = _base_slope(window, order, dpmpp_2m_step)
     known = "v1" in window.known
     if order == 1:
         start = {"v1": vector("k1")} if first == "evaluation" else {}

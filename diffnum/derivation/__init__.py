@@ -6,6 +6,7 @@ Nothing here imports :mod:`diffnum.coefficients`; :mod:`diffnum.proofs` compares
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -25,7 +26,7 @@ from diffnum.derivation.records import Derivation, Derived, Identity, Line, Proo
 
 __all__ = ["DERIVATIONS", "Derivation", "Derived", "Identity", "Line", "Proof", "Residuals"]
 
-DERIVATIONS: Final[Mapping[str, Callable[..., Derived]]] = MappingProxyType(
+_PLAIN: Final[Mapping[str, Callable[..., Derived]]] = MappingProxyType(
     {
         "abm": constant_steps.abm,
         "adams": adams.adams,
@@ -40,10 +41,8 @@ DERIVATIONS: Final[Mapping[str, Callable[..., Derived]]] = MappingProxyType(
         "ghvb": momentum.ghvb,
         "ghvb_variable": momentum.ghvb_variable,
         "heun": runge_kutta.heun,
-        "heavy_ball": momentum.heavy_ball,
         "ipndm_v": constant_steps.ipndm_v,
         "mdpm2": momentum.mdpm2,
-        "nesterov": momentum.nesterov,
         "plms": constant_steps.plms,
         "pseudo_corrector": flow.pseudo_corrector,
         "res_3s": exponential_runge_kutta.res_3s,
@@ -51,6 +50,15 @@ DERIVATIONS: Final[Mapping[str, Callable[..., Derived]]] = MappingProxyType(
         "unipc": predictor_corrector.unipc,
         "unipc_pece": predictor_corrector.unipc,
         "unipc_vary": predictor_corrector.unipc_vary,
+    }
+)
+"""Derivations that stand on their own."""
+
+DERIVATIONS: Final[Mapping[str, Callable[..., Derived]]] = MappingProxyType(
+    {
+        **_PLAIN,
+        "heavy_ball": partial(momentum.heavy_ball, bases=_PLAIN),
+        "nesterov": partial(momentum.nesterov, bases=_PLAIN),
     }
 )
 """Family of a method -> ``derivation(window, order, rate, **options) -> Derived``."""

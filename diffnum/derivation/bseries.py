@@ -181,7 +181,7 @@ def _expanded(
     ratio, nodes = _grid(ring, grid, past, averages)
     rule = rule if prepare is None else prepare(ring.symbol)
     step = rule(Window(ring.h, nodes, kernel, known, depth, inner=inner, past_times=nodes), order)
-    history = _history(step, kernel, nodes, known, ratio)
+    history = _history(step, kernel, nodes, known, ratio, highest)
     glm = _general_linear(step, kernel, history)
     residuals = tuple(_residuals(glm, row, ring, highest))
     known_to = (r.precision + r.nodes for r in residuals if r.tree)
@@ -218,7 +218,7 @@ def _theta(kernel: Any, fraction: Any) -> Any:
 
 
 def _history(
-    step: Step, kernel: Any, nodes: tuple[Series, ...], known: frozenset[str], ratio: Series
+    step: Step, kernel: Any, nodes: tuple[Series, ...], known: frozenset[str], ratio: Series, highest: int
 ) -> dict[str, Callable[[int], Any]]:
     """Past vectors as functionals on powers of theta."""
     history: dict[str, Callable[[int], Any]] = {"m0": lambda power: Fraction(power == 0)}
@@ -227,27 +227,38 @@ def _history(
         history[f"m{j}"] = lambda power, theta=theta: theta**power  # type: ignore[misc]
     averages = sorted(name for name in known if name[0] == "v")
     if averages:
-        history |= _settled(step, averages, ratio, kernel, history)
+        history |= _settled(step, averages, ratio, kernel, history, highest)
     return history
 
 
 def _settled(
-    step: Step, averages: list[str], ratio: Series, kernel: Any, past: Mapping[str, Callable[[int], Any]]
+    step: Step,
+    averages: list[str],
+    ratio: Series,
+    kernel: Any,
+    past: Mapping[str, Callable[[int], Any]],
+    highest: int,
 ) -> dict[str, Callable[[int], Any]]:
     """Averages that reproduce themselves from step to step, where each step is ``ratio`` times the last.
 
     With s measured from the end of the step in units of the next, ``sigma = (theta - 1)/q``; hence V(sigma^k) must
-    equal what the memory rows make of V and of the evaluations, a linear system for each k.
+    equal what the memory rows make of V and of the evaluations, a linear system for each k. Evaluations inside the step
+    are those of the flow at their nodes up to the first power of h, which suffices to decide order 1.
     """
-    if not isinstance(kernel, ExponentialKernel):
-        raise ValueError(  # noqa: TRY004 - the caller gave a rate, not a kernel
-            "rate=None: averages in the time clock have no steady state; use a form with a fixed kernel"
-        )
-    following = SeriesKernel(kernel.step * ratio, kernel.rate)
-    growth = following.discount(1) * following.moment(0) / kernel.moment(0)
+    if isinstance(kernel, ExponentialKernel):
+        following = SeriesKernel(kernel.step * ratio, kernel.rate)
+        growth = following.discount(1) * following.moment(0) / kernel.moment(0)
+    elif highest > 1:
+        raise ValueError("rate=None: averages in the time clock have no steady state; use a form with a fixed kernel")
+    else:  # the leading term decides order 1
+        growth = ratio
     evaluations = {name for average in averages for name in step.memory[average]} - {*averages}
-    known = {**past, "k1": past["m0"]}
-    if not evaluations <= {*known}:
+    known = dict(past)
+    for i, stage in enumerate(step.stages, start=1):
+        theta = _theta(kernel, stage.node)
+        known[f"k{i}"] = lambda power, theta=theta: theta**power if power else Fraction(1)  # type: ignore[misc]
+    at_start = {f"k{i}" for i, stage in enumerate(step.stages, 1) if isinstance(stage.node, int) and stage.node == 0}
+    if highest > 1 and not evaluations <= {*past, *at_start}:
         raise ValueError(f"averages use {sorted(evaluations)}: evaluations inside the step have no steady state")
     values: list[dict[str, Any]] = []
     zero = 0 * ratio

@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from math import comb
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
-from diffnum.derivation.adams import EXACT_STEP, adams, combination, dpmpp_2m, moment_weights
-from diffnum.derivation.constant_steps import plms
+from diffnum.derivation.adams import EXACT_STEP, combination, dpmpp_2m, moment_weights
 from diffnum.derivation.records import Derived, Line
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 
@@ -138,19 +137,18 @@ def ghvb_variable(window: Window, order: int, rate: int | None = 0, beta: Any = 
     return Derived(Step((Stage(0, x),), x + h * slope, memory), argument)
 
 
-BASES: Mapping[str, Callable[..., Derived]] = MappingProxyType({"adams": adams, "dpmpp_2m": dpmpp_2m, "plms": plms})
-"""Derivations of multistep methods whose slope can be averaged."""
+Bases: TypeAlias = Mapping[str, Callable[..., Derived]]
+"""Derivations of the methods whose slope can be averaged, by family."""
 
 _DELAY = "the average lags behind by (1 - beta)/beta steps: order 1 for beta < 1"
 
 
-def _averaged(window: Window, order: int, rate: int | None, base: str, beta: Any) -> tuple[Derived, Vector, Vector]:
-    """Base method, its slope, and the new average."""
-    method = BASES[base](window, order, rate)
+def _averaged(window: Window, method: Derived, beta: Any) -> tuple[Vector, Vector]:
+    """Slope of a method, and the new average."""
     slope = (method.step.x - vector("x")) / window.moment(0)
     slope = Vector({name: weight for name, weight in slope.items() if name != "x"})
     average = beta * slope + (1 - beta) * vector("v1") if "v1" in window.known else slope
-    return method, slope, average
+    return slope, average
 
 
 def _stepped(window: Window, method: Derived, slope: Vector, average: Vector, *lines: Line) -> Derived:
@@ -166,15 +164,35 @@ _AVERAGE = Line(
 )
 
 
-def heavy_ball(window: Window, order: int, rate: int | None = 0, beta: Any = 1, base: str = "plms") -> Derived:
-    """HB: a multistep method steps with the moving average of its slope."""
-    method, _, average = _averaged(window, order, rate, base, beta)
+def heavy_ball(
+    window: Window,
+    order: int,
+    rate: int | None = 0,
+    beta: Any = 1,
+    base: str = "plms",
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    bases: Bases,
+) -> Derived:
+    """HB: a method steps with the moving average of its slope."""
+    method = bases[base](window, order, rate, **settings)
+    _, average = _averaged(window, method, beta)
     return _stepped(window, method, average, average, _AVERAGE)
 
 
-def nesterov(window: Window, order: int, rate: int | None = 0, beta: Any = 1, base: str = "plms") -> Derived:
+def nesterov(
+    window: Window,
+    order: int,
+    rate: int | None = 0,
+    beta: Any = 1,
+    base: str = "plms",
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    bases: Bases,
+) -> Derived:
     """NT: the average is averaged with the slope once more."""
-    method, slope, average = _averaged(window, order, rate, base, beta)
+    method = bases[base](window, order, rate, **settings)
+    slope, average = _averaged(window, method, beta)
     used = beta * slope + (1 - beta) * average
     line = Line("The step is made with the average of the new average and the slope.", r"(1-\beta)v_{n+1} + \beta p_n")
     return _stepped(window, method, used, average, _AVERAGE, line)
@@ -183,7 +201,8 @@ def nesterov(window: Window, order: int, rate: int | None = 0, beta: Any = 1, ba
 def mdpm2(window: Window, order: int, rate: int | None = -1, beta: Any = 1, first: str = "evaluation") -> Derived:
     """DPM-Solver++(2M) with HB as shipped: the average rests in first-order steps."""
     if order > 1:
-        method, _, average = _averaged(window, order, rate, "dpmpp_2m", beta)
+        method = dpmpp_2m(window, order, rate)
+        _, average = _averaged(window, method, beta)
         return _stepped(window, method, average, average, _AVERAGE)
     method = dpmpp_2m(window, 1, rate)
     rest = {name: vector(name) for name in ("v1",) if name in window.known}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from math import prod
+from math import comb, prod
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -245,9 +245,23 @@ _GHVB: Mapping[int, Callable[[Any], tuple[Any, ...]]] = MappingProxyType(
 )
 
 
+def _ghvb_series(order: int, beta: Any) -> tuple[Any, ...]:
+    """(beta + (1 - beta) t) G(t), t the backward difference and G(t) = -t/((1 - t) log(1 - t)), truncated."""
+    log = [Fraction(1, k + 1) for k in range(order)]  # -log(1 - t)/t
+    denominator = [log[k] - (log[k - 1] if k else 0) for k in range(order)]
+    g: list[Any] = []
+    for k in range(order):
+        g.append(Fraction(k == 0) - sum((denominator[k - i] * g[i] for i in range(k)), Fraction(0)))
+    product = [beta * g[k] + ((1 - beta) * g[k - 1] if k else 0) for k in range(order)]
+    return tuple(
+        sum((product[k] * (comb(k, j) * (-1) ** j) for k in range(j, order)), Fraction(0)) for j in range(order)
+    )
+
+
 def _ghvb(symbols: Symbols, order: int, beta: Any = 1) -> Rows:
     """V <- (1 - beta) v + beta eps;  xbar' = xbar + (sbar' - sbar) [sum_j w_j(beta) v_j]/beta."""
-    weights = [symbols.h * w / beta for w in _GHVB[order](beta)]
+    printed = _GHVB[order](beta) if order in _GHVB else _ghvb_series(order, beta)
+    weights = [symbols.h * w / beta for w in printed]
     if order == 1:
         return {"x": {"k1": weights[0] * beta, "v1": weights[0] * (1 - beta)}}
     row = {"k1": weights[0] * beta, "v1": weights[0] * (1 - beta) + weights[1]}
@@ -268,35 +282,34 @@ def _ghvb_variable(symbols: Symbols, order: int, beta: Any = 1) -> Rows:
     return {"x": row | {"v1": symbols.h * (1 - beta)}}
 
 
-def _exponential_adams(symbols: Symbols, order: int) -> Rows:
-    """Adams-Bashforth of the form: in the classical clocks, or in half-log-SNR."""
-    if not symbols.rate:
-        return _variable_adams(symbols, order)
-    return _multistep_2_taylor(symbols, 2) if order == 2 else unip(symbols, order)
-
-
-_HB_BASES: Mapping[str, Callable[[Symbols, int], Rows]] = MappingProxyType(
-    {
-        "adams": _exponential_adams,
-        "dpmpp_2m": lambda symbols, order: _ddim(symbols, 1) if order == 1 else _multistep_2(symbols, 2),
-        "plms": _plms,
-    }
-)
-
-
-def _heavy_ball(symbols: Symbols, order: int, beta: Any = 1, base: str = "plms", slope: int = 0) -> Rows:
+def _heavy_ball(
+    symbols: Symbols,
+    order: int,
+    beta: Any = 1,
+    base: str = "plms",
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    slope: int = 0,
+) -> Rows:
     """V <- (1 - beta) v + beta p;  the step is made with v, or with (1 - beta) v + beta p."""
-    whole = _sign(symbols) * _psi(symbols, 1) if symbols.rate else symbols.h
+    formula = next(f for f in _PLAIN[base] if f.covers(symbols.rate, order))
+    rows = formula.rows(symbols, order, **settings)
+    whole = _sign(symbols) * _psi(symbols, 1) if symbols.rate else symbols.h if symbols.rate == 0 else symbols["M_0"]
     of_slope, of_velocity = beta, 1 - beta
     if slope:
         of_slope, of_velocity = (1 - beta) * beta + beta, (1 - beta) * (1 - beta)
-    row = {name: of_slope * w for name, w in _HB_BASES[base](symbols, order)["x"].items()}
-    return {"x": row | {"v1": whole * of_velocity}}
+    row = {name: of_slope * w for name, w in rows["x"].items()}
+    return {**rows, "x": row | {"v1": whole * of_velocity}}
 
 
-def _nesterov(symbols: Symbols, order: int, beta: Any = 1, base: str = "plms") -> Rows:
+def _nesterov(
+    symbols: Symbols,
+    order: int,
+    beta: Any = 1,
+    base: str = "plms",
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> Rows:
     """V as in HB;  u = (1 - beta) v + beta p."""
-    return _heavy_ball(symbols, order, beta, base, slope=1)
+    return _heavy_ball(symbols, order, beta, base, settings, slope=1)
 
 
 def _mdpm2(symbols: Symbols, order: int, beta: Any = 1, first: str = "evaluation") -> Rows:  # noqa: ARG001
@@ -310,7 +323,7 @@ _MOMENTUM_CODE = "sWizad/momentum-diffusion at 7d324104"
 _UNIPC_CODE = "wl-zhao/UniPC at cf9de85b, uni_pc.py"
 _DPM_CODE = "LuChengTHU/dpm-solver at 52bc3fbc, dpm_solver_pytorch.py"
 
-PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
+_PLAIN: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
     {
         **ONE_STEP,
         **CALIBRATED,
@@ -333,12 +346,10 @@ PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
         "unipc": (
             Published("arXiv:2302.04867, algorithms 1 and 2; wl-zhao/UniPC at cf9de85b", (-1, 1), (1, _EVERY), unipc),
         ),
-        "ghvb": (Published(f"{_MOMENTUM_CODE}; arXiv:2307.11118, eq. (11)", (0,), (1, 5), _ghvb),),
+        "ghvb": (Published(f"{_MOMENTUM_CODE}; arXiv:2307.11118, eq. (11)", (0,), (1, _EVERY), _ghvb),),
         "ghvb_variable": (
             Published(f"slopes of {_HNW}.5 in the recursion of GHVB", (0,), (1, _EVERY), _ghvb_variable),
         ),
-        "heavy_ball": (Published(f"{_MOMENTUM_CODE}; arXiv:2307.11118, algorithm 1", (-1, 0, 1), (1, 5), _heavy_ball),),
-        "nesterov": (Published(f"{_MOMENTUM_CODE}, NT", (-1, 0, 1), (1, 5), _nesterov),),
         "mdpm2": (Published(f"{_MOMENTUM_CODE}, dpm_guided, mdpm2", (-1, 1), (2, 2), _mdpm2),),
         "plms": (Published(f"arXiv:2202.09778, eq. (9); {_HNW}.1, table 1.1", (0,), (1, 5), _plms),),
         "ipndm_v": (Published("zju-pi/diff-sampler at 68d5ce42, ipndm_v_sampler", (0,), (1, 4), _ipndm_v),),
@@ -346,6 +357,19 @@ PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
         "unip": (Published(f"arXiv:2302.04867, algorithm 2; {_UNIPC_CODE}", (-1, 1), (1, _EVERY), unip),),
         "unipc_pece": (Published("arXiv:2302.04867, algorithms 1 and 2, re-evaluated", (-1, 1), (1, _EVERY), unipc),),
         "unipc_vary": (Published(f"{_UNIPC_CODE}, multistep_uni_pc_vary_update", (-1, 1), (1, _EVERY), unipc_vary),),
+    }
+)
+"""Formulas that stand on their own."""
+
+_ALL_RATES = (-1, 0, 1, None)
+
+PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
+    {
+        **_PLAIN,
+        "heavy_ball": (
+            Published(f"{_MOMENTUM_CODE}; arXiv:2307.11118, algorithm 1", _ALL_RATES, (1, _EVERY), _heavy_ball),
+        ),
+        "nesterov": (Published(f"{_MOMENTUM_CODE}, NT", _ALL_RATES, (1, _EVERY), _nesterov),),
     }
 )
 """Formulas by family, in data and in noise prediction where both are printed."""

@@ -52,7 +52,7 @@ def test_an_unknown_name_gets_the_nearest_ones(name, near):
         dn.methods()[name]
 
 
-@pytest.mark.parametrize("name", ["eab_0", "eab_13", "ghvb_0", "ghvb_5.5", "qqqqqq"])
+@pytest.mark.parametrize("name", ["eab_0", "eab_13", "ghvb_0", "ghvb_12.5", "qqqqqq"])
 def test_parameters_out_of_range_name_no_method(name):
     with pytest.raises(ValueError, match="is unknown"):
         dn.method(name)
@@ -69,3 +69,9 @@ def test_the_mapping_counts_and_prints_what_it_lists():
     assert "dpmpp_2m" in repr(catalogue)
     assert "eab_7" in catalogue
     assert "nonsense" not in catalogue
+
+
+@pytest.mark.parametrize("name", ["hb_4_1.5", "nt_lms_3_0", "mdpm2_-0.5", "hb_dpm_solver_2_2"])
+def test_a_beta_outside_its_range_is_named(name):
+    with pytest.raises(ValueError, match=rf"method='{name}' has beta = .*, outside \(0, 1\]: 1 is no momentum"):
+        dn.method(name)

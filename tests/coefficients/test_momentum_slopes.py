@@ -120,8 +120,14 @@ def test_as_shipped_only_first_order_steps_are_left_out_of_the_average() -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["hb_edm_heun_0.8", "hb_unipc_3_bh2_0.8", "hb_4_0", "nt_4_1.5", "hb_nothing_0.5", "mdpm2_0"]
+    "name", ["hb_nothing_0.5", "hb_ghvb_1.8_0.5", "hb_dpmpp_fast_3_0.8", "hb_pndm_0.8", "nt_fon_0.8"]
 )
-def test_a_base_without_a_slope_or_a_beta_out_of_range_names_no_method(name: str) -> None:
+def test_a_base_that_does_not_take_all_steps_alike_names_no_method(name: str) -> None:
     with pytest.raises(ValueError, match="unknown"):
         dn.method(name)
+
+
+def test_one_step_and_predictor_corrector_methods_have_slopes_too() -> None:
+    for base, heavy in (("edm_heun", "hb_edm_heun_1"), ("unipc_2_bh2", "nt_unipc_2_bh2_1.0")):
+        assert np.array_equal(final(base, "stop"), final(heavy, "stop"))
+        assert not np.allclose(final(base, "stop"), final(heavy.rpartition("_")[0] + "_0.8", "stop"), rtol=1e-6)

@@ -7,9 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from math import ceil
+from typing import Any
 
 from diffnum.coefficients import momentum
-from diffnum.coefficients.catalogue import adams, constant_steps
+from diffnum.coefficients.catalogue import (
+    adams,
+    constant_steps,
+    exponential_runge_kutta,
+    flow,
+    predictor_corrector,
+    runge_kutta,
+)
 from diffnum.coefficients.catalogue.families import MAX_ORDER, Family
 from diffnum.coefficients.method import Method
 from diffnum.forms import RHO
@@ -85,12 +93,12 @@ def _averaged(name: str, kind: str, base: Method, beta: float) -> Method:
         family=family,
         order=1,
         highest=base.top,
-        rule=partial(rule, beta=beta, base=base.family),
+        rule=partial(rule, beta=beta, base=base.rule),
         cite="wizadwongsa2024momentum",
         equation="algorithm 1" if kind == "hb" else "sWizad/momentum-diffusion at 7d324104, NTScheduler",
-        summary="The slope of a multistep method is replaced by its moving average, whose delay leaves order 1.",
+        summary="The slope of another method is replaced by its moving average, whose delay leaves order 1.",
         order_with_startup=1,
-        options={"order": base.top, "beta": beta, "base": base.family},
+        options={"order": base.top, "beta": beta, "base": base.family, "settings": _settings(base)},
         orders={},
         aliases={"papers": f"{title}({beta:.3g}) on {base.title}"},
         distinguish="GHVB, which undoes the delay of the average.",
@@ -123,13 +131,29 @@ def _mdpm2(name: str, beta: float, first: str) -> Method:
     )
 
 
+_BASES = (adams, constant_steps, runge_kutta, exponential_runge_kutta, predictor_corrector, flow)
+"""Modules of the methods whose slope can be averaged."""
+
+
 def _record(name: str) -> Method | None:
-    """Record of a multistep method whose slope can be averaged."""
-    for family in (*adams.FAMILIES, *constant_steps.FAMILIES):
+    """Record of a method whose slope can be averaged: one that takes every interval alike."""
+    for family in (family for module in _BASES for family in module.FAMILIES):
         found = re.fullmatch(family.pattern, name)
-        if found and (record := family.build(found)) and record.family in momentum.BASES:
-            return record
+        if found and (record := family.build(found)):
+            unlike = record.singlestep or record.own_start or record.parameters or record.form.quadrature
+            return None if unlike else record
     return None
+
+
+def _settings(base: Method) -> Mapping[str, Any]:
+    """Options that the base's derivation takes besides its order."""
+    return {name: value for name, value in base.options.items() if name != "order"}
+
+
+def _checked(name: str, beta: float) -> float:
+    if not 0 < beta <= 1:
+        raise ValueError(f"method={name!r} has beta = {beta:g}, outside (0, 1]: 1 is no momentum")
+    return beta
 
 
 def _order_and_beta(number: float) -> tuple[int, float]:
@@ -140,7 +164,7 @@ def _order_and_beta(number: float) -> tuple[int, float]:
 
 def _by_number(found: re.Match[str]) -> Method | None:
     number = float(found[1])
-    return _ghvb(found[0], number) if 0 < number <= 5 else None
+    return _ghvb(found[0], number) if 0 < number <= MAX_ORDER else None
 
 
 def _variable_by_number(found: re.Match[str]) -> Method | None:
@@ -149,21 +173,20 @@ def _variable_by_number(found: re.Match[str]) -> Method | None:
 
 
 def _averaged_by_name(found: re.Match[str]) -> Method | None:
-    name, beta = found[2], float(found[3])
+    name, beta = found[2], _checked(found[0], float(found[3]))
     base = _record(f"plms_{name}" if name.isdigit() else name)
-    return _averaged(found[0], found[1], base, beta) if base and 0 < beta <= 1 else None
+    return _averaged(found[0], found[1], base, beta) if base else None
 
 
 def _mdpm2_by_beta(found: re.Match[str]) -> Method | None:
-    beta = float(found[1])
-    return _mdpm2(found[0], beta, "slope" if found[2] else "evaluation") if 0 < beta <= 1 else None
+    return _mdpm2(found[0], _checked(found[0], float(found[1])), "slope" if found[2] else "evaluation")
 
 
-_BETA = r"([01](?:\.\d+)?)"
+_BETA = r"(-?\d+(?:\.\d+)?)"
 
 FAMILIES = (
     Family(r"ghvb_(\d+(?:\.\d+)?)", _by_number, ("ghvb_1.8", "ghvb_2.8")),
     Family(r"ghvb_(\d+(?:\.\d+)?)_variable", _variable_by_number, ("ghvb_2.8_variable",)),
-    Family(r"(hb|nt)_(\d+|[a-z]\w*)_" + _BETA, _averaged_by_name, ("hb_4_0.8", "nt_4_0.8")),
+    Family(r"(hb|nt)_(\d+|[a-z][\w./]*)_" + _BETA, _averaged_by_name, ("hb_4_0.8", "nt_4_0.8")),
     Family(r"mdpm2_" + _BETA + "(_slope)?", _mdpm2_by_beta, ("mdpm2_0.8",)),
 )
