@@ -195,7 +195,7 @@ def _printed(record: Method) -> published.PublishedStep | None:
         return published.sa_solver(record.options, record.form.prediction)
     if base == "er_sde":
         return published.er_sde(record.top, record.options["corrected"])
-    return published.PUBLISHED_STOCHASTIC.get(_stem(record.name))
+    return published.PUBLISHED_STOCHASTIC.get(_stem(record.options.get("formula", record.name)))
 
 
 def _shipped_is_published(record: Method) -> Identity:

@@ -21,6 +21,7 @@ from diffnum.coefficients.catalogue import (
     constant_steps,
     exponential_runge_kutta,
     flow,
+    mean_reverting,
     momentum,
     predictor_corrector,
     runge_kutta,
@@ -42,7 +43,14 @@ _DETERMINISTIC = (
     *compensation.FAMILIES,
 )
 _STOCHASTIC = (*stochastic.FAMILIES, *splitting.FAMILIES)
-_FAMILIES = (*_DETERMINISTIC, *_STOCHASTIC)
+
+
+def _relative(name: str) -> Method:
+    """Record by name, for families that rename others."""
+    return method(name)
+
+
+_FAMILIES = (*_DETERMINISTIC, *_STOCHASTIC, *mean_reverting.families(_relative))
 _LISTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         kind: tuple(name for family in families for name in family.listed)
