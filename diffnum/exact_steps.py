@@ -14,7 +14,7 @@ from diffnum.coefficients.method import Method, Placement, Rule, Start
 from diffnum.derivation import DERIVATIONS, Derived
 from diffnum.derivation.given import STATISTICAL, SymbolicStatistics, example, furnish, given_names
 from diffnum.derivation.printing import RecordingKernel
-from diffnum.derivation.symbols import Symbols, as_fraction
+from diffnum.derivation.symbols import Symbols
 from diffnum.forms import Kernel
 from diffnum.tableau import Step, Window
 
@@ -183,7 +183,7 @@ def step_difference(a: Step, b: Step) -> str:
     if a.nfe != b.nfe or {*a.memory} != {*b.memory}:
         return f"{a.nfe} stages and memory {sorted(a.memory)} against {b.nfe} and {sorted(b.memory)}"
     for (name, node, row), (_, other_node, other) in zip(a.rows(), b.rows(), strict=True):
-        if node is not None and as_fraction(node) != as_fraction(other_node):
+        if node is not None and node - other_node != 0:
             return f"row {name} stands at {node} against {other_node}"
         row_b = other if node is not None else b.memory[name]
         if found := row_difference(name, row, row_b):

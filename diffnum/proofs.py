@@ -139,6 +139,10 @@ def _theorems(record: Method) -> Iterator[Identity]:
         yield _decide("DDIM makes the same state of data, noise and rho", _ddim_everywhere)
     if record.family == "dpmpp_3m_corrected":
         yield _decide("the weights are those of eab_3", lambda: _same_as(record, "eab_3"))
+    if record.family == "dpm_solver" and not record.singlestep:
+        yield _decide("for all inner nodes derived == shipped == published", lambda: _free_nodes(record))
+        claim = "for all inner nodes the order is 2" + (", and 3 if and only if r_2 = 2/3" if record.top == 3 else "")
+        yield _decide(claim, lambda: _order_of_free_nodes(record))
     if record.family == "dc_solver":
         yield _decide("with ratios 1 the weights are those of UniPC", lambda: _is_unipc(record))
         yield _decide("a ratio other than 1 leaves order 1", lambda: _compensated_order(record))
@@ -178,6 +182,49 @@ def _same_as(record: Method, other: str) -> str:
     place, relative = top_placement(record), top_placement(find_method(other))
     symbols = symbols_of(record, place, record.form.rate)
     return step_difference(shipped(record, place, symbols), shipped(find_method(other), relative, symbols))
+
+
+_INNER = ("r_1", "r_2")
+"""Symbols of inner nodes."""
+
+
+def _free_nodes(record: Method) -> str:
+    """The three roads with symbols for the inner nodes."""
+    place, rate, names = top_placement(record), record.form.rate, _INNER[: record.top - 1]
+    symbols = Symbols.make(0, rate, free=names)
+    nodes, variant = tuple(symbols[name] for name in names), record.options["variant"]
+    step = place.rule(Window(symbols.h, (), symbols.shipped_kernel(), inner=nodes), place.order)
+    road = Window(symbols.h, (), symbols.derived_kernel())
+    other = DERIVATIONS[record.family](road, place.order, rate, variant=variant, nodes=nodes).step
+    formula = next(f for f in PUBLISHED[record.family] if f.covers(rate, place.order))
+    rows = formula.rows(symbols, place.order, variant=variant, nodes=nodes)
+    return step_difference(other, step) or published_difference(rows, step)
+
+
+def _order_of_free_nodes(record: Method) -> str:
+    """Order 2 at free nodes; for three stages 3 where r_2 = 2/3, and an error in proportion to 3 r_2 - 2 elsewhere."""
+    place, names, third = top_placement(record), _INNER[: record.top - 1], Fraction(2, 3)
+
+    def expansion(*last: Fraction) -> Expansion:
+        free = names[: len(names) - len(last)]
+
+        def prepare(symbol: Callable[[str], Any]) -> Rule:
+            inner = (*map(symbol, free), *last)
+            return lambda window, order: place.rule(replace(window, inner=inner), order)
+
+        return expand(place.rule, place.order, rate=record.form.rate, highest=record.top, extra=free, prepare=prepare)
+
+    found = expansion()
+    if found.order != 2:
+        return f"the order is {found.order}"
+    if record.top < 3:
+        return ""
+    if (order := expansion(third).order) != 3:
+        return f"with r_2 = 2/3 the order is {order}"
+    errors = [sympy.cancel(_expression(r.leading) / (sympy.Symbol("r_2") - third)) for r in found.failing]
+    # a numerator of one term vanishes where a node does, which is excluded
+    only = any(len(sympy.Add.make_args(sympy.expand(sympy.fraction(e)[0]))) == 1 for e in errors)
+    return "" if only else f"the errors are {[str(r.leading) for r in found.failing]}"
 
 
 def _is_unipc(record: Method) -> str:

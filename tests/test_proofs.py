@@ -219,6 +219,24 @@ def test_heavy_ball_on_any_base_is_proved_and_has_order_one(name: str) -> None:
     assert proof.orders["uniform"] == (6 if name == "ghvb_5.5" else 1)
 
 
+@pytest.mark.parametrize(
+    "name", ["dpm_solver_2", "dpm_solver_3", "dpmpp_2s_taylor", "dpmpp_3s_taylor", "dpmpp_3s_r0.4_0.9"]
+)
+def test_dpm_solver_is_proved_for_all_inner_nodes(name: str) -> None:
+    proof = prove(name)
+    assert proof.ok, str(proof)
+    claims = [i.claim for i in proof.identities if "inner nodes" in i.claim]
+    assert len(claims) == 2
+    assert ("r_2 = 2/3" in claims[1]) == (dn.method(name).top == 3)
+
+
+def test_a_spoilt_weight_is_noticed_at_free_nodes_too() -> None:
+    for source in ("k1", "k2"):
+        spoilt = perturbed(dn.method("dpm_solver_2"), "x", source)
+        assert proofs._free_nodes(spoilt)
+    assert "order is 0" in proofs._order_of_free_nodes(perturbed(dn.method("dpm_solver_3"), "x", "k3"))
+
+
 # -- methods whose plans are given numbers -------------------------------------------------------------
 
 STATISTICS = dn.ModelStatistics.constant(0.5, 0.1, 0.2)

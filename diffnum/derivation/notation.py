@@ -56,7 +56,7 @@ def rate(symbols: Symbols) -> int:
 def psi(symbols: Symbols, k: int, fraction: Any = 1) -> Any:
     """psi_k(fraction z) of the official codes."""
     z = rate(symbols) * symbols.h * fraction
-    value = symbols.exp(rate(symbols) * Fraction(fraction)) - 1
+    value = symbols.exp(rate(symbols) * fraction) - 1
     for j in range(1, k):
         value = value / z - Fraction(1, factorial(j))
     return value

@@ -39,14 +39,12 @@ def heun(window: Window, order: int, rate: int | None = 0) -> Derived:
     return Derived(Step((Stage(0, x), Stage(1, stage)), x + combination(weights, ("k1", "k2"))), argument)
 
 
-def explicit_step(
-    window: Window, nodes: Sequence[Fraction], rows: Sequence[Sequence[Any]], weights: Sequence[Any]
-) -> Step:
+def explicit_step(window: Window, nodes: Sequence[Any], rows: Sequence[Sequence[Any]], weights: Sequence[Any]) -> Step:
     """Explicit step with the stages ``nodes``, their weights ``rows`` and the weights of the step."""
     x, k1 = vectors("x k1")
     names = [f"k{i}" for i in range(1, len(weights) + 1)]
     stages = tuple(
-        Stage(int(c) if c.denominator == 1 else c, x + combination(row, names[: len(row)]))
+        Stage(int(c) if isinstance(c, Fraction) and c.denominator == 1 else c, x + combination(row, names[: len(row)]))
         for c, row in zip(nodes, rows, strict=True)
     )
     return Step(stages, x + combination(weights, names), window.remember(k1))

@@ -132,6 +132,11 @@ class Exact:
     def __repr__(self) -> str:
         return str(self.value)
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether the function is a rational number."""
+        return bool(self.value.numer.is_ground and self.value.denom.is_ground)
+
     def fraction(self) -> Fraction:
         """Value of a constant.
 
@@ -140,7 +145,7 @@ class Exact:
         TypeError
             If the function is not constant.
         """
-        if not (self.value.numer.is_ground and self.value.denom.is_ground):
+        if not self.is_constant:
             raise TypeError(f"{self} is not a rational number: it depends on symbols")
         numerator, denominator = (as_fraction(p.LC) if p else Fraction(0) for p in (self.value.numer, self.value.denom))
         return numerator / denominator
@@ -177,7 +182,7 @@ class Symbols:
     root : int
         ``E = exp(kappa h / root)``.
     names : mapping of str to Exact
-        Generators by name.
+        Generators by name; for a free fraction ``r_1`` also ``E_r_1 = exp(kappa r_1 h)``.
     meaning : mapping of sympy symbol to sympy expression
         What to substitute in print: E by its exponential.
     """
@@ -189,7 +194,9 @@ class Symbols:
     meaning: Mapping[Any, Any]
 
     @classmethod
-    def make(cls, past: int = 0, rate: int | None = -1, root: int = 1, extra: Sequence[str] = ()) -> Symbols:
+    def make(
+        cls, past: int = 0, rate: int | None = -1, root: int = 1, extra: Sequence[str] = (), free: Sequence[str] = ()
+    ) -> Symbols:
         """Field with ``past`` ratios, the exponentials of a kernel, and ``extra`` symbols.
 
         Parameters
@@ -202,13 +209,18 @@ class Symbols:
             Least common denominator of the inner nodes.
         extra : sequence of str
             Further symbols, such as ``"beta"`` or ``"M_0"``.
+        free : sequence of str
+            Fractions of the step that are symbols, such as ``"r_1"``: exp(kappa r_1 h) is a symbol of its own.
         """
-        names = ["h", *(["E"] if rate else []), *(f"u_{j}" for j in range(1, past + 1)), *extra]
+        exponentials = [f"E_{name}" for name in free] if rate else []
+        names = ["h", *(["E"] if rate else []), *(f"u_{j}" for j in range(1, past + 1)), *extra, *free, *exponentials]
         variables = [sympy.Symbol(name) for name in names]
         field = FracField(variables, sympy.QQ)
         generators: dict[str, Exact] = {}
         h = variables[0]
         meaning = {variables[1]: sympy.exp(sympy.Rational(rate, root) * h)} if rate else {}
+        if rate:
+            meaning |= {sympy.Symbol(f"E_{name}"): sympy.exp(rate * sympy.Symbol(name) * h) for name in free}
         result = cls(field, rate, root, generators, meaning)
         generators.update((n, Exact(g, result)) for n, g in zip(names, field.gens, strict=True))
         return result
@@ -232,14 +244,18 @@ class Symbols:
         number = Fraction(value)
         return Exact(self.field(sympy.QQ(number.numerator, number.denominator)), self)
 
-    def exp(self, multiple: Fraction | int) -> Exact:
-        """``exp(multiple * h)`` as a power of E.
+    def exp(self, multiple: Fraction | int | Exact) -> Exact:
+        """``exp(multiple * h)`` as a power of E, or of the exponential of a free fraction.
 
         Raises
         ------
+        TypeError
+            If the multiple is neither a number nor one of a free fraction.
         ValueError
             If that is not an integer power: make the field with a larger ``root``.
         """
+        if isinstance(multiple, Exact):
+            return self._exp_of(multiple)
         if not self.rate:
             raise ValueError(f"rate={self.rate}: this field has no exponential; make it with rate -1 or 1")
         power = Fraction(multiple) * self.root * self.rate
@@ -251,9 +267,17 @@ class Symbols:
         value: Exact = self.names["E"] ** power.numerator
         return value
 
+    def _exp_of(self, multiple: Exact) -> Exact:
+        """Exponential of a symbolic multiple of h."""
+        for name, exponential in self.names.items():
+            if name.startswith("E_") and (times := multiple / self.names[name[2:]]).is_constant:
+                value: Exact = exponential ** int(times.fraction() * (self.rate or 0))
+                return value
+        return self.exp(multiple.fraction())
+
     def exponential(self, value: Exact) -> Exact:
-        """Exponential of a rational multiple of h."""
-        return self.exp((value / self.h).fraction())
+        """Exponential of a rational multiple of h, or of a free fraction of it."""
+        return self.exp(value / self.h)
 
     def logarithm(self, value: Exact) -> Exact:
         """Logarithm of an exponential; only fields of the reverse equation have it."""
@@ -299,14 +323,19 @@ class PartsKernel:
 
     def moment(self, k: int, fraction: Any = 1) -> Exact:
         """Moment ``k`` over the first ``fraction`` of the step."""
-        c, kappa, h = as_fraction(fraction), self.symbols.rate, self.symbols.h
+        symbolic = isinstance(fraction, Exact) and not fraction.is_constant
+        c: Any = fraction if symbolic else as_fraction(fraction)
+        kappa, h = self.symbols.rate, self.symbols.h
         if kappa is None:
             raise ValueError("rate=None: the moments of the time clock are symbols, not integrals of an exponential")
+        value: Exact
         if kappa == 0:
-            return h * c ** (k + 1) / (k + 1)
-        if k == 0:
-            return (self.symbols.exp(kappa * c) - 1) / kappa
-        return (k * self.moment(k - 1, c) / h - c**k) / kappa
+            value = h * c ** (k + 1) / (k + 1)
+        elif k == 0:
+            value = (self.symbols.exp(kappa * c) - 1) / kappa
+        else:
+            value = (k * self.moment(k - 1, c) / h - c**k) / kappa
+        return value
 
     def discount(self, fraction: Any = 1) -> Exact:
         """``exp(-kappa c h)``."""
