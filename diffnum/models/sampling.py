@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +12,15 @@ from diffnum import grids
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method, Start
 from diffnum.grids import Grid
+from diffnum.noise import SampleStreams
 from diffnum.plans import Plan, plan
-from diffnum.solver import solve
-from diffnum.types import Denoiser, Schedule
+from diffnum.solver import State, solve
+from diffnum.types import Array, Denoiser, Prediction, Schedule
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["initial_noise", "plan_for", "sample"]
+__all__ = ["MicroBatched", "draw", "initial_noise", "plan_for", "sample"]
 
 
 def initial_noise(
@@ -118,6 +120,130 @@ def _times(model: Denoiser, schedule: Schedule, t_start: float | None, t_end: fl
     }
 
 
+@dataclass(frozen=True, eq=False)
+class MicroBatched:
+    """A network that is always called with the same number of samples, the last call filled up by repetition.
+
+    Matrix products choose their kernels by the size of the batch and sum in another order for another size, so the
+    same sample differs in its last bits from batch to batch. With the size fixed, and every sample always in the same
+    place, its bits do not depend on how many samples are drawn, or by how many processes.
+
+    Parameters
+    ----------
+    parts : tuple of Denoiser
+        The network for each call of a batch, conditioned on the labels of that call where each sample has its own.
+    size : int
+        Samples a call.
+    """
+
+    parts: tuple[Any, ...]
+    size: int
+
+    @classmethod
+    def of(cls, model: Any, size: int, count: int) -> MicroBatched:
+        """Network for batches of ``count`` samples; a label for each sample is dealt out to the calls."""
+        calls = -(-count // size)
+        labels = getattr(model, "labels", None)
+        if labels is None or labels.ndim == 0:
+            return cls((model,) * calls, size)
+        filled = _filled(labels, size)
+        return cls(tuple(model.conditioned(part) for part in filled.split(size)), size)
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the network returns."""
+        found: Prediction = self.parts[0].prediction
+        return found
+
+    @property
+    def schedule(self) -> Schedule:
+        """Noising process of the network."""
+        found: Schedule = self.parts[0].schedule
+        return found
+
+    def __call__(self, x: Array, t: Any) -> Array:
+        """Predict at states of shape (batch, ...) and one time for all of them."""
+        import torch
+
+        pieces = _filled(x, self.size).split(self.size)
+        return torch.cat([model(piece, t) for model, piece in zip(self.parts, pieces, strict=True)])[: len(x)]
+
+
+def _filled(x: torch.Tensor, size: int) -> torch.Tensor:
+    """Batch whose length is a multiple of ``size``: the last entry is repeated."""
+    import torch
+
+    missing = -len(x) % size
+    return x if not missing else torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
+
+
+def draw(
+    model: Any,
+    numbers: Plan,
+    samples: range,
+    seed: int,
+    *,
+    batch: int = 64,
+    micro_batch: int | None = None,
+    label_of: Callable[[int], int] | None = None,
+    callback: Callable[[int, State], object] | None = None,
+) -> Iterator[torch.Tensor]:
+    """Yield the images of a plan, batch by batch.
+
+    Parameters
+    ----------
+    model : NetworkDenoiser
+        From :func:`diffnum.load`, perhaps ``.conditioned(label)``.
+    numbers : Plan
+        Numbers of the run.
+    samples : range
+        Numbers of the images, consecutive.
+    seed : int
+        Image ``i`` depends on ``seed`` and ``i`` alone: to rounding, or to the last bit where ``micro_batch`` is given
+        and divides the first number and ``batch``.
+    batch : int
+        Images in flight at once.
+    micro_batch : int, optional
+        Samples in each call of the network (:class:`MicroBatched`); whole batches by default.
+    label_of : callable, optional
+        Label of an image by its number.
+    callback : callable, optional
+        Called as ``callback(done, state)`` with the images done before this batch, after each step.
+
+    Raises
+    ------
+    ValueError
+        If the model returns what is not finite.
+    """
+    import torch
+
+    scale = float(numbers.schedule.sigma(numbers.steps[0].t_from))
+    stochastic = any(step.noises for step in numbers.steps)
+    for begin in range(samples.start, samples.stop, batch):
+        count = min(batch, samples.stop - begin)
+        bound = model if label_of is None else model.conditioned([label_of(i) for i in range(begin, begin + count)])
+        network = bound if micro_batch is None else MicroBatched.of(bound, micro_batch, count)
+        noise = initial_noise(count, model.sample_shape, seed, first=begin, dtype=model.dtype, device=model.device)
+        report = None if callback is None else _counted(callback, begin - samples.start)
+        images = solve(
+            numbers,
+            network,
+            scale * noise + numbers.schedule.mean,
+            noise=SampleStreams(seed, begin) if stochastic else None,
+            callback=report,
+            check_finite=False,
+        )
+        if not bool(torch.isfinite(images).all()):
+            bad = int((~torch.isfinite(images).flatten(1).all(1)).nonzero()[0, 0])
+            raise ValueError(f"model returned values that are not finite for sample {begin + bad} (seed {seed})")
+        yield images
+
+
+def _counted(callback: Callable[[int, State], object], done: int) -> Callable[[State], object]:
+    """Callback of one batch."""
+    return lambda state: callback(done, state)
+
+
 def sample(
     model: Any,
     method: Method | str = "dpmpp_2m",
@@ -175,21 +301,7 @@ def sample(
     numbers = plan_for(
         model, method, steps, nfe=nfe, grid=grid, t_start=t_start, t_end=t_end, terminal=terminal, start=start
     )
-    scale = float(numbers.schedule.sigma(numbers.steps[0].t_from))
-    batches: list[torch.Tensor] = []
     total = -(-n // batch) * len(numbers)
-    for begin in range(0, n, batch):
-        count = min(batch, n - begin)
-        noise = initial_noise(
-            count, model.sample_shape, seed, first=first + begin, dtype=model.dtype, device=model.device
-        )
-        done = len(batches) * len(numbers)
-        report = None if progress is None else lambda s, done=done: progress(done + s.step, total)
-        images = solve(numbers, model, scale * noise + numbers.schedule.mean, callback=report)
-        if not bool(torch.isfinite(images).all()):
-            bad = int((~torch.isfinite(images).flatten(1).all(1)).nonzero()[0, 0])
-            raise ValueError(
-                f"model returned values that are not finite for sample {first + begin + bad} (seed {seed})"
-            )
-        batches.append(images)
-    return torch.cat(batches)
+    report = None if progress is None else lambda done, s: progress(done // batch * len(numbers) + s.step, total)
+    runs = draw(model, numbers, range(first, first + n), seed, batch=batch, callback=report)
+    return torch.cat(list(runs))

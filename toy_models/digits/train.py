@@ -1,6 +1,7 @@
-"""Train the class-conditional digits model on one CPU core; a run that was stopped goes on where it was.
+"""Train a class-conditional digits model on one CPU core; a run that was stopped goes on where it was.
 
 python toy_models/digits/train.py --out toy_models/digits
+python toy_models/digits/train.py --process flow --out toy_models/digits-flow
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import math
 import time
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -27,13 +28,40 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
+from diffnum.forms import conversion
 from diffnum.models.toy import ConditionalMLP, ConditionalMLPConfig
-from diffnum.schedules import VPLinear
+from diffnum.schedules import FlowMatching, VPLinear
+from diffnum.types import Prediction, Schedule
 
-SCHEDULE = VPLinear(beta_min=0.1, beta_max=20.0)
-T_END = 1e-3
 HELD_OUT = 197
 LABEL_DROPOUT = 0.15
+
+
+@dataclass(frozen=True)
+class Process:
+    """What is learned: a noising process, the times between which it is sampled, and the prediction."""
+
+    id: str
+    schedule: Schedule
+    prediction: Prediction
+    t_start: float
+    t_end: float
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """Half-log-SNRs of the noisy and the clean end."""
+        return float(self.schedule.half_log_snr(self.t_start)), float(self.schedule.half_log_snr(self.t_end))
+
+    def at(self, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Alpha and sigma at half-log-SNRs."""
+        t = self.schedule.time(level)
+        return self.schedule.alpha(t), self.schedule.sigma(t)
+
+
+PROCESSES = {
+    "vp": Process("toy/digits", VPLinear(beta_min=0.1, beta_max=20.0), "v", 1.0, 1e-3),
+    "flow": Process("toy/digits-flow", FlowMatching(), "velocity", FlowMatching.default_t_start, 1e-3),
+}
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,36 +73,40 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
     return images[order], labels[order]
 
 
-def noise_level(size: int, generator: torch.Generator) -> torch.Tensor:
+def noise_level(process: Process, size: int, generator: torch.Generator) -> torch.Tensor:
     """Stratified half-log-SNRs, uniform over the range that samplers visit."""
-    low, high = float(SCHEDULE.half_log_snr(SCHEDULE.t_max)), float(SCHEDULE.half_log_snr(T_END))
+    low, high = process.levels
     unit = (torch.arange(size) + torch.rand(size, generator=generator)) / size
     return low - 0.1 + (high - low + 0.2) * unit
 
 
-def v_loss(model: torch.nn.Module, x: torch.Tensor, label: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Mean square error of the v-prediction, alpha eps - sigma x_0, on freshly noised images."""
-    level = noise_level(len(x), generator)
-    alpha, sigma = (torch.sigmoid(s * 2.0 * level).sqrt()[:, None, None, None] for s in (1.0, -1.0))
+def loss_of(
+    model: torch.nn.Module, process: Process, x: torch.Tensor, label: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Mean square error of the prediction on freshly noised images."""
+    level = noise_level(process, len(x), generator)
+    alpha, sigma = (part[:, None, None, None] for part in process.at(level))
     noise = torch.randn(x.shape, generator=generator)
-    error: torch.Tensor = model(alpha * x + sigma * noise, level, label) - (alpha * noise - sigma * x)
+    target = alpha * noise - sigma * x if process.prediction == "v" else noise - x
+    error: torch.Tensor = model(alpha * x + sigma * noise, level, label) - target
     return error.square().mean()
 
 
 @torch.no_grad()
-def sample(model: torch.nn.Module, label: torch.Tensor, seed: int, steps: int = 25) -> torch.Tensor:
+def sample(model: torch.nn.Module, process: Process, label: torch.Tensor, seed: int, steps: int = 25) -> torch.Tensor:
     """Heun's method on x/alpha in the clock sigma/alpha, nodes uniform in half-log-SNR."""
-    low, high = float(SCHEDULE.half_log_snr(SCHEDULE.t_max)), float(SCHEDULE.half_log_snr(T_END))
+    low, high = process.levels
     level = torch.linspace(low, high, steps + 1)
-    rho, alpha = (-level).exp(), torch.sigmoid(2.0 * level).sqrt()
+    rho, (alpha, sigma) = (-level).exp(), process.at(level)
 
     def noise(scaled: torch.Tensor, i: int) -> torch.Tensor:
-        x, sigma = alpha[i] * scaled, alpha[i] * rho[i]
-        v: torch.Tensor = model(x, level[i].expand(len(x)), label)
-        return sigma * x + alpha[i] * v
+        x = alpha[i] * scaled
+        p, q = conversion(process.prediction, "noise", float(alpha[i]), float(sigma[i]))
+        predicted: torch.Tensor = model(x, level[i].expand(len(x)), label)
+        return p * x + q * predicted
 
     shape = (len(label), 1, 8, 8)
-    z = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) / alpha[0]
+    z = rho[0] * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     for i in range(steps):
         first = noise(z, i)
         second = noise(z + (rho[i + 1] - rho[i]) * first, i + 1)
@@ -83,31 +115,37 @@ def sample(model: torch.nn.Module, label: torch.Tensor, seed: int, steps: int = 
 
 
 @torch.no_grad()
-def smoothness(model: torch.nn.Module, steps: tuple[int, ...] = (20, 40, 80, 160, 320)) -> dict[str, object]:
+def smoothness(
+    model: torch.nn.Module, process: Process, steps: tuple[int, ...] = (20, 40, 80, 160, 320)
+) -> dict[str, object]:
     """Convergence of the classical Runge-Kutta method in float64: order 4 where the network is smooth.
 
-    In half-log-SNR the probability-flow equation of a v-prediction on a variance-preserving process is
-    dx/dlam = -alpha sigma v. Errors are relative root mean squares against four times the finest grid.
+    With y = x / sqrt(alpha^2 + sigma^2) and s = sigma / sqrt(alpha^2 + sigma^2) the probability-flow equation in
+    half-log-SNR is dy/dlam = s^2 y - s eps. Errors are relative root mean squares against four times the finest grid.
     """
     model = deepcopy(model).double()
     label = torch.arange(11)
-    low, high = float(SCHEDULE.half_log_snr(SCHEDULE.t_max)), float(SCHEDULE.half_log_snr(T_END))
+    low, high = process.levels
     start = torch.randn(11, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
-    def slope(x: torch.Tensor, level: float) -> torch.Tensor:
-        at = torch.full((len(x),), level, dtype=torch.float64)
-        v: torch.Tensor = model(x, at, label)
-        return -v / (2.0 * math.cosh(level))
+    def slope(y: torch.Tensor, level: float) -> torch.Tensor:
+        at = torch.full((len(y),), level, dtype=torch.float64)
+        alpha, sigma = (float(part[0]) for part in process.at(at))
+        p, q = conversion(process.prediction, "noise", alpha, sigma)
+        x = math.hypot(alpha, sigma) * y
+        s = sigma / math.hypot(alpha, sigma)
+        predicted: torch.Tensor = model(x, at, label)
+        return s * s * y - s * (p * x + q * predicted)
 
     def solve(n: int) -> torch.Tensor:
-        x, h = start, (high - low) / n
+        y, h = start, (high - low) / n
         for i in range(n):
             level = low + i * h
-            a = slope(x, level)
-            b = slope(x + 0.5 * h * a, level + 0.5 * h)
-            c = slope(x + 0.5 * h * b, level + 0.5 * h)
-            x = x + h / 6.0 * (a + 2.0 * b + 2.0 * c + slope(x + h * c, level + h))
-        return x
+            a = slope(y, level)
+            b = slope(y + 0.5 * h * a, level + 0.5 * h)
+            c = slope(y + 0.5 * h * b, level + 0.5 * h)
+            y = y + h / 6.0 * (a + 2.0 * b + 2.0 * c + slope(y + h * c, level + h))
+        return y
 
     exact = solve(4 * steps[-1])
     errors = [float((solve(n) - exact).norm() / exact.norm()) for n in steps]
@@ -115,7 +153,7 @@ def smoothness(model: torch.nn.Module, steps: tuple[int, ...] = (20, 40, 80, 160
     return {"method": "classical Runge-Kutta", "steps": list(steps), "errors": errors, "orders": orders}
 
 
-def draw(out: Path, model: torch.nn.Module, history: list[tuple[int, float, float]]) -> None:
+def draw(out: Path, model: torch.nn.Module, process: Process, history: list[tuple[int, float, float]]) -> None:
     """Write the loss curve and a grid of samples, one column a digit and last the unconditional ones."""
     with (out / "loss_curve.csv").open("w", newline="") as handle:
         rows = csv.writer(handle)
@@ -125,12 +163,12 @@ def draw(out: Path, model: torch.nn.Module, history: list[tuple[int, float, floa
     step, train, held = zip(*history, strict=True)
     axes.plot(step, train, label="train (with dropout)")
     axes.plot(step, held, label="held out (EMA)")
-    axes.set(xlabel="step", ylabel="v loss", yscale="log")
+    axes.set(xlabel="step", ylabel=f"{process.prediction} loss", yscale="log")
     axes.legend()
     figure.savefig(out / "loss_curve.png", dpi=100)
     plt.close(figure)
 
-    images = sample(model, torch.arange(11).repeat(8), seed=0)
+    images = sample(model, process, torch.arange(11).repeat(8), seed=0)
     grid = images.reshape(8, 11, 8, 8)
     grid = torch.nn.functional.pad(grid, (1, 1, 1, 1), value=0.0).permute(0, 2, 1, 3).reshape(80, 110)
     figure = plt.figure(figsize=(7.7, 5.6), frameon=False)
@@ -142,52 +180,57 @@ def draw(out: Path, model: torch.nn.Module, history: list[tuple[int, float, floa
 
 
 def finish(
-    out: Path, model: ConditionalMLP, history: list[tuple[int, float, float]], training: dict[str, object]
+    out: Path,
+    model: ConditionalMLP,
+    process: Process,
+    history: list[tuple[int, float, float]],
+    training: dict[str, object],
 ) -> None:
     """Write figures, weights, configuration and card."""
-    draw(out, model, history)
-    weights = out / "digits.safetensors"
+    draw(out, model, process, history)
+    name = process.id.removeprefix("toy/")
+    weights = out / f"{name}.safetensors"
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
     weights.chmod(0o644)
     config: dict[str, Any] = {
-        "id": "toy/digits",
+        "id": process.id,
         "architecture": "conditional-mlp",
         "network": asdict(model.config),
-        "prediction": "v",
-        "schedule": SCHEDULE.to_dict(),
-        "default_t_end": T_END,
+        "prediction": process.prediction,
+        "schedule": process.schedule.to_dict(),
+        "default_t_end": process.t_end,
         "value_range": [-1.0, 1.0],
         "weights": weights.name,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "smoothness": smoothness(model),
-        "agreement": agreement(model),
+        "smoothness": smoothness(model, process),
+        "agreement": agreement(model, process),
         "training": training,
     }
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     rows = zip(config["smoothness"]["steps"], config["smoothness"]["errors"], strict=True)
     orders = ["", *(f"{p:.2f}" for p in config["smoothness"]["orders"])]
     table = "\n".join(f"| {n} | {e:.2e} | {p} |" for (n, e), p in zip(rows, orders, strict=True))
-    template = (Path(__file__).parent / "card.md.in").read_text()
+    template = (Path(__file__).parent.parent / name / "card.md.in").read_text()
     values = {**training, **config["network"], **config["agreement"], "parameters": config["parameters"]}
     (out / "README.md").write_text(
-        template.format(**values, bytes=weights.stat().st_size, smoothness=table, t_end=T_END)
+        template.format(**values, bytes=weights.stat().st_size, smoothness=table, t_end=process.t_end)
     )
 
 
 @torch.no_grad()
-def agreement(model: torch.nn.Module, per_class: int = 100) -> dict[str, float]:
+def agreement(model: torch.nn.Module, process: Process, per_class: int = 100) -> dict[str, float]:
     """How often a classifier trained on the training images reads samples, and real digits, right."""
     images, labels = digits()
     classifier = SVC(gamma=0.02, C=10.0).fit(images[HELD_OUT:].flatten(1), labels[HELD_OUT:])
     asked = torch.arange(10).repeat(per_class)
     return {
-        "samples_read_right": float(classifier.score(sample(model, asked, seed=5).flatten(1), asked)),
+        "samples_read_right": float(classifier.score(sample(model, process, asked, seed=5).flatten(1), asked)),
         "held_out_read_right": float(classifier.score(images[:HELD_OUT].flatten(1), labels[:HELD_OUT])),
     }
 
 
-def train(out: Path, steps: int, batch: int, seed: int, rate: float) -> None:
+def train(out: Path, process: Process, steps: int, batch: int, seed: int, rate: float) -> None:
     """Train, resuming from ``checkpoint.pt`` when it is there, and write every artefact of the card."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -221,7 +264,7 @@ def train(out: Path, steps: int, batch: int, seed: int, rate: float) -> None:
     for step in range(start, steps):
         chosen = torch.randint(len(images), (batch,), generator=generator)
         dropped = torch.rand(batch, generator=generator) < LABEL_DROPOUT
-        loss = v_loss(model, images[chosen], torch.where(dropped, 10, labels[chosen]), generator)
+        loss = loss_of(model, process, images[chosen], torch.where(dropped, 10, labels[chosen]), generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -234,7 +277,7 @@ def train(out: Path, steps: int, batch: int, seed: int, rate: float) -> None:
         if (step + 1) % 500 == 0 or step + 1 == steps:
             with torch.no_grad():
                 fixed = torch.Generator().manual_seed(7)
-                value = float(v_loss(average, held.repeat(8, 1, 1, 1), held_labels.repeat(8), fixed))
+                value = float(loss_of(average, process, held.repeat(8, 1, 1, 1), held_labels.repeat(8), fixed))
             history.append((step + 1, running / count, value))
             print(f"step {step + 1:6d}  train {running / count:.4f}  held out {value:.4f}", flush=True)
             running, count = 0.0, 0
@@ -273,21 +316,24 @@ def train(out: Path, steps: int, batch: int, seed: int, rate: float) -> None:
         "loss_train": history[-1][1],
         "loss_held_out": history[-1][2],
     }
-    finish(out, average, history, record)
+    finish(out, average, process, history, record)
     checkpoint.unlink(missing_ok=True)
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for all artefacts")
+    parser.add_argument("--process", choices=tuple(PROCESSES), default="vp", help="noising process and prediction")
+    parser.add_argument("--out", type=Path, help="folder for all artefacts; that of the model by default")
     parser.add_argument("--steps", type=int, default=14000)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    train(arguments.out, arguments.steps, arguments.batch, arguments.seed, arguments.rate)
+    process = PROCESSES[arguments.process]
+    out = arguments.out or Path(__file__).parent.parent / process.id.removeprefix("toy/")
+    out.mkdir(parents=True, exist_ok=True)
+    train(out, process, arguments.steps, arguments.batch, arguments.seed, arguments.rate)
 
 
 if __name__ == "__main__":

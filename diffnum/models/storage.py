@@ -1,0 +1,132 @@
+"""Files that are whole or absent: written beside their place, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+__all__ = ["PARTIAL", "digest", "locked", "write_file", "write_folder"]
+
+PARTIAL = ".part"
+"""Ending of what is being written; such a file or folder is never read."""
+
+Chunks: TypeAlias = Iterable[bytes | memoryview]
+
+
+def write_file(path: Path, chunks: Chunks) -> None:
+    """Write a file so that, whenever the machine stops, it is there in full or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file; one that is there is replaced at the end.
+    chunks : iterable of bytes
+        Content, in order.
+
+    Raises
+    ------
+    OSError
+        If the content cannot be written; nothing is left behind, and a file that was there is as it was.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        _write(partial, chunks)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def write_folder(path: Path, files: Iterable[tuple[str, Chunks]]) -> None:
+    """Write a folder of files so that it is there in full or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; one that is there is replaced at the end.
+    files : iterable of (str, chunks)
+        Names and contents.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written; nothing of the new folder is left behind.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        for name, chunks in files:
+            _write(partial / name, chunks)
+        _flush_folder(partial)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of the files of a folder one after the other, sorted by name."""
+    found = hashlib.sha256()
+    for file in _files(path):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                found.update(block)
+    return found.hexdigest()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file while working; the system lets go of it however the process ends.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # not a POSIX system: two runs in one folder are not noticed
+        yield
+        return
+    with path.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                error.errno, f"{path.parent} is being written by another run: wait for it, or give another folder"
+            ) from error
+        yield
+
+
+def _files(path: Path) -> Sequence[Path]:
+    return sorted(path.iterdir()) if path.is_dir() else [path]
+
+
+def _write(path: Path, chunks: Chunks) -> None:
+    with path.open("wb") as stream:
+        for chunk in chunks:
+            stream.write(chunk)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename last; systems that cannot open folders need no such thing."""
+    flags: Any = getattr(os, "O_DIRECTORY", None)
+    if flags is None:
+        return
+    handle = os.open(folder, os.O_RDONLY | flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
