@@ -460,12 +460,14 @@ def _guide_below(ax: Axes, curves: Sequence[Any], example: Any, order: float, ra
 
 def _guide_fan(ax: Axes, orders: Sequence[int]) -> None:
     """Short lines of several slopes in the lower left corner, with their orders."""
+    if not orders:
+        return
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     span = math.log10(right / left)
     x = left * 10 ** (span * np.array([0.05, 0.36]))
     rise = math.log10(x[1] / x[0])
     top = low * (high / low) ** 0.30
-    steepest = top * 10 ** (-rise * max(orders)) if orders else low
+    steepest = top * 10 ** (-rise * max(orders))
     ax.set_ylim(min(low, steepest * 0.7), high)
     for order in orders:
         y = np.array([top, top * 10 ** (-rise * order)])
@@ -473,8 +475,7 @@ def _guide_fan(ax: Axes, orders: Sequence[int]) -> None:
         ax.annotate(
             f"{order}", (x[1], y[1]), xytext=(3, 0), textcoords="offset points", color=INK, fontsize=8, va="center"
         )
-    if orders:
-        ax.annotate("order", (x[0], top), xytext=(0, 3), textcoords="offset points", color=INK, fontsize=8, va="bottom")
+    ax.annotate("order", (x[0], top), xytext=(0, 3), textcoords="offset points", color=INK, fontsize=8, va="bottom")
 
 
 def _label_ends(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> None:

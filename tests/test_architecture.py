@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -209,14 +210,22 @@ def test_the_wheel_holds_the_type_marker_and_the_toy_models(tmp_path: Path) -> N
     pytest.importorskip("hatchling")
     code = (
         "import sys; from hatchling.builders.wheel import WheelBuilder; "
-        "print(*WheelBuilder('.').build(directory=sys.argv[1], versions=['standard']))"
+        "print(*WheelBuilder('.').build(directory=sys.argv[1], versions=[sys.argv[2]]))"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("diffnum-*.whl")
-    names = subprocess.run(
-        [sys.executable, "-m", "zipfile", "-l", str(wheel)], check=True, capture_output=True, text=True
-    ).stdout
-    assert "diffnum/py.typed" in names
+
+    def names(kind: str) -> list[str]:
+        folder = tmp_path / kind
+        subprocess.run([sys.executable, "-c", code, str(folder), kind], cwd=ROOT, check=True, capture_output=True)
+        (wheel,) = folder.glob("diffnum-*.whl")
+        assert wheel.stat().st_size < 25e6
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.namelist()
+
+    whole = names("standard")
+    assert "diffnum/py.typed" in whole
     for path in (ROOT / "toy_models").rglob("*.safetensors"):
-        assert f"diffnum/_toy_models/{path.relative_to(ROOT / 'toy_models').as_posix()}" in names
+        assert f"diffnum/_toy_models/{path.relative_to(ROOT / 'toy_models').as_posix()}" in whole
+    assert not [name for name in whole if "checkpoint" in name or "/cache/" in name]
+    # An editable install reads them where they are; a copy would only grow old.
+    assert not [name for name in names("editable") if "_toy_models" in name]
     assert version("diffnum") == PYPROJECT["project"]["version"]

@@ -276,6 +276,7 @@ def test_sample_writes_a_picture_or_an_array(run, tmp_path: Path) -> None:  # ty
 
 def test_compare_prints_errors_and_draws_them(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     words = ("compare", "toy/digits", "--methods", "ddim, dpmpp_2m", "--nfe", "5,10", "--n", "1", "--tolerance", "1e-4")
+    words = (*words, "--images", "0")
     done = run(*words, "--out", str(tmp_path / "errors.svg"), "--json")
     data = json.loads(done.out)
     assert [r["nfe"] for r in data["rows"]] == [[5, 10], [5, 10]]

@@ -39,7 +39,8 @@ _COMMANDS = (
     reports.report,
 )
 for _command in _COMMANDS:
-    app.command()(_command)
+    # compare takes lists as words: --nfe 5 10 20
+    app.command(context_settings={"allow_extra_args": _command is networks.compare})(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -32,6 +33,7 @@ __all__ = [
     "records",
     "settings",
     "tracked",
+    "write_json",
 ]
 
 Jobs = Annotated[
@@ -98,7 +100,18 @@ def echo(text: str) -> None:
 
 def print_json(data: Any) -> None:
     """Print JSON that every reader accepts: what is not finite becomes null."""
-    typer.echo(json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False))
+    typer.echo(_json(data))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON to a file that is whole or absent."""
+    from diffnum.models.storage import write_file
+
+    write_file(path, [(_json(data) + "\n").encode()])
+
+
+def _json(data: Any) -> str:
+    return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _finite(data: Any) -> Any:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from diffnum.cli.common import Json, Model, Seed, echo, integers, print_json, progress_bar
+from diffnum.cli.common import Json, Model, Seed, echo, integers, print_json, progress_bar, write_json
 from diffnum.coefficients.catalogue import method as find_method
 
 __all__ = ["compare", "sample"]
@@ -133,38 +135,101 @@ def _write(out: Path, network: Any, parts: Sequence[Any]) -> None:
 
 
 def compare(
+    ctx: typer.Context,
     model: Model,
-    methods: Annotated[str, typer.Option(help="Methods, separated by commas; one of each kind by default.")] = "",
-    nfe: Annotated[str, typer.Option(help="Evaluations allowed, separated by commas.")] = "5,10,20,40,80",
-    n: Annotated[int, typer.Option(help="Number of samples.", min=1)] = 4,
+    methods: Annotated[
+        str, typer.Option(help="Methods, separated by blanks or commas; one of each kind by default.")
+    ] = "",
+    nfe: Annotated[str, typer.Option(help="Evaluations allowed, separated by blanks or commas.")] = "5,6,8,10,15,20",
+    n: Annotated[int, typer.Option(help="Samples held against a converged reference; 0 for none.", min=0)] = 4,
+    images: Annotated[int, typer.Option(help="Images in each set; 0 for no distances between sets.", min=0)] = 256,
     seed: Seed = 0,
-    tolerance: Annotated[float, typer.Option(help="Tolerance of the reference.")] = 1e-7,
-    out: Annotated[Path | None, typer.Option(help="Figure to write: .svg, .png or .pdf.")] = None,
+    grid: Annotated[str, typer.Option(help="Grid of diffnum.grids.")] = "uniform_half_log_snr",
+    terminal: Annotated[str, typer.Option(help="Terminal rule of the sets.")] = "stop",
+    features: Annotated[str, typer.Option(help="Features of the sets: auto, inception, shipped or random.")] = "auto",
+    tolerance: Annotated[float, typer.Option(help="Tolerance of the converged reference.")] = 1e-7,
+    device: Annotated[str, typer.Option(help="cpu or cuda, for the sets.")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option(help="Page (.html), figure of errors (.svg, .png, .pdf) or numbers (.json) to write.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Hold methods against a converged reference on a trained network."""
+    """Hold methods on a trained network against its exact flow, by single images and as sets of images."""
     from diffnum.models import load
     from diffnum.models.compare import DEFAULT_METHODS
     from diffnum.models.compare import compare as hold_against
+    from diffnum.models.quality import measure_quality
 
-    if out is not None and out.suffix not in (".svg", ".png", ".pdf"):
-        raise typer.BadParameter(f"--out {str(out)!r}: give a file that ends in .svg, .png or .pdf")
-    chosen = [find_method(m.strip()) for m in methods.split(",")] if methods else DEFAULT_METHODS
-    levels = integers("--nfe", nfe)
-    network = load(model, dtype="float64")
-    if network.num_classes:
-        network = network.conditioned([i % network.num_classes for i in range(n)])
+    endings = (".html", ".json", ".svg", ".png", ".pdf")
+    if out is not None and out.suffix not in endings:
+        raise typer.BadParameter(f"--out {str(out)!r}: give a file that ends in {', '.join(endings)}")
+    if not (n or images):
+        raise typer.BadParameter("--n 0 --images 0: nothing is left to do, give one of them")
+    if out is not None and ((out.suffix == ".html" and not images) or (out.suffix in endings[2:] and not n)):
+        raise typer.BadParameter(f"--out {str(out)!r}: a page needs --images, a figure of errors needs --n")
+    more_methods, more_nfe = _sorted_words(ctx.args)
+    names = [*methods.replace(",", " ").split(), *more_methods]
+    chosen = [find_method(name) for name in names] if names else DEFAULT_METHODS
+    levels = (*integers("--nfe", nfe), *more_nfe)
+    found, quality = None, None
     with progress_bar("comparing") as report:
-        found = hold_against(
-            network, chosen, levels, n, seed, tolerance=tolerance, progress=lambda d, t: report(d, t, model)
-        )
+        if n:
+            exact = load(model, dtype="float64")
+            if exact.num_classes:
+                exact = exact.conditioned([i % exact.num_classes for i in range(n)])
+            found = hold_against(
+                exact,
+                chosen,
+                levels,
+                n,
+                seed,
+                grid=grid,
+                tolerance=tolerance,
+                progress=lambda d, t: report(d, t, f"{model}, errors"),
+            )
+        if images:
+            network = load(model, device=device)
+            quality = measure_quality(
+                network,
+                chosen,
+                levels,
+                images,
+                seed,
+                grid=grid,
+                terminal=terminal,
+                features=features,  # type: ignore[arg-type]
+                progress=lambda d, t: report(d, t, f"{model}, sets"),
+            )
+    command = shlex.join(["diffnum", *sys.argv[1:]])
+    data = {
+        "command": command,
+        **({} if found is None else found.to_dict()),
+        "sets": None if quality is None else quality.to_dict(),
+        "versions": {name: version(name) for name in ("numpy", "scipy", "torch")},
+    }
     if out is not None:
-        from diffnum.plot import plot_work_precision, save
-
         out.parent.mkdir(parents=True, exist_ok=True)
-        axes = plot_work_precision(found.rows, floor=found.reference.agreement, title=model)
-        save(axes, out)
+        if out.suffix == ".html":
+            from diffnum.report.comparison import write_comparison
+
+            write_comparison(out, network, quality, found, command=command)  # type: ignore[arg-type]
+        elif out.suffix == ".json":
+            write_json(out, data)
+        else:
+            from diffnum.plot import plot_work_precision, save
+
+            axes = plot_work_precision(found.rows, floor=found.reference.agreement, title=model)  # type: ignore[union-attr]
+            save(axes, out)
     if as_json:
-        print_json(found.to_dict())
+        print_json(data)
     else:
-        echo(str(found))
+        echo("\n".join(str(part) for part in (found, quality) if part is not None))
+
+
+def _sorted_words(words: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Methods and numbers among the words that follow ``--methods`` and ``--nfe``."""
+    numbers = [int(word) for word in words if word.isdigit()]
+    unknown = [word for word in words if word.startswith("-")]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is no option of compare")
+    return [word.strip(",") for word in words if not word.isdigit()], numbers

@@ -142,12 +142,14 @@ class MicroBatched:
     @classmethod
     def of(cls, model: Any, size: int, count: int) -> MicroBatched:
         """Network for batches of ``count`` samples; a label for each sample is dealt out to the calls."""
+        import torch
+
         calls = -(-count // size)
         labels = getattr(model, "labels", None)
         if labels is None or labels.ndim == 0:
             return cls((model,) * calls, size)
         filled = _filled(labels, size)
-        return cls(tuple(model.conditioned(part) for part in filled.split(size)), size)
+        return cls(tuple(model.conditioned(part) for part in torch.split(filled, size)), size)
 
     @property
     def prediction(self) -> Prediction:
@@ -165,7 +167,7 @@ class MicroBatched:
         """Predict at states of shape (batch, ...) and one time for all of them."""
         import torch
 
-        pieces = _filled(x, self.size).split(self.size)
+        pieces = torch.split(_filled(x, self.size), self.size)
         return torch.cat([model(piece, t) for model, piece in zip(self.parts, pieces, strict=True)])[: len(x)]
 
 

@@ -38,6 +38,7 @@ Progress: TypeAlias = Callable[[int, int], object]
 """Called as ``progress(done, total)`` in images of this process."""
 
 _VERSION = 1
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Processes:
 
     rank: int = 0
     world: int = 1
-    device: torch.device | None = None
+    device: torch.device = _CPU
 
     def wait(self) -> None:
         """Wait until all processes are here."""
@@ -417,7 +418,7 @@ def _array_file(array: np.ndarray[Any, Any], fmt: Format) -> Iterator[bytes | me
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
     yield header.getvalue()
-    yield memoryview(array).cast("B")
+    yield array.data.cast("B")
 
 
 def _png(picture: np.ndarray[Any, Any]) -> bytes:

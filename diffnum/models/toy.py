@@ -23,7 +23,7 @@ from diffnum.models.files import MissingModelError, ModelFileError, verified_byt
 from diffnum.models.pipelines import load_diffusers
 from diffnum.schedules import from_dict
 
-__all__ = ["ConditionalMLP", "ConditionalMLPConfig", "load_toy", "toy_names"]
+__all__ = ["ConditionalMLP", "ConditionalMLPConfig", "load_toy", "toy_folder", "toy_names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +162,11 @@ def _is_diffusers(folder: Path) -> bool:
     return config.is_file() and b'"_class_name"' in config.read_bytes()
 
 
+def toy_folder(name: str) -> Path | None:
+    """Folder of a shipped model, such as ``"digits"``, or ``None``."""
+    return next((f / name for f in _folders() if (f / name).is_dir()), None)
+
+
 def load_toy(
     name: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | None = None
 ) -> NetworkDenoiser:
@@ -189,7 +194,7 @@ def load_toy(
         If the configuration is malformed, or the weights are not those that it records.
     """
     device = torch.device("cpu") if device is None else device
-    folder = name if isinstance(name, Path) else next((f / name for f in _folders() if (f / name).is_dir()), None)
+    folder = name if isinstance(name, Path) else toy_folder(name)
     if folder is not None and _is_diffusers(folder):
         return replace(load_diffusers(str(folder), dtype=dtype, device=device), name=f"toy/{folder.name}")
     if folder is None or not (folder / "config.json").is_file():
@@ -229,6 +234,6 @@ def load_toy(
         device=device,
         level="half_log_snr",
         num_classes=config.num_classes,
-        default_t_start=schedule.t_max,
+        default_t_start=float(getattr(schedule, "default_t_start", schedule.t_max)),
         **details,
     )

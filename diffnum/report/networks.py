@@ -9,7 +9,7 @@ from typing import Any
 
 from diffnum.report.prose import SEED, anchor, percent, sentence
 
-__all__ = ["COLUMNS", "ModelSection", "sample_network"]
+__all__ = ["COLUMNS", "ModelSection", "picture", "sample_network"]
 
 COLUMNS = (5, 10, 20)
 """Evaluations of the image columns."""
@@ -81,7 +81,7 @@ def _model_section(model: Any, comparison: Any) -> ModelSection:
             i = row.asked.index(asked)
             error = percent(row.errors[i])
             alt = f"{comparison.n} samples by {row.label} in {row.nfe[i]} evaluations, error {error}"
-            cells.append({**_picture(model, row.images[i], alt), "error": error, "nfe": row.nfe[i], "asked": asked})
+            cells.append({**picture(model, row.images[i], alt), "error": error, "nfe": row.nfe[i], "asked": asked})
         rows.append({"label": row.label, "cells": cells})
     axes = plot_work_precision(comparison.rows, floor=reference.agreement, title=comparison.model)
     slopes = "; ".join(f"{r.label}: {r.verdict}" for r in comparison.rows)
@@ -90,7 +90,7 @@ def _model_section(model: Any, comparison: Any) -> ModelSection:
         about=about,
         columns=COLUMNS,
         rows=tuple(rows),
-        reference=_picture(model, reference.x, f"{comparison.n} samples of {comparison.model}, converged"),
+        reference=picture(model, reference.x, f"{comparison.n} samples of {comparison.model}, converged"),
         plot=to_svg(
             axes, title=f"Error against evaluations on {comparison.model}. {slopes}.", prefix=anchor(comparison.model)
         ),
@@ -100,7 +100,7 @@ def _model_section(model: Any, comparison: Any) -> ModelSection:
     )
 
 
-def _picture(model: Any, x: Any, alt: str) -> dict[str, Any]:
+def picture(model: Any, x: Any, alt: str) -> dict[str, Any]:
     """Images of a batch side by side, as a data address."""
     from diffnum.plot import image_grid, to_data_uri
 

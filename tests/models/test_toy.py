@@ -12,7 +12,10 @@ import pytest
 import torch
 
 from diffnum.models import MissingModelError, ModelFileError, load
+from diffnum.models.metrics import sliced_wasserstein
+from diffnum.models.sampling import initial_noise, sample
 from diffnum.models.toy import ConditionalMLP, ConditionalMLPConfig, load_toy, toy_names
+from diffnum.schedules import FlowMatching
 
 FOLDER = Path(__file__).resolve().parents[2] / "toy_models" / "digits"
 
@@ -156,3 +159,23 @@ def test_samples_are_closer_to_their_own_class_than_to_others() -> None:
         x = s.alpha(to) * clean + s.sigma(to) * noise
     nearest = torch.cdist(x.flatten(1), means).argmin(1)
     assert float((nearest == labels).double().mean()) > 0.8
+
+
+def test_digits_flow_is_the_same_network_as_a_flow() -> None:
+    model = load("toy/digits-flow")
+    assert (model.prediction, model.sample_shape, model.num_classes) == ("velocity", (1, 8, 8), 10)
+    assert model.schedule == FlowMatching()
+    assert (model.default_t_start, model.default_t_end) == (1.0 - 1e-3, 1e-3)
+    card = json.loads((FOLDER.parent / "digits-flow" / "config.json").read_text())
+    assert card["smoothness"]["orders"][-1] == pytest.approx(4.0, abs=0.1)
+    assert card["agreement"]["samples_read_right"] > 0.95
+
+
+def test_the_two_digits_models_draw_much_the_same_set() -> None:
+    """Trained apart and on other processes, they learned one distribution: nearer to each other than to noise."""
+    sets = [
+        sample(load(name).conditioned(3), "dpmpp_2m", n=64, nfe=20, seed=k).flatten(1).numpy()
+        for k, name in enumerate(("toy/digits", "toy/digits-flow"))
+    ]
+    noise = initial_noise(64, (64,), 2).clamp(-1.0, 1.0).numpy()
+    assert sliced_wasserstein(*sets) < 0.3 * sliced_wasserstein(sets[0], noise)
