@@ -117,20 +117,18 @@ def _write(out: Path, network: Any, parts: Sequence[Any]) -> None:
     import io
 
     import numpy as np
-    import torch
 
     from diffnum.models.storage import write_file
 
-    images = torch.cat(list(parts))
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".png":
         from diffnum.plot import image_grid
 
-        content = network.to_image(images)
+        content = np.concatenate([network.to_image(part) for part in parts])
         write_file(out, [image_grid(content, scale=max(1, 64 // content.shape[1]))])
     else:
         array = io.BytesIO()
-        np.save(array, images.numpy())
+        np.save(array, np.concatenate([part.numpy() for part in parts]))
         write_file(out, [array.getvalue()])
 
 
