@@ -200,7 +200,7 @@ def errors(
 
 
 def overtaken(methods: Sequence[str], steps: Sequence[int], top: float) -> dict[str, Any]:
-    """Smallest scale (to a half) from which on the Gaussian subject a method is worse than DDIM at the same steps."""
+    """Smallest scale (to a half) at which a method is worse than DDIM with the same steps on the Gaussian subject."""
     start = np.random.default_rng(1).standard_normal((64, 2))
     found: dict[str, Any] = {str(n): dict.fromkeys(methods) for n in steps}
     for w in np.arange(1.0, top + 0.5, 0.5):
@@ -209,8 +209,8 @@ def overtaken(methods: Sequence[str], steps: Sequence[int], top: float) -> dict[
         for n in steps:
             plain = distance(dn.solve(plan_of("ddim", n), model, start), end)
             for name, since in found[str(n)].items():
-                worse = distance(dn.solve(plan_of(name, n), model, start), end) > plain
-                found[str(n)][name] = (since or float(w)) if worse else None
+                if since is None and distance(dn.solve(plan_of(name, n), model, start), end) > plain:
+                    found[str(n)][name] = float(w)
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffnum.models.latents import Latents
 from diffnum.models.prompts import Condition, Prompts
@@ -267,7 +268,7 @@ class NetworkDenoiser:
         return ([] if self.num_classes is None and label is None else [self._batch(label, x)]), {}
 
     def jvp(self, x: torch.Tensor, t: float | torch.Tensor, tangent: torch.Tensor) -> torch.Tensor:
-        """Jacobian-vector product of the prediction with respect to the state, by forward differentiation.
+        """Jacobian-vector product of the prediction with respect to the state.
 
         Parameters
         ----------
@@ -281,7 +282,16 @@ class NetworkDenoiser:
         torch.Tensor
             Derivative of the prediction along ``tangent``, shaped like ``x``.
         """
-        return cast(torch.Tensor, torch.func.jvp(lambda state: self(state, t), (x,), (tangent,))[1])
+        # J v is the derivative of J^T u by u, along v: forward mode fails in many networks that people have written.
+        # Fused attention can be differentiated once only; the plain one is made of operations that always can.
+        model = self.with_gradients()
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            state = x.detach().requires_grad_()
+            out = model(state, t)
+            direction = torch.zeros_like(out, requires_grad=True)
+            (transposed,) = torch.autograd.grad(out, state, direction, create_graph=True)
+            (product,) = torch.autograd.grad(transposed, direction, tangent)
+        return product
 
     def to_image(self, x: torch.Tensor, *, stretch: Literal["range", "each"] = "range") -> NDArray[np.float32]:
         """Map samples to display intensities.

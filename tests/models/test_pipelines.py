@@ -121,6 +121,13 @@ def test_one_pass_gives_both_predictions_of_guidance(labelled: Path) -> None:
     torch.testing.assert_close(unconditional, model.conditioned(None)(X, 400.5))
 
 
+def test_networks_with_attention_have_a_jacobian(labelled: Path) -> None:
+    model = dn.load(f"diffusers:{labelled}", dtype="float64").conditioned(1)
+    x, tangent = X.double(), torch.randn(X.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    slope = (model(x + 1e-6 * tangent, 400.5) - model(x - 1e-6 * tangent, 400.5)) / 2e-6
+    torch.testing.assert_close(model.jvp(x, 400.5, tangent), slope, rtol=1e-6, atol=1e-7)
+
+
 def test_a_learned_variance_is_dropped(tmp_path: Path) -> None:
     small.ddpm(out_channels=6).save_pretrained(tmp_path)
     model = dn.load(f"diffusers:{tmp_path}")
