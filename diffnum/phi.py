@@ -90,9 +90,9 @@ def phi(k: int, z: Scalar) -> Scalar:
 
     References
     ----------
-    M. Hochbruck and A. Ostermann, "Exponential integrators", Acta Numerica 19 (2010), section 2.
+    Hochbruck and Ostermann, "Exponential integrators", Acta Numerica 19 (2010), section 2.
 
-    A.-K. Kassam and L. N. Trefethen, "Fourth-order time-stepping for stiff PDEs", SIAM J. Sci.
+    Kassam and Trefethen, "Fourth-order time-stepping for stiff PDEs", SIAM J. Sci.
     Comput. 26 (2005), on the cancellation.
 
     Examples
