@@ -30,6 +30,7 @@ __all__ = [
     "FlowSampler",
     "KDiffusionSampler",
     "adapt",
+    "built",
     "convention_of",
 ]
 
@@ -140,7 +141,8 @@ def run_scheduler(
     shown = VP if picture is VE and not wanted.startswith("edm") else picture
     sigma_data = float(getattr(scheduler.config, "sigma_data", 0.5))
     x = torch.as_tensor(start).to(dtype)
-    for rho, t in zip(calls.tolist(), scheduler.timesteps, strict=False):
+    step = family_of(scheduler).stepper(scheduler, options)
+    for k, (rho, t) in enumerate(zip(calls.tolist(), scheduler.timesteps, strict=False)):
         scaled = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
         levels = shown.levels(rho)
         if wanted.startswith("edm"):  # the network sees y / sqrt(sigma^2 + sigma_data^2)
@@ -148,8 +150,7 @@ def run_scheduler(
             levels = (factor, factor * rho)
         z = scaled.detach().numpy().astype(np.float64)
         output = network(z, *evaluate(z, levels), levels)
-        answer = scheduler.step(torch.as_tensor(output).to(dtype), t, x, **options)
-        x = answer.prev_sample if hasattr(answer, "prev_sample") else answer[0]
+        x = step(torch.as_tensor(output).to(dtype), k, x)
     return x.detach().numpy().astype(np.float64)
 
 
@@ -286,7 +287,7 @@ def adapt(
     """
     found = convention_of(sampler) if convention is None else convention
     if found == "diffusers":
-        instance = _built(sampler) if isinstance(sampler, type) else sampler
+        instance = built(sampler) if isinstance(sampler, type) else sampler
         family_of(instance)
         return DiffusersSampler(instance, double is not False, silent, options)
     if found == "k-diffusion":
@@ -298,7 +299,14 @@ def adapt(
     raise ValueError(f"convention={convention!r} is unknown: use one of {', '.join(CONVENTIONS)}")
 
 
-def _built(scheduler: type[Any]) -> Any:
+def built(scheduler: type[Any]) -> Any:
+    """Scheduler with its defaults.
+
+    Raises
+    ------
+    TypeError
+        If it needs arguments.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations concern the library's users, not its numbers

@@ -1,8 +1,9 @@
-"""The run that users make, with the scheduler's own levels, integer times, float32 and end; swaps of ingredients."""
+"""The run that users make, with the sampler's own levels, times, float32 and end; ingredients of it are swapped."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,18 +16,25 @@ import torch
 from diffnum.audits.adapters import run_scheduler
 from diffnum.audits.drift import ReverseDrift
 from diffnum.audits.families import family_of, label_rho, picture_of
+from diffnum.audits.libraries import k_diffusion_sampling
 from diffnum.audits.pictures import VE, exact_model
 from diffnum.audits.precision import swapped
 from diffnum.problems import Mixture1D
 from diffnum.schedules import FlowMatching
 from diffnum.types import FloatArray, Problem
 
-__all__ = ["LEVELS", "ShippedRun", "shipped_function_run", "shipped_run", "small_peaks"]
+__all__ = ["LEVELS", "ShippedRun", "karras_sigmas", "shipped_run", "small_peaks", "wasted_calls"]
 
 LEVELS = (10, 20, 40, 80, 160, 320)
 """Step counts at which a default run is measured."""
 
 POINTS = 32
+
+NUDGE = 1.01
+"""Factor on one answer of the model, to see whether the sample heeds it."""
+
+SAME_LEVEL = 1e-6
+"""Relative distance of two levels that are one level in float32."""
 
 
 def small_peaks() -> Mixture1D:
@@ -39,20 +47,28 @@ def small_peaks() -> Mixture1D:
     return Mixture1D(np.array([0.3, 0.5, 0.2]), np.array([-0.36, 0.12, 0.51]), np.array([0.0144, 0.0225, 0.0081]))
 
 
+def karras_sigmas(steps: int) -> torch.Tensor:
+    """Noise levels of k-diffusion for Stable Diffusion: its ``get_sigmas_karras`` from 14.6 to 0.0292, then 0."""
+    sigmas: torch.Tensor = k_diffusion_sampling().get_sigmas_karras(steps, 0.0292, 14.6)
+    return sigmas
+
+
 @dataclass(frozen=True)
 class ShippedRun:
-    """One default run, held against the exact flow between the scheduler's own two ends.
+    """One default run, held against the exact flow between the sampler's own two ends.
 
     Parameters
     ----------
     steps : int
         Steps asked for.
     error : float
-        Root-mean-square error at the end; infinite if the run is not finite.
+        Root-mean-square error at the end, in the scale of data at the cleaner end; infinite if the run is not finite.
     before_last : float
         The same before the last call, at the level reached there.
     evaluations : int
         Model calls made.
+    duplicated : int
+        Calls at a level and state at which the model was called before.
     repeated : int
         Labels that occur again although the level does not belong to one step with the first.
     empty : int
@@ -61,38 +77,52 @@ class ShippedRun:
         sigma / alpha where the sample is left.
     failure : str
         Exception, if there was one.
+    sample : ndarray, shape (n, d)
+        What the run ended on, in the flow picture.
     """
 
     steps: int
     error: float
     before_last: float = math.inf
     evaluations: int = 0
+    duplicated: int = 0
     repeated: int = 0
     empty: int = 0
     rho_end: float = math.nan
     failure: str = ""
+    sample: FloatArray | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass
 class _Recorder:
-    """Exact model that remembers the last state it was shown, in the flow picture."""
+    """Exact model that remembers what it was shown, in the flow picture, and may give one answer a nudge."""
 
     problem: Problem
-    last: tuple[FloatArray, float] | None = None
-    _model: Any = field(default=None, repr=False)
+    nudge: int | None = None
+    seen: list[tuple[FloatArray, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._model = exact_model(self.problem)
 
     def __call__(self, z: FloatArray, levels: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
         total = levels[0] + levels[1]
-        self.last = (z / total, levels[1] / total)
+        self.seen.append((z / total, levels[1] / total))
         x0, eps = self._model(z, levels)
-        return x0, eps
+        factor = NUDGE if self.nudge == len(self.seen) - 1 else 1.0
+        return factor * x0, factor * eps
+
+    @property
+    def duplicated(self) -> int:
+        """Calls at a level and a state that occurred before."""
+        count = 0
+        for k, (x, t) in enumerate(self.seen):
+            near = (y for y, s in self.seen[max(0, k - 4) : k] if abs(s - t) <= SAME_LEVEL * t)
+            count += any(np.array_equal(x, y) for y in near)
+        return count
 
 
 def shipped_run(
-    scheduler: Any,
+    target: Any,
     steps: int,
     *,
     options: Mapping[str, Any] | None = None,
@@ -100,17 +130,18 @@ def shipped_run(
     exact_times: bool = False,
     double: bool = False,
     problem: Problem | None = None,
+    nudge: int | None = None,
 ) -> ShippedRun:
-    """Run a scheduler as a pipeline does, on an exact model, and measure the error at its own end.
+    """Run a sampler as a pipeline does, on an exact model, and measure the error at its own end.
 
     Parameters
     ----------
-    scheduler : object
-        Instance of diffusers; a copy is run.
+    target : scheduler object of diffusers, or function of k-diffusion
+        A copy is run; functions run on :func:`karras_sigmas`.
     steps : int
-        Argument of ``set_timesteps``.
+        Argument of ``set_timesteps``, or number of noise levels above 0.
     options : mapping, optional
-        Arguments of ``step``.
+        Arguments of every ``step``, or of the function.
     drift : bool
         Draw zeros for noise and follow the drift of the reverse SDE.
     exact_times : bool
@@ -119,92 +150,102 @@ def shipped_run(
         Swap: float64 states and arithmetic.
     problem : Problem, optional
         Data; three peaks inside [-1, 1] by default.
+    nudge : int, optional
+        Number of a call, from 0, whose answer is 1 % too large.
 
     Returns
     -------
     ShippedRun
+        An exception of the sampler is noted there and not raised.
     """
     data = small_peaks() if problem is None else problem
     exact: Problem = ReverseDrift(data) if drift else data
-    work = copy.deepcopy(scheduler)
-    model = _Recorder(data)
+    model = _Recorder(data, nudge)
+    run = _scheduler_run if hasattr(target, "set_timesteps") else _function_run
     with warnings.catch_warnings(), swapped(double=double, silent=drift), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            work.set_timesteps(steps)
-            levels = family_of(work).read(work)
-            labels = np.asarray(work.timesteps, dtype=np.float64)
-            calls = levels[:-1][: len(labels)]
-            seen = calls if exact_times else np.array([label_rho(work, label) for label in labels])
-            start = _start(data, calls[0], picture_of(work))
-            dtype = torch.float64 if double else torch.float32
-            end = run_scheduler(work, model, start, seen, options or {}, dtype)
+            found = run(target, steps, model, options or {}, exact_times, torch.float64 if double else torch.float32)
         except Exception as reason:
-            return ShippedRun(steps, math.inf, failure=f"{type(reason).__name__}: {reason}"[:200])
-        rho_end = float(levels[-1])
-        alpha, sigma = picture_of(work).levels(rho_end)
-        error = _error(exact, start, (picture_of(work).levels(calls[0])), end / (alpha + sigma), rho_end)
+            text = " ".join(f"{type(reason).__name__}: {reason}".split())
+            return ShippedRun(steps, math.inf, evaluations=len(model.seen), failure=text[:160])
+        rho_end = float(found.rho[-1])
+        error = _error(exact, found.start, found.levels, found.end, rho_end)
         before = math.inf
-        if model.last is not None and np.isfinite(end).all():
-            x, t = model.last
-            before = _error(exact, start, picture_of(work).levels(calls[0]), x, t / (1 - t) if t < 1 else math.inf)
-    simple = family_of(work).one_call_a_step
-    repeated = len(labels) - len(np.unique(labels)) if simple else 0
-    empty = int(np.sum(np.diff(np.append(calls, rho_end)) == 0)) if simple else 0
-    return ShippedRun(steps, error, before, len(labels), repeated, empty, rho_end)
+        if model.seen and math.isfinite(error):
+            x, t = model.seen[-1]
+            before = _error(exact, found.start, found.levels, x, t / (1 - t) if t < 1 else math.inf)
+    return ShippedRun(
+        steps, error, before, len(model.seen), model.duplicated, found.repeated,
+        int(np.sum(np.diff(found.rho) == 0)) if found.one_call_a_step else 0, rho_end, sample=found.end,
+    )  # fmt: skip
 
 
-def shipped_function_run(
-    function: Callable[..., Any],
-    steps: int,
-    sigmas: Callable[[int], Any],
-    *,
-    options: Mapping[str, Any] | None = None,
-    drift: bool = False,
-    double: bool = False,
-    problem: Problem | None = None,
-) -> ShippedRun:
-    """Run a function of k-diffusion on its own grid, down to zero noise, and measure the error there.
+def wasted_calls(run: Callable[..., ShippedRun], steps: int) -> tuple[int, ...]:
+    """Numbers, from 1, of the model calls that the sample does not depend on; empty if the run is not finite.
 
     Parameters
     ----------
-    function : callable
-        ``sample(model, x, sigmas, ...)``.
+    run : callable
+        ``run(steps, nudge=k)``.
     steps : int
-        Argument of ``sigmas``.
-    sigmas : callable
-        Builder of the noise levels, such as ``get_sigmas_karras``.
-    options, drift, double, problem
-        As in :func:`shipped_run`; ``options`` are those of the function.
-
-    Returns
-    -------
-    ShippedRun
+        Steps of the runs.
     """
-    data = small_peaks() if problem is None else problem
-    exact: Problem = ReverseDrift(data) if drift else data
-    model, calls = _Recorder(data), []
+    base = run(steps)
+    if base.sample is None or not math.isfinite(base.error):
+        return ()
+    nudged = (run(steps, nudge=k).sample for k in range(base.evaluations))
+    return tuple(k for k, end in enumerate(nudged, start=1) if end is not None and np.array_equal(end, base.sample))
 
-    def denoise(z: torch.Tensor, sigma: torch.Tensor, **_: Any) -> torch.Tensor:
-        calls.append(float(sigma.reshape(-1)[0]))
-        return torch.as_tensor(model(z.numpy().astype(np.float64), (1.0, calls[-1]))[0]).to(z.dtype)
 
-    with warnings.catch_warnings(), swapped(double=double, silent=drift), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        try:
-            dtype = torch.float64 if double else torch.float32
-            nodes = sigmas(steps).to(dtype)
-            start = _start(data, float(nodes[0]), VE)
-            end = function(denoise, torch.as_tensor(start).to(dtype), nodes, disable=True, **(options or {}))
-        except Exception as reason:
-            return ShippedRun(steps, math.inf, failure=f"{type(reason).__name__}: {reason}"[:200])
-        levels, rho_end = (1.0, float(nodes[0])), float(nodes[-1])
-        final = np.asarray(end, dtype=np.float64) / (1.0 + rho_end)
-        error = _error(exact, start, levels, final, rho_end)
-        before = math.inf
-        if model.last is not None and math.isfinite(error):
-            before = _error(exact, start, levels, model.last[0], model.last[1] / (1.0 - model.last[1]))
-    return ShippedRun(steps, error, before, len(calls), 0, int(np.sum(np.diff(nodes) == 0)), rho_end)
+@dataclass(frozen=True)
+class _Ran:
+    """Start in the sampler's picture at ``levels``, end in the flow picture, rho of all calls and of the end."""
+
+    start: FloatArray
+    levels: tuple[float, float]
+    end: FloatArray
+    rho: FloatArray
+    repeated: int
+    one_call_a_step: bool
+
+
+def _scheduler_run(
+    scheduler: Any, steps: int, model: _Recorder, options: Mapping[str, Any], exact_times: bool, dtype: torch.dtype
+) -> _Ran:
+    work = copy.deepcopy(scheduler)
+    work.set_timesteps(steps)
+    family, picture = family_of(work), picture_of(work)
+    rho = family.read(work)
+    labels = np.asarray(work.timesteps, dtype=np.float64)[: len(rho) - 1]
+    rho = np.append(rho[:-1][: len(labels)], rho[-1])
+    seen = rho[:-1] if exact_times else np.array([label_rho(work, label) for label in labels])
+    start = _start(model.problem, rho[0], picture)
+    end = run_scheduler(work, model, start, seen, options, dtype)
+    repeated = len(labels) - len(np.unique(labels)) if family.one_call_a_step else 0
+    alpha, sigma = picture.levels(float(rho[-1]))
+    return _Ran(start, picture.levels(rho[0]), end / (alpha + sigma), rho, repeated, family.one_call_a_step)
+
+
+def _function_run(
+    function: Callable[..., Any],
+    steps: int,
+    model: _Recorder,
+    options: Mapping[str, Any],
+    exact_times: bool,  # noqa: ARG001  the model is always told the level itself
+    dtype: torch.dtype,
+) -> _Ran:
+    def denoise(z: torch.Tensor, sigma: Any, **_: Any) -> torch.Tensor:
+        level = float(torch.as_tensor(sigma).reshape(-1)[0])
+        return torch.as_tensor(model(z.numpy().astype(np.float64), (1.0, level))[0]).to(z.dtype)
+
+    nodes = karras_sigmas(steps).to(dtype)
+    start = _start(model.problem, float(nodes[0]), VE)
+    quiet = {"disable": True} if "disable" in inspect.signature(function).parameters else {}
+    end = function(denoise, torch.as_tensor(start).to(dtype), nodes, **quiet, **options)
+    rho = np.asarray(nodes, dtype=np.float64)
+    final = np.asarray(end, dtype=np.float64) / (1.0 + rho[-1])
+    return _Ran(start, (1.0, float(rho[0])), final, rho, 0, True)
 
 
 def _start(data: Problem, rho: float, picture: Any) -> FloatArray:
@@ -215,10 +256,11 @@ def _start(data: Problem, rho: float, picture: Any) -> FloatArray:
 
 
 def _error(exact: Problem, start: FloatArray, levels: tuple[float, float], end: FloatArray, rho: float) -> float:
-    """Root-mean-square distance, in the scale of clean data, of flow-picture states from the exact map."""
+    """Root-mean-square distance of flow-picture states from the exact map, in the scale of the cleaner end."""
     if not np.isfinite(end).all():
         return math.inf
     total = levels[0] + levels[1]
     t_end = 1.0 if math.isinf(rho) else rho / (1.0 + rho)
     truth = np.asarray(exact.flow(start / total, FlowMatching(), levels[1] / total, t_end))
-    return float(np.sqrt(np.mean((end - truth) ** 2)) * (1.0 + (0.0 if math.isinf(rho) else rho)))
+    cleaner = min(rho, levels[1] / levels[0] if levels[0] else math.inf)
+    return float(np.sqrt(np.mean((end - truth) ** 2)) * (1.0 + (0.0 if math.isinf(cleaner) else cleaner)))

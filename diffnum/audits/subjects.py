@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffnum.audits.adapters import DiffusersSampler, KDiffusionSampler
+from diffnum.audits.backwards import Backwards
 from diffnum.audits.libraries import diffusers_schedulers, k_diffusion_samplers
-from diffnum.types import Sampler
+from diffnum.convergence.conventions import Convention, convention_of, understood
+from diffnum.types import Problem, Sampler
 
-__all__ = ["Subject", "subjects"]
+__all__ = ["Subject", "code_of", "no_noise", "silence", "subjects"]
 
 
 def no_noise(t: Any) -> int:  # noqa: ARG001
@@ -26,12 +28,12 @@ class Subject:
 
     Parameters
     ----------
-    library : {"diffusers", "k-diffusion"}
-        Where it comes from.
+    library : str
+        Where it comes from: "diffusers", "k-diffusion", or "own".
     name : str
         Class or function.
-    claimed : int
-        Order that its name, documentation or source paper gives it.
+    claimed : float
+        Order that its documentation, its name or its source paper gives it; see :attr:`basis`.
     config : mapping
         Arguments of its constructor (diffusers) or call (k-diffusion).
     options : mapping
@@ -40,68 +42,121 @@ class Subject:
         Stochastic: run with zeros for noise, and held against the drift of the reverse SDE.
     own_clock : bool
         Constant coefficients, made for steps that are equal in sigma / alpha.
+    inverse : bool
+        Runs from data to noise.
+    given : object, optional
+        The sampler itself, where it is one's own.
     """
 
     library: str
     name: str
-    claimed: int
+    claimed: float
     config: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     drift: bool = False
     own_clock: bool = False
+    inverse: bool = False
+    given: Any = None
 
     @property
     def configuration(self) -> str:
         """Arguments as they are written in code; "defaults" if there are none."""
-        pairs = [f"{k}={_code(v)}" for k, v in (*self.config.items(), *self.options.items())]
-        text = ", ".join(pairs) or "defaults"
+        pairs = [f"{k}={code_of(v)}" for k, v in (*self.config.items(), *self.options.items())]
+        text = ", ".join(pairs) or ("defaults" if self.given is None else "as given")
         return f"{text}; noise off" if self.drift else text
+
+    @property
+    def basis(self) -> str:
+        """What the claimed order rests on."""
+        if self.given is not None:
+            return "as given"
+        return next((text for prefix, text in _BASES.items() if self.name.startswith(prefix)), "its name")
 
     def build(self) -> Any:
         """Scheduler object, or sampling function."""
+        if self.given is not None:
+            return self.given
         if self.library == "diffusers":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # deprecations concern the library's users, not its numbers
                 return diffusers_schedulers()[self.name](**self.config)
         return k_diffusion_samplers()[self.name]
 
-    def sampler(self) -> Sampler:
-        """The same as ``sampler(model, x, nodes)`` with continuous noise levels."""
+    def sampler(self, problem: Problem) -> Sampler:
+        """The same as ``sampler(model, x, nodes)`` with continuous noise levels, in float64."""
+        if self.library == "own":
+            kind = self.convention
+            return understood(self.given, kind, **({} if kind == "nodes" else {"double": True, **self.config}))
         if self.library == "diffusers":
-            return DiffusersSampler(self.build(), silent=self.drift, options=self.options)
+            found = DiffusersSampler(self.build(), silent=self.drift, options=self.options)
+            return Backwards(found, problem) if self.inverse else found
         return KDiffusionSampler(self.build(), self.call_options(), silent=self.drift, double=True)
 
-    def call_options(self) -> dict[str, Any]:
-        """Arguments of a call of a k-diffusion function; noise is drawn as zeros where a sampler of it is accepted."""
-        quiet = "noise_sampler" in inspect.signature(self.build()).parameters
-        return {**self.config, **({"noise_sampler": _silence} if quiet else {})}
+    @property
+    def convention(self) -> Convention:
+        """How one's own sampler is called."""
+        try:
+            return convention_of(self.given)
+        except ValueError:
+            return "nodes"
 
     @property
-    def snippet(self) -> str:
-        """Five lines that reproduce the measured orders."""
-        arguments = ", ".join(f"{k}={_code(v)}" for k, v in self.config.items())
-        options = "".join(f", {k}={_code(v)}" for k, v in self.options.items()) + (
-            ", silent=True" if self.drift else ""
-        )
-        problem = "ReverseDrift(dn.problems.three_peaks())" if self.drift else "dn.problems.three_peaks()"
-        lines = ["import diffnum as dn"]
-        if self.library == "diffusers":
-            lines += [f"from diffusers import {self.name}", "from diffnum.audits import ReverseDrift, adapt"]
-            lines += [f"sampler = adapt({self.name}({arguments}){options})"]
-        else:
-            call = f", {arguments}" if arguments else ""
-            lines += ["from diffnum.audits import ReverseDrift, adapt, k_diffusion_samplers"]
-            lines += [f'sampler = adapt(k_diffusion_samplers()["{self.name}"]{call}{options})']
-        return "\n".join([*lines, f'print(dn.convergence_study(sampler, {problem}, grids=("uniform", "irregular")))'])
+    def has_default(self) -> bool:
+        """Whether there is a run that users make: with levels of the sampler's own, or of its library."""
+        return self.library != "own" or self.convention in ("diffusers", "k-diffusion")
+
+    def call_options(self) -> dict[str, Any]:
+        """Arguments of a call of a function; noise is drawn as zeros where a sampler of it is accepted."""
+        quiet = "noise_sampler" in inspect.signature(self.build()).parameters
+        return {**self.config, **({"noise_sampler": silence} if quiet else {})}
 
 
-def _silence(*_: Any) -> float:
+def silence(*_: Any) -> float:
     """Noise sampler that draws nothing."""
     return 0.0
 
 
-def _code(value: Any) -> str:
+def code_of(value: Any) -> str:
+    """Value as it is written in code."""
     return "lambda t: 0" if value is no_noise else repr(value)
+
+
+_BASES = {
+    "DDIM": "Song et al. 2021: Euler's method in sigma / alpha",
+    "CogVideoXDDIM": "DDIM",
+    "CogVideoXDPM": "its documentation: DPM-Solver++(2M)",
+    "TCD": "at eta = 0 a step of DDIM",
+    "PNDM": "Liu et al. 2022: pseudo linear multistep of order 4",
+    "IPNDM": "Zhang and Chen 2023: four-step Adams-Bashforth",
+    "DPMSolverMultistepInverse": "documentation of solver_order",
+    "DPMSolver": "documentation of solver_order (1, 2 or 3)",
+    "CosineDPM": "documentation of solver_order",
+    "EDMDPM": "documentation of solver_order (1, 2 or 3)",
+    "DEIS": "documentation of solver_order (1, 2 or 3); tAB-q has order q + 1, and solver_order = q + 1",
+    "UniPC": "documentation of solver_order: the effective order of accuracy is solver_order + 1",
+    "SASolver": "documentation of predictor_order and corrector_order",
+    "Euler": "Euler's method",
+    "EDMEuler": "Euler's method",
+    "Heun": "Karras et al. 2022: Heun's method",
+    "KDPM2Ancestral": "reverse SDE without its noise: no order beyond consistency is claimed",
+    "KDPM2": "Karras et al. 2022, Lu et al. 2022: midpoint method",
+    "LMS": "documentation of order: linear multistep of order 4",
+    "FlowMatchHeun": "Heun's method",
+    "Flow": "Euler's method along the flow",
+    "LTX": "Euler's method along the flow",
+    "MiniMax": "Euler's method along the flow",
+    "DDPM": "ancestral sampling: no order beyond consistency is claimed",
+    "UnCLIP": "ancestral sampling: no order beyond consistency is claimed",
+    "sample_euler": "Euler's method",
+    "sample_heun": "Heun's method",
+    "sample_dpm_2": "DPM-Solver-2",
+    "sample_dpm_fast": "DPM-Solver-Fast: third-order steps, the last ones lower",
+    "sample_lms": "argument order: linear multistep",
+    "sample_dpmpp_2": "its name: DPM-Solver++(2M), (2S)",
+    "sample_dpmpp_3m": "its name: DPM-Solver++(3M)",
+    "sample_dpmpp_sde": "DPM-Solver++(2S) at eta = 0",
+}
+"""What claimed orders rest on, by the beginning of the name, special ones first."""
 
 
 def _diffusers() -> tuple[Subject, ...]:
@@ -169,7 +224,15 @@ def _diffusers() -> tuple[Subject, ...]:
         one("MiniMaxH3", 1),
         Subject("diffusers", "DDPMScheduler", 1, {"clip_sample": False}, drift=True),
         Subject("diffusers", "DDPMParallelScheduler", 1, {"clip_sample": False}, drift=True),
+        Subject("diffusers", "DDPMWuerstchenScheduler", 1, drift=True),
+        Subject("diffusers", "UnCLIPScheduler", 1, {"clip_sample": False}, drift=True),
         Subject("diffusers", "EulerAncestralDiscreteScheduler", 1, drift=True),
+        Subject("diffusers", "KDPM2AncestralDiscreteScheduler", 1, drift=True),
+        Subject("diffusers", "DPMSolverSDEScheduler", 1, drift=True),
+        Subject("diffusers", "CogVideoXDPMScheduler", 2, {"clip_sample": False}, drift=True),
+        Subject("diffusers", "DDIMInverseScheduler", 1, {"clip_sample": False}, inverse=True),
+        Subject("diffusers", "DPMSolverMultistepInverseScheduler", 2, inverse=True),
+        Subject("diffusers", "DPMSolverMultistepInverseScheduler", 3, {"solver_order": 3}, inverse=True),
     )
 
 
@@ -203,7 +266,6 @@ def _k_diffusion() -> tuple[Subject, ...]:
 
 _CONSISTENCY = "samples a consistency model: it jumps to the data and adds noise, and solves no differential equation"
 _DISCRETE = "samples discrete tokens: there is no differential equation"
-_TWIN = "stochastic, with noise that cannot be switched off and levels that depend on it; {} is audited instead"
 LEFT_OUT: Mapping[str, Mapping[str, str]] = {
     "diffusers": {
         "AmusedScheduler": _DISCRETE,
@@ -221,13 +283,6 @@ LEFT_OUT: Mapping[str, Mapping[str, str]] = {
         "PiflowScheduler": "follows a policy that its network predicts; an exact mixture has none",
         "RFD4ProteinaScheduler": "works on atom coordinates with a mask, not on samples alone",
         "RePaintScheduler": "inpaints: it jumps back in time on purpose",
-        "UnCLIPScheduler": "its only step is the stochastic one of DDPMScheduler, which is audited with noise off",
-        "DDPMWuerstchenScheduler": "stochastic, with a schedule of its own; DDPMScheduler is audited with noise off",
-        "CogVideoXDPMScheduler": "stochastic, called with two further arguments by its pipeline only",
-        "DDIMInverseScheduler": "runs from data to noise; the study runs from noise to data",
-        "DPMSolverMultistepInverseScheduler": "runs from data to noise; the study runs from noise to data",
-        "KDPM2AncestralDiscreteScheduler": _TWIN.format("sample_dpm_2_ancestral of k-diffusion"),
-        "DPMSolverSDEScheduler": _TWIN.format("sample_dpmpp_sde of k-diffusion"),
         "ScoreSdeVeScheduler": "a predictor-corrector with Langevin steps: it samples a law, and follows no flow",
         "ScoreSdeVpScheduler": "a predictor-corrector with Langevin steps: it samples a law, and follows no flow",
         "KarrasVeScheduler": "deprecated: the installed version keeps only a placeholder",

@@ -34,6 +34,7 @@ __all__ = [
     "settings",
     "tracked",
     "write_json",
+    "written",
 ]
 
 Jobs = Annotated[
@@ -121,6 +122,14 @@ def _finite(data: Any) -> Any:
     if isinstance(data, dict):
         return {str(k): _finite(v) for k, v in data.items()}
     return [_finite(v) for v in data] if isinstance(data, list | tuple) else data
+
+
+def written(path: Path, text: str) -> None:
+    """Write a file that is whole or absent, and the folders that it needs."""
+    from diffnum.models.storage import write_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, [text.encode()])
 
 
 def finish(ok: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from diffnum.cli.common import Json, echo, finish, print_json, progress_bar
+from diffnum.cli.common import Jobs, Json, echo, finish, print_json, progress_bar, written
 
 __all__ = ["audit", "report"]
 
@@ -20,7 +20,8 @@ def audit(
         "out/audit"
     ),
     out: Annotated[Path | None, typer.Option(help="HTML file to write as well.")] = None,
-    jobs: Annotated[int, typer.Option(help="Processes; one a core, at most four, by default.", min=0)] = 0,
+    results: Annotated[Path | None, typer.Option(help="Compact JSON file to write as well, one row a line.")] = None,
+    jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
     """Measure the true orders of a library's samplers, and where they are lost; exit 1 if a row falls short."""
@@ -29,9 +30,11 @@ def audit(
     parts = [part.strip() for part in only.split(",")] if only else None
     with progress_bar("audit") as show:
         found = run_audit(library, cache_dir=cache, jobs=jobs, only=parts, progress=show)
+    command = f"diffnum audit {library}" + (f" --only {only!r}" if only else "")
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(found.to_html(), encoding="utf-8")
+        written(out, found.to_html())
+    if results is not None:
+        written(results, found.to_results(command))
     echo(found.to_json() if as_json else str(found))
     finish(found.ok)
 

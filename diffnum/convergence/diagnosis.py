@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from diffnum.problems import three_peaks
 from diffnum.schedules import EDM, VPLinear
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Problem, Sampler, Schedule
 
-__all__ = ["SLOW", "Diagnosis", "Orders", "diagnose", "graded_start", "measure_orders"]
+__all__ = ["LONGER", "QUICK", "SLOW", "Diagnosis", "Orders", "Part", "diagnose", "measure_orders", "rate_of"]
 
 GRIDS = ("uniform", "irregular")
 QUICK = (24, 48, 96, 192)
@@ -41,7 +41,7 @@ CLOSE = 0.1
 """Weights further than this from every method of the catalogue are of another method."""
 
 
-def graded_start(sampler: Sampler) -> Sampler:
+def _graded_start(sampler: Sampler) -> Sampler:
     """Sampler whose first step is divided geometrically, so that its start-up does no harm."""
 
     def run(model: Any, x: Array, nodes: FloatArray) -> Array:
@@ -74,13 +74,64 @@ class Orders:
         return None if not orders or None in orders else min(o for o in orders if o is not None)
 
 
+Part: TypeAlias = Literal["formula", "start-up", "last step"]
+"""What an order is measured of: the update formula, with its own start-up, with its own last step."""
+
+
+def rate_of(
+    sampler: Sampler,
+    part: Part = "formula",
+    grid: str = "uniform",
+    steps: Sequence[int] = QUICK,
+    problem: Problem | None = None,
+    *,
+    schedule: Schedule | None = None,
+    interval: tuple[float, float] | None = None,
+    measure: Measure = "global",
+) -> RateEstimate:
+    """Rate of one part of a sampler on one kind of grid.
+
+    Parameters
+    ----------
+    sampler : callable
+        ``sampler(model, x, nodes) -> x``.
+    part : {"formula", "start-up", "last step"}
+        The formula alone is measured on nodes whose first and last interval are divided geometrically, so that start-up
+        and last step act on tiny steps; for the others one of the two ends is left as it is.
+    grid : {"uniform", "smooth", "irregular"}
+        Kind of grid in half-log-SNR.
+    steps : sequence of int
+        Step counts.
+    problem : Problem, optional
+        Three peaks on the line by default.
+    schedule : Schedule, optional
+        Noising process; VP-linear by default.
+    interval : (float, float), optional
+        Half-log-SNR of both ends; that of the study by default.
+    measure : {"global", "local"}
+        Error at the end, or defect of one step.
+
+    Returns
+    -------
+    RateEstimate
+    """
+    variants: dict[Part, Variant] = {"formula": "formula", "start-up": "start-up", "last step": "as shipped"}
+    if part not in variants:
+        raise ValueError(f"part={part!r} is unknown: use one of {', '.join(variants)}")
+    run = _graded_start(sampler) if part == "last step" else sampler
+    study = convergence_study(
+        run, three_peaks() if problem is None else problem, schedule=schedule, grids=(grid,), steps=steps,
+        variants=(variants[part],), measures=(measure,), interval=interval,
+    )  # fmt: skip
+    return study.select(variants[part], measure)[0].estimate
+
+
 def measure_orders(
     sampler: Sampler,
     problem: Problem | None = None,
     *,
     grids: Sequence[str] = GRIDS,
     schedule: Schedule | None = None,
-    interval: tuple[float, float] | None = None,
     local: bool = False,
 ) -> Orders:
     """Measure the order of the formula, with its own start-up, and with its own last step, each apart.
@@ -95,42 +146,33 @@ def measure_orders(
         Kinds of grid.
     schedule : Schedule, optional
         Noising process; VP-linear by default.
-    interval : (float, float), optional
-        Half-log-SNR of both ends; that of the study by default.
     local : bool
         Measure one-step defects too.
 
     Returns
     -------
     Orders
+        Levels are added, or coarser ones used, where the first do not decide.
     """
-    exact = three_peaks() if problem is None else problem
 
-    def rates(run: Sampler, variant: Variant, measure: Measure = "global") -> dict[str, RateEstimate]:
-        def attempt(kind: str, steps: Sequence[int]) -> RateEstimate:
-            study = convergence_study(
-                run, exact, schedule=schedule, grids=(kind,), steps=steps, variants=(variant,), measures=(measure,),
-                interval=interval,
-            )  # fmt: skip
-            return study.select(variant, measure)[0].estimate
+    def decided(part: Part, kind: str, measure: Measure = "global") -> RateEstimate:
+        def attempt(steps: Sequence[int]) -> RateEstimate:
+            return rate_of(sampler, part, kind, steps, problem, schedule=schedule, measure=measure)
 
-        def decided(kind: str) -> RateEstimate:
-            found = attempt(kind, QUICK)
-            if found.order is None and (found.status == "floor" or "floor" in found.notes):
-                coarse = attempt(kind, COARSE)
-                return coarse if coarse.order is not None else found
-            for levels in (LONGER, LONGEST):
-                if found.order is None and found.status != "diverging":
-                    found = attempt(kind, levels)
-            return found
-
-        return {kind: decided(kind) for kind in grids}
+        found = attempt(QUICK)
+        if found.order is None and (found.status == "floor" or "floor" in found.notes):
+            coarse = attempt(COARSE)
+            return coarse if coarse.order is not None else found
+        for levels in (LONGER, LONGEST):
+            if found.order is None and found.status != "diverging":
+                found = attempt(levels)
+        return found
 
     return Orders(
-        rates(sampler, "formula"),
-        rates(sampler, "start-up"),
-        rates(graded_start(sampler), "as shipped"),
-        rates(sampler, "formula", "local") if local else {},
+        {kind: decided("formula", kind) for kind in grids},
+        {kind: decided("start-up", kind) for kind in grids},
+        {kind: decided("last step", kind) for kind in grids},
+        {kind: decided("formula", kind, "local") for kind in grids} if local else {},
     )
 
 

@@ -1,7 +1,18 @@
 """Tools for tests of samplers: hypothesis strategies, exact problems, grids, and the assertion of an order.
 
 Installing the package gives pytest the fixtures ``exact_problems``, ``study_grids`` and ``assert_convergence_order``.
-Strategies need hypothesis, which is loaded when one of them is first used.
+Strategies need hypothesis, which is loaded when one of them is first used. A test file of a sampler::
+
+    from hypothesis import given
+    from diffnum.schedules import EDM
+    from diffnum.testing import grids, mixtures
+    from my_package import my_sampler  # in any convention: see diffnum.convergence.conventions
+
+    def test_order(assert_convergence_order):
+        assert_convergence_order(my_sampler, order=2)
+
+    @given(mixtures(), grids(schedule=EDM()))
+    def test_samples_are_finite(mixture, grid): ...
 """
 
 from __future__ import annotations

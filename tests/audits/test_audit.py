@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,41 @@ import pytest
 
 pytest.importorskip("torch")
 
-from diffnum.audits import AuditReport, audit, report
+from diffnum.audits import AuditReport, ErrorBudget, Finding, audit, report, snippets
 from diffnum.audits.drift import ReverseDrift
 from diffnum.audits.experiments import Row
 from diffnum.audits.subjects import LEFT_OUT, Subject, subjects
+from diffnum.cli import main
 from diffnum.problems import Gaussian, gaussian_example
 from diffnum.schedules import EDM
 
-ROW = Row("Scheduler", "order=3", 3, 2.0, 2.0, 1.0, 1.4, 3e-4, "below claim", "formula: order 2 < 3", "line", {"a": 1})
+FINDING = Finding("formula", "order 2 < 3", "uniform grid, 4 to 16 steps", "print(2)", "2")
+ROW = Row(
+    "Scheduler", "order=3", 3, "its name", 2.0, 2.0, 1.0, 1.4, 3e-4, "below claim", "order 2 < 3", (FINDING,), {"a": 1}
+)
 
 
 def test_a_report_survives_json() -> None:
     given = AuditReport("x", (ROW,), {"Other": "because"}, {"x": "1"})
     assert AuditReport.from_json(given.to_json()) == given
+    compact = AuditReport.from_json(given.to_results("diffnum audit x"))
+    assert compact == AuditReport("x", (replace(ROW, evidence={}),), {"Other": "because"}, {"x": "1"})
 
 
-def test_a_page_escapes_what_it_shows_and_has_all_columns() -> None:
+def test_a_result_file_has_a_row_a_line_and_says_how_it_is_made() -> None:
+    text = AuditReport("x", (ROW, ROW), {}, {"x": "1"}).to_results("diffnum audit x")
+    assert sum('"sampler": "Scheduler"' in line for line in text.splitlines()) == 2
+    record = json.loads(text)
+    assert (record["command"], record["seed"], record["versions"]) == ("diffnum audit x", 0, {"x": "1"})
+
+
+def test_a_page_escapes_what_it_shows_and_prints_the_lines() -> None:
+    pytest.importorskip("jinja2")
     page = AuditReport("x", (ROW,), {"Other": "because"}, {"x": "1"}).to_html()
     assert "order 2 &lt; 3" in page
-    assert "<pre>line</pre>" in page
-    for column in report.COLUMNS:
-        assert column.replace("_", " ") in page
+    assert "<pre>print(2)\n# 2</pre>" in page
+    assert "uniform grid, 4 to 16 steps" in page
+    assert "<code>Other</code>: because" in page
 
 
 def test_a_report_is_ok_only_if_every_row_keeps_its_claim() -> None:
@@ -46,6 +61,9 @@ def test_an_unknown_library_and_a_missing_claim_are_refused() -> None:
         audit(lambda model, x, nodes: x)
     with pytest.raises(ValueError, match="goes with a sampler of your own"):
         audit("diffusers", claimed=2)
+    pytest.importorskip("diffusers")
+    with pytest.raises(ValueError, match=r"only=\['nothing'\] names no sampler of diffusers"):
+        audit("diffusers", only=["nothing"])
 
 
 def test_noise_off_follows_the_drift_of_the_reverse_sde() -> None:
@@ -69,7 +87,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
         calls.append(subject.name)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return Row(subject.name, subject.configuration, subject.claimed, *[None] * 5, "undecided", "")
+        return Row(subject.name, subject.configuration, subject.claimed, "", *[None] * 5, "undecided", "")
 
     monkeypatch.setattr(report, "examine", examine)
     three = tuple(Subject("diffusers", f"S{k}", 1) for k in range(4))
@@ -117,10 +135,34 @@ def test_every_scheduler_is_audited_or_left_out_with_a_reason() -> None:
 
 @pytest.mark.parametrize("library", ["diffusers", "k-diffusion"])
 def test_every_snippet_has_at_most_five_lines_and_compiles(library: str) -> None:
-    pytest.importorskip(library.replace("-", "_") if library == "diffusers" else "torchsde")
+    pytest.importorskip("diffusers" if library == "diffusers" else "torchsde")
     for subject in subjects(library)[0]:
-        assert len(subject.snippet.splitlines()) <= 5
-        compile(subject.snippet, "snippet", "exec")
+        for text in (
+            snippets.order_snippet(subject, "formula", "uniform", (4, 8)),
+            snippets.run_snippet(subject, 4, "run.error"),
+            snippets.budget_snippet(subject, 4),
+            snippets.wasted_snippet(subject, 4),
+            snippets.stall_snippet(subject, (4, 8)),
+        ):
+            assert len(text.splitlines()) <= 5
+            compile(text, "snippet", "exec")
+
+
+def test_every_claim_says_what_it_rests_on() -> None:
+    pytest.importorskip("diffusers")
+    pytest.importorskip("torchsde")
+    for library in ("diffusers", "k-diffusion"):
+        assert not [s.name for s in subjects(library)[0] if s.basis == "its name"]
+
+
+def test_the_smallest_set_of_ingredients_that_explains_an_error_is_blamed() -> None:
+    def budget(**errors: float) -> tuple[str, ...]:
+        names = {"f": "float32", "t": "time rounding", "l": "last step"}
+        return ErrorBudget(320, {frozenset(names[c] for c in k.strip("_")): e for k, e in errors.items()}).culprits
+
+    assert budget(_=1.0, f=0.9, t=0.9, l=0.1, ft=0.8, fl=0.1, tl=0.1, ftl=0.1) == ("last step",)
+    assert budget(_=1.0, f=0.9, t=0.9, l=0.9, ft=0.8, fl=0.7, tl=0.2, ftl=0.1) == ("time rounding", "last step")
+    assert budget(_=1.0, f=0.9, t=0.9, l=0.9, ft=0.8, fl=0.7, tl=0.6, ftl=0.6) == ()
 
 
 @pytest.mark.slow
@@ -132,7 +174,8 @@ def test_known_schedulers_get_the_verdicts_that_are_known(tmp_path: Path) -> Non
     assert rows["EulerDiscreteScheduler"].verdict == "as claimed"
     third = rows["DPMSolverMultistepScheduler"]
     assert (third.verdict, third.formula_order) == ("below claim", 2.0)
-    assert "not finite at 1000 steps" in third.cause
+    assert {"formula", "not finite"} <= {f.part for f in third.findings}
+    assert "the sample is not finite at 1000 steps" in third.cause
     assert audit("diffusers", only=wanted, jobs=1).to_json() == first.to_json()
 
 
@@ -146,3 +189,24 @@ def test_a_sampler_of_your_own_is_audited_in_python() -> None:
     found = audit(ddim, claimed=2)
     assert found.rows[0].verdict == "below claim"
     assert found.rows[0].formula_order == 1.0
+
+
+def test_the_command_writes_page_and_results_and_exits_by_the_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torchsde")
+    pytest.importorskip("jinja2")
+    page, results = tmp_path / "new" / "page.html", tmp_path / "results.json"
+    words = ["audit", "k-diffusion", "--only", "sample_euler defaults", "--cache", str(tmp_path), "--jobs", "1"]
+    for _ in range(2):  # the second run takes its row from the cache
+        with pytest.raises(SystemExit) as left:
+            main([*words, "--out", str(page), "--results", str(results)])
+        assert left.value.code == 0, capsys.readouterr().err
+        assert "sample_euler" in capsys.readouterr().out
+    assert "sample_euler" in page.read_text()
+    assert json.loads(results.read_text())["rows"][0]["verdict"] == "as claimed"
+    assert len((tmp_path / "audit-k-diffusion.jsonl").read_text().splitlines()) == 1
+    with pytest.raises(SystemExit) as left:
+        main(["audit", "k-diffusion", "--only", "nothing"])
+    assert left.value.code == 2
+    assert "names no sampler of k-diffusion" in capsys.readouterr().err

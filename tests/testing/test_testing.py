@@ -96,9 +96,18 @@ def test_problems_are_exact_ones() -> None:
 
 def test_the_plugin_gives_its_fixtures(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(
+        "import numpy as np, pytest\n"
+        "def euler(model, x, nodes):\n"
+        "    s = model.schedule\n"
+        "    for a, b in zip(nodes, nodes[1:]):\n"
+        "        ratio = s.alpha(s.time(b)) / s.alpha(s.time(a))\n"
+        "        x = ratio * x - s.sigma(s.time(b)) * np.expm1(b - a) * model.noise(x, a)\n"
+        "    return x\n"
         "def test_it(exact_problems, study_grids, assert_convergence_order):\n"
         "    assert 'three-peaks' in exact_problems and len(study_grids['uniform'].t) == 17\n"
-        "    assert callable(assert_convergence_order)\n"
+        "    assert_convergence_order(euler, 1, grids=('uniform',))\n"
+        "    with pytest.raises(AssertionError, match='euler, claimed order 2: look at the formula'):\n"
+        "        assert_convergence_order(euler, 2, grids=('uniform',))\n"
     )
     installed = "diffnum" in {entry.name for entry in entry_points(group="pytest11")}
     plugin = [] if installed else ["-p", "diffnum.testing.plugin"]  # an installed package brings it along

@@ -1,0 +1,100 @@
+"""The few lines that a report prints for a finding: they run as they are, and print what the finding says."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from diffnum.audits.subjects import Subject, code_of, silence
+
+__all__ = ["budget_snippet", "order_snippet", "run_snippet", "stall_snippet", "wasted_snippet"]
+
+
+def _target(subject: Subject) -> tuple[list[str], str]:
+    """Imports, and the expression that makes the scheduler or names the function."""
+    if subject.library == "own":
+        module, name = getattr(subject.given, "__module__", ""), getattr(subject.given, "__qualname__", "")
+        if getattr(sys.modules.get(module), name, None) is subject.given:
+            return [f"from {module} import {name}"], name
+        return [], "my_sampler"  # an object that no import finds
+    if subject.library == "diffusers":
+        arguments = ", ".join(f"{k}={code_of(v)}" for k, v in subject.config.items())
+        return [f"from diffusers import {subject.name}"], f"{subject.name}({arguments})"
+    return [], f'k_diffusion_samplers()["{subject.name}"]'
+
+
+def _helpers(subject: Subject, *names: str) -> str:
+    """Import of what the lines use of this package."""
+    used = {*names, *(["k_diffusion_samplers"] if subject.library == "k-diffusion" else [])}
+    return f"from diffnum.audits import {', '.join(sorted(used))}"
+
+
+def order_snippet(
+    subject: Subject, part: str, grid: str, steps: Sequence[int], interval: tuple[float, float] | None = None
+) -> str:
+    """Lines that print why a rate is what it is."""
+    imports, target = _target(subject)
+    named = subject.call_options() if subject.library == "k-diffusion" else subject.options
+    more = "".join(f", {k}={_code(v)}" for k, v in named.items())
+    if subject.library == "k-diffusion" or (subject.library == "own" and subject.convention != "nodes"):
+        more += ", double=True"
+    more += ", silent=True" if subject.drift else ""
+    made = f"adapt({target}{more})" if subject.library != "own" or subject.convention != "nodes" else target
+    names = ["adapt"] if made.startswith("adapt") else []
+    at, problem = f'"{part}", "{grid}", {tuple(steps)}', ""
+    if subject.drift or subject.inverse:
+        imports = ["from diffnum.problems import three_peaks", *imports]
+        names.append("ReverseDrift" if subject.drift else "Backwards")
+        problem = ", ReverseDrift(three_peaks())" if subject.drift else ", three_peaks()"
+        made = f"Backwards({made}, three_peaks())" if subject.inverse else made
+    where = f", interval={interval}" if interval else ""
+    return "\n".join(
+        [
+            *imports,
+            _helpers(subject, "rate_of", *names),
+            f"sampler = {made}",
+            f"print(rate_of(sampler, {at}{problem}{where}).reason)",
+        ]
+    )
+
+
+def _code(value: Any) -> str:
+    return "lambda *_: 0.0" if value is silence else code_of(value)
+
+
+def _run_arguments(subject: Subject) -> str:
+    """Arguments of a default run after the target and the steps."""
+    options = subject.call_options() if not hasattr(subject.build(), "set_timesteps") else subject.options
+    written = ", ".join(f'"{k}": {_code(v)}' for k, v in options.items())
+    return (f", options={{{written}}}" if written else "") + (", drift=True" if subject.drift else "")
+
+
+def run_snippet(subject: Subject, steps: int, shown: str) -> str:
+    """Lines that print an attribute of a default run."""
+    imports, target = _target(subject)
+    run = f"run = shipped_run({target}, {steps}{_run_arguments(subject)})"
+    return "\n".join([*imports, _helpers(subject, "shipped_run"), run, f"print({shown})"])
+
+
+def budget_snippet(subject: Subject, steps: int) -> str:
+    """Lines that print the error budget of a default run."""
+    imports, target = _target(subject)
+    budget = f"error_budget({target}, {steps}{_run_arguments(subject)})"
+    return "\n".join([*imports, _helpers(subject, "error_budget"), f"print({budget})"])
+
+
+def stall_snippet(subject: Subject, steps: tuple[int, int]) -> str:
+    """Lines that print the errors at two step counts."""
+    imports, target = _target(subject)
+    run = f"runs = [shipped_run({target}, n{_run_arguments(subject)}) for n in {steps}]"
+    shown = 'print([f"{run.error:.1e}" for run in runs])'
+    return "\n".join([*imports, _helpers(subject, "shipped_run"), run, shown])
+
+
+def wasted_snippet(subject: Subject, steps: int) -> str:
+    """Lines that print the calls that a sample does not depend on."""
+    imports, target = _target(subject)
+    run = f"run = partial(shipped_run, {target}{_run_arguments(subject)})"
+    names = _helpers(subject, "shipped_run", "wasted_calls")
+    return "\n".join(["from functools import partial", *imports, names, run, f"print(wasted_calls(run, {steps}))"])
