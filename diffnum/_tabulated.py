@@ -153,6 +153,11 @@ class Tabulated:
         return self._table.kind
 
     @property
+    def breaks(self) -> FloatArray:
+        """Times of the kinks of the interpolant: all labels where it is linear, none where it is smooth."""
+        return np.arange(self.size, dtype=np.float64) if self.interpolation == "linear" else np.empty(0)
+
+    @property
     def zero_terminal(self) -> bool:
         """Whether the last label is pure noise."""
         return self.alphas_cumprod[-1] == 0.0

@@ -36,6 +36,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffnum.phi import phi
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Scalar, Schedule
@@ -257,8 +258,8 @@ def time_kernel(schedule: Schedule, start: Nodes, end: Nodes, count: int) -> Tab
 
     Integrated over the half-log-SNR, in which the integrand is analytic for every closed-form schedule, by 64-point
     Gauss-Legendre: the whole default range in one step to rounding. Over time itself the integrand has a square-root
-    singularity at the data end of VP schedules. Where a table has kinks (``interpolation="linear"``, clipped betas)
-    the moments of order 1 and above are good to about 1e-6 and 1e-9.
+    singularity at the data end of VP schedules. Steps are cut where the schedule says that it has kinks (``breaks``:
+    the labels of a table with ``interpolation="linear"``); at the kink of clipped betas the moments are good to 1e-9.
 
     Parameters
     ----------
@@ -270,12 +271,27 @@ def time_kernel(schedule: Schedule, start: Nodes, end: Nodes, count: int) -> Tab
         Number of moments, k = 0, ..., count - 1.
     """
     points, weights = _quadrature()
-    half = 0.5 * (end.lam - start.lam)
-    lam = start.lam + half * (1.0 + points[:, None])
-    s = (schedule.time(lam) - start.t) / (end.t - start.t)
+    cuts, steps = _cuts(schedule, start, end)
+    half = 0.5 * (cuts[:, 1] - cuts[:, 0])
+    lam = cuts[:, 0] + half * (1.0 + points[:, None])
+    at = start[steps]
+    s = (schedule.time(lam) - at.t) / (end.t[steps] - at.t)
     # rho relative to its value at the start keeps the differences of a short step exact
-    density = -weights[:, None] * half * np.exp(start.lam - lam) * (start.sigma / start.alpha)
-    return TabulatedKernel(tuple((density * s**k).sum(axis=0) for k in range(count)))
+    density = -weights[:, None] * half * np.exp(at.lam - lam) * (at.sigma / at.alpha)
+    first = np.searchsorted(steps, np.arange(len(start.lam)))
+    return TabulatedKernel(tuple(np.add.reduceat((density * s**k).sum(axis=0), first) for k in range(count)))
+
+
+def _cuts(schedule: Schedule, start: Nodes, end: Nodes) -> tuple[FloatArray, NDArray[np.intp]]:
+    """Pieces of steps as half-log-SNRs of their ends, shape (pieces, 2), and the number of the step of each."""
+    kinks = np.asarray(getattr(schedule, "breaks", ()), dtype=np.float64)
+    pieces, steps = [], []
+    for i, (begin, finish) in enumerate(zip(start.t, end.t, strict=True)):
+        inside = np.sort(kinks[(kinks < begin) & (kinks > finish)])[::-1]
+        lam = np.concatenate([start.lam[i : i + 1], schedule.half_log_snr(inside), end.lam[i : i + 1]])
+        pieces.append(np.stack([lam[:-1], lam[1:]], axis=1))
+        steps.append(np.full(len(lam) - 1, i))
+    return np.concatenate(pieces), np.concatenate(steps)
 
 
 RULES = ("left", "closed")

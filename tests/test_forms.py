@@ -447,3 +447,20 @@ def test_a_schedule_without_drift_is_refused_by_name() -> None:
         with pytest.raises(ValueError, match=r"schedule 'driftless' has no method drift\(t\)"):
             use()
     assert TIME.kernel(schedule, start, end, end.t - start.t, 1).moment(0).shape == (2,)
+
+
+@pytest.mark.parametrize(("t_from", "t_to"), [(999.0, 0.5), (700.0, 30.0), (12.3, 11.9), (40.0, 39.0)])
+def test_moments_of_the_time_clock_are_cut_at_the_kinks_of_a_linear_table(t_from: float, t_to: float) -> None:
+    schedule = Tabulated.from_betas(linear_betas(), "linear")
+    kernel = time_kernel(schedule, *(Nodes.at(schedule, np.array([t])) for t in (t_from, t_to)), 4)
+    labels = np.arange(np.ceil(t_to), np.floor(t_from) + 1)
+    cuts = np.unique(np.concatenate([[t_to], labels[(labels > t_to) & (labels < t_from)], [t_from]]))
+    points, weights = np.polynomial.legendre.leggauss(24)
+    t = 0.5 * (cuts[1:, None] + cuts[:-1, None]) + 0.5 * np.diff(cuts)[:, None] * points
+    # by parts: int s^k d rho = s^k rho at the end - k int s^(k-1) rho ds
+    rho, s = schedule.sigma(t) / schedule.alpha(t), (t - t_from) / (t_to - t_from)
+    area = 0.5 * np.diff(cuts)[:, None] * weights / (t_from - t_to)
+    end = float(schedule.sigma(t_to) / schedule.alpha(t_to))
+    for k in range(1, 4):
+        expected = end - k * float((area * rho * s ** (k - 1)).sum())
+        assert kernel.moment(k)[0] == pytest.approx(expected, rel=1e-12, abs=1e-12 * abs(end))

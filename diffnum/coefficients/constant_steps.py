@@ -84,7 +84,7 @@ def plms(h: Scalar, order: int) -> tuple[Scalar, ...]:
 
     References
     ----------
-    Liu et al., arXiv:2202.09778, eq. (9); Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I,
+    Liu et al., arXiv:2202.09778; luping-liu/PNDM at e771949c, ``gen_order_4``; Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I,
     eq. (III.1.6).
     """
     check_order(order)

@@ -65,7 +65,7 @@ def ghvb(order: int, beta: Scalar) -> tuple[Scalar, ...]:
     References
     ----------
     Wizadwongsa et al., "Diffusion Sampling with Momentum for Mitigating Divergence Artifacts", ICLR 2024,
-    eq. (11) and appendix; sWizad/momentum-diffusion at 7d324104.
+    arXiv:2307.11118; sWizad/momentum-diffusion at 7d324104, ``GHVBScheduler``.
     """
     check_order(order)
     _check(beta)

@@ -90,7 +90,8 @@ def dpm_solver_2(
 
     References
     ----------
-    Lu et al., arXiv:2206.00927, algorithm 4 (general r_1); arXiv:2211.01095, algorithm 1.
+    Lu et al., arXiv:2206.00927 (general r_1: LuChengTHU/dpm-solver at 52bc3fbc,
+    ``singlestep_dpm_solver_second_update``); arXiv:2211.01095, algorithm 1.
     """
     _check(variant, r1)
     kernel = as_kernel(h, prediction)
@@ -136,7 +137,7 @@ def dpm_solver_3(
 
     References
     ----------
-    Lu et al., arXiv:2206.00927, algorithm 5 (general r_1, r_2); "taylor": LuChengTHU/dpm-solver at 52bc3fbc,
+    Lu et al., arXiv:2206.00927; general r_1, r_2 and "taylor": LuChengTHU/dpm-solver at 52bc3fbc,
     ``singlestep_dpm_solver_third_update``.
     """
     _check(variant, r1, r2)

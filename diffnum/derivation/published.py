@@ -346,12 +346,12 @@ _PLAIN: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
         "unipc": (
             Published("arXiv:2302.04867, algorithms 1 and 2; wl-zhao/UniPC at cf9de85b", (-1, 1), (1, _EVERY), unipc),
         ),
-        "ghvb": (Published(f"{_MOMENTUM_CODE}; arXiv:2307.11118, eq. (11)", (0,), (1, _EVERY), _ghvb),),
+        "ghvb": (Published(f"{_MOMENTUM_CODE}, GHVBScheduler; arXiv:2307.11118", (0,), (1, _EVERY), _ghvb),),
         "ghvb_variable": (
             Published(f"slopes of {_HNW}.5 in the recursion of GHVB", (0,), (1, _EVERY), _ghvb_variable),
         ),
         "mdpm2": (Published(f"{_MOMENTUM_CODE}, dpm_guided, mdpm2", (-1, 1), (2, 2), _mdpm2),),
-        "plms": (Published(f"arXiv:2202.09778, eq. (9); {_HNW}.1, table 1.1", (0,), (1, 5), _plms),),
+        "plms": (Published(f"luping-liu/PNDM at e771949c, gen_order_4; {_HNW}.1, table 1.1", (0,), (1, 5), _plms),),
         "ipndm_v": (Published("zju-pi/diff-sampler at 68d5ce42, ipndm_v_sampler", (0,), (1, 4), _ipndm_v),),
         "abm": (Published(f"{_HNW}.1, tables 1.1 and 1.2, and section III.5", (0,), (1, 5), _abm),),
         "unip": (Published(f"arXiv:2302.04867, algorithm 2; {_UNIPC_CODE}", (-1, 1), (1, _EVERY), unip),),
@@ -367,9 +367,9 @@ PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
     {
         **_PLAIN,
         "heavy_ball": (
-            Published(f"{_MOMENTUM_CODE}; arXiv:2307.11118, algorithm 1", _ALL_RATES, (1, _EVERY), _heavy_ball),
+            Published(f"{_MOMENTUM_CODE}, PLMSWithHBScheduler; arXiv:2307.11118", _ALL_RATES, (1, _EVERY), _heavy_ball),
         ),
-        "nesterov": (Published(f"{_MOMENTUM_CODE}, NT", _ALL_RATES, (1, _EVERY), _nesterov),),
+        "nesterov": (Published(f"{_MOMENTUM_CODE}, PLMSWithNTScheduler", _ALL_RATES, (1, _EVERY), _nesterov),),
     }
 )
 """Formulas by family, in data and in noise prediction where both are printed."""

@@ -177,7 +177,7 @@ _EXPONENTIAL_SOURCE = (
     "Cox and Matthews, J. Comput. Phys. 176 (2002), eqs. (23)-(29); "
     "Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005), section 5.3"
 )
-_DPM_SOURCE = "arXiv:2206.00927, algorithms 1, 2, 4, 5; LuChengTHU/dpm-solver at 52bc3fbc, singlestep updates"
+_DPM_SOURCE = "LuChengTHU/dpm-solver at 52bc3fbc, singlestep updates; arXiv:2206.00927"
 
 ONE_STEP: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
     {

@@ -26,6 +26,9 @@ _CONSTANT = (
 )
 
 
+_CODE = "luping-liu/PNDM at e771949c, runner/method.py"
+
+
 def _plms(name: str, order: int, /, **changes: object) -> Method:
     record: dict[str, object] = {
         "name": name,
@@ -37,7 +40,7 @@ def _plms(name: str, order: int, /, **changes: object) -> Method:
         "rule": constant_steps.plms_step,
         "depth": order - 1,
         "cite": "liu2022pndm",
-        "equation": "eq. (9)",
+        "equation": f"{_CODE}, gen_order_4; the transfer is eq. (9)",
         "summary": f"Adams-Bashforth on {order} noise predictions with the weights of constant steps in sigma/alpha.",
         "claimed_order": order,
         "order_with_startup": min(order, 2),
@@ -60,7 +63,7 @@ def _pndm(name: str) -> Method:
         name,
         4,
         title="F-PNDM",
-        equation="eqs. (9), (11) and (13)",
+        equation=f"{_CODE}, gen_order_4 and runge_kutta; the transfer is eq. (9)",
         summary="PLMS of order 4 after three pseudo Runge-Kutta steps of 4 evaluations each.",
         start="own",
         own_start=OwnStart(constant_steps.pseudo_runge_kutta_step, 3, (0.5,)),
@@ -75,7 +78,7 @@ def _s_pndm(name: str) -> Method:
         name,
         2,
         title="S-PNDM",
-        equation="eqs. (9), (11) and (12)",
+        equation=f"{_CODE}, gen_order_2 and improved_eular; the transfer is eq. (9)",
         summary="PLMS of order 2 after one step of Heun's method.",
         start="own",
         own_start=OwnStart(constant_steps.pseudo_trapezoidal_step, 1),
@@ -115,7 +118,7 @@ def _fon(name: str) -> Method:
         title="FON",
         family="fon",
         rule=constant_steps.fon_step,
-        equation="luping-liu/PNDM at e771949c, FON",
+        equation=f"{_CODE}, gen_fon",
         summary="PLMS of order 4 on the change of the raw state over one label: no integration of the linear part.",
         order=1,
         order_with_startup=1,

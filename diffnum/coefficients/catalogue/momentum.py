@@ -26,6 +26,9 @@ from diffnum.tableau import Step
 __all__ = ["FAMILIES"]
 
 
+_CODE = "sWizad/momentum-diffusion at 7d324104, stable_diffusion, momentum_scheduler.py"
+
+
 def _ghvb(name: str, number: float) -> Method:
     order, beta = _order_and_beta(number)
     return Method(
@@ -39,7 +42,7 @@ def _ghvb(name: str, number: float) -> Method:
         depth=max(order - 1, 1),
         exact_depth=max(2 * order - 2, 1),
         cite="wizadwongsa2024momentum",
-        equation="eq. (11)",
+        equation=f"{_CODE}, GHVBScheduler",
         summary="Adams-Bashforth on a moving average of the noise prediction, with the weights of constant steps.",
         claimed_order=order,
         order_with_startup=min(order, 2),
@@ -66,7 +69,7 @@ def _ghvb_variable(name: str, number: float) -> Method:
         rule=partial(momentum.ghvb_variable_step, beta=beta),
         depth=order - 1,
         cite="wizadwongsa2024momentum",
-        equation="eq. (11), with means of Lagrange polynomials in place of the differences of constant steps",
+        equation=f"{_CODE}, GHVBScheduler, with means of Lagrange polynomials in place of differences",
         summary="GHVB in terms of its slope, with exact weights: its order on constant steps is kept on every grid.",
         claimed_order=order,
         order_with_startup=min(order, 2),
@@ -95,7 +98,7 @@ def _averaged(name: str, kind: str, base: Method, beta: float) -> Method:
         highest=base.top,
         rule=partial(rule, beta=beta, base=base.rule),
         cite="wizadwongsa2024momentum",
-        equation="algorithm 1" if kind == "hb" else "sWizad/momentum-diffusion at 7d324104, NTScheduler",
+        equation=f"{_CODE}, PLMSWith{kind.upper()}Scheduler",
         summary="The slope of another method is replaced by its moving average, whose delay leaves order 1.",
         order_with_startup=1,
         options={"order": base.top, "beta": beta, "base": base.family, "settings": _settings(base)},
@@ -120,7 +123,9 @@ def _mdpm2(name: str, beta: float, first: str) -> Method:
         order=1,
         highest=2,
         rule=partial(momentum.mdpm2_step, beta=beta, first=first),
-        equation="sWizad/momentum-diffusion at 7d324104, dpm_guided, mdpm2",
+        equation="sWizad/momentum-diffusion at 7d324104, dpm_guided_diffusion, dpm_solver_pytorch.py, mdpm2"
+        if first == "evaluation"
+        else f"{_CODE}, MomentumDPMSolverMultistepScheduler",
         summary="DPM-Solver++(2M) with a moving average that first-order steps neither use nor move.",
         options={"order": 2, "beta": beta, "first": first},
         aliases={"papers": f"DPM-Solver++(2M) with HB {beta:.3g}"},

@@ -95,9 +95,8 @@ def _dpm_solver(found: re.Match[str]) -> Method:
         rule=partial(runge_kutta.dpm_solver_step, variant=variant, nodes=nodes),
         depth=0,
         cite="lu2022dpm" if form is NOISE else "lu2022dpmpp",
-        equation=(f"algorithm {stages + 2}" if form is NOISE else "algorithm 1")
-        if stages == 2 or form is NOISE
-        else "dpm_solver_pytorch.py, singlestep_dpm_solver_third_update",
+        equation=("algorithm 1; " if (form, stages) == (DATA, 2) else "")
+        + f"LuChengTHU/dpm-solver at 52bc3fbc, singlestep_dpm_solver_{'second' if stages == 2 else 'third'}_update",
         summary=f"Exponential Runge-Kutta method in half-log-SNR with inner nodes {shown}.{lost}",
         claimed_order=stages,
         order_with_startup=order,
