@@ -84,8 +84,8 @@ def plms(h: Scalar, order: int) -> tuple[Scalar, ...]:
 
     References
     ----------
-    Liu et al., arXiv:2202.09778; luping-liu/PNDM at e771949c, ``gen_order_4``; Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I,
-    eq. (III.1.6).
+    Liu et al., arXiv:2202.09778; luping-liu/PNDM at e771949c, ``gen_order_4``; Hairer, Norsett and Wanner, Solving
+    Ordinary Differential Equations I, eq. (III.1.6).
     """
     check_order(order)
     return _times(h, values_of(bashforth_differences(order)))
