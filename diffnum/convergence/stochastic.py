@@ -43,8 +43,11 @@ __all__ = [
     "StochasticSeries",
     "StochasticStudy",
     "law_study",
+    "make_plan",
     "monte_carlo_study",
+    "noise_level",
     "strong_study",
+    "until_decided",
     "weak_study",
 ]
 
@@ -244,10 +247,10 @@ def strong_study(
         if data is not None:
 
             def distances(levels: Sequence[int], kind: str = kind, data: Gaussian = data) -> FloatArray:
-                plans = [_plan(record, oracle, kind, n) for n in levels]
+                plans = [make_plan(record, oracle, kind, n) for n in levels]
                 return np.stack([strong_distance(p, data, tau, rate) for p in plans])
 
-            estimate = _until_decided(distances, steps, oracle.scale, 0.5)
+            estimate = until_decided(distances, steps, oracle.scale, 0.5)
         else:
             errors = _sampled(record, tau, rate, oracle, kind, steps, seed)
             estimate = estimate_rate(tuple(steps), errors, scale=oracle.scale, grid=0.5)
@@ -260,7 +263,7 @@ def _sampled(
 ) -> FloatArray:
     """Distances on sampled paths, shape (levels, points)."""
     exact = oracle.problem
-    plans = [_plan(record, oracle, kind, n) for n in steps]
+    plans = [make_plan(record, oracle, kind, n) for n in steps]
     shape = oracle.state(oracle.interval[0]).shape
     if isinstance(exact, Gaussian):
         path = _path(plans, oracle, shape, seed)
@@ -272,18 +275,24 @@ def _sampled(
     return np.stack([np.sqrt(np.mean((_run(p, oracle, path, rate) - target) ** 2, axis=1)) for p in plans])
 
 
-def _until_decided(
-    measure: Callable[[Sequence[int]], FloatArray], steps: Sequence[int], scale: float, grid: float
+def until_decided(
+    measure: Callable[[Sequence[int]], FloatArray],
+    steps: Sequence[int],
+    scale: float,
+    grid: float,
+    *,
+    floor: float | None = None,
+    extra: int = EXTRA_LEVELS,
 ) -> RateEstimate:
-    """Rate over the given levels, with finer ones while they do not decide."""
+    """Rate over the given levels, with up to ``extra`` finer ones while they do not decide."""
     levels, errors = list(steps), measure(steps)
-    found = estimate_rate(levels, errors, scale=scale, grid=grid)
-    for _ in range(EXTRA_LEVELS):
+    found = estimate_rate(levels, errors, scale=scale, grid=grid, floor=floor)
+    for _ in range(extra):
         if found.status != "pre-asymptotic" and not (found.status == "decided" and found.order is None):
             break
         levels.append(2 * levels[-1])
         errors = np.concatenate([errors, measure(levels[-1:])])
-        found = estimate_rate(levels, errors, scale=scale, grid=grid)
+        found = estimate_rate(levels, errors, scale=scale, grid=grid, floor=floor)
     return found
 
 
@@ -326,10 +335,10 @@ def weak_study(
         for quantity, (field, truth) in quantities.items():
 
             def errors(levels: Sequence[int], kind: str = kind, field: str = field, truth: Any = truth) -> FloatArray:
-                outputs = [propagate_problem(_plan(record, oracle, kind, n), exact) for n in levels]
+                outputs = [propagate_problem(make_plan(record, oracle, kind, n), exact) for n in levels]
                 return np.stack([np.abs(getattr(output, field) - truth) for output in outputs])
 
-            estimate = _until_decided(errors, steps, float(np.max(np.abs(truth))), 1.0)
+            estimate = until_decided(errors, steps, float(np.max(np.abs(truth))), 1.0)
             series.append(StochasticSeries("Gaussian", kind, quantity, estimate))
     return StochasticStudy(record.name, "weak", tuple(series), float(record.options["weak_order"]))
 
@@ -365,11 +374,11 @@ def law_study(
         for quantity, truth in (("mean", "marginal_mean"), ("variance", "marginal_variance")):
 
             def errors(levels: Sequence[int], kind: str = kind, found: str = quantity, truth: str = truth) -> Any:
-                plans = (_plan(record, oracle, kind, n) for n in levels)
+                plans = (make_plan(record, oracle, kind, n) for n in levels)
                 outputs = [propagate_problem(p, exact, start="marginal") for p in plans]
                 return np.stack([np.abs(getattr(o, found) - getattr(o, truth)) for o in outputs])
 
-            estimate = _until_decided(errors, steps, 1.0, 1.0)
+            estimate = until_decided(errors, steps, 1.0, 1.0)
             series.append(StochasticSeries("Gaussian", kind, f"{quantity} of the output", estimate))
     return StochasticStudy(record.name, "law", tuple(series), float(record.options["law_order"]))
 
@@ -417,7 +426,7 @@ def monte_carlo_study(
     for first in range(0, points, _BLOCK):
         count = min(_BLOCK, points - first)
         oracle = Oracle(exact, schedule, interval, count, seed + first)
-        plans = [_plan(record, oracle, grid, n) for n in steps]
+        plans = [make_plan(record, oracle, grid, n) for n in steps]
         reference, own_rate = _reference(record, tau, oracle, grid, max(steps), refinement)
         path = _path([*plans, reference], oracle, (count, exact.dim), seed, first=first)
         target = _run(reference, oracle, path, own_rate)
@@ -470,7 +479,21 @@ def _equation(method: Method | str) -> tuple[Method, Level, float]:
     return record, tau, tau**2 if record.form.prediction == "data" else -1.0
 
 
-def _plan(record: Method, oracle: Oracle, kind: str, n: int) -> Plan:
+def noise_level(method: Method | str) -> tuple[Method, float]:
+    """Record of a stochastic method and its noise level.
+
+    Raises
+    ------
+    ValueError
+        If the method is deterministic, or its noise level varies or is given by the caller.
+    """
+    record, tau, _ = _equation(method)
+    if isinstance(tau, NoiseScale):
+        raise ValueError(  # noqa: TRY004 - the caller named a methodf"method={record.name!r} has a noise level that varies: study one of a fixed level")
+    return record, tau
+
+
+def make_plan(record: Method, oracle: Oracle, kind: str, n: int) -> Plan:
     """Plan on a kind of grid over the interval."""
     lam_start, lam_end = oracle.interval
     lam = lam_start + (lam_end - lam_start) * fractions(kind, n)
@@ -487,7 +510,7 @@ def _reference(
     else:
         stem = "sde_dpmpp_2m_heun" if record.name.startswith("sde_trapezoid") else "sde_trapezoid"
         name, rate = f"{stem}_tau{tau:.17g}", tau**2
-    return _plan(find_method(name), oracle, kind, refinement * finest), rate
+    return make_plan(find_method(name), oracle, kind, refinement * finest), rate
 
 
 def _path(plans: Sequence[Plan], oracle: Oracle, shape: tuple[int, ...], seed: int, *, first: int = 0) -> NestedNoise:
