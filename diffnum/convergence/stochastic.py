@@ -489,7 +489,8 @@ def noise_level(method: Method | str) -> tuple[Method, float]:
     """
     record, tau, _ = _equation(method)
     if isinstance(tau, NoiseScale):
-        raise ValueError(  # noqa: TRY004 - the caller named a methodf"method={record.name!r} has a noise level that varies: study one of a fixed level")
+        message = f"method={record.name!r} has a noise level that varies: study one of a fixed level"
+        raise ValueError(message)  # noqa: TRY004 - the caller named a method
     return record, tau
 
 
