@@ -8,20 +8,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diffnum.models.denoiser import NetworkDenoiser
     from diffnum.models.files import MissingModelError, ModelFileError
+    from diffnum.models.graph import CapturedRun, capture
     from diffnum.models.pretrained import load, model_ids
+    from diffnum.models.update import compiled, fused
     from diffnum.models.wrapping import from_k_diffusion, wrap
 
 __all__ = [
+    "CapturedRun",
     "MissingModelError",
     "ModelFileError",
     "NetworkDenoiser",
+    "capture",
+    "compiled",
     "from_k_diffusion",
+    "fused",
     "load",
     "model_ids",
     "wrap",
 ]
 
 _HOMES = {
+    "CapturedRun": "graph",
+    "capture": "graph",
+    "compiled": "update",
+    "fused": "update",
     "NetworkDenoiser": "denoiser",
     "MissingModelError": "files",
     "ModelFileError": "files",

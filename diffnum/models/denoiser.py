@@ -37,6 +37,7 @@ _DTYPES = {
     "float16": torch.float16,
 }
 _CPU = torch.device("cpu")
+_HALF = (torch.float16, torch.bfloat16)
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -110,7 +111,7 @@ class NetworkDenoiser:
     name
         Identifier, as given to ``dn.load``.
     dtype, device
-        Of the parameters, hence of the states that the model accepts.
+        Of the parameters, hence of the states that the model accepts; in half precision it accepts float32 states too.
     level
         Whether the module wants ``"time"``, ``"half_log_snr"`` or ``"sigma"``.
     level_dtype
@@ -256,7 +257,7 @@ class NetworkDenoiser:
         self, x: torch.Tensor, level: torch.Tensor, positional: Sequence[torch.Tensor], named: Condition
     ) -> torch.Tensor:
         with torch.set_grad_enabled(self.gradients and torch.is_grad_enabled()):
-            out: torch.Tensor = self.module(x, level, *positional, **named)
+            out: torch.Tensor = self.module(x.to(self.dtype), level, *positional, **named)
         return out
 
     def _arguments(self, label: Labels | None, x: torch.Tensor) -> tuple[list[torch.Tensor], Condition]:
@@ -335,7 +336,7 @@ class NetworkDenoiser:
         if x.ndim != 1 + len(self.sample_shape) or tuple(x.shape[1:]) != self.sample_shape:
             wanted = ", ".join(map(str, self.sample_shape))
             raise ValueError(f"x has shape {tuple(x.shape)}; {self.name} takes (batch, {wanted}).")
-        if x.dtype != self.dtype:
+        if x.dtype != self.dtype and not (x.dtype == torch.float32 and self.dtype in _HALF):
             raise TypeError(
                 f"x has dtype {x.dtype} and {self.name} has {self.dtype}; convert x with "
                 f'x.to({self.dtype}), or load the model with dtype="{str(x.dtype).removeprefix("torch.")}".'

@@ -210,7 +210,8 @@ def draw(
     label_of : callable, optional
         Label of an image by its number.
     callback : callable, optional
-        Called as ``callback(done, state)`` with the images done before this batch, after each step.
+        Called as ``callback(done, state)`` with the images done before this batch, after each step; the arrays of the
+        state are good until the next step.
 
     Raises
     ------
@@ -219,13 +220,16 @@ def draw(
     """
     import torch
 
+    from diffnum.models.update import fused
+
     scale = float(numbers.schedule.sigma(numbers.steps[0].t_from))
+    dtype = torch.float32 if model.dtype in (torch.float16, torch.bfloat16) else model.dtype
     stochastic = any(step.noises for step in numbers.steps)
     for begin in range(samples.start, samples.stop, batch):
         count = min(batch, samples.stop - begin)
         bound = model if label_of is None else model.conditioned([label_of(i) for i in range(begin, begin + count)])
         network = bound if micro_batch is None else MicroBatched.of(bound, micro_batch, count)
-        noise = initial_noise(count, model.sample_shape, seed, first=begin, dtype=model.dtype, device=model.device)
+        noise = initial_noise(count, model.sample_shape, seed, first=begin, dtype=dtype, device=model.device)
         report = None if callback is None else _counted(callback, begin - samples.start)
         images = solve(
             numbers,
@@ -233,6 +237,7 @@ def draw(
             scale * noise + numbers.schedule.mean,
             noise=SampleStreams(seed, begin) if stochastic else None,
             callback=report,
+            combine=fused,
             check_finite=False,
         )
         if not bool(torch.isfinite(images).all()):
@@ -286,7 +291,7 @@ def sample(
 
     Returns
     -------
-    tensor, shape (n, C, H, W), in the model's range
+    tensor, shape (n, C, H, W), in the model's range; float32 where the model has half precision
 
     Raises
     ------
