@@ -44,7 +44,23 @@ class RatioSearch:
 
 
 def exact_reference(problem: Problem, x: FloatArray, schedule: Schedule, grid: Grid) -> FloatArray:
-    """States of the exact flow at every node, shape (n + 1, *x.shape)."""
+    """States of the exact flow at every node.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data whose flow is known exactly.
+    x : ndarray, shape (batch, ...)
+        States at the first node.
+    schedule : Schedule
+        The noising process.
+    grid : Grid
+        Nodes.
+
+    Returns
+    -------
+    ndarray, shape (n + 1, *x.shape)
+    """
     t = grid.t.tolist()
     return np.stack([np.asarray(x), *(problem.flow(x, schedule, t[0], end) for end in t[1:])])
 

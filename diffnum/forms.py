@@ -496,12 +496,23 @@ def time_form(clock: Schedule) -> SemilinearForm:
 
     Interpolating in that time is a choice of the method, not of the process: a VE process can be sampled with
     polynomials in the time of a VP process.
+
+    Parameters
+    ----------
+    clock : Schedule
+        Whose time it is.
     """
     return _clocked(TIME, clock)
 
 
 def drift_form(clock: Schedule) -> SemilinearForm:
-    """Form :data:`DRIFT` in the time of another schedule, at equal half-log-SNR."""
+    """Form :data:`DRIFT` in the time of another schedule, at equal half-log-SNR.
+
+    Parameters
+    ----------
+    clock : Schedule
+        Whose time it is.
+    """
     return _clocked(DRIFT, clock)
 
 
@@ -543,6 +554,11 @@ FORMS: Final[Mapping[str, SemilinearForm]] = MappingProxyType({f.name: f for f i
 
 def form(name: str) -> SemilinearForm:
     """Form by name.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`FORMS`, such as ``"data"``.
 
     Raises
     ------

@@ -242,7 +242,28 @@ def uniform_rho(
     t_end: float | None = None,
     terminal: Terminal | str = "stop",
 ) -> Grid:
-    """Equal steps in ``sigma / alpha``; parameters as for :func:`uniform_half_log_snr`."""
+    """Equal steps in ``sigma / alpha``.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The noising process.
+    n : int
+        Number of steps, at least 1.
+    t_start, t_end : float, optional
+        First and last time, ``t_start > t_end``.
+    terminal : Terminal or str
+        One of :data:`TERMINALS`.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`uniform_half_log_snr`.
+    """
     return _rho_grid(schedule, n, 1.0, _ends(schedule, t_start, t_end), terminal, "uniform_rho")
 
 
@@ -347,7 +368,28 @@ def uniform_time(
     t_end: float | None = None,
     terminal: Terminal | str = "stop",
 ) -> Grid:
-    """Equal steps in time; parameters as for :func:`uniform_half_log_snr`; ``sigma`` may end at 0."""
+    """Equal steps in time; ``sigma`` may end at 0.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The noising process.
+    n : int
+        Number of steps, at least 1.
+    t_start, t_end : float, optional
+        First and last time, ``t_start > t_end``.
+    terminal : Terminal or str
+        One of :data:`TERMINALS`.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`uniform_half_log_snr`.
+    """
     ends = _ends(schedule, t_start, t_end)
     return _in_time(schedule, _between(*ends, _fractions(n)), terminal, "uniform_time")
 
@@ -360,7 +402,28 @@ def quadratic_time(
     t_end: float | None = None,
     terminal: Terminal | str = "stop",
 ) -> Grid:
-    """Equal steps in the root of time; parameters as for :func:`power_time`."""
+    """Equal steps in the root of time.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The noising process.
+    n : int
+        Number of steps, at least 1.
+    t_start, t_end : float, optional
+        First and last time, ``t_start > t_end``.
+    terminal : Terminal or str
+        One of :data:`TERMINALS`.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`uniform_half_log_snr`.
+    """
     return _power_time(schedule, n, 2.0, _ends(schedule, t_start, t_end), terminal, "quadratic_time")
 
 

@@ -64,16 +64,27 @@ def w2(mean: ArrayLike, variance: ArrayLike, other_mean: ArrayLike, other_varian
 
 
 def frechet(mean: ArrayLike, variance: ArrayLike, other_mean: ArrayLike, other_variance: ArrayLike) -> float:
-    """Frechet distance as FID has it: the square of :func:`w2`; parameters as there."""
+    """Frechet distance as FID has it: the square of :func:`w2`.
+
+    Parameters
+    ----------
+    mean, variance, other_mean, other_variance : array_like, shape (d,)
+        Means and variances (>= 0) by direction; they broadcast.
+    """
     m, v, n, w = (np.asarray(a, dtype=np.float64) for a in (mean, variance, other_mean, other_variance))
     shift, spread = m - n, np.sqrt(v) - np.sqrt(w)
     return float(np.sum(shift**2 + spread**2))
 
 
 def kl(mean: ArrayLike, variance: ArrayLike, other_mean: ArrayLike, other_variance: ArrayLike) -> float:
-    """Kullback-Leibler divergence KL(first || other) in nats; parameters as for :func:`w2`.
+    """Kullback-Leibler divergence KL(first || other) in nats.
 
     Infinite where just one of the two is degenerate in some direction, or both are with different means.
+
+    Parameters
+    ----------
+    mean, variance, other_mean, other_variance : array_like, shape (d,)
+        Means and variances (>= 0) by direction; they broadcast.
     """
     m, v, n, w = np.broadcast_arrays(
         *(np.asarray(a, dtype=np.float64) for a in (mean, variance, other_mean, other_variance))
@@ -215,7 +226,24 @@ def propagate(
 def propagate_problem(numbers: Plan, data: Gaussian, *, start: Start = "noise") -> GaussianOutput:
     """Law of a plan's output on a :class:`~diffnum.problems.gaussian.Gaussian`; see :func:`propagate`.
 
-    Means are given in the eigenbasis, ``data.eigenvectors @ mean``.
+    Parameters
+    ----------
+    numbers : Plan
+        Any plan; element-wise weights need a diagonal covariance.
+    data : Gaussian
+        The data.
+    start : {"noise", "marginal"}
+        Law of the first state.
+
+    Returns
+    -------
+    GaussianOutput
+        Means in the eigenbasis, ``data.eigenvectors @ mean``.
+
+    Raises
+    ------
+    ValueError
+        As :func:`propagate`, and where element-wise weights meet a full covariance.
     """
     centre = data.eigenvectors @ np.broadcast_to(np.asarray(numbers.schedule.mean, dtype=np.float64), (data.dim,))
     if data.covariance.ndim == 2 and any(step.A.ndim > 2 for step in numbers.steps):
