@@ -36,7 +36,15 @@ if TYPE_CHECKING:
     from diffnum.grids import Grid
     from diffnum.plans import Plan
 
-__all__ = ["BrownianPath", "NestedNoise", "SampleStreams", "exponential_clock", "noise_intervals", "noise_levels"]
+__all__ = [
+    "BrownianPath",
+    "NestedNoise",
+    "SampleStreams",
+    "check_key",
+    "exponential_clock",
+    "noise_intervals",
+    "noise_levels",
+]
 
 Intervals: TypeAlias = Sequence[Sequence[tuple[float, float]]]
 """For each step and each of its draws, the half-log-SNRs between which the draw gathers noise."""
@@ -74,7 +82,7 @@ def _on(like: Array, value: FloatArray) -> Array:
     return array_namespace(like).asarray(value, dtype=like.dtype, device=device(like))
 
 
-def _check_key(seed: int, first: int) -> None:
+def check_key(seed: int, first: int) -> None:
     """Refuse what is no key."""
     for name, value in (("seed", seed), ("first", first)):
         if isinstance(value, bool) or not isinstance(value, Integral):
@@ -115,7 +123,7 @@ class SampleStreams:
     first: int = 0
 
     def __post_init__(self) -> None:
-        _check_key(self.seed, self.first)
+        check_key(self.seed, self.first)
 
     def __call__(self, step: int, index: int, like: Array) -> Array:
         """Draw number ``index`` of a step, of the shape, dtype and device of ``like``, (batch, ...)."""
@@ -243,7 +251,7 @@ class BrownianPath:
     _recent: dict[Any, FloatArray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_key(self.seed, self.first)
+        check_key(self.seed, self.first)
         if not (math.isfinite(self.start) and math.isfinite(self.end) and self.start < self.end):
             raise ValueError(
                 f"start={self.start}, end={self.end}: give two finite half-log-SNRs, the noisy end first and smaller"
@@ -341,7 +349,7 @@ class NestedNoise:
     """
 
     def __init__(self, edges: Any, shape: tuple[int, ...], seed: int, *, first: int = 0, terms: int = 4) -> None:
-        _check_key(seed, first)
+        check_key(seed, first)
         self.edges = _merged(np.asarray(edges, dtype=np.float64))
         self.shape, self.seed, self.first = tuple(shape), seed, first
         if isinstance(terms, bool) or not 1 <= terms <= 12:
