@@ -30,7 +30,7 @@ from diffnum.models.edm import Preconditioned
 from diffnum.models.files import MissingModelError, ModelFileError
 from diffnum.models.latents import Latents
 from diffnum.models.prompts import Prompts
-from diffnum.models.tables import prediction_of, schedule_of
+from diffnum.models.tables import is_preconditioned, prediction_of, schedule_of
 from diffnum.models.text import encoder_of, null_of
 from diffnum.schedules import EDM, VE, FlowMatching, Tabulated
 from diffnum.types import Prediction, Schedule
@@ -139,7 +139,7 @@ def load_diffusers(
             "whole times (diffnum.grids.model_timesteps)",
             stacklevel=3,
         )
-    module, predicted = _preconditioned(parts.module, predicted, process, folder.scheduler)
+    module, predicted = _preconditioned(parts.module, predicted, folder.scheduler)
     pipe = _pipeline(folder, network, dtype, trust_pickle, variant)
     autoencoder = getattr(pipe, "vae", None)
     module.eval().requires_grad_(False).to(device)
@@ -424,16 +424,16 @@ def _check_table(process: Schedule, network: Any) -> None:
 
 
 def _preconditioned(
-    module: nn.Module, prediction: Prediction, process: Schedule, scheduler: Mapping[str, Any] | None
+    module: nn.Module, prediction: Prediction, scheduler: Mapping[str, Any] | None
 ) -> tuple[nn.Module, Prediction]:
     """Network of an EDM scheduler, which preconditions it: what comes out then is the data."""
-    if not (isinstance(process, EDM) and scheduler and str(scheduler.get("_class_name")).startswith("EDM")):
+    if scheduler is None or not is_preconditioned(scheduler):
         return module, prediction
     kinds = {"noise": "edm", "v": "edm_v"}
     if prediction not in kinds:
         raise ValueError(
-            f"prediction_type={scheduler.get('prediction_type')!r}: {scheduler['_class_name']} preconditions networks "
-            "of epsilon and v_prediction only"
+            f"prediction_type={scheduler.get('prediction_type')!r}: {scheduler.get('_class_name')} preconditions "
+            "networks of epsilon and v_prediction only"
         )
     return Preconditioned(module, kinds[prediction], float(scheduler.get("sigma_data", 0.5))), "data"
 

@@ -24,7 +24,14 @@ from diffnum.schedules import (
 )
 from diffnum.types import FloatArray, Prediction, Schedule
 
-__all__ = ["BETA_SCHEDULES", "PREDICTION_TYPES", "prediction_of", "schedule_of", "zero_terminal_betas"]
+__all__ = [
+    "BETA_SCHEDULES",
+    "PREDICTION_TYPES",
+    "is_preconditioned",
+    "prediction_of",
+    "schedule_of",
+    "zero_terminal_betas",
+]
 
 PREDICTION_TYPES: Final[Mapping[str, Prediction]] = MappingProxyType(
     {"epsilon": "noise", "v_prediction": "v", "sample": "data", "flow_prediction": "velocity"}
@@ -76,22 +83,21 @@ def prediction_of(config: Mapping[str, Any]) -> Prediction:
     Parameters
     ----------
     config : mapping
-        Configuration of a diffusers scheduler, with ``_class_name``.
+        Configuration of a diffusers scheduler.
 
     Raises
     ------
     ValueError
         If diffusers' ``prediction_type`` is not one of :data:`PREDICTION_TYPES`.
     """
-    kind = str(config.get("_class_name", ""))
-    if kind.startswith("FlowMatch"):
+    if _is_flow(config):
         return "velocity"
-    if kind == "ScoreSdeVeScheduler":
+    if _is_exploding(config):
         return "score"
     name = config.get("prediction_type", "epsilon")
     if name not in PREDICTION_TYPES:
         raise ValueError(
-            f"prediction_type={name!r} of {kind or 'the scheduler'} is unknown; diffnum knows "
+            f"prediction_type={name!r} of {_called(config)} is unknown; diffnum knows "
             f"{', '.join(PREDICTION_TYPES)}: pass prediction= one of data, noise, velocity, score, v"
         )
     return PREDICTION_TYPES[name]
@@ -103,7 +109,7 @@ def schedule_of(config: Mapping[str, Any], *, shift: float | None = None, tokens
     Parameters
     ----------
     config : mapping
-        Configuration of a diffusers scheduler, with ``_class_name``.
+        Configuration of a diffusers scheduler.
     shift : float, optional
         Shift of a flow-matching schedule; the configured one by default.
     tokens : int, optional
@@ -119,31 +125,51 @@ def schedule_of(config: Mapping[str, Any], *, shift: float | None = None, tokens
     ValueError
         If the table is unknown to diffnum, or a flow's shift cannot be computed.
     """
-    kind = str(config.get("_class_name", ""))
-    if (
-        kind.startswith("FlowMatch")
-        or config.get("use_flow_sigmas")
-        or config.get("prediction_type") == ("flow_prediction")
-    ):
+    if _is_flow(config):
         return FlowMatching(_flow_shift(config, tokens) if shift is None else shift)
     if shift is not None:
-        raise ValueError(f"shift={shift}: {kind or 'the scheduler'} is no flow-matching schedule; leave shift out")
-    if kind == "ScoreSdeVeScheduler":
+        raise ValueError(f"shift={shift}: {_called(config)} is no flow-matching schedule; leave shift out")
+    if _is_exploding(config):
         return VE(config.get("sigma_min", 0.01), config.get("sigma_max", 1348.0))
-    if kind.startswith("EDM"):
+    if is_preconditioned(config):
         return EDM(config.get("sigma_min", 0.002), config.get("sigma_max", 80.0))
-    return Tabulated.from_betas(_betas(config, kind))
+    return Tabulated.from_betas(_betas(config))
 
 
-def _betas(config: Mapping[str, Any], kind: str) -> FloatArray:
+def is_preconditioned(config: Mapping[str, Any]) -> bool:
+    """Whether the scheduler applies the preconditioning of EDM to what the network returns.
+
+    Parameters
+    ----------
+    config : mapping
+        Configuration of a diffusers scheduler.
+    """
+    # Files name the class, the configuration of a scheduler at hand does not: its entries tell.
+    return {"sigma_data", "prediction_type"} <= set(config)
+
+
+def _is_flow(config: Mapping[str, Any]) -> bool:
+    chosen = config.get("use_flow_sigmas") or config.get("prediction_type") == "flow_prediction"
+    return bool(chosen) or ("shift" in config and "beta_schedule" not in config)
+
+
+def _is_exploding(config: Mapping[str, Any]) -> bool:
+    return {"snr", "sigma_max"} <= set(config)
+
+
+def _called(config: Mapping[str, Any]) -> str:
+    return str(config.get("_class_name", "the scheduler"))
+
+
+def _betas(config: Mapping[str, Any]) -> FloatArray:
     if config.get("trained_betas") is not None:
         betas = np.asarray(config["trained_betas"], dtype=np.float64)
     else:
-        name = config.get("beta_schedule", "linear")
+        name = str(config.get("beta_schedule"))
         if name not in BETA_SCHEDULES or "num_train_timesteps" not in config:
             raise ValueError(
                 f"beta_schedule={name!r} with num_train_timesteps={config.get('num_train_timesteps')!r} of "
-                f"{kind or 'the scheduler'} is no table that diffnum knows ({', '.join(BETA_SCHEDULES)}): pass "
+                f"{_called(config)} is no table that diffnum knows ({', '.join(BETA_SCHEDULES)}): pass "
                 "schedule=diffnum.schedules.Tabulated(alphas_cumprod)"
             )
         ends = float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02))
