@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import diffnum as dn
 from diffnum import cli
 from diffnum.cli import common
 
-VERBS = ("methods", "derive", "prove", "verify", "analyse", "plan", "sample", "compare", "report")
+VERBS = ("methods", "derive", "prove", "verify", "analyse", "plan", "sample", "compare", "report", "golden")
 
 
 class Outcome:
@@ -65,7 +66,7 @@ def test_stochastic_methods_are_proved_and_verified_like_the_others(run) -> None
     assert done.status == 0
     assert "one path" in done.out
     done = run("verify", "dpm_2_ancestral", "--json")
-    (found,) = json.loads(done.out)
+    (found,) = json.loads(done.out)["stochastic"]
     assert done.status == 0
     assert {s["kind"]: s["order"] for s in found["studies"]} == {"strong": 1, "weak": 1, "law": 2}
     assert "strong order 1, weak order 1, order in law 2" in run("verify", "dpm_2_ancestral").out
@@ -158,10 +159,23 @@ def samplers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "my_samplers"
 
 
-def test_verify_accepts_a_method_of_its_recorded_order(run) -> None:  # type: ignore[no-untyped-def]
-    done = run("verify", "dpmpp_2m", "--steps", "20,40,80,160", "--json")
+def test_verify_certifies_methods_and_writes_the_page(run, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    module = importlib.import_module("diffnum.certificates.certify")
+    monkeypatch.setattr(module, "replay_file", lambda: None)  # the recorded trajectories take seconds
+    monkeypatch.setattr(module, "POINTS", 4)
+    words = ("verify", "dpmpp_2m", "--schedule", "edm", "--steps", "24,48,96,192", "--jobs", "1")
+    words = (*words, "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "site"))
+    done = run(*words, "--json")
     assert done.status == 0, done.out
-    assert json.loads(done.out)[0]["ok"] is True
+    data = json.loads(done.out)
+    assert data["ok"] is True
+    assert data["certificates"][0]["verdict"] == {"ok": True, "contradictions": [], "undecided": []}
+    assert json.loads((tmp_path / "site" / "certificates.json").read_text()) == data
+    assert "dpmpp_2m" in (tmp_path / "site" / "certificates.html").read_text()
+    done = run(*words, "--mutate")  # all but the mutants comes from the cache
+    assert done.status == 0, done.out
+    assert done.out.startswith("ok    dpmpp_2m: order 2 (claimed 2), proved; weights within")
+    assert "planted defects are found (100 %)" in done.out
 
 
 @pytest.mark.parametrize(
@@ -307,6 +321,11 @@ def test_report_writes_a_page_and_says_what_it_found(run, tmp_path: Path, monkey
         ("verify", "ddim", "--steps", "a,b"),
         ("verify", "ddim", "--steps", "20,10"),
         ("verify", "ddim", "--order", "1"),
+        ("verify", "ddim", "--schedule", "nope"),
+        ("verify", "ddim", "--out", "page.txt"),
+        ("verify", "--sampler", "json:loads", "--order", "1", "--mutate"),
+        ("golden", "check", "no such file.json"),
+        ("golden", "export", "nowhere", "nope"),
         ("verify", "--sampler", "nowhere:f", "--order", "2"),
         ("verify", "--sampler", "json:nothing", "--order", "2"),
         ("verify", "--sampler", "json", "--order", "2"),
@@ -362,11 +381,11 @@ def test_it_runs_as_a_module_with_plain_messages_where_there_is_no_terminal() ->
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_an_interrupt_is_quiet() -> None:
-    words = [sys.executable, "-m", "diffnum", "verify"]
+def test_an_interrupt_is_quiet(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "diffnum", "verify", "--cache", str(tmp_path)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    assert process.stderr.readline() == "measuring ...\n"
+    assert process.stderr.readline() == "certifying ...\n"
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

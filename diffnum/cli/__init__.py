@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from diffnum.cli import analysis, catalogue, networks, reports, verify
+from diffnum.cli import analysis, catalogue, golden, networks, reports, verify
 
 __all__ = ["app", "main"]
 
@@ -41,6 +41,7 @@ _COMMANDS = (
 for _command in _COMMANDS:
     # compare takes lists as words: --nfe 5 10 20
     app.command(context_settings={"allow_extra_args": _command is networks.compare})(_command)
+app.add_typer(golden.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

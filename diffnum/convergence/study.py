@@ -1,13 +1,17 @@
 """The order study: measure the order of a catalogue method, or of any callable, against exact flows.
 
 For every problem and kind of grid the error at the end of a compact interval of half-log-SNR is measured
-(*global* rate) and, separately, the defect of one step from exact data (*local* rate, one higher). Three variants
+(*global* rate) and, separately, the defect of one step from exact data (*local* rate, one higher). Variants
 keep apart what is often confused:
 
-* ``formula``: the update formula alone. Catalogue methods get exact past evaluations; black boxes are given nodes
-  whose first and last steps are graded geometrically, so that a low-order start or last step acts on tiny steps only;
-* ``start-up``: as shipped at the beginning, still graded at the end;
-* ``as shipped``: the plain nodes, nothing helped.
+* ``formula``: the update formula alone. Catalogue methods get exact past evaluations and never make a last step; black
+  boxes are given nodes whose first and last steps are graded geometrically, so that a low-order start or last step
+  acts on tiny steps only;
+* ``start-up``: as shipped at the beginning, still helped at the end;
+* ``last step``: helped at the beginning, as shipped at the end;
+* ``as shipped``: the plain nodes, nothing helped;
+* ``lowered end``: helped at the beginning, and the order falls to 1 over the last steps, as libraries offer to do
+  (catalogue methods only).
 """
 
 from __future__ import annotations
@@ -32,10 +36,14 @@ from diffnum.schedules import VPLinear
 from diffnum.solver import solve
 from diffnum.types import FloatArray, Problem, Sampler, Schedule
 
-__all__ = ["ConvergenceStudy", "Series", "convergence_study", "fractions"]
+__all__ = ["ConvergenceStudy", "Series", "convergence_study", "fractions", "measured_rate"]
 
-Variant: TypeAlias = Literal["formula", "start-up", "as shipped"]
+Variant: TypeAlias = Literal["formula", "start-up", "last step", "as shipped", "lowered end"]
 Measure: TypeAlias = Literal["global", "local"]
+
+OWN_START = ("start-up", "as shipped")
+OWN_END = ("last step", "as shipped", "lowered end")
+"""Variants in which the beginning, or the end, of a run is the method's own."""
 
 DEFAULT_STEPS = (20, 40, 80, 160, 320)
 FINER = (640, 1280, 2560, 5120)
@@ -120,8 +128,8 @@ class Series:
     ----------
     problem, grid : str
         What it was measured on.
-    variant : {"formula", "start-up", "as shipped"}
-        What was measured.
+    variant : str
+        What was measured; one of those at the top of the module.
     measure : {"global", "local"}
         Error at the end of the interval, or defect of one step.
     estimate : RateEstimate
@@ -312,8 +320,8 @@ def convergence_study(
         Kinds of grid, in the clock of the method's form (half-log-SNR for callables).
     steps : sequence of int, optional
         Step counts; by default 20 to 320, extended or replaced by rule where these do not decide.
-    variants : sequence of {"formula", "start-up", "as shipped"}, optional
-        By default ``formula`` and ``as shipped``; for callables all three.
+    variants : sequence of {"formula", "start-up", "last step", "as shipped", "lowered end"}, optional
+        By default ``formula`` and ``as shipped``; for callables ``start-up`` too.
     measures : sequence of {"global", "local"}
         What to measure; local defects are those of the formula.
     points : int
@@ -387,6 +395,30 @@ def _explained(sampler: Sampler, problem: Problem, schedule: Schedule, order: fl
     return str(diagnose(sampler, order, problem, schedule=schedule))
 
 
+def measured_rate(
+    record: Method,
+    oracle: Oracle,
+    grid: str,
+    measure: Measure = "global",
+    steps: Sequence[int] | None = None,
+    variant: Variant = "formula",
+) -> RateEstimate:
+    """One rate of a catalogue method on trajectories that many measurements share.
+
+    Parameters
+    ----------
+    record : Method
+        What to run.
+    oracle : Oracle
+        Exact model and trajectories.
+    grid, measure, variant : str
+        As in :func:`convergence_study`.
+    steps : sequence of int, optional
+        Step counts; chosen by rule by default.
+    """
+    return _measure(_runner(record, oracle, Spacing(grid), variant, measure), oracle, steps)
+
+
 def _problems(problem: Problem | Mapping[str, Problem] | None) -> Mapping[str, Problem]:
     """Problems by label."""
     if problem is None:
@@ -451,7 +483,7 @@ def _global_run(record: Method, oracle: Oracle, spacing: Spacing, variant: Varia
     def run(n: int) -> FloatArray:
         lam = _clock_nodes(record, oracle, oracle.interval, spacing(n))
         lam[0], lam[-1] = oracle.interval
-        return oracle.error(_run_plan(record, oracle, lam, formula=variant == "formula"), lam[-1])
+        return oracle.error(_run_plan(record, oracle, lam, variant), lam[-1])
 
     return run
 
@@ -466,16 +498,17 @@ def _local_run(record: Method, oracle: Oracle, spacing: Spacing) -> Run:
         position -= position % len(spacing.pattern)  # the same place of the pattern at all levels
         at = at[position - depth : position + span + 1] * (len(at) - 1) / n
         lam = _clock_nodes(record, oracle, oracle.interval, MIDDLE + at - at[depth])
-        return oracle.error(_run_plan(record, oracle, lam, formula=True), lam[-1])
+        return oracle.error(_run_plan(record, oracle, lam, "formula"), lam[-1])
 
     return run
 
 
-def _run_plan(record: Method, oracle: Oracle, lam: FloatArray, *, formula: bool) -> FloatArray:
-    """Run a plan on nodes from exact data: as shipped, or the formula alone with exact history."""
-    start: Start | None = "exact" if formula and record.depth else None
-    grid = from_half_log_snr(oracle.schedule, lam)
-    numbers = plan(record, oracle.schedule, grid, start=start, continues=formula)
+def _run_plan(record: Method, oracle: Oracle, lam: FloatArray, variant: Variant) -> FloatArray:
+    """Run a plan on nodes from exact data, with the help that a variant gives at the ends."""
+    start: Start | None = None if variant in OWN_START or not record.depth else "exact"
+    terminal = "lower_order" if variant == "lowered end" else "stop"
+    grid = from_half_log_snr(oracle.schedule, lam, terminal=terminal)
+    numbers = plan(record, oracle.schedule, grid, start=start, continues=variant not in OWN_END)
     first = int(np.flatnonzero(grid.t == numbers.steps[0].t_from)[0])
     history = {}
     for name in numbers.history:
@@ -489,6 +522,8 @@ def _run_plan(record: Method, oracle: Oracle, lam: FloatArray, *, formula: bool)
 
 def _black_box_run(sampler: Sampler, oracle: Oracle, spacing: Spacing, variant: Variant, measure: Measure) -> Run:
     """A callable on nodes in half-log-SNR, graded at the ends as the variant says."""
+    if variant == "lowered end":
+        raise ValueError("variants has 'lowered end': a callable has its own end, ask for 'last step'")
     lam_start, lam_end = oracle.interval
 
     def run(n: int) -> FloatArray:
@@ -497,7 +532,7 @@ def _black_box_run(sampler: Sampler, oracle: Oracle, spacing: Spacing, variant: 
         if measure == "local":
             position = n // 2 - n // 2 % len(spacing.pattern)
             nodes = nodes[position : position + 2] + (MIDDLE * (lam_start + lam_end) - nodes[position])
-        nodes = graded(nodes, first=variant == "formula", last=variant != "as shipped")
+        nodes = graded(nodes, first=variant not in OWN_START, last=variant not in OWN_END)
         x = oracle.state(float(nodes[0]))
         result = sampler(oracle, x.copy(), nodes)
         if np.shape(result) != x.shape:

@@ -1,0 +1,113 @@
+"""Certified accuracy: balls hold the truth, shipped weights are near it, and spoilt ones are seen."""
+
+from __future__ import annotations
+
+import math
+import sys
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import diffnum as dn
+from diffnum.certificates.accuracy import BOUND, RATIOS, STEPS, Inputs, certify_accuracy
+from diffnum.certificates.balls import Ball, BallField, error_in_eps, working_precision
+from diffnum.derivation.symbols import PartsKernel
+from diffnum.phi import phi
+from diffnum.proofs import perturbed
+
+QUICK = ("ddim", "dpmpp_2m", "eab_noise_3", "deis_tab2", "dpm_solver_3", "unipc_2_bh2", "ghvb_1.8", "edm_heun")
+
+rationals = st.fractions(min_value=-5, max_value=5, max_denominator=50)
+
+
+@given(rationals, rationals, st.integers(0, 4))
+def test_balls_hold_the_exact_result_of_every_operation(a: Fraction, b: Fraction, k: int) -> None:
+    x, y = Ball(a), Ball(b)
+    results = [(x + y, a + b), (x - b, a - b), (a - y, a - b), (2 * x * y, 2 * a * b), (-x, -a), (x**k, a**k)]
+    if b:
+        results += [(x / y, a / b), (1 / y, 1 / b)]
+    for ball, exact in results:
+        assert (ball.value * exact.denominator).contains(exact.numerator)
+
+
+def test_a_ball_is_true_only_where_it_is_certainly_not_zero() -> None:
+    assert Ball(1e-300)
+    assert not Ball(0)
+    assert not Ball(Fraction(1, 3)) - Ball(Fraction(1, 3))
+
+
+@pytest.mark.parametrize("rate", [-1, 1])
+@pytest.mark.parametrize("h", [1e-8, 0.3, 20.0])
+def test_moments_in_ball_arithmetic_are_phi_functions(rate: int, h: float) -> None:
+    with working_precision(768):
+        kernel = PartsKernel(BallField(h, rate))  # type: ignore[arg-type]
+        for k in range(4):
+            expected = h * math.factorial(k) * phi(k + 1, rate * h)
+            assert error_in_eps(expected, kernel.moment(k), expected) < 8  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_weights_are_accurate_to_a_few_units(name: str) -> None:
+    found = certify_accuracy(dn.method(name), points=6)
+    assert found.ok
+    assert found.worst <= BOUND
+    assert set(found.where) == {"h", "past", "moments", "step", "row", "weight"}
+    if name != "edm_heun":  # the weights 1/2 and 1 of which are exact
+        assert found.worst > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in dn.methods() if n not in QUICK])
+def test_weights_of_all_methods_are_accurate(name: str) -> None:
+    found = certify_accuracy(dn.method(name), points=6)
+    assert found.ok, found
+
+
+@pytest.mark.parametrize("name", ["dpmpp_2m", "unipc_2_bh2", "lms_4"])
+def test_a_weight_that_is_off_by_a_ten_trillionth_is_seen_and_located(name: str) -> None:
+    source = "m1"
+    found = certify_accuracy(perturbed(dn.method(name), "x", source, 1 + 2.0**-40), points=4)
+    assert not found.ok
+    assert (found.where["row"], found.where["weight"]) == ("x", source)
+    assert found.worst == pytest.approx(2.0**12, rel=0.6)
+
+
+def test_a_formula_in_which_digits_cancel_is_seen() -> None:
+    from dataclasses import replace
+
+    from diffnum.tableau import Stage, Step, Window, vectors
+
+    def naive(window: Window, order: int) -> Step:  # 1 - exp(-h) from exp, not from phi
+        x, k1 = vectors("x k1")
+        weight = 1 - window.kernel.discount() ** -1 if order else 0
+        return Step((Stage(0, x),), x + weight * k1)
+
+    found = certify_accuracy(replace(dn.method("ddim"), rule=naive), points=20)
+    assert not found.ok
+    assert abs(found.where["h"]) < 1e-2
+
+
+def test_the_same_seed_finds_the_same_worst_place() -> None:
+    a, b, c = (certify_accuracy(dn.method("eab_2"), points=5, seed=seed) for seed in (1, 1, 2))
+    assert a == b != c
+
+
+@given(st.integers(0, 50))
+def test_followed_points_stay_inside_the_domain(seed: int) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    at = Inputs(STEPS[1], (-RATIOS[1], -RATIOS[1] * 1.01))
+    for _ in range(20):
+        at = at.moved(rng)
+        sizes = [1.0, *(-np.diff([0.0, *at.past])).tolist()]
+        assert STEPS[0] <= at.h <= STEPS[1]
+        assert all(RATIOS[0] * 0.999 <= b / a <= RATIOS[1] * 1.001 for a, b in zip(sizes, sizes[1:], strict=False))
+
+
+def test_without_python_flint_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "flint", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'diffnum\[verify\]'"):
+        certify_accuracy(dn.method("ddim"), points=1)
