@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def certify(
     if unknown := [s for s in chosen if s not in SCHEDULES]:
         raise ValueError(f"schedules={unknown} are unknown: use some of {', '.join(SCHEDULES)}")
     pieces = ("proof", "accuracy", *chosen, "ends")
-    levels = None if steps is None else tuple(steps)
+    levels = _checked_levels(steps)
     tasks = [Task(record.name, piece, seed, points, levels) for record in records for piece in pieces]
     tasks += [Task(GOLDEN, "golden", seed, points)] if replay_file() else []
     found = _results(tasks, cache_dir, jobs, progress)
@@ -131,6 +132,16 @@ def certify(
     return Certificates(certificates, seed, versions(), settings)
 
 
+def _checked_levels(steps: Sequence[int] | None) -> tuple[int, ...] | None:
+    """Step counts that a study takes, before any work begins."""
+    if steps is None:
+        return None
+    levels = tuple(int(n) for n in steps)
+    if len(levels) < 4 or levels[0] < 1 or any(b <= a for a, b in pairwise(levels)):
+        raise ValueError(f"steps={levels} decide no rate: give four or more, positive and increasing")
+    return levels
+
+
 def versions() -> dict[str, str]:
     """Versions that the numbers belong to."""
     names = ("numpy", "scipy", "sympy", "python-flint")
@@ -147,7 +158,7 @@ def certifiable(name: str) -> Method:
         )
     if record.parameters:
         raise ValueError(
-            f"method={name!r} takes {', '.join(record.parameters)} from the caller of its plans, so that it has no weights "
+            f"method={name!r} takes {', '.join(record.parameters)} from the caller of its plans, and so has no weights "
             "of its own to certify: prove it with diffnum.prove"
         )
     return record

@@ -178,6 +178,8 @@ def test_orders_are_measured_on_every_schedule(name: str) -> None:
         ({"names": [next(iter(dn.methods("stochastic")))]}, "is stochastic"),
         ({"names": ["dc_solver_2_bh2_d1"]}, "takes ratio from the caller"),
         ({"names": ["ddim"], "schedules": ["sunday"]}, "sunday"),
+        ({"names": ["ddim"], "steps": (40, 20, 80, 160)}, "positive and increasing"),
+        ({"names": ["ddim"], "steps": (20, 40, 80)}, "four or more"),
     ],
 )
 def test_bad_input_is_refused_with_the_remedy(words: dict[str, Any], message: str) -> None:
