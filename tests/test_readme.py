@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+import diffnum as dn
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,3 +60,15 @@ def test_files_that_the_readme_links_to_exist() -> None:
 def test_the_markers_of_the_generated_table_are_in_place() -> None:
     assert README.count("<!-- methods:begin -->") == README.count("<!-- methods:end -->") == 1
     assert README.index("<!-- methods:begin -->") < README.index("<!-- methods:end -->")
+
+
+def test_the_table_is_that_of_the_certificates() -> None:
+    from diffnum.certificates.page import markdown_table
+
+    data = json.loads((ROOT / "book/results/certificates.json").read_text(encoding="utf-8"))
+    begin, end = README.index("<!-- methods:begin -->"), README.index("<!-- methods:end -->")
+    assert README[begin:end].split("-->", 1)[1].strip() == markdown_table(data["methods"])
+    assert all(row["ok"] for row in data["methods"])
+    assert [row["name"] for row in data["methods"]] == list(dn.methods())
+    short = json.loads((ROOT / "book/results/methods.json").read_text(encoding="utf-8"))["methods"]
+    assert all(row.items() >= few.items() for row, few in zip(data["methods"], short, strict=True))
