@@ -145,6 +145,7 @@ def compare(
     grid: Annotated[str, typer.Option(help="Grid of diffnum.grids.")] = "uniform_half_log_snr",
     terminal: Annotated[str, typer.Option(help="Terminal rule of the sets.")] = "stop",
     features: Annotated[str, typer.Option(help="Features of the sets: auto, inception, shipped or random.")] = "auto",
+    reference_nfe: Annotated[int, typer.Option(help="Evaluations of the reference set.", min=2)] = 200,
     tolerance: Annotated[float, typer.Option(help="Tolerance of the converged reference.")] = 1e-7,
     device: Annotated[str, typer.Option(help="cpu or cuda, for the sets.")] = "cpu",
     out: Annotated[
@@ -196,6 +197,7 @@ def compare(
                 grid=grid,
                 terminal=terminal,
                 features=features,  # type: ignore[arg-type]
+                reference_nfe=reference_nfe,
                 progress=lambda d, t: report(d, t, f"{model}, sets"),
             )
     command = shlex.join(["diffnum", *sys.argv[1:]])

@@ -53,6 +53,9 @@ class QualityRow:
         Evaluations asked for; those really made; steps.
     values : dict of str to tuple of float
         For each name of :data:`METRICS` one value a number of evaluations.
+    blocks : tuple of tuple of float
+        The Frechet distance that methods are ranked by, for each quarter of the images by itself, at each number of
+        evaluations: a ranking that changes from quarter to quarter is chance.
     images : tuple of tensors
         The first images at each number of evaluations.
     """
@@ -65,6 +68,7 @@ class QualityRow:
     nfe: tuple[int, ...]
     steps: tuple[int, ...]
     values: dict[str, tuple[float, ...]]
+    blocks: tuple[tuple[float, ...], ...]
     images: tuple[torch.Tensor, ...]
 
 
@@ -125,17 +129,21 @@ class Quality:
 
     @property
     def disagreements(self) -> tuple[str, ...]:
-        """Numbers of evaluations at which the smallest error and the best set of images are of different methods."""
+        """Numbers of evaluations at which the smallest error and the best set of images are of different methods.
+
+        Only where the better set is better in each quarter of the images too.
+        """
         found = []
         target = "fid_data" if "fid_data" in self.metrics else "fid"
         for i, asked in enumerate(self.rows[0].asked):
             exact = min(self.rows, key=lambda row: row.values["error"][i])
             best = min(self.rows, key=lambda row: row.values[target][i])
-            if exact is not best:
+            if all(better < other for better, other in zip(best.blocks[i], exact.blocks[i], strict=True)):
                 found.append(
                     f"at {asked} evaluations {exact.method} has the smallest error ({exact.values['error'][i]:.3g}; "
                     f"{best.method} {best.values['error'][i]:.3g}), and {best.method} the smallest {METRICS[target]} "
-                    f"({best.values[target][i]:.3g}; {exact.method} {exact.values[target][i]:.3g})"
+                    f"({best.values[target][i]:.3g}; {exact.method} {exact.values[target][i]:.3g}), "
+                    f"in each quarter of the images too"
                 )
         return tuple(found)
 
@@ -162,6 +170,7 @@ class Quality:
                     "steps": row.steps[i],
                     **common,
                     **{name: values[i] for name, values in row.values.items()},
+                    "quarters": list(row.blocks[i]),
                 }
                 for row in self.rows
                 for i in range(len(row.asked))
@@ -236,8 +245,8 @@ def measure_quality(
     levels = tuple(int(k) for k in nfe)
     if not levels or any(b <= a for a, b in pairwise(levels)):
         raise ValueError(f"nfe={list(nfe)}: pass increasing numbers of evaluations, such as 5 10 20")
-    if n < 4:
-        raise ValueError(f"n={n}: distances between sets need at least 4 images")
+    if n < 8:
+        raise ValueError(f"n={n}: distances between sets need at least 8 images")
     if reference_nfe < 2 * levels[-1]:
         raise ValueError(f"reference_nfe={reference_nfe}: take at least twice the largest nfe, {levels[-1]}")
     records = [find_method(m) if isinstance(m, str) else m for m in methods]
@@ -257,7 +266,7 @@ def measure_quality(
     rows = []
     for record in records:
         sets = [runner.images(numbers) for numbers in plans[record.name]]
-        found = [target.distances(model, x) for x in sets]
+        found, blocks = zip(*(target.measures(model, x) for x in sets), strict=True)
         rows.append(
             QualityRow(
                 method=record.name,
@@ -268,10 +277,11 @@ def measure_quality(
                 nfe=tuple(p.nfe for p in plans[record.name]),
                 steps=tuple(len(p) for p in plans[record.name]),
                 values={name: tuple(values[name] for values in found) for name in found[0]},
+                blocks=blocks,
                 images=tuple(x[:shown] for x in sets),
             )
         )
-    first, second = reference[: n // 2], reference[n // 2 :]
+    cut = n // 2
     return Quality(
         model=model.name,
         rows=tuple(rows),
@@ -287,7 +297,9 @@ def measure_quality(
         about_features=seen.about,
         reference={"method": REFERENCE_METHOD, "nfe": fine.nfe, "halving": halving},
         reference_values=target.to_data(target.features),
-        halves=_Target(first, target.features[: n // 2], seen).distances(model, second, paired=False),
+        halves=_Target(reference[:cut], target.features[:cut], seen).distances(
+            target.features[cut:], reference[cut:], paired=False
+        ),
         reference_images=reference[:shown],
     )
 
@@ -333,17 +345,23 @@ class _Target:
     features: Any
     map: Features
 
-    def distances(self, model: Any, x: torch.Tensor, *, paired: bool = True) -> dict[str, float]:
-        """What of :data:`METRICS` can be said of a set, from the same noise or from other."""
-        pixels, own = self.images.flatten(1).numpy(), x.flatten(1).numpy()
+    def measures(self, model: Any, x: torch.Tensor) -> tuple[dict[str, float], tuple[float, ...]]:
+        """Everything of :data:`METRICS` for a set from the same noise, and the Frechet distance of its quarters."""
         features = self.map(model, x)
-        found = {
+        ranked = self.features if self.map.data is None else self.map.data
+        quarters = tuple(frechet_distance(part, ranked) for part in np.array_split(features, 4))
+        error = {"error": _relative(x, self.images)}
+        return {**error, **self.distances(features, x, paired=True), **self.to_data(features)}, quarters
+
+    def distances(self, features: Any, x: torch.Tensor, *, paired: bool) -> dict[str, float]:
+        """Distances of a set to this one, from the same noise or from other."""
+        pixels, own = self.images.flatten(1).numpy(), x.flatten(1).numpy()
+        return {
             "sliced_wasserstein": sliced_wasserstein(own, pixels),
             "mmd": maximum_mean_discrepancy(own, pixels, paired=paired),
             "fid": frechet_distance(features, self.features),
             "kid": kernel_distance(features, self.features, paired=paired),
         }
-        return {"error": _relative(x, self.images), **found, **self.to_data(features)} if paired else found
 
     def to_data(self, features: Any) -> dict[str, float]:
         """Distances of a set of features to those of the training images, where these are here."""

@@ -59,25 +59,29 @@ def test_every_number_carries_its_settings(quality: Quality) -> None:
 def test_a_disagreement_is_found_and_only_then() -> None:
     row = dict.fromkeys(METRICS, (1.0,))
 
-    def made(**fid: float) -> tuple[str, ...]:
+    def made(exact: tuple[float, ...], pretty: tuple[float, ...]) -> tuple[str, ...]:
         rows = [
             types.SimpleNamespace(
-                method=method, asked=(5,), values={**row, "error": (error,), "fid_data": (fid[method],)}
+                method=method,
+                asked=(5,),
+                values={**row, "error": (error,), "fid_data": (float(np.mean(blocks)),)},
+                blocks=(blocks,),
             )
-            for method, error in (("exact", 0.1), ("pretty", 0.2))
+            for method, error, blocks in (("exact", 0.1, exact), ("pretty", 0.2, pretty))
         ]
         return Quality.disagreements.fget(types.SimpleNamespace(rows=rows, metrics=tuple(METRICS)))  # type: ignore[attr-defined]
 
-    assert made(exact=1.0, pretty=2.0) == ()
-    (text,) = made(exact=2.0, pretty=1.0)
+    assert made((1.0, 1.0), (2.0, 2.0)) == ()
+    (text,) = made((2.0, 2.0), (1.0, 1.5))
     assert "exact has the smallest error" in text
     assert "pretty the smallest Frechet distance to the training images" in text
+    assert made((2.0, 2.0), (1.0, 2.1)) == ()  # better on the whole, not in every part: it may be chance
 
 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"n": 3}, "n=3"),
+        ({"n": 7}, "n=7"),
         ({"nfe": (10, 5)}, r"nfe=\[10, 5\]"),
         ({"reference_nfe": 10}, "reference_nfe=10"),
         ({"methods": ()}, "methods is empty"),

@@ -179,3 +179,79 @@ def test_the_two_digits_models_draw_much_the_same_set() -> None:
     ]
     noise = initial_noise(64, (64,), 2).clamp(-1.0, 1.0).numpy()
     assert sliced_wasserstein(*sets) < 0.3 * sliced_wasserstein(sets[0], noise)
+
+
+EMOJI = FOLDER.parent / "emoji-32"
+
+
+def test_emoji_is_in_diffusers_own_format() -> None:
+    """diffusers reads network and scheduler by itself, and predicts what the loader predicts."""
+    from diffusers import DDPMScheduler, UNet2DModel
+
+    network = UNet2DModel.from_pretrained(EMOJI, subfolder="unet", low_cpu_mem_usage=False)
+    scheduler = DDPMScheduler.from_pretrained(EMOJI, subfolder="scheduler")
+    model = load("toy/emoji-32")
+    assert (model.name, model.prediction, model.sample_shape, model.num_classes) == (
+        "toy/emoji-32",
+        "v",
+        (3, 32, 32),
+        6,
+    )
+    assert scheduler.config.prediction_type == "v_prediction"
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network.float()(x, torch.tensor([321, 321]), class_labels=torch.tensor([0, 6])).sample
+    given = model.conditioned([0, 1])(x[:1].expand(2, -1, -1, -1).contiguous(), 321.0)[:1]
+    torch.testing.assert_close(given, expected[:1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.conditioned(None)(x, 321.0)[1:], expected[1:], rtol=1e-4, atol=1e-4)
+    level = model.schedule.half_log_snr(321.0)
+    share = float(scheduler.alphas_cumprod[321])
+    assert float(level) == pytest.approx(0.5 * math.log(share / (1.0 - share)), rel=1e-5)
+
+
+def test_emoji_weights_are_small_and_checked(tmp_path: Path) -> None:
+    weights = EMOJI / "unet" / "diffusion_pytorch_model.safetensors"
+    assert weights.stat().st_size <= 25e6
+    shutil.copytree(EMOJI, tmp_path / "emoji", ignore=shutil.ignore_patterns("cache"))
+    copy = tmp_path / "emoji" / "unet" / weights.name
+    content = bytearray(copy.read_bytes())
+    content[-5] ^= 1
+    copy.write_bytes(content)
+    with pytest.raises(ModelFileError, match="SHA-256"):
+        load_toy(tmp_path / "emoji")
+
+
+def test_emoji_time_acts_continuously_and_slowly() -> None:
+    """The fast sinusoids of the timestep are cut off, so that a step of one does little."""
+    model = load("toy/emoji-32", dtype="float64").conditioned(0)
+    x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    near, far = (float((model(x, 500.0 + d) - model(x, 500.0)).norm()) for d in (1e-5, 1e-3))
+    assert far / near == pytest.approx(100.0, rel=0.01)
+    weight = dict(model.module.named_parameters())
+    first = next(value for name, value in weight.items() if name.endswith("time_embedding.linear_1.weight"))
+    half = first.shape[1] // 2
+    assert float(first[:, :3].abs().max()) == float(first[:, half : half + 3].abs().max()) == 0.0
+
+
+@pytest.mark.slow
+def test_emoji_groups_differ() -> None:
+    """Smileys are yellow and symbols are not: the label steers what is drawn."""
+    model = load("toy/emoji-32")
+    faces, symbols = (
+        sample(model.conditioned(label), "dpmpp_2m", n=12, nfe=10, seed=1).clamp(-1.0, 1.0) for label in (0, 5)
+    )
+
+    def yellowness(x: torch.Tensor) -> float:
+        return float((x[:, :2].mean(1) - x[:, 2])[:, 10:22, 10:22].mean())
+
+    assert yellowness(faces) > 2.0 * abs(yellowness(symbols))
+    assert float(faces[:, :, 0, 0].mean()) > 0.8  # on white
+
+
+def test_emoji_card_says_what_it_was_made_of() -> None:
+    record = json.loads((EMOJI / "diffnum.json").read_text())
+    assert record["training"]["licence"] == "Apache-2.0"
+    assert len(record["training"]["data_sha256"]) == 64
+    card = (EMOJI / "README.md").read_text()
+    assert record["training"]["data_sha256"] in card
+    assert f"{record['neighbours']['copies']:.0%} of the samples" in card

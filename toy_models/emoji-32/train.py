@@ -180,8 +180,12 @@ def v_loss(model: UNet2DModel, batch: Batch) -> torch.Tensor:
     return (predicted.float() - target).square().mean()
 
 
-def train(out: Path, cache: Path, steps: int, batch: int, seed: int, rate: float, threads: int) -> None:
+def train(
+    out: Path, cache: Path, steps: int, until: int | None, batch: int, seed: int, rate: float, threads: int
+) -> None:
     """Train, resuming from ``checkpoint.pt`` when it is there, and write every artefact of the card.
+
+    ``steps`` sets the fall of the learning rate; ``until`` ends the run before, where time is short.
 
     Master weights, their average and the optimiser are float32; forward and backward run in bfloat16. Every process
     draws the whole batch and works on its share, so their number changes nothing but rounding.
@@ -219,7 +223,8 @@ def train(out: Path, cache: Path, steps: int, batch: int, seed: int, rate: float
 
     masters, workers, averages = (list(m.parameters()) for m in (master, worker, average))
     running, count, began = 0.0, 0, time.monotonic()
-    for step in range(start, steps):
+    last = steps if until is None else until
+    for step in range(start, last):
         for group in optimizer.param_groups:
             fall = (steps - step) / (steps - DECAY_FROM * steps)
             group["lr"] = rate * min(1.0, (step + 1) / 200, max(0.01, fall))
@@ -244,7 +249,7 @@ def train(out: Path, cache: Path, steps: int, batch: int, seed: int, rate: float
         with torch.no_grad():
             torch._foreach_lerp_(averages, masters, 1.0 - decay)
         running, count = running + float(gradient[-1]), count + 1
-        if (step + 1) % 100 == 0 or step + 1 == steps:
+        if (step + 1) % 100 == 0 or step + 1 == last:
             with torch.no_grad():
                 fixed = torch.Generator().manual_seed(7)
                 value = float(v_loss(average, noised(held.repeat(2, 1, 1, 1), held_labels.repeat(2), levels, fixed)))
@@ -280,7 +285,8 @@ def train(out: Path, cache: Path, steps: int, batch: int, seed: int, rate: float
             "images": len(images),
             "held_out": len(held),
             "groups": list(GROUPS),
-            "steps": steps,
+            "steps": last,
+            "planned": steps,
             "batch": batch,
             "seed": seed,
             "learning_rate": rate,
@@ -400,6 +406,7 @@ def main() -> None:
         "--cache", type=Path, default=Path(__file__).parent / "cache", help="folder for the npm package"
     )
     parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--until", type=int, help="last step, where the run is to end before --steps")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
