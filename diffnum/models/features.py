@@ -6,7 +6,7 @@
 ``random``
     the same network with weights from a seed, for models whose training images are not here;
 ``inception``
-    the Inception network of FID, through torch-fidelity, where that and its weights are on this machine.
+    the Inception network of FID, through torch-fidelity (which fetches its weights when it first needs them).
 
 Distances in the first two are *not* the FID or KID of the literature, and are called so nowhere without saying whose
 features they use.
@@ -180,7 +180,7 @@ def _inception(channels: int) -> Features:
     if channels not in (1, 3):
         raise ValueError(f"features='inception' needs 1 or 3 channels, the images have {channels}; use 'random'")
     try:
-        from torch_fidelity import create_feature_extractor
+        from torch_fidelity.utils import create_feature_extractor
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "features='inception' needs torch-fidelity; install it with pip install torch-fidelity", name=error.name

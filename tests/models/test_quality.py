@@ -124,13 +124,14 @@ def test_inception_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch
             assert images.shape[1] == 3
             return (images.float().mean((2, 3)),)
 
-    fake = types.ModuleType("torch_fidelity")
+    fake = types.ModuleType("torch_fidelity.utils")
     fake.create_feature_extractor = lambda *_, **__: Extractor()  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torch_fidelity", fake)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", types.ModuleType("torch_fidelity"))
+    monkeypatch.setitem(sys.modules, "torch_fidelity.utils", fake)
     found = features_for(DIGITS, "inception")
     assert found.source == "inception"
     np.testing.assert_allclose(found(DIGITS, torch.ones(2, 1, 8, 8)), 255.0)
-    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    monkeypatch.setitem(sys.modules, "torch_fidelity.utils", None)
     with pytest.raises(ModuleNotFoundError, match="pip install torch-fidelity"):
         features_for(DIGITS, "inception")
 
