@@ -246,3 +246,12 @@ def test_emoji_groups_differ() -> None:
 
     assert yellowness(faces) > 2.0 * abs(yellowness(symbols))
     assert float(faces[:, :, 0, 0].mean()) > 0.8  # on white
+
+
+def test_emoji_card_says_what_it_was_made_of() -> None:
+    record = json.loads((EMOJI / "diffnum.json").read_text())
+    assert record["training"]["licence"] == "Apache-2.0"
+    assert len(record["training"]["data_sha256"]) == 64
+    card = (EMOJI / "README.md").read_text()
+    assert record["training"]["data_sha256"] in card
+    assert f"{record['neighbours']['copies']:.0%} of the samples" in card
