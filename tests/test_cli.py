@@ -288,6 +288,15 @@ def test_sample_writes_a_picture_or_an_array(run, tmp_path: Path) -> None:  # ty
     assert np.array_equal(np.load(facts["out"]), expected)
 
 
+def test_sample_guides_to_a_class(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    words = ("sample", "toy/digits", "--steps", "3", "--n", "2", "--guidance", "3", "--out", str(tmp_path / "x.npy"))
+    run(*words, "--label", "4")
+    guided = dn.guidance.classifier_free(dn.load("toy/digits").conditioned(4), 3.0)
+    assert np.array_equal(np.load(tmp_path / "x.npy"), dn.sample(guided, "dpmpp_2m", 3, 2).numpy())
+    done = run(*words)
+    assert (done.status, "--guidance 3: give --label" in done.err) == (2, True)
+
+
 def test_compare_prints_errors_and_draws_them(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     words = ("compare", "toy/digits", "--methods", "ddim, dpmpp_2m", "--nfe", "5,10", "--n", "1", "--tolerance", "1e-4")
     words = (*words, "--images", "0")

@@ -29,6 +29,9 @@ def sample(
     ] = Path("samples.png"),
     seed: Seed = 0,
     label: Annotated[str | None, typer.Option(help='Class, or "each" for all in turn.', show_default=False)] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none. Needs --label.")
+    ] = None,
     batch: Annotated[int, typer.Option(help="Images in flight at once.", min=1)] = 64,
     micro_batch: Annotated[
         int | None,
@@ -53,7 +56,9 @@ def sample(
         steps = 20
     labels = _label(label)
     with processes(device) as group:
-        network = load(model, dtype=dtype, device=group.device)
+        network: Any = load(model, dtype=dtype, device=group.device)
+        if guidance is not None:
+            network = _guided(network, guidance, labels)
         numbers = plan_for(network, method, steps, nfe=nfe, grid=grid, terminal=terminal)
         facts = {"out": str(out), "model": model, "method": numbers.method, "n": n, "nfe": numbers.nfe, "seed": seed}
         if out.suffix not in (".png", ".npy"):
@@ -70,7 +75,7 @@ def sample(
                     shard=shard,
                     fmt=fmt,  # type: ignore[arg-type]
                     labels=labels,
-                    settings={"model": model, "grid": grid},
+                    settings={"model": model, "grid": grid} | ({} if guidance is None else {"guidance": guidance}),
                     command=["diffnum", *sys.argv[1:]],
                     group=group,
                     progress=None if report is None else lambda d, t: report(d, t, model),
@@ -100,6 +105,17 @@ def sample(
         print_json(facts)
     else:
         echo(f"{out}: {n} images of {model} by {numbers.method}, {numbers.nfe} evaluations each, seed {seed}")
+
+
+def _guided(network: Any, scale: float, labels: int | Literal["each"] | None) -> Any:
+    """Network with classifier-free guidance, which needs a class to be guided to."""
+    from diffnum.guidance import classifier_free
+
+    if labels is None:
+        raise typer.BadParameter(f'--guidance {scale:g}: give --label, a class or "each", to be guided to')
+    if network.num_classes is None or not network.unconditional:
+        raise typer.BadParameter(f"--guidance {scale:g}: {network.name} has no classes with a null label")
+    return classifier_free(network, scale)
 
 
 def _label(text: str | None) -> int | Literal["each"] | None:
