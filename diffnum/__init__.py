@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from diffnum.audits import audit as audit
     from diffnum.coefficients.catalogue import method as method
     from diffnum.coefficients.catalogue import methods as methods
+    from diffnum.convergence.expectations import expectation_study as expectation_study
     from diffnum.convergence.probe import probe as probe
+    from diffnum.convergence.stochastic import law_study as law_study
+    from diffnum.convergence.stochastic import monte_carlo_study as monte_carlo_study
+    from diffnum.convergence.stochastic import strong_study as strong_study
+    from diffnum.convergence.stochastic import weak_study as weak_study
     from diffnum.convergence.study import convergence_study as convergence_study
     from diffnum.forms import predict as predict
     from diffnum.models.pretrained import load as load
@@ -49,10 +54,13 @@ _NAMES = {
     "convergence_study": "diffnum.convergence.study",
     "derive": "diffnum.proofs",
     "dpm_solver_v3": "diffnum.statistics",
+    "expectation_study": "diffnum.convergence.expectations",
     "iterate": "diffnum.solver",
+    "law_study": "diffnum.convergence.stochastic",
     "load": "diffnum.models.pretrained",
     "method": "diffnum.coefficients.catalogue",
     "methods": "diffnum.coefficients.catalogue",
+    "monte_carlo_study": "diffnum.convergence.stochastic",
     "plan": "diffnum.plans",
     "predict": "diffnum.forms",
     "probe": "diffnum.convergence.probe",
@@ -60,6 +68,8 @@ _NAMES = {
     "sample": "diffnum.models.sampling",
     "solve": "diffnum.solver",
     "solve_adaptive": "diffnum.adaptive",
+    "strong_study": "diffnum.convergence.stochastic",
+    "weak_study": "diffnum.convergence.stochastic",
 }
 _MODULES = ("analysis", "coefficients", "grids", "guidance", "interop", "models", "problems", "schedules", "testing")
 

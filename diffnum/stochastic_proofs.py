@@ -440,7 +440,8 @@ def derive(record: Method) -> Derivation:
     expansion = _expansion(record, "irregular" if record.depth else "uniform")
     terms = {str(r.tree): _expression(r.leading) / r.tree.symmetry for r in expansion.failing if r.tree}
     weights = {row: {s: _expression(w) for s, w in value.items()} for row, _, value in derived.step.rows()}
-    quiet = record.options.get("noise_level") == 0
+    # without noise there is none, and noise that is no path of the equation leaves more than its response
+    without = record.options.get("noise_level") == 0 or record.options["scheme"] == "stages"
     return Derivation(
         name=record.name,
         step=derived.step,
@@ -450,7 +451,7 @@ def derive(record: Method) -> Derivation:
         error_constant=terms.get(str(bushy(expansion.order + 1)), sympy.Integer(0)),
         error_terms=terms,
         formula=_formula(record, place),
-        strong_constant=None if quiet else sympy.Rational(*response_of(record).strong_constant.as_integer_ratio()),
+        strong_constant=None if without else sympy.Rational(*response_of(record).strong_constant.as_integer_ratio()),
     )
 
 

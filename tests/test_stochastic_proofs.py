@@ -204,7 +204,8 @@ def test_every_derivation_is_typeset_with_its_noise_and_argument(name):
     derivation = dn.derive(name)
     assert "z_{1}" in derivation.latex()
     assert derivation.argument
-    assert derivation.strong_constant > 0
+    assert derivation.strong_constant is None or derivation.strong_constant > 0
+    assert (derivation.strong_constant is None) == (name == "dpmpp_sde")
     if dn.method(name).options["scheme"] == "reverse":
         assert "isometry" in derivation.argument[-1].text
 
@@ -227,3 +228,12 @@ def test_strong_errors_stand_as_the_roots_of_their_constants():
         last[name] = float(np.sqrt(np.mean(study.series[0].estimate.errors[-1] ** 2)))
     assert last["seeds_2"] / last["seeds_3"] == pytest.approx(2**0.5, rel=0.02)
     assert last["seeds_2"] / last["sde_dpm_2m"] == pytest.approx(1.0, rel=0.02)
+
+
+def test_a_path_in_sigma_doubles_the_strong_error():
+    # dpmpp_sde answers the noise as the trapezoidal rule does, but its draws are increments in another clock
+    last = {}
+    for name in ("dpmpp_sde", "sde_trapezoid"):
+        study = strong_study(name, grids=("uniform",), steps=(32, 64, 128, 256))
+        last[name] = float(np.sqrt(np.mean(study.series[0].estimate.errors[-1] ** 2)))
+    assert 1.8 < last["dpmpp_sde"] / last["sde_trapezoid"] < 2.1

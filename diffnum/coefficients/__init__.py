@@ -14,6 +14,15 @@ from diffnum.coefficients.flow import pseudo_corrector
 from diffnum.coefficients.momentum import ghvb, ghvb_variable
 from diffnum.coefficients.predictor_corrector import unic, unic_vary, unip, unipc
 from diffnum.coefficients.runge_kutta import dpm_solver_2, dpm_solver_3, etd_rk4, heun, runge_kutta_weights
+from diffnum.coefficients.splitting import churn, dpmpp_sde
+from diffnum.coefficients.stochastic import (
+    ddim_eta,
+    noise_variance,
+    reverse_kernel,
+    sde_dpm_1,
+    sde_dpmpp_1,
+    stochastic_adams,
+)
 from diffnum.coefficients.tableaux import TABLEAUX, ButcherTableau
 
 __all__ = [
@@ -22,12 +31,15 @@ __all__ = [
     "abm",
     "adams_bashforth",
     "adams_moulton_constant",
+    "churn",
     "ddim",
+    "ddim_eta",
     "dpm_solver_2",
     "dpm_solver_3",
     "dpmpp_2m",
     "dpmpp_3m",
     "dpmpp_3m_corrected",
+    "dpmpp_sde",
     "etd_rk3",
     "etd_rk4",
     "exponential_adams",
@@ -37,10 +49,15 @@ __all__ = [
     "hochbruck_ostermann_4",
     "ipndm_v",
     "krogstad_4",
+    "noise_variance",
     "plms",
     "pseudo_corrector",
     "res_3s",
+    "reverse_kernel",
     "runge_kutta_weights",
+    "sde_dpm_1",
+    "sde_dpmpp_1",
+    "stochastic_adams",
     "unic",
     "unic_vary",
     "unip",
