@@ -26,6 +26,9 @@ GROWTH = 0.5
 STALL = 2.0
 """An error that never falls by this factor below that of a coarse level has stopped falling."""
 
+SINGLE = 1e-5
+"""Errors that float32 alone may make."""
+
 COARSE_LEVELS = 3
 """Levels among which the error must have all but stopped falling to have stalled."""
 
@@ -164,12 +167,8 @@ def run_findings(
         text = f"model calls at the level and state of an earlier one: {twice.duplicated} of {twice.evaluations}"
         snippet = run_snippet(subject, twice.steps, "run.duplicated")
         yield Finding("duplicated calls", text, f"{twice.steps} steps", snippet, str(twice.duplicated))
-    finite = [r for r in runs if math.isfinite(r.error)]
-    if finite and finite[0].rho_end > 0 and not subject.inverse:
-        left = f"{finite[0].rho_end:.2g}"
-        text = f"the sample is returned with noise of sigma / alpha = {left}"
-        snippet = run_snippet(subject, finite[0].steps, 'f"{run.rho_end:.2g}"')
-        yield Finding("noise left", text, f"{finite[0].steps} steps", snippet, left)
+    if not subject.inverse:
+        yield from _noise_left(subject, runs)
     yield from _convergence(subject, runs)
     if budget is not None and budget.culprits:
         part = " and ".join(budget.culprits)
@@ -229,13 +228,25 @@ def _counts(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]:
     yield Finding("step count", text, f"{small.steps} steps", snippet, str(small.evaluations))
 
 
+def _noise_left(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]:
+    left = next((r.rho_end for r in runs if r.steps in LEVELS and math.isfinite(r.error)), 0.0)
+    if left == 0:
+        return
+    shown = f"{left:.2g}"
+    first = next(r for r in runs if f"{r.rho_end:.2g}" == shown)
+    text = f"the sample is returned with noise of sigma / alpha = {shown}"
+    yield Finding(
+        "noise left", text, f"{first.steps} steps", run_snippet(subject, first.steps, 'f"{run.rho_end:.2g}"'), shown
+    )
+
+
 def _convergence(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]:
     """An error that stops falling long before the finest level, or grows again."""
     done = [r for r in runs if r.steps >= LEVELS[0] and math.isfinite(r.error)]
     if len(done) <= COARSE_LEVELS:
         return
     best = min(r.error for r in done)
-    grows = done[-1].error > STALL * best
+    grows = done[-1].error > max(STALL * best, SINGLE)
     first = next(r for r in done if r.error <= (1.0 if grows else STALL) * best)
     if first.steps > done[COARSE_LEVELS - 1].steps and not grows:
         return
