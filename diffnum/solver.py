@@ -24,7 +24,20 @@ from diffnum.noise import SampleStreams
 from diffnum.plans import Plan
 from diffnum.types import Array, Denoiser
 
-__all__ = ["Combine", "Evaluation", "Noise", "Rows", "State", "Trajectory", "evaluations", "iterate", "solve"]
+__all__ = [
+    "Combine",
+    "Evaluation",
+    "Group",
+    "Noise",
+    "Rows",
+    "State",
+    "Trajectory",
+    "combinations",
+    "evaluations",
+    "is_state",
+    "iterate",
+    "solve",
+]
 
 Noise = Callable[[int, int, Array], Array]
 """``noise(step, index, like)``: standard normal draw number ``index`` of a step, shaped like ``like``."""
@@ -32,8 +45,11 @@ Noise = Callable[[int, int, Array], Array]
 Rows: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
 """Linear combinations as (target, {source: weight}); weights are floats, or arrays of the shape of a sample."""
 
-Combine: TypeAlias = Callable[[Plan, Array], Iterable[Sequence[Callable[[Mapping[str, Array]], dict[str, Array]]]]]
-"""``combine(plan, like)``: for each step one function a stage and one for the outputs, of named arrays.
+Group: TypeAlias = Callable[[Mapping[str, Array]], dict[str, Array]]
+"""Some rows of a step, from named arrays to named arrays."""
+
+Combine: TypeAlias = Callable[[Plan, Array], Iterable[tuple[Sequence[Group | None], Group]]]
+"""``combine(plan, like)``: for each step a function a stage, None where that is the state, and one for the outputs.
 
 They compute the rows of :attr:`Plan.programme`, in the dtype of ``like``; :func:`combinations` is the plain one.
 """
@@ -203,7 +219,7 @@ def _steps(
     """Steps of a run whose arguments have been checked."""
     like = vectors["x"]
     mean = _on(like, plan.schedule.mean)
-    for i, (tableau, stages, (*before, after)) in enumerate(
+    for i, (tableau, stages, (before, after)) in enumerate(
         zip(plan.steps, plan.stages, combine(plan, like), strict=True)
     ):
         index = first + i
@@ -213,8 +229,9 @@ def _steps(
             values["x"] = values["x"] - mean
         if noise is not None:
             values |= {name: noise(index, j, like) for j, name in enumerate(tableau.noises)}
-        for row, (t, alpha, sigma) in zip(before, stages, strict=True):
-            ((name, state),) = row(values).items()
+        for number, (stage, (t, alpha, sigma)) in enumerate(zip(before, stages, strict=True), start=1):
+            name = f"k{number}"
+            state = values["x"] if stage is None else stage(values)[name]
             answer = yield Evaluation(state if mean is None else state + mean, t, index)
             if getattr(answer, "shape", None) != state.shape:
                 raise ValueError(
@@ -230,7 +247,7 @@ def _steps(
         yield State(index + 1, tableau.t_to, vectors)
 
 
-def combinations(plan: Plan, like: Array) -> Iterator[Sequence[Callable[[Mapping[str, Array]], dict[str, Array]]]]:
+def combinations(plan: Plan, like: Array) -> Iterator[tuple[Sequence[Group | None], Group]]:
     """Plain linear combinations of numpy arrays or torch tensors, new arrays each time; see :data:`Combine`."""
     programme = plan.programme
     if any(step.V.ndim > 2 for step in plan.steps):  # element-wise weights go to the device before the run
@@ -242,8 +259,14 @@ def combinations(plan: Plan, like: Array) -> Iterator[Sequence[Callable[[Mapping
             for rows in programme
         )
     for step, rows in zip(plan.steps, programme, strict=True):
-        groups = (*((row,) for row in rows[: step.nfe]), rows[step.nfe :])
-        yield [partial(_combine, group, like) for group in groups]
+        stages = [None if is_state(row) else partial(_combine, (row,), like) for row in rows[: step.nfe]]
+        yield stages, partial(_combine, rows[step.nfe :], like)
+
+
+def is_state(row: tuple[str, Mapping[str, Any]]) -> bool:
+    """Whether a row is the state as it is."""
+    weights = row[1]
+    return len(weights) == 1 and isinstance(weights.get("x"), float) and weights["x"] == 1.0
 
 
 @overload

@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
 from diffnum.plans import Plan
+from diffnum.solver import Group, is_state
 
 __all__ = ["compiled", "fused"]
 
@@ -40,8 +39,7 @@ Kernel: TypeAlias = Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], Se
 """``kernel(targets, sources, weights)`` for at most two targets and eight sources, of one size and memory format."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """A linear combination with the buffer that takes it; None where it is another vector as it is."""
 
     target: str
@@ -54,7 +52,7 @@ class _Row:
         return all(isinstance(weight, float) for _, weight in self.terms)
 
 
-def fused(plan: Plan, like: torch.Tensor) -> Iterator[Sequence[Callable[[Values], dict[str, torch.Tensor]]]]:
+def fused(plan: Plan, like: torch.Tensor) -> Iterator[tuple[Sequence[Group | None], Group]]:
     """Linear combinations of a run in preallocated buffers; pass it as ``combine=`` to :func:`diffnum.solve`.
 
     States that the run yields are good until its next step; the last one stays, since every run has its own buffers.
@@ -81,7 +79,7 @@ def fused(plan: Plan, like: torch.Tensor) -> Iterator[Sequence[Callable[[Values]
     return _groups(plan, like, partial(_in_kernel, _triton_kernel) if like.is_cuda and single else write)
 
 
-def compiled(plan: Plan, like: torch.Tensor) -> Iterator[Sequence[Callable[[Values], dict[str, torch.Tensor]]]]:
+def compiled(plan: Plan, like: torch.Tensor) -> Iterator[tuple[Sequence[Group | None], Group]]:
     """:func:`fused` with a kernel by ``torch.compile``: one for each number of sources, compiled at its first use.
 
     Parameters
@@ -106,28 +104,29 @@ def _check(like: torch.Tensor) -> None:
         raise ValueError("x requires gradients, and buffers that are written again have none: leave combine out")
 
 
-def _groups(
-    plan: Plan, like: torch.Tensor, write: Write
-) -> Iterator[Sequence[Callable[[Values], dict[str, torch.Tensor]]]]:
-    turns, count = _turns(plan)
+def _groups(plan: Plan, like: torch.Tensor, write: Write) -> Iterator[tuple[Sequence[Group | None], Group]]:
+    turns, count = plan.buffers
     buffers = [torch.empty_like(like, memory_format=torch.preserve_format) for _ in range(count)]
     programme = [
         [
-            _Row(
-                target,
-                tuple(
-                    (name, weight if isinstance(weight, float) else _tensor(weight, like))
-                    for name, weight in row.items()
-                ),
-                None if turn is None else buffers[turn],
-            )
+            _Row(target, _terms(row, like), None if turn is None else buffers[turn])
             for (target, row), turn in zip(rows, step, strict=True)
         ]
         for rows, step in zip(plan.programme, turns, strict=True)
     ]
-    compute = _computing(write, like.dtype)
-    for step, rows in zip(plan.steps, programme, strict=True):
-        yield [partial(compute, [row]) for row in rows[: step.nfe]] + [partial(compute, rows[step.nfe :])]
+    if torch.is_grad_enabled():
+        write = torch.no_grad()(write)
+    for step, rows, numbers in zip(plan.steps, programme, plan.programme, strict=True):
+        stages = [
+            None if is_state(number) else _group([row], write, like.dtype)
+            for number, row in zip(numbers[: step.nfe], rows, strict=False)
+        ]
+        yield stages, _group(rows[step.nfe :], write, like.dtype)
+
+
+def _terms(row: Mapping[str, Any], like: torch.Tensor) -> tuple[tuple[str, Any], ...]:
+    """Weights as they are used: numbers, or tensors where the state is."""
+    return tuple((name, w if isinstance(w, float) else _tensor(w, like)) for name, w in row.items())
 
 
 def _tensor(weight: Any, like: torch.Tensor) -> torch.Tensor:
@@ -135,102 +134,58 @@ def _tensor(weight: Any, like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(weight, dtype=like.dtype, device=like.device)
 
 
-# -- whose turn is which buffer ------------------------------------------------------------------------
-
-
-def _turns(plan: Plan) -> tuple[list[list[int | None]], int]:
-    """For each row of each step the number of its buffer, and how many there are.
-
-    A buffer is free once no vector that a later row may read lies in it. An evaluation may be a view of the state
-    where it was made, so that it keeps that state's buffer.
-    """
-    home: dict[str, int | None] = {}
-    turns, count = [], 0
-    for step, rows in zip(plan.steps, plan.programme, strict=True):
-        taken = {home.get(name) for name in step.inputs}
-        here: list[int | None] = []
-        after: dict[str, int | None] = {}
-        for number, (target, row) in enumerate(rows):
-            buffer = None
-            if _is_alias(row):
-                lies = home.get(next(iter(row)))
-            else:
-                buffer = lies = next(i for i in range(count + 1) if i not in taken)
-                count = max(count, buffer + 1)
-                taken.add(buffer)
-            here.append(buffer)
-            if number < step.nfe:
-                home[target] = lies
-            else:
-                after[target] = lies
-        turns.append(here)
-        home = after
-    return turns, count
-
-
-def _is_alias(row: Mapping[str, Any]) -> bool:
-    """Whether a row is one vector as it is."""
-    return len(row) == 1 and all(isinstance(w, float) and w == 1.0 and name != "one" for name, w in row.items())
-
-
 # -- how rows are computed -----------------------------------------------------------------------------
 
 
-def _computing(write: Write, dtype: torch.dtype) -> Callable[[list[_Row], Values], dict[str, torch.Tensor]]:
+def _group(rows: Sequence[_Row], write: Write, dtype: torch.dtype) -> Group:
     """Function that computes rows, those that are other vectors as they are included."""
-    grad = torch.no_grad if torch.is_grad_enabled() else nullcontext
+    own = [row for row in rows if row.buffer is not None]
+    made = {row.target: row.buffer for row in rows if row.buffer is not None}
+    # only states need their dtype, a history may be of lower precision
+    given = [(row.target, row.terms[0][0], row.target[0] != "m") for row in rows if row.buffer is None]
 
-    def compute(rows: list[_Row], values: Values) -> dict[str, torch.Tensor]:
-        own = [row for row in rows if row.buffer is not None]
+    def compute(values: Values) -> dict[str, torch.Tensor]:
         if own:
-            with grad():
-                write(own, values)
-        return {row.target: _given(row, values, dtype) if row.buffer is None else row.buffer for row in rows}
+            write(own, values)
+        found = made.copy()
+        for target, name, state in given:
+            value = values[name]
+            found[target] = value.to(dtype) if state and value.dtype != dtype else value
+        return found
 
     return compute
 
 
-def _given(row: _Row, values: Values, dtype: torch.dtype) -> torch.Tensor:
-    """A vector as it is; only states need their dtype, a history may be of lower precision."""
-    value: torch.Tensor = values[row.terms[0][0]]
-    return value if row.target[0] == "m" or value.dtype == dtype else value.to(dtype)
-
-
 def _one_by_one(rows: Sequence[_Row], values: Values) -> None:
     """Rows by in-place operations on whole tensors."""
-    for row in rows:
-        if row.buffer is not None:
-            _write(row.buffer, [(values[name], weight) for name, weight in row.terms])
+    for _, terms, out in rows:
+        if out is not None:
+            _write(out, terms, values)
 
 
-def _write(out: torch.Tensor, terms: Sequence[tuple[Any, Any]]) -> None:
+def _write(out: torch.Tensor, terms: Sequence[tuple[str, Any]], values: Values) -> None:
     """``out = sum weight * value``, rounded to the dtype of ``out`` only."""
     if not terms:
         out.zero_()
         return
-    (value, weight), *rest = terms
-    if isinstance(value, float):
+    (name, weight), *rest = terms
+    value = values[name]
+    if name == "one":
         out.fill_(value)
         out.mul_(weight)
     elif value.dtype != out.dtype:
         out.copy_(value)
         out.mul_(weight)
-    elif isinstance(weight, float) and weight == 1.0 and rest and _addable(*rest[0]):
-        torch.add(value, rest[0][0], alpha=rest[0][1], out=out)
-        rest = rest[1:]
     else:
         torch.mul(value, weight, out=out)
-    for value, weight in rest:
+    for name, weight in rest:
+        value = values[name]
         if isinstance(weight, float):
             out.add_(value, alpha=weight)
-        elif isinstance(value, float):
+        elif name == "one":
             out.add_(weight, alpha=value)
         else:
             out.addcmul_(value, weight)
-
-
-def _addable(value: Any, weight: Any) -> bool:
-    return isinstance(value, torch.Tensor) and isinstance(weight, float)
 
 
 def _in_blocks(rows: Sequence[_Row], values: Values) -> None:
