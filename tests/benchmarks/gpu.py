@@ -16,6 +16,7 @@ import os
 import platform
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -373,7 +374,7 @@ def main() -> None:
     needs_cuda = "left out: needs CUDA"
     rows = overhead(device, options.rounds)
     report = {
-        "command": "python -m tests.benchmarks.gpu",
+        "command": " ".join(["python -m tests.benchmarks.gpu", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "device": device.type,
         "device_name": name,
