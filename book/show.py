@@ -26,6 +26,7 @@ from diffnum.plot_analysis import plot_response, plot_stability
 __all__ = [
     "BOOK",
     "INK",
+    "Markdown",
     "RESULTS",
     "Errors",
     "argument",
