@@ -26,9 +26,9 @@ from diffnum.plot_analysis import plot_response, plot_stability
 __all__ = [
     "BOOK",
     "INK",
-    "Markdown",
     "RESULTS",
     "Errors",
+    "Markdown",
     "argument",
     "axes",
     "formula",
