@@ -168,6 +168,7 @@ ELSEWHERE = "the defect is in steps of the start-up or the end, of which a study
 HIGHER = "the order conditions up to the recorded order still hold: the defect lives in the terms beyond"
 UNSETTLED = "the rates have not settled on any order within the steps of this run: a small defect shows late"
 CANCELLED = "the one-step defect is of lower order on the problem, but its sum along this grid is not"
+HIDDEN = "at these step counts the errors are those of the sound method to a quarter: the defect's own are smaller"
 UNEXPLAINED = "not known"
 
 
@@ -262,7 +263,23 @@ def _explained(
         return UNSETTLED
     if any(_off(record, rates[grid, "local"], grid, 1) for grid in GRIDS):
         return CANCELLED
+    if all(_alike(rates[grid, "global"], _sound(record.name, grid)) for grid in GRIDS):
+        return HIDDEN
     return UNEXPLAINED
+
+
+def _alike(rate: RateEstimate | None, sound: RateEstimate | None) -> bool:
+    """Whether two runs have the same errors, to a quarter."""
+    if rate is None or sound is None:
+        return False
+    ratio = rate.errors / sound.errors
+    return bool((ratio > 0.75).all() and (ratio < 1.25).all())
+
+
+@cache
+def _sound(name: str, grid: str) -> RateEstimate | None:
+    """Global rate of the sound method."""
+    return _rate(find_method(name), grid, "global")
 
 
 def _orders_hold(record: Method, spoilt: Method) -> bool:

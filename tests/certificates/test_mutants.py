@@ -72,6 +72,14 @@ def test_a_defect_that_changes_no_step_counts_as_none() -> None:
     assert "1 more change no step" in none.summary()
 
 
+@pytest.mark.slow
+def test_a_defect_with_a_small_constant_is_found_though_the_measured_order_does_not_show_it() -> None:
+    kill = examine(dn.method("abm_3_variable"), Mutant("past node", source="2"))
+    assert {"proof", "order conditions", "probe"} <= set(kill.killers)
+    assert "global order" not in kill.killers
+    assert kill.explanation == module.HIDDEN
+
+
 def test_a_rule_that_refuses_its_input_kills_the_mutant() -> None:
     kill = examine(dn.method("eab_3"), Mutant("stale node", source="1", other="2"))  # two nodes become one
     assert kill.killers == ("refused",)
