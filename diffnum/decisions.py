@@ -299,9 +299,9 @@ def decide(name: str, schedule: Schedule, grid: Grid) -> Decisions:
     Parameters
     ----------
     name : str
-        ``ddim``, ``eab_Q`` or ``eab_noise_Q`` (DEIS in half-log-SNR), ``dpmpp_2m``, ``dpm_solver_2m``,
-        ``dpmpp_3m_corrected``, ``unip_Q_BH``, ``unipc_Q_BH`` (also ``_noise``, ``_pece``), ``dpm_solver_2``,
-        ``dpm_solver_3``, ``dpmpp_2s``, ``dpmpp_3s`` (also ``_taylor``).
+        ``ddim``, ``eab_Q`` or ``eab_noise_Q`` (DEIS in half-log-SNR), ``ab_velocity_Q``, ``dpmpp_2m``,
+        ``dpm_solver_2m``, ``dpmpp_3m_corrected``, ``unip_Q_BH``, ``unipc_Q_BH`` (also ``_noise``, ``_pece``),
+        ``dpm_solver_2``, ``dpm_solver_3``, ``dpmpp_2s``, ``dpmpp_3s`` (also ``_taylor``).
     schedule : Schedule
         The noising process.
     grid : Grid
@@ -332,6 +332,10 @@ def _multistep(prediction: str, order: int, grid: Grid, relaxation: str = "taylo
 
 def _adams(found: re.Match[str], schedule: Schedule, grid: Grid) -> list[Decision]:  # noqa: ARG001
     return _multistep("noise" if found[1] else "data", int(found[2]), grid)
+
+
+def _velocity(found: re.Match[str], schedule: Schedule, grid: Grid) -> list[Decision]:  # noqa: ARG001
+    return _multistep("velocity", int(found[1]), grid)
 
 
 def _ddim(found: re.Match[str], schedule: Schedule, grid: Grid) -> list[Decision]:  # noqa: ARG001
@@ -377,6 +381,7 @@ def _singlestep(found: re.Match[str], schedule: Schedule, grid: Grid) -> list[De
 _KNOWN: Mapping[str, Callable[[re.Match[str], Schedule, Grid], list[Decision]]] = {
     "ddim": _ddim,
     r"eab_(noise_)?([1-6])": _adams,
+    r"ab_velocity_([1-6])": _velocity,
     r"(dpmpp|dpm_solver)_(2)m": _dpm_multistep,
     r"(dpmpp|dpm_solver)_(3)m_corrected": _dpm_multistep,
     r"(?:unip|unip(c))_([1-5])_(bh1|bh2)(_noise)?(_pece)?": _unified,

@@ -23,6 +23,7 @@ KNOWN = [
     "eab_2",
     "eab_4",
     "eab_noise_3",
+    "ab_velocity_3",
     "dpmpp_2m",
     "dpm_solver_2m",
     "dpmpp_3m_corrected",
