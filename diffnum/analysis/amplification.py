@@ -245,5 +245,7 @@ def _collect(
 def _number(record: Method, weight: Any) -> float:
     """Weight as a float."""
     if np.ndim(weight):
-        raise ValueError(f"method={record.name!r} has element-wise weights: analyse one element at a time")
+        raise ValueError(
+            f"method={record.name!r} has element-wise weights, or weights that depend on the level of noise: they are no numbers of the step alone"
+        )
     return float(weight)
