@@ -246,6 +246,7 @@ def _number(record: Method, weight: Any) -> float:
     """Weight as a float."""
     if np.ndim(weight):
         raise ValueError(
-            f"method={record.name!r} has element-wise weights, or weights that depend on the level of noise: they are no numbers of the step alone"
+            f"method={record.name!r} has weights that differ by element or depend on the level of noise: propagate a plan "
+            "of it on Gaussian data instead"
         )
     return float(weight)
