@@ -246,7 +246,7 @@ def _number(record: Method, weight: Any) -> float:
     """Weight as a float."""
     if np.ndim(weight):
         raise ValueError(
-            f"method={record.name!r} has weights that differ by element or depend on the level of noise: propagate a plan "
-            "of it on Gaussian data instead"
+            f"method={record.name!r} has weights that differ by element or depend on the level of noise: "
+            "propagate a plan of it on Gaussian data instead"
         )
     return float(weight)
