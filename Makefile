@@ -37,7 +37,7 @@ demo: setup try-models  ## the main job: derive, prove, measure, apply; leaves o
 
 book: $(VENV)/.book $(MATHJAX) try-models  ## execute and build the book strictly, check it; leaves book/_build/html/index.html
 	@rm -rf book/_build
-	PYTHONPATH=book $(VENV)/bin/jupyter-book build book -W --keep-going -n -q
+	PYTHONPATH="$(CURDIR)/book" $(VENV)/bin/jupyter-book build book -W --keep-going -n -q
 	$(PY) book/tools/check_links.py book/_build/html
 	node book/tools/check_math.cjs book/_build/html
 

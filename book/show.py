@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +175,3 @@ def images(pictures: Any, columns: int | None = None, *, scale: int = 4, alt: st
     """Tile images, intensities in [0, 1], into one picture with a text for those who do not see it."""
     uri = plot.to_data_uri(plot.image_grid(pictures, columns, scale=scale))
     return HTML(f'<img class="pixels" src="{uri}" alt="{alt}">')
-
-
-if str(BOOK) not in sys.path:
-    sys.path.insert(0, str(BOOK))
