@@ -7,15 +7,15 @@ import sys
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings, target
 from hypothesis import strategies as st
 
 import diffnum as dn
-from diffnum.certificates.accuracy import BOUND, RATIOS, STEPS, Inputs, certify_accuracy
+from diffnum.certificates.accuracy import BOUND, RATIOS, STEPS, Inputs, _error, certify_accuracy
 from diffnum.certificates.balls import Ball, BallField, error_in_eps, working_precision
 from diffnum.derivation.symbols import PartsKernel
 from diffnum.phi import phi
-from diffnum.proofs import perturbed
+from diffnum.proofs import perturbed, placements
 
 QUICK = ("ddim", "dpmpp_2m", "eab_noise_3", "deis_tab2", "dpm_solver_3", "unipc_2_bh2", "ghvb_1.8", "edm_heun")
 
@@ -111,3 +111,25 @@ def test_without_python_flint_the_remedy_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "flint", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'diffnum\[verify\]'"):
         certify_accuracy(dn.method("ddim"), points=1)
+
+
+CLOSED = [name for name, record in dn.methods().items() if record.form.rate is not None]
+"""Methods whose weights are functions of the step and the ratios alone."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLOSED)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_no_input_that_hypothesis_steers_towards_exceeds_the_certified_error(name: str, data: st.DataObject) -> None:
+    record = dn.method(name)
+    place = data.draw(st.sampled_from(list(placements(record))))
+    size = math.exp(data.draw(st.floats(math.log(STEPS[0]), math.log(STEPS[1]))))
+    h = math.copysign(min(size, STEPS[1]), 1.0 if record.form.rate else -1.0)
+    past, length = [0.0], 1.0
+    for exponent in data.draw(st.lists(st.floats(-1, 1), min_size=place.past, max_size=place.past)):
+        length *= RATIOS[1] ** exponent
+        past.append(past[-1] - length)
+    error, weight = _error(record, place, Inputs(h, tuple(past[1:])))
+    target(error, label="error in eps")
+    assert error <= BOUND, (h, past, weight)
