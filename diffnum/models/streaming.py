@@ -130,7 +130,7 @@ class Manifest:
             data = json.loads(path.read_text())
             facts = {k: v for k, v in data.items() if k not in ("format", "complete", "settings", "shards")}
             version, found = data["format"], cls(data["settings"], facts, tuple(data["shards"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is no manifest of diffnum ({error!r}): give another folder") from error
         if version != _VERSION:
             raise ValueError(f"{path} has format {version}, this version writes {_VERSION}: give another folder")
