@@ -64,12 +64,12 @@ def processes(device: str = "cpu") -> Iterator[Processes]:
     device : str
         Where the network shall live; ``"cuda"`` becomes the GPU of this process.
     """
-    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     cuda = device == "cuda"
     own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device(device)
-    if world == 1:
+    if "WORLD_SIZE" not in os.environ:
         yield Processes(0, 1, own)
         return
+    world, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
     if cuda:
         torch.cuda.set_device(own)
     # Processes wait for one another only before the first shard and after the last, which may be days apart.

