@@ -13,8 +13,12 @@ joblib's own mechanism, without a change here; for dask (for ray: ``register_ray
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 __all__ = ["spread"]
 
@@ -45,7 +49,7 @@ def spread(
     Yields
     ------
     item, result
-        One pair an item.
+        One pair an item. Closing the iterator, an interrupt included, stops the processes at once and without a word.
 
     Raises
     ------
@@ -65,8 +69,60 @@ def spread(
         return
     kind = "generator" if ordered else "generator_unordered"
     parallel = Parallel(n_jobs=count, return_as=kind, batch_size=1, pre_dispatch="all")
-    for number, result in parallel(delayed(_numbered)(function, i, item) for i, item in enumerate(work)):
-        yield work[number], result
+    with _stopped_quietly():
+        results: Generator[tuple[int, Result], None, None] | None = None
+        try:
+            with _deaf_to_interrupts():
+                results = parallel(delayed(_numbered)(function, i, item) for i, item in enumerate(work))
+            for number, result in results:
+                yield work[number], result
+        finally:
+            if results is not None:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message=".*adjusting the input task", category=UserWarning)
+                    results.close()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes and threads that start here never see Ctrl-C, which a terminal sends to all of them.
+
+    They would answer with a traceback each. This process sees it when the block is left, and stops them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as loky_tracker
+
+    for tracker in (resource_tracker, loky_tracker):
+        tracker.ensure_running()  # now, as starting one lifts the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _stopped_quietly() -> Iterator[None]:
+    """Hold back the complaint of joblib's manager thread about processes that it was told to kill.
+
+    It may look up a task that it dropped a moment before (KeyError in ``add_call_item_to_queue`` of loky).
+    """
+    complain = threading.excepthook
+
+    def unless_killed(arguments: Any) -> None:
+        flags = getattr(arguments.thread, "executor_flags", None)
+        if not getattr(flags, "shutdown", False):
+            complain(arguments)
+
+    threading.excepthook = unless_killed
+    try:
+        yield
+    finally:
+        threading.excepthook = complain
 
 
 def _numbered(function: Callable[[Item], Result], number: int, item: Item) -> tuple[int, Result]:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+import threading
+import time
+
 import pytest
 from joblib import parallel_config, register_parallel_backend
 from joblib.parallel import ThreadingBackend
@@ -49,3 +55,39 @@ def test_an_error_in_a_task_is_an_error_of_the_sweep() -> None:
 def test_no_processes_are_refused() -> None:
     with pytest.raises(ValueError, match="jobs=0: at least one process is needed"):
         list(spread(nfe_of_ten_steps, NAMES, 0))
+
+
+def slow(number: int) -> int:
+    time.sleep(0.2)
+    return number
+
+
+def test_a_sweep_that_is_left_early_says_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    work = spread(slow, range(40), 2)
+    assert len(list(itertools.islice(work, 2))) == 2
+    work.close()  # type: ignore[attr-defined]
+    assert not recwarn.list
+
+
+def signals_blocked(_: int) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal masks")
+def test_only_this_process_hears_an_interrupt() -> None:
+    assert all(blocked for _, blocked in spread(signals_blocked, range(2), 2))
+    assert not signals_blocked(0)
+
+
+def test_complaints_of_other_threads_pass_and_the_hook_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[type[BaseException]] = []
+    hook = lambda arguments: heard.append(arguments.exc_type)  # noqa: E731
+    monkeypatch.setattr(threading, "excepthook", hook)
+    work = spread(slow, range(2), 2)
+    next(work)
+    thread = threading.Thread(target=int, args=("no number",))
+    thread.start()
+    thread.join()
+    assert heard == [ValueError]
+    list(work)
+    assert threading.excepthook is hook
