@@ -49,7 +49,7 @@ def sample(
     if out.suffix not in (".png", ".npy", "") and not out.is_dir():
         raise typer.BadParameter(f"--out {str(out)!r}: give a file that ends in .png or .npy, or a folder")
     from diffnum.models import load
-    from diffnum.models.sampling import draw, plan_for
+    from diffnum.models.sampling import check_memory, draw, plan_for
     from diffnum.models.streaming import processes, stream
 
     if steps is None and nfe is None:
@@ -83,6 +83,7 @@ def sample(
         elif group.world > 1:
             raise typer.BadParameter(f"--out {str(out)!r}: several processes write a folder, not a file")
         else:
+            check_memory(network, n)
             if isinstance(labels, int):
                 network = network.conditioned(labels)
             parts = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ from diffnum.types import Array, Denoiser, Prediction, Schedule
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MicroBatched", "draw", "initial_noise", "plan_for", "sample"]
+__all__ = ["MicroBatched", "check_memory", "draw", "initial_noise", "plan_for", "sample"]
 
 
 def initial_noise(
@@ -251,6 +253,33 @@ def _counted(callback: Callable[[int, State], object], done: int) -> Callable[[S
     return lambda state: callback(done, state)
 
 
+def check_memory(model: Any, n: int) -> None:
+    """Refuse at once what this machine cannot hold.
+
+    Parameters
+    ----------
+    model : NetworkDenoiser
+        From :func:`diffnum.load`.
+    n : int
+        Number of images that are to be held together.
+
+    Raises
+    ------
+    ValueError
+        If they need more memory than the machine has, where that is known.
+    """
+    needed = n * math.prod(model.sample_shape) * (8 if "float64" in str(model.dtype) else 4)
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows
+        return
+    if needed > there:
+        raise ValueError(
+            f"n={n}: images of shape {tuple(model.sample_shape)} need {needed // 10**9} GB together and this machine "
+            f"has {there // 10**9} GB of memory: draw fewer, or into a folder (diffnum sample --out FOLDER)"
+        )
+
+
 def sample(
     model: Any,
     method: Method | str = "dpmpp_2m",
@@ -296,13 +325,15 @@ def sample(
     Raises
     ------
     ValueError
-        If ``n`` or ``batch`` is not positive, or the model returns what is not finite.
+        If ``n`` or ``batch`` is not positive, the images are more than the machine can hold, or the model returns
+        what is not finite.
     """
     import torch
 
     for name, value in (("n", n), ("batch", batch)):
         if value < 1:
             raise ValueError(f"{name}={value}: draw at least one image")
+    check_memory(model, n)
     if steps is None and nfe is None and not isinstance(grid, Grid):
         steps = 20
     numbers = plan_for(

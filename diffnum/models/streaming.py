@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import platform
 import shutil
@@ -314,23 +315,32 @@ class _Run:
             return None
         return found
 
+    def recorded(self) -> list[int]:
+        """Shards that have a record; found in the folder, as the shards of a run may be too many to ask for each."""
+        names = (path.stem for path in (self.out / "records").glob("*.json"))
+        return sorted(i for i in map(int, filter(str.isdecimal, names)) if i < self.count)
+
     def records(self) -> tuple[dict[str, Any], ...]:
         """All records."""
-        return tuple(r for r in map(self.record, range(self.count)) if r is not None)
+        return tuple(r for r in map(self.record, self.recorded()) if r is not None)
 
     def done(self, index: int) -> bool:
         """Whether a shard is there and is what was recorded."""
         record = self.record(index)
         return record is not None and self.path(index).exists() and digest(self.path(index)) == record.get("sha256")
 
-    def draw(self, indices: Sequence[int], progress: Progress | None) -> None:
+    def draw(self, indices: range, progress: Progress | None) -> None:
         """Draw the shards that are not done."""
-        total = sum(len(self.samples(i)) for i in indices)
-        pending = [i for i in indices if not self.done(i)]
-        finished = total - sum(len(self.samples(i)) for i in pending)
-        self._check_space(pending)
+        total = self.shard * len(indices)
+        if self.count - 1 in indices:
+            total -= self.shard - len(self.samples(self.count - 1))
+        done = {i for i in self.recorded() if i in indices and self.done(i)}
+        finished = sum(len(self.samples(i)) for i in done)
+        self._check_space(total - finished)
         model = self.model if not isinstance(self.labels, int) else self.model.conditioned(self.labels)
-        for index in pending:
+        for index in indices:
+            if index in done:
+                continue
             samples = self.samples(index)
             parts = []
             for images in draw(
@@ -367,11 +377,11 @@ class _Run:
                 f"{self.out}: make room and run the same command again",
             ) from error
 
-    def _check_space(self, pending: Sequence[int]) -> None:
+    def _check_space(self, images: int) -> None:
         """Refuse at once what cannot fit; pictures are compressed, so their size is not known before."""
         if self.fmt == "png":
             return
-        needed = 4 * int(np.prod(self.model.sample_shape)) * sum(len(self.samples(i)) for i in pending)
+        needed = 4 * math.prod(self.model.sample_shape) * images
         free = shutil.disk_usage(self.out).free
         if needed > free:
             raise OSError(
@@ -382,9 +392,10 @@ class _Run:
 def _begin(out: Path, manifest: Manifest) -> None:
     """Write the manifest of a new run, or check that of an old one."""
     before = Manifest.read(out)
-    if before is None:
-        if any((out / "records").iterdir()):
-            raise ValueError(f"{out} holds records and no manifest: give an empty folder")
+    empty = not any((out / "records").iterdir())
+    if before is None and not empty:
+        raise ValueError(f"{out} holds records and no manifest: give an empty folder")
+    if before is None or (empty and not before.complete):  # nothing is drawn yet
         manifest.write(out)
         return
     old, new = before.settings, json.loads(json.dumps(manifest.settings))
@@ -399,8 +410,8 @@ def _begin(out: Path, manifest: Manifest) -> None:
 
 def _check(n: int, batch: int, micro_batch: int, shard: int, fmt: str) -> None:
     for name, value in (("n", n), ("batch", batch), ("micro_batch", micro_batch), ("shard", shard)):
-        if value < 1:
-            raise ValueError(f"{name}={value}: use a positive whole number")
+        if not 0 < value < 2**63:
+            raise ValueError(f"{name}={value}: use a positive whole number below 2**63")
     if shard % micro_batch:
         raise ValueError(f"shard={shard} is no multiple of micro_batch={micro_batch}: make it one")
     if fmt not in get_args(Format):

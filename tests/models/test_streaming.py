@@ -27,7 +27,7 @@ from diffnum.models import load
 from diffnum.models.denoiser import NetworkDenoiser
 from diffnum.models.sampling import draw, plan_for
 from diffnum.models.storage import PARTIAL, digest, locked, write_file, write_folder
-from diffnum.models.streaming import Manifest, read_images, stream
+from diffnum.models.streaming import Manifest, _Run, read_images, stream
 
 DIGITS = load("toy/digits")
 PLAN = plan_for(DIGITS, "dpmpp_2m", 3)
@@ -277,6 +277,53 @@ def test_too_little_room_is_said_before_the_first_image(tmp_path: Path, monkeypa
         streamed(tmp_path)
     assert caught.value.errno == errno.ENOSPC
     assert list((tmp_path / "shards").iterdir()) == []
+
+
+@pytest.mark.parametrize("n", [10**12, 2**63 - 1])
+def test_an_absurd_number_of_images_is_answered_without_a_walk_over_the_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    asked: list[int] = []
+    real = _Run.record
+    monkeypatch.setattr(_Run, "record", lambda run, index: asked.append(index) or real(run, index))
+    with pytest.raises(OSError, match=r"MB are free: make room, or draw fewer"):
+        streamed(tmp_path, n=n)
+    assert asked == []
+    assert streamed(tmp_path, n=16)  # the refused run has left nothing that stands in the way
+
+
+def test_the_size_of_pictures_is_not_known_before_and_their_shards_come_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def progress(done: int, total: int) -> None:
+        assert total == 10**12
+        if done > 24:
+            raise Enough
+
+    asked: list[int] = []
+    real = _Run.record
+    monkeypatch.setattr(_Run, "record", lambda run, index: asked.append(index) or real(run, index))
+    for _ in range(2):
+        with pytest.raises(Enough):
+            streamed(tmp_path, n=10**12, fmt="png", batch=8, progress=progress)
+    assert asked == [0]  # the second run asked for what the first had finished
+    assert [p.name for p in (tmp_path / "shards").iterdir()] == ["000000"]
+
+
+@pytest.mark.parametrize("name", ["many.png", "many.npy"])
+def test_more_images_than_memory_holds_go_into_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["sample", "toy/digits", "-n", "1000000000000", "--out", str(tmp_path / name)])
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "need 256000 GB together" in line
+    with pytest.raises(ValueError, match="draw fewer, or into a folder"):
+        dn.sample(DIGITS, n=10**12)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
