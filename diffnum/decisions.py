@@ -158,7 +158,7 @@ class Decisions:
             rule=rule,
             depth=depth,
             cite="liu2024usf",
-            equation="thu-nics/USF, codebases/edm/uni_sampler/uni_sampler.py",
+            equation="thu-nics/USF at 5b89ef51, codebases/edm/uni_sampler/uni_sampler.py",
             summary="Each step decided on its own.",
             claimed_order=1,
             order_with_startup=1,

@@ -207,8 +207,9 @@ def classifier_free(
 
     References
     ----------
-    Ho and Salimans 2022, arXiv:2207.12598, eq. 6; interval: Kynkaanniemi et al. 2024, arXiv:2404.07724, eq. 6;
-    rescaling: Lin et al. 2023, arXiv:2305.08891, eqs. 15 and 16.
+    Ho and Salimans 2022, arXiv:2207.12598, eq. 6; interval: Kynkaanniemi et al. 2024, arXiv:2404.07724;
+    kynkaat/guidance-interval at be70a233, sampling/edm_sampler.py; rescaling: Lin et al. 2023, arXiv:2305.08891,
+    section 3.4 and eq. 16.
     """
     return Guided(model, unconditional, scale, interval, rescale)
 
@@ -233,7 +234,7 @@ def autoguidance(
 
     References
     ----------
-    Karras et al. 2024, arXiv:2406.02070, eq. 3.
+    Karras et al. 2024, arXiv:2406.02507; NVlabs/edm2 at 4bf8162f, generate_images.py, ``edm_sampler``.
     """
     return Guided(model, weak, scale, interval)
 
@@ -264,7 +265,7 @@ def cfg_plus_plus(model: Denoiser, grid: Grid, scale: float, *, unconditional: D
 
     References
     ----------
-    Chung et al. 2024, arXiv:2406.08070, algorithm 2.
+    Chung et al. 2025, arXiv:2406.08070; CFGpp-diffusion/CFGpp at 80353525, latent_diffusion.py, ``BaseDDIMCFGpp``.
     """
     steps = (grid.lam[1:] - grid.lam[:-1]).tolist()
     weights = {t: -scale / math.expm1(-h) for t, h in zip(grid.t.tolist(), steps, strict=False)}

@@ -55,7 +55,7 @@ class ModelStatistics:
 
     References
     ----------
-    Zheng et al., DPM-Solver-v3, arXiv:2310.13268, section 3.2; thu-ml/DPM-Solver-v3 at ba168717.
+    Zheng et al., DPM-Solver-v3, arXiv:2310.13268, eqs. (5) and (11); thu-ml/DPM-Solver-v3 at ba168717.
     """
 
     lam: FloatArray

@@ -163,7 +163,7 @@ def exponential_adams(h: Scalar | Kernel, nodes: Sequence[Scalar], prediction: s
 
     References
     ----------
-    Hochbruck and Ostermann, Acta Numerica 19 (2010), section 2.5; Zhang and Chen, arXiv:2204.13902, eq. (15).
+    Hochbruck and Ostermann, Acta Numerica 19 (2010), section 2; Zhang and Chen, arXiv:2204.13902, tAB-DEIS.
     """
     nodes = tuple(nodes)
     if not nodes:

@@ -85,7 +85,7 @@ def plms(h: Scalar, order: int) -> tuple[Scalar, ...]:
     References
     ----------
     Liu et al., arXiv:2202.09778; luping-liu/PNDM at e771949c, ``gen_order_4``; Hairer, Norsett and Wanner, Solving
-    Ordinary Differential Equations I, eq. (III.1.6).
+    Ordinary Differential Equations I, eqs. (III.1.5) and (III.1.6).
     """
     check_order(order)
     return _times(h, values_of(bashforth_differences(order)))
@@ -114,7 +114,7 @@ def adams_moulton_constant(h: Scalar, order: int) -> tuple[Scalar, ...]:
 
     References
     ----------
-    Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, eq. (III.1.9).
+    Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, eqs. (III.1.8) and (III.1.9).
     """
     check_order(order)
     gamma = bashforth_differences(order)

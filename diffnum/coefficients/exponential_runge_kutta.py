@@ -91,7 +91,7 @@ def krogstad_4(
 
     References
     ----------
-    Krogstad, J. Comput. Phys. 203 (2005); Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005), section 5.3.
+    Krogstad, J. Comput. Phys. 203 (2005), eq. (51).
     """
     kernel = as_kernel(h, prediction)
     first, middle, last = _simpson(kernel)
@@ -121,7 +121,7 @@ def hochbruck_ostermann_4(
 
     References
     ----------
-    Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005) 1069-1090, eq. (5.19).
+    Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005) 1069-1090, section 5, the method of five stages.
     """
     kernel = as_kernel(h, prediction)
     first, middle, last = _simpson(kernel)
@@ -154,7 +154,7 @@ def res_gamma(c2: Scalar, c3: Scalar, *, as_shipped: bool = False) -> Scalar:
 
     References
     ----------
-    Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005), section 5.2.
+    Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005), the methods of three stages.
     """
     leading = c3**3 if as_shipped else c3**2
     return (3 * leading - 2 * c3) / (c2 * (2 - 3 * c2))
@@ -190,7 +190,7 @@ def res_3s(
 
     References
     ----------
-    Zhang et al., arXiv:2308.02157 (refined exponential solver); Hochbruck and Ostermann (2005), section 5.2.
+    Zhang et al., arXiv:2308.02157 (refined exponential solver); Hochbruck and Ostermann (2005).
     """
     kernel = as_kernel(h, prediction)
     gamma = res_gamma(c2, c3, as_shipped=as_shipped)

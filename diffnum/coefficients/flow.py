@@ -35,7 +35,7 @@ def pseudo_corrector(h: Scalar | Kernel, prediction: str = "velocity") -> tuple[
 
     References
     ----------
-    Zhao et al., FlowTurbo (NeurIPS 2024); shiml20/FlowTurbo, transport/integrators.py.
+    Zhao et al., FlowTurbo (NeurIPS 2024); shiml20/FlowTurbo at 361b16ba, transport/integrators.py.
     """
     total = as_kernel(h, prediction).moment(0)
     return total, (total / 2, total / 2)

@@ -64,7 +64,7 @@ def unip(
 
     References
     ----------
-    Zhao et al., arXiv:2302.04867, algorithm 2; wl-zhao/UniPC at cf9de85b for the weight 1/2.
+    Zhao et al., arXiv:2302.04867; wl-zhao/UniPC at cf9de85b, uni_pc.py, ``multistep_uni_pc_bh_update``.
     """
     kernel = as_kernel(h, prediction) if kernel is None else kernel
     if len(past) == 1:
@@ -100,7 +100,7 @@ def unic(
 
     References
     ----------
-    Zhao et al., arXiv:2302.04867, algorithm 1.
+    Zhao et al., arXiv:2302.04867, theorem 3.1; wl-zhao/UniPC at cf9de85b, ``multistep_uni_pc_bh_update``.
     """
     kernel = as_kernel(h, prediction) if kernel is None else kernel
     if not past:

@@ -132,8 +132,8 @@ def dpm_solver_3(
 
     Notes
     -----
-    Order 3 for r2 = 2/3, 3 NFE per step. "dpmsolver" is a method of Hochbruck and Ostermann (2005,
-    section 5.2), of stiff order 3.
+    Order 3 for r2 = 2/3, 3 NFE per step. "dpmsolver" is a method of Hochbruck and Ostermann (2005),
+    of stiff order 3.
 
     References
     ----------

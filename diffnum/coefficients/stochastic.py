@@ -169,7 +169,7 @@ def noise_variance(h: Scalar, tau: Scalar = 1, prediction: str = "data") -> Scal
 
     References
     ----------
-    Xue et al., arXiv:2309.05019, proposition 4.2 (data); Lu et al., arXiv:2211.01095, appendix (tau = 1).
+    Xue et al., arXiv:2309.05019; scxue/SA-Solver at 876f3dd8, ``adams_bashforth_update`` (its noise).
     """
     return reverse_kernel(h, tau, prediction).variance()
 
@@ -202,7 +202,7 @@ def stochastic_adams(
 
     References
     ----------
-    Xue et al., arXiv:2309.05019, eqs. (14)-(18).
+    Xue et al., arXiv:2309.05019, eqs. (15) and (18).
     """
     kernel = reverse_kernel(h, tau, prediction)
     return exponential_adams(kernel.ordinary if prediction == "data" else kernel, nodes)
@@ -231,7 +231,8 @@ def sde_dpmpp_1(h: Scalar, tau: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
 
     References
     ----------
-    Lu et al., arXiv:2211.01095, eq. (18); k-diffusion, sampling.py, ``sample_dpmpp_2m_sde`` (its first step).
+    Lu et al., arXiv:2211.01095, SDE-DPM-Solver++1; k-diffusion 0.1.1, sampling.py, ``sample_dpmpp_2m_sde`` (its first
+    step).
     """
     kernel = reverse_kernel(h, tau)
     return kernel.decay(), kernel.moment(0), kernel.variance()
@@ -259,7 +260,7 @@ def sde_dpm_1(h: Scalar, tau: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
 
     References
     ----------
-    Lu et al., arXiv:2211.01095, eq. (17); SEEDS-1 of Gonzalez et al., arXiv:2305.14267.
+    Lu et al., arXiv:2211.01095, SDE-DPM-Solver-1; SEEDS-1 of Gonzalez et al., arXiv:2305.14267.
     """
     kernel = reverse_kernel(h, tau, "noise")
     return kernel.decay(), kernel.moment(0), kernel.variance()

@@ -328,12 +328,14 @@ _PLAIN: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
         **ONE_STEP,
         **CALIBRATED,
         "adams": (
-            Published("arXiv:2206.00927, DPM-Solver-1; arXiv:2211.01095, section 4, order 1", (-1, 1), (1, 1), _ddim),
+            Published("arXiv:2206.00927, algorithm 3; arXiv:2211.01095, order 1", (-1, 1), (1, 1), _ddim),
             Published("arXiv:2010.02502, eq. (13)", (0,), (1, 1), _ddim_rho),
             Published(f"{_DPM_CODE}, multistep_dpm_solver_second_update, taylor", (-1, 1), (2, 2), _multistep_2_taylor),
-            Published("arXiv:2302.04867, algorithm 2; wl-zhao/UniPC at cf9de85b, bh2", (-1, 1), (3, _EVERY), unip),
+            Published(f"arXiv:2302.04867; {_UNIPC_CODE}, multistep_uni_pc_bh_update, bh2", (-1, 1), (3, _EVERY), unip),
             Published("Hairer, Norsett and Wanner I, section III.5", (0,), (1, _EVERY), _variable_adams),
-            Published("arXiv:2204.13902, eq. (15)", (None,), (1, _EVERY), _deis),
+            Published(
+                "arXiv:2204.13902, tAB-DEIS; qsh-zh/deis at a30709f4, get_ab_eps_coef", (None,), (1, _EVERY), _deis
+            ),
         ),
         "dpmpp_2m": (
             Published("arXiv:2211.01095, algorithm 2 (noise: the official code)", (-1, 1), (2, 2), _multistep_2),
@@ -343,9 +345,7 @@ _PLAIN: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
         "dpmpp_3m_corrected": (
             Published(f"{_DPM_CODE}, third_update with the Taylor factor 2", (-1, 1), (1, 3), _multistep_3_corrected),
         ),
-        "unipc": (
-            Published("arXiv:2302.04867, algorithms 1 and 2; wl-zhao/UniPC at cf9de85b", (-1, 1), (1, _EVERY), unipc),
-        ),
+        "unipc": (Published(f"arXiv:2302.04867, theorem 3.1; {_UNIPC_CODE}", (-1, 1), (1, _EVERY), unipc),),
         "ghvb": (Published(f"{_MOMENTUM_CODE}, GHVBScheduler; arXiv:2307.11118", (0,), (1, _EVERY), _ghvb),),
         "ghvb_variable": (
             Published(f"slopes of {_HNW}.5 in the recursion of GHVB", (0,), (1, _EVERY), _ghvb_variable),
@@ -354,8 +354,8 @@ _PLAIN: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
         "plms": (Published(f"luping-liu/PNDM at e771949c, gen_order_4; {_HNW}.1, table 1.1", (0,), (1, 5), _plms),),
         "ipndm_v": (Published("zju-pi/diff-sampler at 68d5ce42, ipndm_v_sampler", (0,), (1, 4), _ipndm_v),),
         "abm": (Published(f"{_HNW}.1, tables 1.1 and 1.2, and section III.5", (0,), (1, 5), _abm),),
-        "unip": (Published(f"arXiv:2302.04867, algorithm 2; {_UNIPC_CODE}", (-1, 1), (1, _EVERY), unip),),
-        "unipc_pece": (Published("arXiv:2302.04867, algorithms 1 and 2, re-evaluated", (-1, 1), (1, _EVERY), unipc),),
+        "unip": (Published(f"arXiv:2302.04867; {_UNIPC_CODE}", (-1, 1), (1, _EVERY), unip),),
+        "unipc_pece": (Published("arXiv:2302.04867, theorem 3.1, re-evaluated", (-1, 1), (1, _EVERY), unipc),),
         "unipc_vary": (Published(f"{_UNIPC_CODE}, multistep_uni_pc_vary_update", (-1, 1), (1, _EVERY), unipc_vary),),
     }
 )

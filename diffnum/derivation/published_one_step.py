@@ -175,7 +175,8 @@ def _res_3s(
 
 _EXPONENTIAL_SOURCE = (
     "Cox and Matthews, J. Comput. Phys. 176 (2002), eqs. (23)-(29); "
-    "Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005), section 5.3"
+    "Krogstad, J. Comput. Phys. 203 (2005), eq. (51); "
+    "Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005), section 5"
 )
 _DPM_SOURCE = "LuChengTHU/dpm-solver at 52bc3fbc, singlestep updates; arXiv:2206.00927"
 
@@ -184,12 +185,14 @@ ONE_STEP: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
         "heun": (Published("arXiv:2206.00364, algorithm 1", (0,), (1, 2), _heun),),
         "explicit_runge_kutta": (Published("the tableau as printed", (0,), (1, 6), _tableau),),
         "pseudo_corrector": (
-            Published("FlowTurbo; shiml20/FlowTurbo, transport/integrators.py", (0,), (2, 2), _pseudo_corrector),
+            Published(
+                "FlowTurbo; shiml20/FlowTurbo at 361b16ba, transport/integrators.py", (0,), (2, 2), _pseudo_corrector
+            ),
         ),
         "dpm_solver": (Published(_DPM_SOURCE, (-1, 1), (1, 3), _dpm_solver),),
         "exponential_runge_kutta": (Published(_EXPONENTIAL_SOURCE, (-1, 1), (3, 4), _exponential),),
         "res_3s": (
-            Published("arXiv:2308.02157; Hochbruck and Ostermann (2005), section 5.2", (-1, 1), (3, 3), _res_3s),
+            Published("arXiv:2308.02157; Hochbruck and Ostermann (2005), three stages", (-1, 1), (3, 3), _res_3s),
         ),
     }
 )

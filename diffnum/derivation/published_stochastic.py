@@ -276,7 +276,9 @@ PUBLISHED_STOCHASTIC: Final[Mapping[str, PublishedStep]] = MappingProxyType(
         "sde_dpmpp_2m_heun": PublishedStep(KD + "sample_dpmpp_2m_sde, heun", lambda s: _2m(s, heun=True)),
         "sde_dpmpp_3m": PublishedStep(KD + "sample_dpmpp_3m_sde", lambda s: _3m(s, 1)),
         "sde_dpmpp_3m_corrected": PublishedStep(KD + "sample_dpmpp_3m_sde, d2 doubled", lambda s: _3m(s, 2)),
-        "sde_trapezoid": PublishedStep("Hochbruck and Ostermann 2010, eq. (2.39) with c_2 = 1, on H", _trapezoid),
+        "sde_trapezoid": PublishedStep(
+            "Hochbruck and Ostermann 2010, section 2, order 2 with c_2 = 1, on H", _trapezoid
+        ),
         "sde_dpm_1": PublishedStep(_LU + "SDE-DPM-Solver-1, and SA-Solver's noise prediction", _noise_1),
         "sde_dpm_2m": PublishedStep(
             "diffusers 0.42.1, DPMSolverMultistepScheduler, sde-dpmsolver, midpoint", _noise_2m

@@ -20,7 +20,7 @@ say which methods stay accurate in long steps.
 
 References
 ----------
-Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005) 1069-1090, sections 4 and 5.
+Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005) 1069-1090.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The U-Nets of EDM checkpoints (DDPM++, NCSN++, ADM), built from the names and shapes of their parameters.
 
-A checkpoint of Karras et al. (arXiv:2206.00364, appendix F.1, table 7) says everything about its network: blocks are
+A checkpoint of Karras et al. (arXiv:2206.00364, appendix F.4) says everything about its network: blocks are
 called ``enc.32x32_block0`` and so on, attention has a ``qkv``, a block that changes the resolution has its
 ``resample_filter``. So no configuration is needed. Two families are told apart, which differ in what is not stored:
 

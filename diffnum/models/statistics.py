@@ -63,7 +63,8 @@ def estimate_statistics(
 
     References
     ----------
-    Zheng et al., DPM-Solver-v3, arXiv:2310.13268, section 3.2 (the authors' code does not contain the estimation).
+    Zheng et al., DPM-Solver-v3, arXiv:2310.13268, section 3.4 and appendix C.1.1; the authors' code does not
+    contain the estimation.
     """
     lam = np.asarray(lam, dtype=np.float64)
     _check(data, lam, probes, batch)

@@ -15,6 +15,8 @@ from diffnum.schedules import VPFitted
 
 __all__ = ["FAMILIES", "dpmpp_2m"]
 
+_LU = "LuChengTHU/dpm-solver at 52bc3fbc, dpm_solver_pytorch.py, "
+
 
 def _ddim(name: str) -> Method:
     return Method(
@@ -49,6 +51,17 @@ _ADAMS_FORMS: Mapping[str, tuple[SemilinearForm, str]] = {
     "deis_tab": (TIME, "Adams-Bashforth in time with exact quadrature, noise prediction"),
 }
 
+_DEIS = "qsh-zh/deis at a30709f4, th_deis/multistep.py, get_ab_eps_coef"
+
+_ADAMS_SOURCES: Mapping[str, tuple[str, str]] = {
+    "eab": ("hochbruck2010exponential", "section 2, exponential multistep methods"),
+    "eab_noise": ("zhang2023deis", f"{_DEIS}, in half-log-SNR"),
+    "ab_velocity": ("hairer1993solving", "section III.5, on the velocity"),
+    "lms": ("katherine2022kdiffusion", "version 0.1.1, sampling.py, sample_lms"),
+    "deis_tab": ("zhang2023deis", f"tAB-DEIS; {_DEIS}"),
+}
+"""Work and place in it."""
+
 _ADAMS_ALIASES: Mapping[str, Mapping[str, str]] = {
     "eab": {"papers": "UniP of the same order; DPM-Solver++(2M, taylor) at order 2"},
     "eab_noise": {"papers": "DEIS lambda-AB"},
@@ -67,7 +80,7 @@ _ADAMS_ALIASES: Mapping[str, Mapping[str, str]] = {
 
 def _adams(name: str, stem: str, order: int) -> Method:
     form, title = _ADAMS_FORMS[stem]
-    cite = {"lms": "katherine2022kdiffusion", "eab": "hochbruck2010exponential"}.get(stem, "zhang2023deis")
+    cite, place = _ADAMS_SOURCES[stem]
     return Method(
         name=name,
         title=f"{title}, order {order}",
@@ -77,7 +90,7 @@ def _adams(name: str, stem: str, order: int) -> Method:
         rule=adams.exponential_adams_step,
         depth=order - 1,
         cite=cite,
-        equation={"lms": "sampling.py, sample_lms", "eab": "section 2.5"}.get(stem, "eq. (15)"),
+        equation=place,
         summary=f"The {form.prediction} prediction is interpolated through {order} evaluations and integrated exactly.",
         claimed_order=order,
         order_with_startup=min(order, 2),
@@ -118,7 +131,7 @@ def _dpm_solver_2m(name: str) -> Method:
         title="DPM-Solver-2 (multistep)",
         form=NOISE,
         cite="lu2022dpm",
-        equation="LuChengTHU/dpm-solver at 52bc3fbc, dpm_solver_pytorch.py, multistep_dpm_solver_second_update",
+        equation=_LU + "multistep_dpm_solver_second_update",
         summary="Two-step method in noise prediction; the slope gets half the weight of the value.",
         aliases={
             "diffusers": 'DPMSolverMultistepScheduler(algorithm_type="dpmsolver", solver_order=2)',
@@ -179,7 +192,7 @@ def _dpmpp_3m(name: str) -> Method:
         rule=adams.dpmpp_3m_step,
         depth=2,
         cite="lu2022dpmpp",
-        equation="dpm_solver_pytorch.py, multistep_dpm_solver_third_update",
+        equation=_LU + "multistep_dpm_solver_third_update",
         summary="Three-step method whose second difference lacks a factor 2: order 2, not 3.",
         claimed_order=3,
         order_with_startup=2,
@@ -202,7 +215,7 @@ def _dpmpp_3m_corrected(name: str) -> Method:
         rule=adams.dpmpp_3m_corrected_step,
         depth=2,
         cite="lu2022dpmpp",
-        equation="section 4.2, with the second derivative 2(a - b)/(r_0 + r_1)",
+        equation=_LU + "multistep_dpm_solver_third_update, with the second derivative 2(a - b)/(r_0 + r_1)",
         summary="DPM-Solver++(3M) with the factor 2 restored; its weights are those of eab_3 and UniP-3.",
         claimed_order=3,
         order_with_startup=2,
@@ -228,7 +241,7 @@ def _deis_official(found: re.Match[str]) -> Method | None:
         exact,
         title=f"{found[1].removeprefix('deis_')}-DEIS {found[2]} with the official quadrature",
         cite="zhang2023deis",
-        equation="qsh-zh/deis at a30709f4, th_deis/multistep.py, get_ab_eps_coef",
+        equation=_DEIS,
         form=riemann(exact.form),
         order=1,
         highest=exact.top,

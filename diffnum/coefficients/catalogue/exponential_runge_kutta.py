@@ -51,7 +51,7 @@ _FIXED: Mapping[str, _Entry] = {
         4,
         3,
         "krogstad2005generalized",
-        "ETDRK4-B",
+        "eq. (51), ETDRK4-B",
         "ETD-RK4 with inner stages that integrate slopes exactly.",
     ),
     "hochbruck_ostermann_4": _Entry(
@@ -59,7 +59,7 @@ _FIXED: Mapping[str, _Entry] = {
         4,
         4,
         "hochbruck2005explicit",
-        "eq. (5.19)",
+        "section 5, the method of five stages",
         "Five stages, order 4 whatever the size of the linear part.",
     ),
 }
@@ -119,7 +119,7 @@ def _res_3s(found: re.Match[str]) -> Method:
         cite="zhang2023res",
         equation="Lemma 1, as transcribed by the codes in circulation"
         if as_shipped
-        else "third-order singlestep, gamma as in section 5.2 of Hochbruck and Ostermann (2005)",
+        else "third-order singlestep, gamma as in the methods of three stages of Hochbruck and Ostermann (2005)",
         summary="Exponential Runge-Kutta method that meets the stiff conditions of order 3."
         if order == 3
         else "Exponential Runge-Kutta method whose gamma has a cube for a square: order 2.",

@@ -39,7 +39,7 @@ def _flowturbo(name: str) -> Method:
         rule=flow.pseudo_corrector_step,
         depth=0,
         cite="zhao2024flowturbo",
-        equation="shiml20/FlowTurbo, transport/integrators.py",
+        equation="shiml20/FlowTurbo at 361b16ba, transport/integrators.py",
         summary="Trapezoidal rule that keeps the velocity at the predicted point for the next step.",
         claimed_order=2,
         order_with_startup=2,

@@ -43,7 +43,7 @@ def _unipc(name: str, order: int, variant: str, form: SemilinearForm, run: str) 
         rule=partial(predictor_corrector.unipc_step, variant=variant, **options),
         depth=order - 1,
         cite="zhao2023unipc",
-        equation="algorithms 1 and 2",
+        equation="theorem 3.1; wl-zhao/UniPC at cf9de85b, uni_pc.py, multistep_uni_pc_bh_update",
         summary=f"Exponential Adams predictor of order {order}; the corrector raises it by one at no cost."
         if run != "_pece"
         else f"Exponential Adams pair of orders {order} and {order + 1}, two evaluations a step.",
@@ -83,7 +83,7 @@ def _unipc_vary(name: str, order: int, form: SemilinearForm, *, fixed: bool) -> 
         rule=partial(predictor_corrector.unipc_vary_step, fixed=fixed),
         depth=order - 1,
         cite="zhao2023unipc",
-        equation="wl-zhao/UniPC at cf9de85b, uni_pc.py, multistep_uni_pc_vary_update",
+        equation="appendix C, eq. (12); wl-zhao/UniPC at cf9de85b, uni_pc.py, multistep_uni_pc_vary_update",
         summary="The pair of exact exponential Adams methods."
         if not slips
         else "A stale loop index in the corrector: order 1, below that of the predictor alone.",
@@ -111,7 +111,7 @@ def _unip(name: str, order: int, variant: str, form: SemilinearForm) -> Method:
         rule=partial(predictor_corrector.unip_step, variant=variant),
         depth=order - 1,
         cite="zhao2023unipc",
-        equation="algorithm 2",
+        equation="wl-zhao/UniPC at cf9de85b, uni_pc.py, multistep_uni_pc_bh_update, use_corrector=False",
         summary="The predictor of UniPC alone: exponential Adams-Bashforth, but for the weight 1/2 at order 2.",
         claimed_order=order,
         order_with_startup=min(order, 2),

@@ -60,7 +60,7 @@ _OTHERS: Mapping[str, Mapping[str, str]] = {
     "dpm_solver_3": {
         "diffusers": 'DPMSolverSinglestepScheduler(algorithm_type="dpmsolver", solver_order=3)',
         "k-diffusion": "DPMSolver.dpm_solver_3_step",
-        "papers": "a method of Hochbruck and Ostermann (2005), section 5.2",
+        "papers": "a method of Hochbruck and Ostermann (2005), three stages",
     },
     "dpmpp_2s": {
         "diffusers": "DPMSolverSinglestepScheduler(solver_order=2)",
@@ -122,7 +122,8 @@ def _in_place(found: re.Match[str]) -> Method | None:
         rule=partial(runge_kutta.dpm_solver_step, variant=variant),
         depth=0,
         cite="lu2022dpm" if form is NOISE else "lu2022dpmpp",
-        equation="dpm_solver_pytorch.py, get_orders_and_timesteps_for_singlestep_solver",
+        equation="LuChengTHU/dpm-solver at 52bc3fbc, dpm_solver_pytorch.py, "
+        "get_orders_and_timesteps_for_singlestep_solver",
         summary=f"Singlestep DPM-Solver, {kind}; inner nodes are those of the grid.",
         claimed_order=order,
         order_with_startup=order if fixed_order else min(order, 2),
@@ -144,11 +145,12 @@ def _in_place(found: re.Match[str]) -> Method | None:
 
 # -- tableaux ------------------------------------------------------------------------------------------
 
-_CLOCKS: Mapping[str, tuple[SemilinearForm, str]] = {
-    "rho": (RHO, "sigma/alpha, noise prediction"),
-    "velocity": (VELOCITY, "sigma/(alpha + sigma), velocity prediction"),
-    "time": (DRIFT, "time, the linear part of the equation included"),
+_CLOCKS: Mapping[str, tuple[SemilinearForm, str, str, str]] = {
+    "rho": (RHO, "sigma/alpha, noise prediction", "zhang2023deis", "rhoRK-DEIS"),
+    "velocity": (VELOCITY, "sigma/(alpha + sigma), velocity prediction", "lipman2023flow", "eq. (1)"),
+    "time": (DRIFT, "time, the linear part of the equation included", "karras2022edm", "eq. (4), ablation_sampler"),
 }
+"""Form, its name, and where its equation is: work and place."""
 
 
 def _by_name(found: re.Match[str]) -> Method | None:
@@ -162,7 +164,7 @@ def _two_stage(found: re.Match[str]) -> Method:
 
 
 def _tableau(name: str, clock: str, tableau: ButcherTableau, options: Mapping[str, object]) -> Method:
-    form, where = _CLOCKS[clock]
+    form, where, cite, place = _CLOCKS[clock]
     return Method(
         name=name,
         title=f"{tableau.title} in {where}",
@@ -171,8 +173,8 @@ def _tableau(name: str, clock: str, tableau: ButcherTableau, options: Mapping[st
         order=tableau.order,
         rule=partial(runge_kutta.tableau_step, tableau=tableau),
         depth=0,
-        cite="karras2022edm" if form is DRIFT else "zhang2023deis",
-        equation=f"{'eq. (4), ablation_sampler' if form is DRIFT else 'rhoRK-DEIS'}; {tableau.source}",
+        cite=cite,
+        equation=f"{place}; {tableau.source}",
         summary=f"Classical explicit Runge-Kutta method with {tableau.stages} stages in {where}.",
         claimed_order=tableau.order,
         order_with_startup=tableau.order,

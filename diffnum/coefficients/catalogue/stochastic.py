@@ -51,9 +51,13 @@ class _Recipe:
     distinguish: str = ""
 
 
+_KD = "k-diffusion 0.1.1, sampling.py, "
+_DIFFUSERS = "diffusers 0.42.1, scheduling_dpmsolver_multistep.py, sde-dpmsolver"
+
 _RECIPES: Mapping[str, _Recipe] = {
     "sde_dpmpp_1": _Recipe(
-        "SDE-DPM-Solver++(1)", exponential_adams_step, "adams", 1, 1, "lu2022dpmpp", "eq. (18)",
+        "SDE-DPM-Solver++(1)", exponential_adams_step, "adams", 1, 1, "lu2022dpmpp",
+        f"SDE-DPM-Solver++1; {_KD}sample_dpmpp_2m_sde (first step)",
         "Exponential Euler on the reverse equation, data prediction held constant.",
         aliases={
             "diffusers": 'DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", solver_order=1)',
@@ -62,7 +66,8 @@ _RECIPES: Mapping[str, _Recipe] = {
         distinguish="sde_dpm_1, which holds the noise prediction constant; the two agree only without noise.",
     ),
     "sde_dpmpp_2m": _Recipe(
-        "SDE-DPM-Solver++(2M)", dpmpp_2m_step, "dpmpp_2m", 2, 2, "lu2022dpmpp", "eq. (19)",
+        "SDE-DPM-Solver++(2M)", dpmpp_2m_step, "dpmpp_2m", 2, 2, "lu2022dpmpp",
+        f"the SDE solver of order 2; {_KD}sample_dpmpp_2m_sde (midpoint)",
         "DPM-Solver++(2M) on the kernel of the reverse equation, with the midpoint weight.",
         depth=1,
         aliases={
@@ -74,7 +79,7 @@ _RECIPES: Mapping[str, _Recipe] = {
     ),
     "sde_dpmpp_2m_heun": _Recipe(
         "SDE-DPM-Solver++(2M), Heun type", exponential_adams_step, "adams", 2, 2, "lu2022dpmpp",
-        "eq. (19), exact moment",
+        f"the SDE solver of order 2; {_KD}sample_dpmpp_2m_sde (heun)",
         "Two-step stochastic exponential Adams method; no Heun stage is taken.",
         depth=1,
         aliases={
@@ -86,7 +91,7 @@ _RECIPES: Mapping[str, _Recipe] = {
     ),
     "sde_dpmpp_3m": _Recipe(
         "DPM-Solver++(3M) SDE as shipped", stochastic.dpmpp_3m_taylor_step, "dpmpp_3m", 2, 2, "katherine2022kdiffusion",
-        "sampling.py, sample_dpmpp_3m_sde",
+        "version 0.1.1, sampling.py, sample_dpmpp_3m_sde",
         "Three-step method whose second difference lacks a factor 2.",
         depth=2, highest=3, claimed_order=3,
         aliases={"k-diffusion": "sample_dpmpp_3m_sde(eta=tau**2)", "ComfyUI": "dpmpp_3m_sde"},
@@ -94,7 +99,7 @@ _RECIPES: Mapping[str, _Recipe] = {
     ),
     "sde_dpmpp_3m_corrected": _Recipe(
         "DPM-Solver++(3M) SDE corrected", dpmpp_3m_corrected_step, "dpmpp_3m_corrected", 3, 2,
-        "katherine2022kdiffusion", "sampling.py, sample_dpmpp_3m_sde, with the factor 2 restored",
+        "katherine2022kdiffusion", "version 0.1.1, sampling.py, sample_dpmpp_3m_sde, with the factor 2 restored",
         "Three-step stochastic exponential Adams method.",
         depth=2, claimed_order=3,
         aliases={"papers": "SA-Predictor with 3 steps"},
@@ -102,12 +107,13 @@ _RECIPES: Mapping[str, _Recipe] = {
     ),
     "sde_trapezoid": _Recipe(
         "Stochastic exponential trapezoidal rule", stochastic.exponential_trapezoid_step, "trapezoid", 2, 2,
-        "hochbruck2010exponential", "section 2.3, on the reverse equation",
+        "hochbruck2010exponential", "section 2, exponential Runge-Kutta methods of order 2; on the reverse equation",
         "Exponential Euler predictor and trapezoidal corrector with the same noise; weak order 2 in one step.",
         distinguish="sde_dpmpp_2m_heun, which has no second stage.",
     ),
     "sde_dpm_1": _Recipe(
-        "SDE-DPM-Solver-1", exponential_adams_step, "adams", 1, 1, "lu2022dpmpp", "eq. (17)",
+        "SDE-DPM-Solver-1", exponential_adams_step, "adams", 1, 1, "lu2022dpmpp",
+        f"SDE-DPM-Solver-1; {_DIFFUSERS}",
         "Exponential Euler on the reverse equation, noise prediction held constant.",
         form=NOISE,
         aliases={
@@ -117,7 +123,8 @@ _RECIPES: Mapping[str, _Recipe] = {
         distinguish="sde_dpmpp_1, which holds the data prediction constant.",
     ),
     "sde_dpm_2m": _Recipe(
-        "SDE-DPM-Solver-2M", dpmpp_2m_step, "dpmpp_2m", 2, 2, "lu2022dpmpp", "eq. (17), second order",
+        "SDE-DPM-Solver-2M", dpmpp_2m_step, "dpmpp_2m", 2, 2, "lu2022dpmpp",
+        f"the SDE solver of order 2; {_DIFFUSERS}, midpoint",
         "Two-step method in noise prediction on the reverse equation.",
         form=NOISE, depth=1,
         aliases={"diffusers": 'DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver", solver_order=2)'},
@@ -202,7 +209,7 @@ def _sa_solver(found: re.Match[str]) -> Method | None:
         parameters=("tau",) if given else (),
         depth=top - 1,
         cite="xue2023sasolver",
-        equation="eqs. (14)-(18), algorithm 1; scxue/SA-Solver at 876f3dd8, sample_few_steps",
+        equation="eqs. (15) and (18); scxue/SA-Solver at 876f3dd8, sa_solver.py, sample_few_steps",
         summary="Stochastic Adams methods on the reverse equation; predictor and corrector share their noise.",
         claimed_order=order,
         order_with_startup=min(order, 3 if corrector else 2),
