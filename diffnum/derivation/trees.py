@@ -191,7 +191,7 @@ def order_conditions(
 
     References
     ----------
-    Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, section II.2.
+    Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, theorem II.2.13.
     """
     if len(a) != len(b) or any(len(row) != len(b) for row in a) or (c is not None and len(c) != len(b)):
         raise ValueError(
