@@ -23,6 +23,16 @@ _CONTINUOUS = tuple(name for name in grids.GRIDS if name != "model_timesteps")
 SPACINGS: Final = (*_LABELS, *_CONTINUOUS)
 """Ways to place the nodes: diffusers' integer labels, or a builder of :mod:`diffnum.grids`, in continuous time."""
 
+_WHOLE = ("DDIM", "DDIMParallel", "CogVideoXDDIM", "CogVideoXDPM", "DDPM", "DDPMParallel", "PNDM", "UnCLIP")
+_REAL = ("EulerDiscrete", "EulerAncestralDiscrete", "LMSDiscrete", "HeunDiscrete", "KDPM2Discrete",
+         "KDPM2AncestralDiscrete", "DPMSolverSDE")  # fmt: skip
+_DISTILLED = ("LCM", "TCD")
+
+_COUNTS = MappingProxyType(
+    {f"{name}Scheduler": "n" for name in _WHOLE} | {f"{name}Scheduler": "n, real" for name in _REAL}
+)
+"""How schedulers of diffusers read "leading" and "linspace": as ``n`` labels, or (the others) ``n`` of ``n + 1``."""
+
 _FLAGS = MappingProxyType(
     {
         "use_karras_sigmas": "karras",
@@ -139,16 +149,25 @@ def _spacing(config: Any) -> str:
 def _table_times(config: Any, schedule: Schedule, n: int) -> FloatArray:
     """The ``n`` first of ``n + 1`` nodes (without the clean end), or all of them, of a network with a table."""
     kind, size, zero = _spacing(config), config.num_train_timesteps, config.final_sigmas_type == "zero"
-    if kind in _LABELS:
-        if n > size - 1:
-            raise ValueError(f"num_inference_steps={n}: the network has {size} labels, take fewer steps")
-        if kind == "trailing":
-            return np.asarray(np.rint(size - np.arange(n) * (size / n)) - 1.0)
-        if kind == "linspace":
-            return np.rint(np.linspace(size - 1.0, 0.0, n + 1))[:-1]
-        labels: FloatArray = np.arange(n, 0, -1) * (size // (n + 1)) + float(config.steps_offset)
-        return labels
-    return _continuous(kind, schedule, n, zero)
+    if kind not in _LABELS:
+        return _continuous(kind, schedule, n, zero)
+    if n > size - 1:
+        raise ValueError(f"num_inference_steps={n}: the network has {size} labels, take fewer steps")
+    if config.spacing_as.removesuffix("Scheduler") in _DISTILLED:
+        raise ValueError(
+            f"spacing_as={config.spacing_as!r}: its labels are those of a distilled network, which a plan does not "
+            "know; pass timesteps=..., or spacing_as='DDIMScheduler' for an ordinary network"
+        )
+    last = np.count_nonzero(schedule.half_log_snr(np.arange(float(size))) >= config.lambda_min_clipped)
+    if kind == "trailing":
+        return np.asarray(np.rint(np.arange(last, 0.0, -size / n)) - 1.0)
+    count = _COUNTS.get(config.spacing_as)
+    nodes = n if count else n + 1
+    if kind == "leading":
+        whole: FloatArray = np.arange(nodes - 1.0, -1.0, -1.0) * (last // nodes) + float(config.steps_offset)
+        return whole[:n]
+    even = np.linspace(0.0, last - 1.0, nodes)[::-1]  # in this order, as a half is rounded to even
+    return (even if count == "n, real" else np.rint(even))[:n]
 
 
 def _continuous(kind: str, schedule: Schedule, n: int, zero: bool) -> FloatArray:

@@ -13,6 +13,8 @@ network is told continuous times unless the spacing is one of labels. ``schedule
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -91,8 +93,13 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     prediction_type : {"epsilon", "v_prediction", "sample", "flow_prediction"}
         What the network returns; the last makes the process a flow, ``(1 - sigma) x_0 + sigma eps``.
     timestep_spacing : str
-        ``"leading"``, ``"linspace"`` (the integer labels of DPMSolverMultistepScheduler and UniPCMultistepScheduler),
-        ``"trailing"``, or a builder of :mod:`diffnum.grids` in continuous time, such as ``"uniform_half_log_snr"``.
+        ``"leading"``, ``"linspace"``, ``"trailing"`` (labels, as in diffusers), or a builder of :mod:`diffnum.grids` in
+        continuous time, such as ``"uniform_half_log_snr"``.
+    spacing_as : str
+        Scheduler of diffusers whose ``"leading"`` and ``"linspace"`` are meant: DDIM's are n labels, Euler's are n real
+        ones, DPM-Solver's the first n of n + 1. :meth:`from_config` fills in the one that is replaced.
+    lambda_min_clipped : float
+        Half-log-SNR below which there are no labels.
     steps_offset : int
         Added to the labels of ``"leading"``.
     final_sigmas_type : {"zero", "sigma_min"}
@@ -139,6 +146,8 @@ shift_terminal
         rescale_betas_zero_snr: bool = False,
         prediction_type: str = "epsilon",
         timestep_spacing: str = "linspace",
+        spacing_as: str = "DPMSolverMultistepScheduler",
+        lambda_min_clipped: float = -math.inf,
         steps_offset: int = 0,
         final_sigmas_type: str = "zero",
         use_karras_sigmas: bool = False,
@@ -186,7 +195,11 @@ shift_terminal
 
     @classmethod
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
-        """Scheduler with the process of another scheduler's configuration.
+        """Scheduler with the process and the timesteps of another scheduler, from its configuration.
+
+        What that scheduler left at its defaults is read as well, since it was in force. The one thing left out is an
+        evaluation without effect: where the nodes end with label 0 twice (DDIM and PNDM with ``"leading"``,
+        ``steps_offset=0`` and ``set_alpha_to_one=False``), the last of the n timesteps is missing here.
 
         Parameters
         ----------
@@ -203,16 +216,25 @@ shift_terminal
             If the scheduler speaks of a network that a plan cannot read (EDM's preconditioned ones).
         """
         known = config if isinstance(config, Mapping) else {}
-        source = str(known.get("_class_name", ""))
+        source = _class_of(known)
         if source.startswith(("EDM", "Cosine")) or "sigma_data" in known:
             raise ValueError(
                 "config belongs to a scheduler that preconditions its network itself (sigma_data): "
                 "load the network with dn.load('edm:PATH') instead"
             )
-        if known.get("invert_sigmas"):
-            raise ValueError("invert_sigmas=True: times that run backwards are not understood, keep the pipeline's own")
+        if known.get("invert_sigmas") or "Inverse" in source:
+            raise ValueError(
+                "times that run backwards (invert_sigmas=True, inversion) are not understood, keep the pipeline's own"
+            )
         if source.startswith("FlowMatch") or ("shift" in known and "beta_start" not in known):
             kwargs.setdefault("prediction_type", "flow_prediction")
+        if source.endswith("Scheduler") and "spacing_as" not in known:
+            kwargs.setdefault("spacing_as", source)
+            to_label_0 = source.startswith(("DDIM", "PNDM", "CogVideoX")) and not known.get("set_alpha_to_one", True)
+            if to_label_0 or source.startswith(("DEIS", "SASolver")):
+                kwargs.setdefault("final_sigmas_type", "sigma_min")
+        if known:
+            config = {key: value for key, value in known.items() if key != "_use_default_values"}
         return super().from_config(config, return_unused_kwargs, **kwargs)
 
     def __len__(self) -> int:
@@ -474,6 +496,15 @@ shift_terminal
         shape = (-1, *([1] * (like.ndim - 1)))
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         return alpha.to(like.dtype).reshape(shape), sigma.to(like.dtype).reshape(shape)
+
+
+def _class_of(config: Mapping[str, Any]) -> str:
+    """Class that wrote a configuration; where it is from memory, and not named, the first with these parameters."""
+    if "_class_name" in config:
+        return str(config["_class_name"])
+    keys = {key for key in config if not key.startswith("_")}
+    parameters = {name: inspect.signature(getattr(_schedulers, name)).parameters for name in PlanScheduler._compatibles}
+    return next((name for name, found in parameters.items() if set(found) == keys), "")
 
 
 def _evaluations_a_step(grid: Grid, times: np.ndarray[Any, np.dtype[np.float64]]) -> int:

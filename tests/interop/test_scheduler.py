@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.interop.tiny import network, seeded
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning"),  # diffusers' own tables under NumPy 2
+    pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*were passed to .*Scheduler"),
 ]
 METHODS = tuple(name for name in dn.methods("all") if not name.endswith("churn"))
@@ -109,6 +111,78 @@ def test_nodes_may_be_given_as_labels_or_as_noise_levels() -> None:
     for given in (levels, levels[:-1]):  # a last 0 may be left out
         scheduler.set_timesteps(sigmas=given)
         torch.testing.assert_close(run(scheduler), by_label, rtol=1e-5, atol=1e-5)
+
+
+OF_N = ("DDIM", "DDIMParallel", "CogVideoXDDIM", "CogVideoXDPM", "DDPM", "DDPMParallel", "PNDM", "EulerDiscrete",
+        "EulerAncestralDiscrete", "LMSDiscrete", "HeunDiscrete", "KDPM2Discrete", "KDPM2AncestralDiscrete",
+        "DPMSolverSDE")  # fmt: skip
+OF_N_PLUS_1 = ("DPMSolverMultistep", "UniPCMultistep", "DEISMultistep", "SASolver")
+STAGES = ("KDPM2", "DPMSolverSDE")  # whose timesteps hold labels between the nodes, too
+
+
+def labels_of(name: str, n: int, **config: Any) -> tuple[torch.Tensor, Any]:
+    """Labels of the nodes of a scheduler of diffusers, and its configuration."""
+    theirs = getattr(diffusers, f"{name}Scheduler")(**config)
+    theirs.set_timesteps(n)
+    labels = theirs.timesteps
+    if name.startswith(STAGES):
+        labels = torch.cat([labels[:1], labels[2::2]])
+    return labels.unique().flip(0), theirs.config
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize("name", [*OF_N, *OF_N_PLUS_1])
+def test_its_timesteps_are_those_of_the_scheduler_that_it_replaces(name: str, spacing: str) -> None:
+    if name == "DPMSolverSDE":
+        pytest.importorskip("torchsde")
+    for n, offset in itertools.product((2, 33), (0, 1)):
+        config = {"skip_prk_steps": True} if name == "PNDM" else {}
+        labels, found = labels_of(name, n, timestep_spacing=spacing, steps_offset=offset, **config)
+        ours = PlanScheduler.from_config(found, method="ddim")
+        ours.set_timesteps(n)
+        without_effect = ours.config.final_sigmas_type == "sigma_min" and float(labels[-1]) == 0.0
+        assert without_effect == (name == "PNDM" and (spacing == "linspace" or (spacing, offset) == ("leading", 0)))
+        torch.testing.assert_close(
+            ours.timesteps.double(), labels[: n - without_effect].double(), rtol=0, atol=1e-4, check_dtype=False
+        )
+        assert PlanScheduler.from_config(ours.config).config.spacing_as == ours.config.spacing_as
+
+
+@pytest.mark.parametrize("name", ["DDIM", "DDPM", "PNDM", "EulerDiscrete", "DPMSolverMultistep", "DPMSolverSinglestep"])
+def test_what_the_replaced_scheduler_left_at_its_defaults_was_in_force(name: str) -> None:
+    config = {"skip_prk_steps": True} if name == "PNDM" else {}
+    labels, found = labels_of(name, 10, **config)
+    ours = PlanScheduler.from_config(found)
+    ours.set_timesteps(10)
+    assert np.array_equal(ours.timesteps.numpy(), labels[: len(ours.timesteps)].numpy())
+    assert ours.config.clip_sample is bool(found.get("clip_sample", False))
+    assert ours.config.lower_order_final is bool(found.get("lower_order_final", False))
+
+
+def test_one_word_is_two_spacings() -> None:
+    """The control of the tests above."""
+    config = {"timestep_spacing": "leading"}
+    assert not torch.equal(labels_of("DDIM", 10, **config)[0], labels_of("DPMSolverMultistep", 10, **config)[0])
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+def test_labels_below_a_clipped_half_log_snr_are_left_out(spacing: str) -> None:
+    config = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": spacing, "lambda_min_clipped": -5.1}
+    labels, found = labels_of("DPMSolverMultistep", 10, **config)
+    ours = PlanScheduler.from_config(found)
+    ours.set_timesteps(10)
+    assert torch.equal(ours.timesteps, labels)
+    assert int(labels[0]) < 999
+
+
+@pytest.mark.parametrize("name", ["LCM", "TCD"])
+def test_labels_of_a_distilled_network_are_refused_unless_given(name: str) -> None:
+    theirs = getattr(diffusers, f"{name}Scheduler")()
+    ours = PlanScheduler.from_config(theirs.config)
+    with pytest.raises(ValueError, match=r"are those of a distilled network.*pass timesteps"):
+        ours.set_timesteps(4)
+    ours.set_timesteps(timesteps=[999, 759, 499, 259])
+    assert ours.timesteps.tolist() == [999, 759, 499, 259]
 
 
 # -- the methods of diffusers --------------------------------------------------------------------------
