@@ -137,7 +137,7 @@ def test_guidance_composes_with_thresholding_and_solvers() -> None:
 
 
 def paper_step(x: Any, t: float, end: float, share: float) -> Any:
-    """Algorithm 2 of the paper, written out: guided data, unconditional noise."""
+    """A step of the authors' code, written out: guided data, unconditional noise."""
     alpha, sigma = float(VP.alpha(t)), float(VP.sigma(t))
     conditional, unconditional = (model(x, t) for model in pair("noise"))
     mixed = unconditional + share * (conditional - unconditional)

@@ -72,7 +72,7 @@ def test_moments_are_those_of_the_kernel(h, tau, prediction):
 
 @given(h=st.floats(0.01, 2.0))
 def test_first_order_steps_are_as_published(h):
-    # Lu et al. 2022, eqs. (17) and (18)
+    # diffusers, sde-dpmsolver++ and sde-dpmsolver of order 1
     assert cs.sde_dpmpp_1(h) == pytest.approx((math.exp(-h), 1 - math.exp(-2 * h), 1 - math.exp(-2 * h)))
     assert cs.sde_dpm_1(h) == pytest.approx((1.0, 2 * math.expm1(h), math.expm1(2 * h)))
     assert cs.ddim_eta(h, 1.0) == pytest.approx(cs.sde_dpmpp_1(h, 1.0)), "DDPM is SDE-DPM-Solver++(1)"
