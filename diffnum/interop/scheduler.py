@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -40,6 +41,7 @@ from diffnum.types import Prediction, Schedule
 __all__ = ["PlanScheduler"]
 
 _HALF = (torch.float16, torch.bfloat16)
+_LARGE = 100.0
 
 
 @dataclass
@@ -80,7 +82,11 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
 
     The state is kept as pipelines of diffusion models keep it, ``alpha x_0 + sigma eps`` (``init_noise_sigma`` is 1,
     the network's input is not scaled), in float32 where the pipeline works in half precision. A change that the
-    pipeline makes to the sample between two calls, as in inpainting, is a change of the state.
+    pipeline makes to the sample between two calls, as in inpainting, is a change of the state. What a pipeline does to
+    the timesteps is beyond a scheduler: those of Flux round them to the dtype of their latents (``dn.load`` does not).
+
+    A run from pure noise (``rescale_betas_zero_snr``, flows) is told the label of pure noise, and computed from a
+    signal of 2^-24 on, which is below the rounding of float32: half-log-SNRs stay finite.
 
     Parameters
     ----------
@@ -297,6 +303,11 @@ shift_terminal
         ------
         ValueError
             If the nodes are not given in one way, or are none.
+
+        Warns
+        -----
+        UserWarning
+            If the first node is pure noise and the first step of the method grows without bound there.
         """
         given = timesteps if timesteps is not None else sigmas
         if given is not None and num_inference_steps not in (None, len(given)):
@@ -305,6 +316,8 @@ shift_terminal
             self.config, self.schedule, num_inference_steps, timesteps=timesteps, sigmas=sigmas, mu=mu
         )
         self.plan = self._planned(self._grid)
+        if self._first != self._grid.t[0]:
+            self._warn_of_pure_noise(self.plan)
         times = np.concatenate([step.stage_t for step in self.plan.steps])
         labels = np.where(times == self._grid.t[0], self._first, times) * label_scale(self.config)
         whole = not is_flow(self.config) and bool((labels == np.rint(labels)).all())
@@ -317,6 +330,17 @@ shift_terminal
         self.num_inference_steps = self._grid.n
         self._order = _evaluations_a_step(self._grid, times)
         self._begin_index = self._step_index = self._run = None
+
+    def _warn_of_pure_noise(self, numbers: Plan) -> None:
+        """Say so where the first step has no limit as the signal vanishes; that of data prediction has one."""
+        largest = max(abs(float(weight)) for _, row in numbers.programme[0] for weight in dict(row).values())
+        if largest > _LARGE:
+            warnings.warn(
+                f"method={self._method.name!r} from pure noise: its first step has weights up to {largest:.0e}, which "
+                "multiply every error of the network; use one in data prediction, such as 'dpmpp_2m' or 'unipc_3', or "
+                "begin later (timesteps=..., sigmas=...)",
+                stacklevel=3,
+            )
 
     def _planned(self, grid: Grid, start: Start | None = None) -> Plan:
         """Plan on some nodes, for what the network predicts."""
@@ -363,6 +387,9 @@ shift_terminal
         labels = self._labels if schedule_timesteps is None else schedule_timesteps.cpu()
         found = (labels.to(torch.float64) - float(timestep)).abs()
         places = (found <= 1e-3 + found.min()).nonzero().flatten().tolist()
+        if schedule_timesteps is None:  # near pure noise a stage may have nearly the label of its step
+            nodes = np.isin(self._times, self._grid.t)
+            places = [place for place in places if nodes[place]] or places
         return int(places[min(1, len(places) - 1)])
 
     # -- one evaluation ----------------------------------------------------------------------------

@@ -7,7 +7,8 @@ rounded here; only a learned table of embeddings has values at whole times alone
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
@@ -154,7 +155,21 @@ class _SD3(_Adapter):
 
 
 class _Flux(_Adapter):
-    """Latents in patches of two by two, each with its place in the image."""
+    """Latents in patches of two by two, each with its place in the image.
+
+    The network converts time to the dtype of the latents before it embeds it, in half precision to one of some 200
+    values; its embedding works in float32, and is given the time that was asked for.
+    """
+
+    @contextmanager
+    def exact(self, t: torch.Tensor) -> Iterator[None]:
+        """Within the block the embedding of time is that of ``t``."""
+        embedding = cast(nn.Module, self.network.time_text_embed)
+        handle = embedding.register_forward_pre_hook(lambda _, given: (t, *given[1:]))
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def forward(self, x: torch.Tensor, level: torch.Tensor, **condition: torch.Tensor) -> torch.Tensor:
         batch, channels, height, width = x.shape
@@ -165,16 +180,18 @@ class _Flux(_Adapter):
         place[..., 2] = torch.arange(columns, device=x.device)
         text = condition["prompt_embeds"]
         distilled = bool(self.network.config.guidance_embeds)  # type: ignore[union-attr]
-        out = self.network(
-            patches.reshape(batch, rows * columns, 4 * channels),
-            timestep=self.timestep(level) / 1000,  # the network multiplies by 1000 itself
-            encoder_hidden_states=text,
-            pooled_projections=condition["pooled_prompt_embeds"],
-            img_ids=place.reshape(rows * columns, 3),
-            txt_ids=torch.zeros(text.shape[1], 3, dtype=x.dtype, device=x.device),
-            guidance=torch.full((batch,), self.request.guidance, device=x.device) if distilled else None,
-            return_dict=False,
-        )[0]
+        t = self.timestep(level)
+        with self.exact(t):
+            out = self.network(
+                patches.reshape(batch, rows * columns, 4 * channels),
+                timestep=t / 1000,  # the network multiplies by 1000 itself
+                encoder_hidden_states=text,
+                pooled_projections=condition["pooled_prompt_embeds"],
+                img_ids=place.reshape(rows * columns, 3),
+                txt_ids=torch.zeros(text.shape[1], 3, dtype=x.dtype, device=x.device),
+                guidance=torch.full((batch,), self.request.guidance, device=x.device) if distilled else None,
+                return_dict=False,
+            )[0]
         patches = out.reshape(batch, rows, columns, channels, 2, 2).permute(0, 3, 1, 4, 2, 5)
         return cast(torch.Tensor, patches.reshape(x.shape))
 

@@ -295,8 +295,7 @@ def _network(folder: _Folder, dtype: torch.dtype, variant: str | None, trust_pic
     if wrong:
         listed = "; ".join(f"{what.replace('_', ' ')}: {len(keys)}, {keys[0]} first" for what, keys in wrong.items())
         raise ModelFileError(f"{folder.network}: the weights are not those of its config.json ({listed}).")
-    # Some classes keep their own dtype when asked for double precision.
-    return (network.double() if dtype == torch.float64 else network).eval()
+    return network.to(dtype).eval()  # some classes are loaded in the dtype of the file, whatever is asked for
 
 
 def _diffusers() -> Any:

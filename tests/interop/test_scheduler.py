@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def test_a_pipeline_s_loop_equals_solve_bit_for_bit(method: str) -> None:
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample", "flow_prediction"])
 @pytest.mark.parametrize("method", ["unipc_3", "edm_heun", "dpmpp_3s", "pndm"])
+@pytest.mark.filterwarnings("ignore:.*from pure noise:UserWarning")  # of the flow
 def test_every_prediction_type_runs_the_same_plan(kind: str, method: str) -> None:
     scheduler = made(method, prediction_type=kind)
     assert torch.equal(run(scheduler), solved(scheduler))
@@ -252,6 +254,30 @@ def test_rescaled_betas_reach_pure_noise_and_equal_ddim() -> None:
     assert bool(torch.isfinite(run(made("unipc_3", **config))).all())
     with pytest.raises(ValueError, match="begin at pure noise"):
         made(rescale_betas_zero_snr=True)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "prediction_type": "v_prediction"},
+     {"prediction_type": "flow_prediction"}],
+    ids=["table", "flow"],
+)  # fmt: skip
+def test_a_start_at_pure_noise_is_finite_and_what_is_unbounded_there_says_so(config: dict[str, Any]) -> None:
+    unbounded = []
+    for method in METHODS:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            scheduler = made(method, 4, **config)
+        assert float(scheduler.timesteps[0]) in (999.0, 1000.0)
+        found = run(scheduler)
+        assert bool(torch.isfinite(found).all()), method
+        if any("from pure noise: its first step has weights up to" in str(one.message) for one in said):
+            unbounded.append(method)
+        else:
+            assert float(found.abs().max()) < 1e3, method
+            assert bool(torch.isfinite(run(scheduler, X.half())).all()), method
+    assert {"edm_heun", "pndm", "seeds_2"} < set(unbounded)
+    assert not {"ddim", "dpmpp_2m", "dpmpp_3m", "unipc_3", "sde_dpmpp_2m"} & set(unbounded)
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("diffusers")
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.models.embeddings import get_timestep_embedding
 from safetensors.torch import load_file, save_file
 
@@ -69,6 +69,43 @@ def test_half_precision_models_do_not_round_time(folder: Path) -> None:
     model = dn.load(f"diffusers:{folder}", dtype="bfloat16")
     x = X.bfloat16()
     assert not torch.equal(model(x, 999.0), model(x, 997.0))  # the same number in bfloat16
+
+
+@pytest.mark.parametrize("kind", ["SD3", "Flux", "Flux, distilled"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_flows_do_not_round_time(tmp_path: Path, kind: str, dtype: str) -> None:
+    if kind == "SD3":
+        small.stable_diffusion_3().save_pretrained(tmp_path)
+    else:
+        small.flux(kind.endswith("distilled")).save_pretrained(tmp_path)
+        FlowMatchEulerDiscreteScheduler().save_pretrained(tmp_path)
+    model = dn.load(f"diffusers:{tmp_path}", dtype=dtype, sample_size=(4, 4))
+    draws = torch.Generator().manual_seed(2)
+    x = torch.randn(2, *model.sample_shape, generator=draws).to(model.dtype)
+    given = {name: torch.randn(1, 5, 12, generator=draws) for name in ("prompt_embeds",)}
+    given["pooled_prompt_embeds"] = torch.randn(1, 6, generator=draws)
+    model = model.conditioned("a cat" if kind == "SD3" else given)
+    near = (0.9012, 0.9014)  # the same number in both dtypes, 0.2 of a label apart
+    assert len({float(torch.tensor(t, dtype=model.dtype)) for t in near}) == 1
+    assert not torch.equal(model(x, near[0]), model(x, near[1]))
+    assert torch.equal(model(x, near[0]), model(x, near[0]))
+
+
+def test_the_network_of_flux_itself_rounds_time_in_half_precision() -> None:
+    """The control of the test above: what the network does when it is called as its pipeline calls it."""
+    network = small.flux(False).bfloat16()
+    draws = torch.Generator().manual_seed(2)
+    text = torch.randn(1, 5, 12, generator=draws).bfloat16()
+    arguments = {
+        "hidden_states": torch.randn(1, 4, 8, generator=draws).bfloat16(),
+        "encoder_hidden_states": text,
+        "pooled_projections": torch.randn(1, 6, generator=draws).bfloat16(),
+        "img_ids": torch.zeros(4, 3),
+        "txt_ids": torch.zeros(5, 3),
+    }
+    with torch.no_grad():
+        near = [network(timestep=torch.tensor([t]), **arguments).sample for t in (0.9012, 0.9014)]
+    assert torch.equal(*near)
 
 
 def test_the_exact_embedding_is_that_of_diffusers_up_to_float32() -> None:
