@@ -21,6 +21,7 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import DENOISING, LOWERING, Method, Placement, Start
 from diffnum.forms import Nodes, conversion
 from diffnum.grids import Grid
+from diffnum.layout import Layout, layout
 from diffnum.tableau import Step, Tableau, Window, entries
 from diffnum.types import FloatArray, Prediction, Schedule
 
@@ -126,31 +127,9 @@ class Plan:
         )
 
     @cached_property
-    def buffers(self) -> tuple[tuple[tuple[int | None, ...], ...], int]:
-        """Which buffer may take each row of :attr:`programme`, None where it is another vector, and their number.
-
-        A buffer is free once no vector that a later row may read lies in it. An evaluation may be a view of the state
-        where it was made, so that it keeps that state's buffer.
-        """
-        home: dict[str, int | None] = {}
-        turns, count = [], 0
-        for step, rows in zip(self.steps, self.programme, strict=True):
-            taken = {home.get(name) for name in step.inputs}
-            here: list[int | None] = []
-            after: dict[str, int | None] = {}
-            for number, (target, row) in enumerate(rows):
-                buffer = None
-                if _is_vector(row):
-                    lies = home.get(next(iter(row)))
-                else:
-                    buffer = lies = next(i for i in range(count + 1) if i not in taken)
-                    count = max(count, buffer + 1)
-                    taken.add(buffer)
-                here.append(buffer)
-                (home if number < step.nfe else after)[target] = lies
-            turns.append(tuple(here))
-            home = after
-        return tuple(turns), count
+    def layout(self) -> Layout:
+        """Buffers that the rows of :attr:`programme` may be computed into."""
+        return layout((step.nfe, rows) for step, rows in zip(self.steps, self.programme, strict=True))
 
     def __eq__(self, other: object) -> bool:
         """Equal when every number is."""
@@ -574,11 +553,6 @@ def _tableau_from_dict(data: Mapping[str, Any]) -> Tableau:
             value = tuple(value)
         values[name] = value
     return Tableau(**values)
-
-
-def _is_vector(row: Mapping[str, Any]) -> bool:
-    """Whether a row is one vector as it is."""
-    return len(row) == 1 and all(isinstance(w, float) and w == 1.0 and name != "one" for name, w in row.items())
 
 
 def _vector_order(name: str) -> tuple[bool, str, int]:

@@ -73,8 +73,7 @@ class Evaluation(NamedTuple):
     step: int
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """Everything that one step hands to the next.
 
     Parameters
@@ -218,25 +217,23 @@ def _steps(
 ) -> Generator[Evaluation | State, Array, None]:
     """Steps of a run whose arguments have been checked."""
     like = vectors["x"]
+    shape = like.shape
     mean = _on(like, plan.schedule.mean)
-    for i, (tableau, stages, (before, after)) in enumerate(
-        zip(plan.steps, plan.stages, combine(plan, like), strict=True)
-    ):
-        index = first + i
-        values = {name: vectors[name] for name in tableau.inputs if name != "one"}
-        values["one"] = 1.0
+    parts = zip(plan.steps, plan.stages, combine(plan, like), strict=True)
+    for index, (tableau, stages, (before, after)) in enumerate(parts, first):
+        values: dict[str, Any] = {**vectors, "one": 1.0}
         if mean is not None:
             values["x"] = values["x"] - mean
         if noise is not None:
             values |= {name: noise(index, j, like) for j, name in enumerate(tableau.noises)}
-        for number, (stage, (t, alpha, sigma)) in enumerate(zip(before, stages, strict=True), start=1):
-            name = f"k{number}"
+        for number, (t, alpha, sigma) in enumerate(stages):
+            name, stage = f"k{number + 1}", before[number]
             state = values["x"] if stage is None else stage(values)[name]
             answer = yield Evaluation(state if mean is None else state + mean, t, index)
-            if getattr(answer, "shape", None) != state.shape:
+            if getattr(answer, "shape", None) != shape:
                 raise ValueError(
                     f"model returned shape {getattr(answer, 'shape', type(answer).__name__)} at step {index}, t={t:g}: "
-                    f"it must return an array of the shape of x, {tuple(state.shape)}"
+                    f"it must return an array of the shape of x, {tuple(shape)}"
                 )
             if mean is not None:  # the part of x_0 moves with the mean
                 answer = answer - PREDICTIONS[plan.prediction](alpha, sigma)[0] * mean

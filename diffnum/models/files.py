@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["MissingModelError", "ModelFileError", "candidate_places", "find_bytes", "verified_bytes"]
+__all__ = ["MissingModelError", "ModelFileError", "cache_folder", "candidate_places", "find_bytes", "verified_bytes"]
 
 
 class MissingModelError(FileNotFoundError):
@@ -64,8 +64,13 @@ def candidate_places(package: str) -> Iterator[Path]:
     spec = importlib.util.find_spec(package)
     if spec is not None and spec.submodule_search_locations:
         yield from (Path(p) for p in spec.submodule_search_locations)
+    yield cache_folder()
+
+
+def cache_folder() -> Path:
+    """``diffnum`` in the user's cache folder; it need not exist."""
     cache = os.environ.get("XDG_CACHE_HOME")
-    yield (Path(cache) if cache else Path.home() / ".cache") / "diffnum"
+    return (Path(cache) if cache else Path.home() / ".cache") / "diffnum"
 
 
 def _in_wheel(wheel: Path, name: str) -> bytes | None:

@@ -1,10 +1,11 @@
 """Linear combinations of tensors in one pass over memory, into buffers that a run uses again and again.
 
 A run of a plan with ``combine=fused`` allocates its memory before the first step: the state and the history live in a
-few buffers whose turns are worked out from the plan. On the CPU all rows of a step are computed block by block, so that
-every tensor crosses the memory bus once; on CUDA by one Triton kernel where Triton is there, by in-place operations of
-torch where it is not. With ``combine=compiled`` torch compiles a kernel, which pays on large states.
-Nothing waits for the device, so that a run can be captured in a CUDA graph (:func:`diffnum.models.capture`).
+few buffers whose turns are worked out from the plan, many of them updated in place. On the CPU all rows of a step are
+computed block by block, so that every tensor crosses the memory bus once; on CUDA by one Triton kernel where Triton is
+there, by in-place operations of torch where it is not. With ``combine=compiled`` the CPU has a kernel too, which a C++
+compiler builds once. Nothing waits for the device, so that a run can be captured in a CUDA graph
+(:func:`diffnum.models.capture`).
 
 >>> import torch, diffnum as dn
 >>> schedule = dn.schedules.VPLinear()
@@ -18,38 +19,30 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
+from diffnum.layout import Part, Row
 from diffnum.plans import Plan
-from diffnum.solver import Group, is_state
+from diffnum.solver import Group
 
 __all__ = ["compiled", "fused"]
 
 BLOCK = 1 << 17
 """Elements of a block on the CPU: those of a handful of arrays fit the cache, and are worth a call of torch each."""
 
+Buffers: TypeAlias = Sequence[torch.Tensor]
+
 Values: TypeAlias = Mapping[str, Any]
 
-Write: TypeAlias = Callable[[Sequence["_Row"], Values], None]
-"""Compute rows into their buffers."""
+Terms: TypeAlias = Sequence[tuple[str, Any]]
+
+Write: TypeAlias = Callable[[Buffers, Part, Values], None]
+"""Compute the rows of a part of a step into their buffers."""
 
 Kernel: TypeAlias = Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], Sequence[Sequence[float]]], object]
-"""``kernel(targets, sources, weights)`` for at most two targets and eight sources, of one size and memory format."""
-
-
-class _Row(NamedTuple):
-    """A linear combination with the buffer that takes it; None where it is another vector as it is."""
-
-    target: str
-    terms: tuple[tuple[str, Any], ...]
-    buffer: torch.Tensor | None
-
-    @property
-    def scalar(self) -> bool:
-        """Whether all weights are numbers."""
-        return all(isinstance(weight, float) for _, weight in self.terms)
+"""``kernel(targets, sources, weights)`` for at most two targets and eight sources; a target may be a source, too."""
 
 
 def fused(plan: Plan, like: torch.Tensor) -> Iterator[tuple[Sequence[Group | None], Group]]:
@@ -74,13 +67,17 @@ def fused(plan: Plan, like: torch.Tensor) -> Iterator[tuple[Sequence[Group | Non
         If ``like`` requires gradients: buffers that are written again cannot be differentiated through.
     """
     _check(like)
-    single = like.dtype == torch.float32
-    write = _in_blocks if like.device.type == "cpu" and like.numel() > 2 * BLOCK else _one_by_one
-    return _groups(plan, like, partial(_in_kernel, _triton_kernel) if like.is_cuda and single else write)
+    kernel = _triton_kernel() if like.is_cuda and like.dtype == torch.float32 else None
+    if kernel is not None:
+        return _groups(plan, like, partial(_in_kernel, kernel, False))
+    return _groups(plan, like, _in_blocks if like.device.type == "cpu" and like.numel() > 2 * BLOCK else _one_by_one)
 
 
 def compiled(plan: Plan, like: torch.Tensor) -> Iterator[tuple[Sequence[Group | None], Group]]:
-    """:func:`fused` with a kernel by ``torch.compile``: one for each number of sources, compiled at its first use.
+    """:func:`fused` with a kernel for the CPU: all rows of a step by one call, in one pass over memory.
+
+    A C++ compiler builds the kernel at its first use, in less than a minute, into the user's cache folder. On other
+    devices, and for states of half precision, this is :func:`fused`.
 
     Parameters
     ----------
@@ -91,9 +88,15 @@ def compiled(plan: Plan, like: torch.Tensor) -> Iterator[tuple[Sequence[Group | 
     ------
     TypeError, ValueError
         As :func:`fused`.
+    RuntimeError
+        If there is no C++ compiler, or it fails.
     """
     _check(like)
-    return _groups(plan, like, partial(_in_kernel, _compiled_kernel))
+    if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
+        return fused(plan, like)
+    from diffnum.models import native
+
+    return _groups(plan, like, partial(_in_kernel, native.kernel(), True))
 
 
 def _check(like: torch.Tensor) -> None:
@@ -105,65 +108,56 @@ def _check(like: torch.Tensor) -> None:
 
 
 def _groups(plan: Plan, like: torch.Tensor, write: Write) -> Iterator[tuple[Sequence[Group | None], Group]]:
-    turns, count = plan.buffers
+    steps, count = plan.layout
     buffers = [torch.empty_like(like, memory_format=torch.preserve_format) for _ in range(count)]
-    programme = [
-        [
-            _Row(target, _terms(row, like), None if turn is None else buffers[turn])
-            for (target, row), turn in zip(rows, step, strict=True)
-        ]
-        for rows, step in zip(plan.programme, turns, strict=True)
-    ]
     if torch.is_grad_enabled():
         write = torch.no_grad()(write)
-    for step, rows, numbers in zip(plan.steps, programme, plan.programme, strict=True):
-        stages = [
-            None if is_state(number) else _group([row], write, like.dtype)
-            for number, row in zip(numbers[: step.nfe], rows, strict=False)
-        ]
-        yield stages, _group(rows[step.nfe :], write, like.dtype)
+    group = partial(_group, write, buffers, like.dtype)
+    if any(step.V.ndim > 2 for step in plan.steps):  # element-wise weights go to the device before the run
+        steps = tuple((tuple(part and _on(like, part) for part in stages), _on(like, end)) for stages, end in steps)
+    for stages, end in steps:
+        yield [part and partial(group, part) for part in stages], partial(group, end)
 
 
-def _terms(row: Mapping[str, Any], like: torch.Tensor) -> tuple[tuple[str, Any], ...]:
-    """Weights as they are used: numbers, or tensors where the state is."""
-    return tuple((name, w if isinstance(w, float) else _tensor(w, like)) for name, w in row.items())
-
-
-def _tensor(weight: Any, like: torch.Tensor) -> torch.Tensor:
+def _on(like: torch.Tensor, part: Part) -> Part:
     """Element-wise weights where the state is."""
-    return torch.tensor(weight, dtype=like.dtype, device=like.device)
+    rows = (
+        row._replace(
+            terms=tuple(
+                (name, w if isinstance(w, float) else torch.tensor(w, dtype=like.dtype, device=like.device))
+                for name, w in row.terms
+            )
+        )
+        for row in part.rows
+    )
+    return part._replace(rows=tuple(rows))
 
 
 # -- how rows are computed -----------------------------------------------------------------------------
 
 
-def _group(rows: Sequence[_Row], write: Write, dtype: torch.dtype) -> Group:
-    """Function that computes rows, those that are other vectors as they are included."""
-    own = [row for row in rows if row.buffer is not None]
-    made = {row.target: row.buffer for row in rows if row.buffer is not None}
-    # only states need their dtype, a history may be of lower precision
-    given = [(row.target, row.terms[0][0], row.target[0] != "m") for row in rows if row.buffer is None]
-
-    def compute(values: Values) -> dict[str, torch.Tensor]:
-        if own:
-            write(own, values)
-        found = made.copy()
-        for target, name, state in given:
-            value = values[name]
-            found[target] = value.to(dtype) if state and value.dtype != dtype else value
-        return found
-
-    return compute
+def _group(write: Write, buffers: Buffers, dtype: torch.dtype, part: Part, values: Values) -> dict[str, torch.Tensor]:
+    """Compute a part of a step; targets that are other vectors as they are included."""
+    if part.rows:
+        write(buffers, part, values)
+    found = {target: buffers[place] for target, _, place in part.rows}
+    for target, name in part.given:  # only states need their dtype, a history may be of lower precision
+        value = values[name]
+        found[target] = value.to(dtype) if target[0] != "m" and value.dtype != dtype else value
+    return found
 
 
-def _one_by_one(rows: Sequence[_Row], values: Values) -> None:
-    """Rows by in-place operations on whole tensors."""
-    for _, terms, out in rows:
-        if out is not None:
-            _write(out, terms, values)
+def _one_by_one(buffers: Buffers, part: Part, values: Values) -> None:
+    """Rows by operations on whole tensors."""
+    _rows(buffers, part.rows, values)
 
 
-def _write(out: torch.Tensor, terms: Sequence[tuple[str, Any]], values: Values) -> None:
+def _rows(buffers: Buffers, rows: Sequence[Row], values: Values) -> None:
+    for _, terms, place in rows:
+        _write(buffers[place], terms, values)
+
+
+def _write(out: torch.Tensor, terms: Terms, values: Values) -> None:
     """``out = sum weight * value``, rounded to the dtype of ``out`` only."""
     if not terms:
         out.zero_()
@@ -188,14 +182,15 @@ def _write(out: torch.Tensor, terms: Sequence[tuple[str, Any]], values: Values) 
             out.addcmul_(value, weight)
 
 
-def _in_blocks(rows: Sequence[_Row], values: Values) -> None:
+def _in_blocks(buffers: Buffers, part: Part, values: Values) -> None:
     """All rows block by block: a block of each tensor is read from memory once, whatever the number of operations."""
-    flat = _flat(rows, values)
-    if flat is None:
-        _one_by_one(rows, values)
+    like = buffers[part.rows[0].place]
+    vectors = {name: values[name] for row in part.rows for name, _ in row.terms}
+    if part.pairs is None or not all(_alike(v, like) and v.dtype == like.dtype for v in vectors.values()):
+        _one_by_one(buffers, part, values)
         return
-    blocks = {key: torch.split(tensor, BLOCK) for key, tensor in flat.items()}
-    script = [(blocks[row.target, True], [(blocks[name, False], weight) for name, weight in row.terms]) for row in rows]
+    blocks = {name: _split(vector) for name, vector in vectors.items()}
+    script = [(_split(buffers[place]), [(blocks[name], w) for name, w in terms]) for _, terms, place in part.rows]
     for i in range(len(script[0][0])):
         for target, ((first, scale), *rest) in script:
             out = torch.mul(first[i], scale, out=target[i])
@@ -203,42 +198,26 @@ def _in_blocks(rows: Sequence[_Row], values: Values) -> None:
                 out.add_(source[i], alpha=weight)
 
 
-def _flat(rows: Sequence[_Row], values: Values, *, mixed: bool = False) -> dict[tuple[str, bool], torch.Tensor] | None:
-    """Buffers by (target, True) and vectors by (name, False), one-dimensional.
-
-    None where the rows are more than sums of numbers times vectors of the memory format of the buffers, and of their
-    dtype unless ``mixed``.
-    """
-    found: dict[tuple[str, bool], Any] = {(row.target, True): row.buffer for row in rows}
-    like = rows[0].buffer
-    for row in rows:
-        if not row.terms or not row.scalar:
-            return None
-        found.update({(name, False): values[name] for name, _ in row.terms})
-    if like is None or any(
-        not isinstance(t, torch.Tensor)
-        or t.stride() != like.stride()
-        or t.shape != like.shape
-        or not (mixed or t.dtype == like.dtype)
-        for t in found.values()
-    ):
-        return None
-    size = like.numel()
-    return {key: torch.as_strided(tensor, (size,), (1,)) for key, tensor in found.items()}
+def _split(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Blocks of a tensor without gaps, in the order of its memory."""
+    return torch.split(torch.as_strided(tensor, (tensor.numel(),), (1,)), BLOCK)
 
 
-def _in_kernel(make: Callable[[], Kernel | None], rows: Sequence[_Row], values: Values) -> None:
-    """All rows by one kernel, or one by one where it cannot be used."""
-    flat, kernel = _flat(rows, values, mixed=True), make()
-    names = list(dict.fromkeys(name for row in rows for name, _ in row.terms))
-    if flat is None or kernel is None or len(names) > 8:
-        _one_by_one(rows, values)
-        return
-    sources = [flat[name, False] for name in names]
-    for begin in range(0, len(rows), 2):
-        pair = rows[begin : begin + 2]
-        weights = [[dict(row.terms).get(name, 0.0) for name in names] for row in pair]
-        kernel([flat[row.target, True] for row in pair], sources, weights)
+def _in_kernel(kernel: Kernel, converts: bool, buffers: Buffers, part: Part, values: Values) -> None:
+    """Two rows at a time by a kernel (one that ``converts`` takes all tensors), one by one where it cannot be used."""
+    for rows, places, names, weights in part.pairs or ():
+        targets, sources = list(map(buffers.__getitem__, places)), list(map(values.__getitem__, names))
+        if len(sources) <= 8 and (converts or all(_alike(source, targets[0]) for source in sources)):
+            kernel(targets, sources, weights)
+        else:
+            _rows(buffers, rows, values)
+    if part.pairs is None:
+        _rows(buffers, part.rows, values)
+
+
+def _alike(tensor: torch.Tensor, like: torch.Tensor) -> bool:
+    """Whether entries lie in the same order."""
+    return tensor.stride() == like.stride() and tensor.shape == like.shape
 
 
 @cache
@@ -253,20 +232,3 @@ def _triton_kernel() -> Kernel | None:
         warnings.warn(f"the update runs without a Triton kernel ({error})", RuntimeWarning, stacklevel=2)
         return None
     return combine  # type: ignore[no-any-return, unused-ignore]
-
-
-@cache
-def _compiled_kernel() -> Kernel:
-    """The same by ``torch.compile``."""
-
-    def combine(
-        targets: Sequence[torch.Tensor], sources: Sequence[torch.Tensor], weights: Sequence[Sequence[float]]
-    ) -> None:
-        wide = [source.to(targets[0].dtype) for source in sources]
-        for target, row in zip(targets, weights, strict=True):
-            total = row[0] * wide[0]
-            for weight, source in zip(row[1:], wide[1:], strict=True):
-                total = total + weight * source
-            target.copy_(total)
-
-    return torch.compile(combine, dynamic=True, fullgraph=True)
