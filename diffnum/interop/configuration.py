@@ -15,7 +15,7 @@ from diffnum.models.tables import prediction_of, schedule_of
 from diffnum.schedules import FlowMatching
 from diffnum.types import FloatArray, Schedule
 
-__all__ = ["SPACINGS", "grid_of", "is_flow", "label_scale", "process_of"]
+__all__ = ["SPACED_AS", "SPACINGS", "grid_of", "is_flow", "label_scale", "process_of"]
 
 _LABELS = ("leading", "linspace", "trailing")
 _CONTINUOUS = tuple(name for name in grids.GRIDS if name != "model_timesteps")
@@ -26,7 +26,11 @@ SPACINGS: Final = (*_LABELS, *_CONTINUOUS)
 _WHOLE = ("DDIM", "DDIMParallel", "CogVideoXDDIM", "CogVideoXDPM", "DDPM", "DDPMParallel", "PNDM", "UnCLIP")
 _REAL = ("EulerDiscrete", "EulerAncestralDiscrete", "LMSDiscrete", "HeunDiscrete", "KDPM2Discrete",
          "KDPM2AncestralDiscrete", "DPMSolverSDE")  # fmt: skip
+_ONE_MORE = ("DPMSolverMultistep", "DPMSolverSinglestep", "UniPCMultistep", "DEISMultistep", "SASolver")
 _DISTILLED = ("LCM", "TCD")
+
+SPACED_AS: Final = tuple(f"{name}Scheduler" for name in (*_WHOLE, *_REAL, *_ONE_MORE, *_DISTILLED))
+"""Schedulers of diffusers whose labels are known."""
 
 _COUNTS = MappingProxyType(
     {f"{name}Scheduler": "n" for name in _WHOLE} | {f"{name}Scheduler": "n, real" for name in _REAL}
@@ -108,6 +112,11 @@ def grid_of(
         t = _flow_times(config, schedule, n, sigmas, mu)
     elif sigmas is not None:
         levels = np.asarray(sigmas, dtype=np.float64)
+        highest = math.exp(-float(schedule.half_log_snr(schedule.t_max)))
+        if not bool(((levels >= 0.0) & (levels <= highest * (1.0 + 1e-6))).all()):
+            raise ValueError(
+                f"sigmas={levels.tolist()}: pass levels sigma/alpha between 0 and {highest:g}, that of the last label"
+            )
         with np.errstate(divide="ignore"):
             t = np.asarray(schedule.time(-np.log(levels)))
     else:
@@ -151,6 +160,8 @@ def _table_times(config: Any, schedule: Schedule, n: int) -> FloatArray:
     kind, size, zero = _spacing(config), config.num_train_timesteps, config.final_sigmas_type == "zero"
     if kind not in _LABELS:
         return _continuous(kind, schedule, n, zero)
+    if config.spacing_as not in SPACED_AS:
+        raise ValueError(f"spacing_as={config.spacing_as!r} is unknown: use one of {', '.join(SPACED_AS)}")
     if n > size - 1:
         raise ValueError(f"num_inference_steps={n}: the network has {size} labels, take fewer steps")
     if config.spacing_as.removesuffix("Scheduler") in _DISTILLED:

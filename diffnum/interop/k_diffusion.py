@@ -97,6 +97,8 @@ def sampler(method: str | Method) -> Callable[..., torch.Tensor]:
         terminal: str = "stop",
         parameters: Mapping[str, Any] | None = None,
     ) -> torch.Tensor:
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"x is a {type(x).__name__}: pass a torch tensor of shape (batch, ...)")
         levels = _checked(sigmas)
         kind = _is_flow(model) if flow is None else flow
         schedule, grid = _grid(levels, kind, terminal)
@@ -105,6 +107,8 @@ def sampler(method: str | Method) -> Callable[..., torch.Tensor]:
             host = _Host(model, schedule, dict(extra_args or {}), numbers, sigmas, callback, advance)
             noise = _noise(numbers, noise_sampler, s_noise)
             result: torch.Tensor = solve(numbers, host, x, noise=noise, check_finite=False)
+        if not bool(torch.isfinite(result).all()):  # looked at once, so that no step waits for it
+            raise ValueError(f"{sample.__name__}: the result is not finite; the model, x or the noise is not")
         return result
 
     sample.__name__ = sample.__qualname__ = _PREFIX + _identifier(record.name)
@@ -142,6 +146,13 @@ parameters : dict, optional
 Returns
 -------
 tensor, shape of ``x``
+
+Raises
+------
+TypeError
+    If ``x`` is no tensor of floating dtype.
+ValueError
+    If the levels do not decrease, the model returns another shape, or the result is not finite.
 
 Notes
 -----

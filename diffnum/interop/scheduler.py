@@ -31,7 +31,7 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Start
 from diffnum.forms import conversion
 from diffnum.grids import Grid
-from diffnum.interop.configuration import grid_of, is_flow, label_scale, process_of
+from diffnum.interop.configuration import SPACED_AS, grid_of, is_flow, label_scale, process_of
 from diffnum.models.tables import prediction_of
 from diffnum.plans import Plan, plan
 from diffnum.solver import Evaluation, State, evaluations
@@ -181,6 +181,11 @@ shift_terminal
         sample_max_value: float = 1.0,
         variance_type: str | None = None,
     ) -> None:
+        if not (clip_sample_range > 0.0 and 0.0 < dynamic_thresholding_ratio <= 1.0 and sample_max_value >= 1.0):
+            raise ValueError(
+                f"clip_sample_range={clip_sample_range}, dynamic_thresholding_ratio={dynamic_thresholding_ratio}, "
+                f"sample_max_value={sample_max_value}: pass a positive range, a ratio in (0, 1] and a value from 1 on"
+            )
         self._method = find_method(method)
         self.schedule: Schedule = process_of(self.config)
         self.prediction: Prediction = prediction_of(self.config)
@@ -234,7 +239,7 @@ shift_terminal
             )
         if source.startswith("FlowMatch") or ("shift" in known and "beta_start" not in known):
             kwargs.setdefault("prediction_type", "flow_prediction")
-        if source.endswith("Scheduler") and "spacing_as" not in known:
+        if source in SPACED_AS and "spacing_as" not in known:
             kwargs.setdefault("spacing_as", source)
             to_label_0 = source.startswith(("DDIM", "PNDM", "CogVideoX")) and not known.get("set_alpha_to_one", True)
             if to_label_0 or source.startswith(("DEIS", "SASolver")):
@@ -368,6 +373,8 @@ shift_terminal
             raise ValueError("there are no timesteps yet: call set_timesteps first")
         if index == 0:
             return self.plan
+        if not 0 < index < len(self._times):
+            raise ValueError(f"begin_index={index}: there are {len(self._times)} timesteps, begin at one of them")
         where = np.flatnonzero(self._grid.t == self._times[index])
         if len(where) and where[0] < self._grid.n:
             rest = Grid(self._grid.t[where[0] :], self._grid.lam[where[0] :], self._grid.terminal, self._grid.name)
@@ -434,15 +441,26 @@ shift_terminal
 
         Raises
         ------
+        TypeError
+            If the tensors are none, or not of a floating dtype.
         ValueError
-            If there are no timesteps, ``eta`` is not 0, or shapes differ.
+            If there are no timesteps, this one is out of turn, ``eta`` is not 0, or shapes differ.
         """
         if eta:
             raise ValueError(f"eta={eta}: the noise belongs to the method, use method='ddim_eta{eta}'")
+        for name, value in (("model_output", model_output), ("sample", sample)):
+            if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+                kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+                raise TypeError(f"{name} is {kind}: pass a torch tensor of a floating dtype")
         self._generator = generator
         run = self._run
         if run is None or self._begins_again(run, timestep):
             run = self._run = self._begin(timestep, sample)
+        elif not self._expects(run, timestep):
+            raise ValueError(
+                f"timestep={float(timestep):g} is out of turn, timesteps[{run.index}] = {self._labels[run.index]:g} is "
+                "next: call set_timesteps to begin anew"
+            )
         config: Any = self.config
         if config.variance_type in ("learned", "learned_range") and model_output.shape[1] == 2 * sample.shape[1]:
             model_output = model_output[:, : sample.shape[1]]
@@ -473,6 +491,13 @@ shift_terminal
         if isinstance(timestep, torch.Tensor) and timestep.device.type != "cpu":
             return False
         return float(timestep) == float(self._labels[run.first]) != float(self._labels[run.index])
+
+    def _expects(self, run: _Run, timestep: Any) -> bool:
+        """Whether a timestep is the next one; taken to be on an accelerator, where looking would take time."""
+        if isinstance(timestep, torch.Tensor) and timestep.device.type != "cpu":
+            return True
+        label = float(self._labels[run.index])
+        return abs(float(timestep) - label) <= 1.0 + 0.01 * label  # pipelines round them, also to half precision
 
     def _noise(self, step: int, index: int, like: torch.Tensor) -> torch.Tensor:
         """Standard normal draw from the generator of the call."""
@@ -519,7 +544,15 @@ shift_terminal
 
     def _factors(self, like: torch.Tensor, labels: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Signal and noise factors beside a batch."""
-        t = torch.as_tensor(labels, device=like.device).to(torch.float64) / label_scale(self.config)
+        given = torch.as_tensor(labels, device=like.device)
+        if given.ndim > 1 or (given.ndim == 1 and len(given) not in (1, len(like))):
+            raise ValueError(
+                f"timesteps have shape {tuple(given.shape)}: pass one, or one for each of {len(like)} samples"
+            )
+        t = given.to(torch.float64) / label_scale(self.config)
+        low, high = (max(0.0, end) * label_scale(self.config) for end in (self.schedule.t_min, self.schedule.t_max))
+        if t.device.type == "cpu" and not bool(((t >= self.schedule.t_min) & (t <= self.schedule.t_max)).all()):
+            raise ValueError(f"timesteps={given.tolist()}: pass labels from {low:g} to {high:g}")
         shape = (-1, *([1] * (like.ndim - 1)))
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         return alpha.to(like.dtype).reshape(shape), sigma.to(like.dtype).reshape(shape)

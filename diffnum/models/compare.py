@@ -395,6 +395,8 @@ def _integrate(
         size, s = scale(t)
         state = torch.from_numpy(y).reshape(x.shape).to(x.device)
         noise = predict(model, size * state + mean, t, to="noise")
+        if not bool(torch.isfinite(noise).all()):
+            raise ValueError(f"{model.name} returned values that are not finite at t={t:g}: are its weights whole?")
         return (s * s * state - s * noise).reshape(-1).cpu().numpy()  # type: ignore[no-any-return]
 
     span = tuple(float(schedule.half_log_snr(t)) for t in times)

@@ -295,7 +295,8 @@ def _network(folder: _Folder, dtype: torch.dtype, variant: str | None, trust_pic
     if wrong:
         listed = "; ".join(f"{what.replace('_', ' ')}: {len(keys)}, {keys[0]} first" for what, keys in wrong.items())
         raise ModelFileError(f"{folder.network}: the weights are not those of its config.json ({listed}).")
-    return network.to(dtype).eval()  # some classes are loaded in the dtype of the file, whatever is asked for
+    # Some classes are loaded in the dtype of the file, whatever is asked for; theirs is the plain conversion of torch.
+    return nn.Module.to(network, dtype).eval()
 
 
 def _diffusers() -> Any:

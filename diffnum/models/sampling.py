@@ -324,15 +324,21 @@ def sample(
 
     Raises
     ------
+    TypeError
+        If the model is none, or a number not a whole one.
     ValueError
         If ``n`` or ``batch`` is not positive, the images are more than the machine can hold, or the model returns
         what is not finite.
     """
     import torch
 
-    for name, value in (("n", n), ("batch", batch)):
-        if value < 1:
-            raise ValueError(f"{name}={value}: draw at least one image")
+    if not hasattr(model, "sample_shape"):
+        raise TypeError(f"model is a {type(model).__name__}: load it, as dn.load('toy/digits'), or wrap it")
+    for name, value, least in (("n", n, 1), ("batch", batch, 1), ("seed", seed, 0), ("first", first, 0)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"{name}={value!r}: use a whole number")
+        if value < least:
+            raise ValueError(f"{name}={value}: use a whole number, at least {least}")
     check_memory(model, n)
     if steps is None and nfe is None and not isinstance(grid, Grid):
         steps = 20

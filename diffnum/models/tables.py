@@ -173,7 +173,13 @@ def _betas(config: Mapping[str, Any]) -> FloatArray:
                 "schedule=diffnum.schedules.Tabulated(alphas_cumprod)"
             )
         ends = float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02))
-        betas = BETA_SCHEDULES[name](int(config["num_train_timesteps"]), *ends)
+        try:
+            betas = BETA_SCHEDULES[name](int(config["num_train_timesteps"]), *ends)
+        except ValueError as error:
+            raise ValueError(
+                f"beta_start={ends[0]:g}, beta_end={ends[1]:g}, num_train_timesteps={config['num_train_timesteps']!r} "
+                f"of {_called(config)} make no table ({error})"
+            ) from error
     return zero_terminal_betas(betas) if config.get("rescale_betas_zero_snr") else betas
 
 

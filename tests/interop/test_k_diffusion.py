@@ -196,3 +196,11 @@ def test_any_name_that_the_catalogue_knows_is_there_and_others_name_their_neares
 def test_noise_levels_that_are_none_are_refused(sigmas: Any, flow: bool, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         k_diffusion.sample_dpmpp_2m(model, X, sigmas, flow=flow, disable=True)
+
+
+def test_a_result_that_is_not_finite_and_a_state_that_is_no_tensor_are_refused() -> None:
+    levels = torch.tensor([10.0, 1.0, 0.0])
+    with pytest.raises(ValueError, match="sample_dpmpp_2m: the result is not finite"):
+        k_diffusion.sample_dpmpp_2m(lambda x, sigma: x * float("nan"), X, levels, disable=True)
+    with pytest.raises(TypeError, match="x is a ndarray: pass a torch tensor"):
+        k_diffusion.sample_dpmpp_2m(model, X.numpy(), levels, disable=True)

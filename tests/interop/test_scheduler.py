@@ -491,6 +491,41 @@ def test_lower_orders_at_the_end_are_for_fewer_than_15_steps() -> None:
     assert made("unipc_3", 15, lower_order_final=True).plan.terminal == "stop"
 
 
+def stepped(*turns: int) -> Any:
+    scheduler = made()
+    for turn in turns:
+        found = scheduler.step(X, scheduler.timesteps[turn], X)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("action", "kind", "message"),
+    [
+        (lambda: made().step(X.numpy(), 999, X), TypeError, "model_output is ndarray: pass a torch tensor"),
+        (lambda: made().step(X, 999, X.int()), TypeError, "sample is torch.int32: pass a torch tensor of a floating"),
+        (lambda: made().step(X[:1], 999, X), ValueError, "model returned shape"),
+        (lambda: stepped(0, 3), ValueError, "is out of turn, timesteps.1. = .* is next: call set_timesteps"),
+        (lambda: made().add_noise(X, X, torch.tensor([1, 5000])), ValueError, "pass labels from 0 to 999"),
+        (lambda: made().add_noise(X, X, torch.tensor([1, 2, 3])), ValueError, "one for each of 2 samples"),
+        (lambda: made(spacing_as="DIMScheduler"), ValueError, "spacing_as='DIMScheduler' is unknown: use one of DDIM"),
+        (lambda: PlanScheduler(dynamic_thresholding_ratio=2.0), ValueError, "dynamic_thresholding_ratio=2.0"),
+        (lambda: PlanScheduler(clip_sample_range=-1.0), ValueError, "pass a positive range"),
+        (lambda: PlanScheduler().set_timesteps(sigmas=[1e9, 1.0]), ValueError, "sigma/alpha between 0 and 157"),
+        (lambda: PlanScheduler().set_timesteps(sigmas=[5.0, -1.0]), ValueError, "pass levels sigma/alpha between"),
+    ],
+)
+def test_bad_input_is_named(action: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        action()
+
+
+def test_a_begin_beyond_the_last_timestep_is_refused() -> None:
+    scheduler = made()
+    scheduler.set_begin_index(99)
+    with pytest.raises(ValueError, match="begin_index=99: there are 7 timesteps"):
+        scheduler.step(X, 999, X)
+
+
 @pytest.mark.parametrize(
     ("action", "message"),
     [

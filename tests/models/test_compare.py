@@ -170,6 +170,12 @@ def test_bad_input_is_named(options: dict[str, object], message: str) -> None:
         compare(gaussian(VPLinear()), **arguments)  # type: ignore[arg-type]
 
 
+def test_a_network_that_is_not_finite_is_named() -> None:
+    model = gaussian(VPLinear(), variance=math.nan)
+    with pytest.raises(ValueError, match=r"gaussian returned values that are not finite at t=1: are its weights whole"):
+        compare(model, ["ddim"], (5,), 1)
+
+
 def test_single_precision_is_refused_with_the_remedy() -> None:
     with pytest.raises(ValueError, match='dtype="float64"'):
         compare(load("toy/digits"), ("ddim",), nfe=(5,), n=1)

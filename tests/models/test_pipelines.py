@@ -52,6 +52,12 @@ def test_a_saved_pipeline_predicts_what_its_network_predicted(folder: Path) -> N
     assert not model.rounds_time
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_loading_says_nothing(folder: Path, dtype: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert dn.load(f"diffusers:{folder}", dtype=dtype).dtype == getattr(torch, dtype)
+    assert not caplog.records
+
+
 def test_times_between_labels_reach_the_network_unrounded(folder: Path) -> None:
     model = dn.load(f"diffusers:{folder}", dtype="float64")
     x = X.double()

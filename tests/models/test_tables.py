@@ -92,6 +92,10 @@ def test_what_cannot_be_computed_is_refused() -> None:
         schedule_of({**dynamic.config, "time_shift_type": "wild"}, tokens=4)
     with pytest.raises(ValueError, match=r"shift=2\.0: the scheduler is no flow-matching"):
         schedule_of(DDIMScheduler().config, shift=2.0)
+    with pytest.raises(ValueError, match=r"beta_start=-1, beta_end=0.02, .* of DDPMScheduler make no table"):
+        schedule_of(
+            {"_class_name": "DDPMScheduler", "num_train_timesteps": 10, "beta_schedule": "linear", "beta_start": -1}
+        )
     with pytest.raises(ValueError, match="beta_schedule='laplace'"):
         schedule_of({"_class_name": "DDPMScheduler", "num_train_timesteps": 10, "beta_schedule": "laplace"})
     with pytest.raises(ValueError, match="beta_schedule='None' with num_train_timesteps=None of StrangeScheduler"):

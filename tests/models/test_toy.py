@@ -7,6 +7,7 @@ import math
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -255,3 +256,19 @@ def test_emoji_card_says_what_it_was_made_of() -> None:
     card = (EMOJI / "README.md").read_text()
     assert record["training"]["data_sha256"] in card
     assert f"{record['neighbours']['copies']:.0%} of the samples" in card
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"n": 0}, ValueError, "n=0: use a whole number, at least 1"),
+        ({"n": 1.5}, TypeError, "n=1.5: use a whole number"),
+        ({"batch": -1}, ValueError, "batch=-1"),
+        ({"seed": -1}, ValueError, "seed=-1: use a whole number, at least 0"),
+        ({"model": "toy/digits"}, TypeError, "model is a str: load it"),
+    ],
+)
+def test_numbers_of_sample_are_checked(options: dict[str, Any], kind: type[Exception], message: str) -> None:
+    model = options.pop("model", None) or load("toy/digits")
+    with pytest.raises(kind, match=message):
+        sample(model, **options)
