@@ -29,7 +29,7 @@ from diffnum.solver import Group
 
 __all__ = ["compiled", "fused"]
 
-BLOCK = 1 << 17
+BLOCK = 1 << 18
 """Elements of a block on the CPU: those of a handful of arrays fit the cache, and are worth a call of torch each."""
 
 Buffers: TypeAlias = Sequence[torch.Tensor]
@@ -70,7 +70,7 @@ def fused(plan: Plan, like: torch.Tensor) -> Iterator[tuple[Sequence[Group | Non
     kernel = _triton_kernel() if like.is_cuda and like.dtype == torch.float32 else None
     if kernel is not None:
         return _groups(plan, like, partial(_in_kernel, kernel, False))
-    return _groups(plan, like, _in_blocks if like.device.type == "cpu" and like.numel() > 2 * BLOCK else _one_by_one)
+    return _groups(plan, like, _in_blocks if like.device.type == "cpu" and like.numel() > BLOCK else _one_by_one)
 
 
 def compiled(plan: Plan, like: torch.Tensor) -> Iterator[tuple[Sequence[Group | None], Group]]:

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEDULE = dn.schedules.VPLinear()
 METHODS = tuple(dn.methods("all"))
 SMALL = (2, 3, 4, 4)
-LARGE = (3, 3, 192, 192)  # more than two blocks, and not a whole number of them
+LARGE = (3, 3, 192, 192)  # more than a block, and not a whole number of them
 
 
 @dataclass(frozen=True)
