@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from diffnum.certificates.orders import END_VARIANTS
 from diffnum.certificates.records import Certificate, Certificates
 from diffnum.coefficients.method import GRID_KINDS
+from diffnum.models.storage import write_file
 
 if TYPE_CHECKING:
     from diffnum.certificates.kills import Kills
@@ -38,9 +39,7 @@ def write(found: Certificates, out: Path, kills: Kills | None = None) -> tuple[P
     record = page.with_suffix(".json")
     page.parent.mkdir(parents=True, exist_ok=True)
     for path, text in ((page, to_html(found, kills)), (record, found.to_json())):
-        partial = path.with_name(path.name + ".part")  # an interrupted write leaves no half file under the name
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_file(path, [text.encode()])
     return page, record
 
 

@@ -17,6 +17,7 @@ from diffnum import __version__
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
 from diffnum.coefficients.method import GRID_KINDS
+from diffnum.models.storage import write_file
 from diffnum.parallel import spread
 from diffnum.report.methods import SHIPPED_STEPS, MethodSection, examine
 from diffnum.report.networks import ModelSection, sample_network
@@ -123,9 +124,7 @@ def build_report(
         tuple(found["method", name] for name in names),
         tuple(found["model", name] for name in models),
     )
-    partial = out.with_name(out.name + ".part")  # an interrupted write leaves no half page under the name
-    partial.write_text(_render(report, quick), encoding="utf-8")
-    partial.replace(out)
+    write_file(out, [_render(report, quick).encode()])
     return report
 
 

@@ -39,7 +39,7 @@ SD3_NODES = [1.0, 0.8, 0.6, 0.3, 0.1]
 
 
 def _flux_call(pipe: Any) -> dict[str, Any]:
-    shapes = {"prompt_embeds": (2, 4, 16), "pooled_prompt_embeds": (2, 16)}
+    shapes = {"prompt_embeds": (2, 4, 12), "pooled_prompt_embeds": (2, 6)}
     drawn = {name: torch.randn(shape, generator=tiny.seeded(9)) for name, shape in shapes.items()}
     return {**drawn, "height": 16, "width": 16, "num_inference_steps": STEPS}
 

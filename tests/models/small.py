@@ -56,7 +56,7 @@ def ddpm(scheduler: Any = None, **changes: Any) -> DDPMPipeline:
     return DDPMPipeline(unet(**changes), scheduler or DDIMScheduler(clip_sample=False))
 
 
-def dit(scheduler: Any = None) -> DiTPipeline:
+def dit(scheduler: Any = None, *, sample_size: int = 4, num_embeds_ada_norm: int = 5) -> DiTPipeline:
     """Class-conditional latent transformer with a learned variance, and its autoencoder."""
     torch.manual_seed(0)
     network = DiTTransformer2DModel(
@@ -65,9 +65,9 @@ def dit(scheduler: Any = None) -> DiTPipeline:
         in_channels=4,
         out_channels=8,
         num_layers=2,
-        sample_size=4,
+        sample_size=sample_size,
         patch_size=2,
-        num_embeds_ada_norm=5,
+        num_embeds_ada_norm=num_embeds_ada_norm,
     )
     _shake(network)
     return DiTPipeline(network.eval(), autoencoder(), scheduler or DDIMScheduler(clip_sample=False))
@@ -110,11 +110,11 @@ def _text_settings(**changes: Any) -> CLIPTextConfig:
     return CLIPTextConfig(**{**settings, **changes})
 
 
-def stable_diffusion(scheduler: Any = None) -> StableDiffusionPipeline:
+def stable_diffusion(scheduler: Any = None, *, sample_size: int = 4) -> StableDiffusionPipeline:
     """Latent text-to-image pipeline with its text encoder."""
     torch.manual_seed(0)
     network = UNet2DConditionModel(
-        sample_size=4,
+        sample_size=sample_size,
         in_channels=4,
         out_channels=4,
         block_out_channels=(8, 16),
@@ -169,11 +169,11 @@ def stable_diffusion_xl() -> StableDiffusionXLPipeline:
     )
 
 
-def stable_diffusion_3(shift: float = 3.0) -> StableDiffusion3Pipeline:
+def stable_diffusion_3(shift: float = 3.0, *, sample_size: int = 4) -> StableDiffusion3Pipeline:
     """Flow-matching transformer with two text encoders; the third is left out, as it may be."""
     torch.manual_seed(0)
     network = SD3Transformer2DModel(
-        sample_size=4,
+        sample_size=sample_size,
         patch_size=2,
         in_channels=4,
         num_layers=1,
