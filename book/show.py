@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,16 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import sympy
+from IPython.core.getipython import get_ipython
 from IPython.display import HTML, Markdown, Math
 from matplotlib.axes import Axes
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 import diffnum as dn
 from diffnum import plot
-from diffnum.plot import INK, look_of, plot_work_precision
+from diffnum.plot import INK, label_lines, look_of, plot_work_precision
 from diffnum.plot_analysis import plot_response, plot_stability
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "axes",
     "formula",
     "images",
+    "label_lines",
     "look_of",
     "measured",
     "plot_errors",
@@ -49,9 +53,17 @@ RESULTS = BOOK / "results"
 """Files that commands of the repository write, and that chapters read."""
 
 mpl.rcParams.update(plot.SETTINGS)
-mpl.rcParams["figure.figsize"] = (6.4, 3.6)
+mpl.rcParams["figure.figsize"] = (5.5, 3.4)  # no wider: writing of 9 points must keep 8 pixels on a phone
 mpl.rcParams["figure.constrained_layout.use"] = True
 set_matplotlib_formats("svg")
+
+
+# -- numbers -----------------------------------------------------------------------------------------
+
+np.set_printoptions(precision=4)
+if shell := get_ipython():
+    for kind in (float, np.float64, np.float32):
+        shell.display_formatter.formatters["text/plain"].for_type(kind, lambda value, p, _: p.text(f"{value:.4g}"))
 
 
 # -- mathematics -------------------------------------------------------------------------------------
@@ -67,7 +79,7 @@ def rows(**equations: Any) -> Math:
     lines = [
         f"{name} &= {value if isinstance(value, str) else sympy.latex(value)}" for name, value in equations.items()
     ]
-    return Math(r"\begin{aligned} " + r" \\ ".join(lines) + r" \end{aligned}")
+    return Math(r"\begin{aligned} " + r" \\[0.6em] ".join(lines) + r" \end{aligned}")
 
 
 def argument(name: str) -> Markdown:
@@ -94,17 +106,37 @@ def _claim(text: str) -> str:
 
 
 def table(columns: Sequence[str], body: Iterable[Sequence[Any]]) -> Markdown:
-    """Table of text and numbers; numbers get four digits."""
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in body]
-    return Markdown("\n".join(lines))
+    """Table of text and numbers; numbers get four digits, and columns of sentences some width on narrow screens."""
+    cells = [[_cell(value) for value in row] for row in body]
+    wide = [any(len(re.sub(MARKUP, "", row[k])) > PROSE for row in cells) for k in range(len(columns))]
+    heads = [head + STRUT * prose for head, prose in zip(columns, wide, strict=True)]
+    return Markdown("\n".join(_line(row) for row in [heads, ["---"] * len(columns), *cells]))
+
+
+PROSE = 40
+"""Length of a cell above which its column counts as sentences."""
+
+MARKUP = r"\$[^$]*\$|`[^`]*`|\{[^}]*\}"
+"""Formulas, code and roles, which are no sentences."""
+
+STRUT = '<span class="strut"></span>'
+"""Keeps a column from becoming narrower than the style sheet says."""
+
+
+def _line(cells: Sequence[str]) -> str:
+    """Row of a table."""
+    return "| " + " | ".join(cells) + " |"
 
 
 def _cell(value: Any) -> str:
-    """Text of a cell."""
+    """Text of a cell: signs that do not break from their numbers, and no minus before a zero."""
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    text = f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    text = re.sub(r"^-(?=0(\.0*)?$)", "", text)
+    if re.fullmatch(r"-?[\d.]+(e[-+]\d+)?", text):
+        text = text.replace("-", "−")
+    return text.replace(" / ", "\u00a0/\u00a0").replace("+-", "±")
 
 
 # -- figures -----------------------------------------------------------------------------------------
@@ -161,7 +193,7 @@ def plot_errors(
 
 def axes(columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = None, **options: Any) -> Any:
     """New axes in the book's style."""
-    size = size or (6.4 if columns == 1 else 3.5 * columns, 3.6 * rows)
+    size = size or (5.5, (3.4 if columns == 1 else 2.9) * rows)
     return plt.subplots(rows, columns, figsize=size, **options)[1]
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "Curve",
     "Look",
     "image_grid",
+    "label_lines",
     "look_of",
     "plot_study",
     "plot_work_precision",
@@ -44,6 +45,10 @@ __all__ = [
 
 INK = "#767676"
 """Colour of text, axes and guide lines: 4.5 to 1 on white, 4.6 to 1 on black."""
+
+
+SMALL = 9.0
+"""Size of labels at curves, in points: with a figure 5.5 inches wide still 8 pixels on a phone."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +115,9 @@ SETTINGS: Mapping[str, Any] = MappingProxyType(
         **{f"axes.spines.{side}": False for side in ("top", "right")},
         **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
         "font.family": "sans-serif",
-        "font.size": 9.0,
-        "axes.titlesize": 9.5,
+        "font.size": 10.0,
+        "axes.titlesize": 10.5,
+        "legend.fontsize": SMALL,
         "axes.linewidth": 0.7,
         "axes.titlelocation": "left",
         "lines.linewidth": 1.6,
@@ -250,6 +256,61 @@ def plot_work_precision(
         ax.set_ylabel("relative error (root mean square)")
         if title:
             ax.set_title(title)
+    return ax
+
+
+def label_lines(ax: Axes, at: Mapping[str, float | tuple[float, ...]] | None = None) -> Axes:
+    """Write the labels of lines at the lines, in their colours, in place of a legend.
+
+    Parameters
+    ----------
+    ax : matplotlib axes
+        Lines without a label of their own are left alone; a legend is taken away.
+    at : mapping of str to float, (float, float) or (float, float, float), optional
+        Abscissa at which a label stands, its distance above the line in points (3 by default; below if negative), and
+        its distance to the right (0 by default: centred; to the left if negative). Labels that are not mentioned stand
+        at the right ends of their lines, moved apart.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        If ``at`` names no label, or an abscissa where the line is not drawn.
+    """
+    lines = {str(line.get_label()): line for line in ax.get_lines() if not str(line.get_label()).startswith("_")}
+    if unknown := sorted(set(at or {}) - set(lines)):
+        raise ValueError(f"at names {unknown}, which no line is labelled: use {sorted(lines)}")
+    if legend := ax.get_legend():
+        legend.remove()
+    ax.autoscale_view()
+    ends = []
+    for text, line in lines.items():
+        x, y = (np.asarray(values, dtype=float) for values in line.get_data())
+        good = np.isfinite(x) & np.isfinite(y)
+        if text not in (at or {}):
+            ends.append((float(x[good][-1]), float(y[good][-1]), text, str(line.get_color())))
+            continue
+        place = (at or {})[text]
+        given = place if isinstance(place, tuple) else (place,)
+        where, above, right = (*given, *(0.0, 3.0, 0.0)[len(given) :])
+        if not x[good].min() <= where <= x[good].max():
+            raise ValueError(
+                f"at places {text!r} at {where:g}, outside its line: {x[good].min():g} to {x[good].max():g}"
+            )
+        ax.annotate(
+            text,
+            (where, _height(ax, x[good], y[good], where)),
+            xytext=(right, above),
+            textcoords="offset points",
+            color=line.get_color(),
+            fontsize=SMALL,
+            ha="center" if not right else "left" if right > 0 else "right",
+            va="bottom" if above > 0 else "top",
+        )
+    _label_ends(ax, ends)
     return ax
 
 
@@ -452,7 +513,7 @@ def _guide_below(ax: Axes, curves: Sequence[Any], example: Any, order: float, ra
         xytext=(-2, 0),
         textcoords="offset points",
         color=INK,
-        fontsize=8,
+        fontsize=SMALL,
         ha="right",
         va="center",
     )
@@ -473,9 +534,9 @@ def _guide_fan(ax: Axes, orders: Sequence[int]) -> None:
         y = np.array([top, top * 10 ** (-rise * order)])
         ax.plot(x, y, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
         ax.annotate(
-            f"{order}", (x[1], y[1]), xytext=(3, 0), textcoords="offset points", color=INK, fontsize=8, va="center"
+            f"{order}", (x[1], y[1]), xytext=(3, 0), textcoords="offset points", color=INK, fontsize=SMALL, va="center"
         )
-    ax.annotate("order", (x[0], top), xytext=(0, 3), textcoords="offset points", color=INK, fontsize=8, va="bottom")
+    ax.annotate("order", (x[0], top), xytext=(0, 3), textcoords="offset points", color=INK, fontsize=SMALL, va="bottom")
 
 
 def _label_ends(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> None:
@@ -485,7 +546,8 @@ def _label_ends(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> No
     ax.margins(x=0.03)
     transform = ax.transData + ax.transAxes.inverted()
     places = [transform.transform((x, y)) for x, y, _, _ in labels]
-    heights = _spread([float(y) for _, y in places], gap=0.062)
+    points = ax.get_window_extent().height * 72 / ax.figure.dpi
+    heights = _spread([float(y) for _, y in places], gap=1.3 * SMALL / points)
     for (x, y, text, color), height in zip(labels, heights, strict=True):
         ax.annotate(
             text,
@@ -493,7 +555,7 @@ def _label_ends(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> No
             xytext=(1.035, height),
             textcoords="axes fraction",
             color=color,
-            fontsize=8,
+            fontsize=SMALL,
             va="center",
             arrowprops={
                 "arrowstyle": "-",
@@ -506,6 +568,16 @@ def _label_ends(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> No
             },
             annotation_clip=False,
         )
+
+
+def _height(ax: Axes, x: NDArray[np.float64], y: NDArray[np.float64], where: float) -> float:
+    """Ordinate of a drawn line at an abscissa, straight between its points on the axes' scales."""
+    transform = ax.transScale
+    drawn = transform.transform(np.column_stack([x, y]))
+    order = np.argsort(drawn[:, 0])
+    across = transform.transform((where, y[0]))[0]
+    up = np.interp(across, drawn[order, 0], drawn[order, 1])
+    return float(transform.inverted().transform((across, up))[1])
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:

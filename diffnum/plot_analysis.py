@@ -11,12 +11,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diffnum.plot import INK, look_of, style
+from diffnum.plot import INK, SMALL, label_lines, look_of, style
 
 __all__ = ["plot_analysis", "plot_constants", "plot_distances", "plot_response", "plot_roots", "plot_stability"]
 
 
-def plot_stability(region: Any, ax: Axes | None = None, *, family: str | None = None, fill: bool = True) -> Axes:
+def plot_stability(
+    region: Any, ax: Axes | None = None, *, family: str | None = None, fill: bool = True, label: str | None = None
+) -> Axes:
     """Draw a region of absolute stability.
 
     Parameters
@@ -29,6 +31,8 @@ def plot_stability(region: Any, ax: Axes | None = None, *, family: str | None = 
         Family of methods, which fixes the look; the name of the method by default.
     fill : bool
         Whether the inside is shaded.
+    label : str, optional
+        Written upright where the region ends on the negative real axis; the method and its step by default.
 
     Returns
     -------
@@ -55,8 +59,18 @@ def plot_stability(region: Any, ax: Axes | None = None, *, family: str | None = 
             ax.contourf(region.re, region.im, inside, levels=[0.5, 1.5], colors=[look.color], alpha=0.15)
         ax.contour(region.re, region.im, region.radius, levels=limit, colors=[look.color], linewidths=1.6)
         step = f", h = {region.step:g}" if region.step else ""
-        ax.plot([], [], color=look.color, label=f"{region.method}{step}")
-        ax.legend(frameon=False, loc="upper left")
+        row = region.radius[np.argmin(np.abs(region.im))] <= limit[0]
+        end = region.re[np.argmax(row)] if row.any() else region.re[-1]
+        ax.annotate(
+            label or f"{region.method}{step}",
+            (end, 0),
+            xytext=(2, 0),
+            textcoords="offset points",
+            color=look.color,
+            fontsize=SMALL,
+            rotation=90,
+            va="center",
+        )
         ax.set_aspect("equal")
         ax.set_xlabel("real part of z")
         ax.set_ylabel("imaginary part of z")
@@ -134,7 +148,7 @@ def plot_distances(response: Any, ax: Axes | None = None) -> Axes:
         ax.set_xlabel("evaluations")
         ax.set_ylabel("distance to the data")
         ax.set_title(f"{response.method} on Gaussian data")
-        ax.legend(frameon=False)
+        label_lines(ax)
     return ax
 
 

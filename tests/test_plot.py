@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from diffnum.convergence.rate import RateEstimate, estimate_rate
@@ -20,6 +22,7 @@ from diffnum.plot import (
     INK,
     _spread,
     image_grid,
+    label_lines,
     look_of,
     plot_study,
     plot_work_precision,
@@ -185,6 +188,38 @@ def test_labels_keep_their_order_and_their_distance(heights: list[float], gap: f
 
 def test_labels_that_do_not_touch_stay_where_they_are() -> None:
     assert _spread([0.9, 0.1, 0.5], 0.1) == [0.9, 0.1, 0.5]
+
+
+def lines_of(**curves: tuple[list[float], list[float]]) -> Axes:
+    ax = Figure().subplots()
+    for label, (x, y) in curves.items():
+        ax.plot(x, y, label=label)
+    ax.axhline(0.5)
+    ax.legend()
+    return ax
+
+
+def test_labels_replace_a_legend_and_stand_at_their_lines() -> None:
+    ax = lines_of(up=([0.0, 1.0, 2.0], [0.0, 2.0, 4.0]), down=([0.0, 2.0], [3.0, np.nan]))
+    ax.set_xscale("linear")
+    label_lines(ax, {"up": (1.5, -4.0, 2.0)})
+    assert ax.get_legend() is None
+    assert {t.get_text(): t.xy for t in ax.texts} == {"up": (1.5, 3.0), "down": (0.0, 3.0)}
+
+
+def test_a_label_on_logarithmic_axes_lies_on_the_line_as_drawn() -> None:
+    ax = lines_of(power=([1.0, 100.0], [1.0, 1e-4]))
+    ax.set(xscale="log", yscale="log")
+    label_lines(ax, {"power": 10.0})
+    assert ax.texts[0].xy == pytest.approx((10.0, 1e-2))
+
+
+@pytest.mark.parametrize(
+    ("at", "complaint"), [({"none": 1.0}, "which no line is labelled"), ({"up": 3.0}, "outside its line")]
+)
+def test_a_label_without_a_place_is_refused(at: dict[str, float], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        label_lines(lines_of(up=([0.0, 1.0], [0.0, 1.0])), at)  # type: ignore[arg-type]
 
 
 def test_image_grid_puts_images_where_they_belong() -> None:

@@ -21,7 +21,8 @@ def test_regions_share_axes_and_are_named() -> None:
     ax = plot_analysis.plot_stability(first)
     again = plot_analysis.plot_stability(stability_region("dpmpp_2m", 0.5, re=axis, im=axis), ax, fill=False)
     assert again is ax
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["lms_2", "dpmpp_2m, h = 0.5"]
+    assert [text.get_text() for text in ax.texts] == ["lms_2", "dpmpp_2m, h = 0.5"]
+    assert ax.texts[0].xy[0] == pytest.approx(-1.0, abs=axis[1] - axis[0])  # the limit of Adams-Bashforth 2
 
 
 def test_a_region_of_another_shape_is_refused() -> None:

@@ -5,14 +5,15 @@
 ```
 ````
 
-shows the code as it ships, with the first line of its docstring (the whole docstring is in the API reference). A name
-that does not exist is an error of the build. ``:docstring:`` keeps the docstring whole.
+shows the code as it ships, less remarks to linters, with the first line of its docstring (the whole docstring is in the
+API reference). A name that does not exist is an error of the build. ``:docstring:`` keeps the docstring whole.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, ClassVar
@@ -67,7 +68,7 @@ def source(name: str, *, docstring: bool = False) -> tuple[Path, str]:
         if doc.end_lineno > doc.lineno:
             opening = opening.rstrip() + '"""'
         block = [*lines[first - 1 : doc.lineno - 1], opening, *lines[doc.end_lineno : node.end_lineno]]
-    return file, dedent("\n".join(block))
+    return file, dedent("\n".join(re.sub(r"  # (noqa|type: ignore).*", "", line) for line in block))
 
 
 class PackageSource(SphinxDirective):

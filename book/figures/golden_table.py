@@ -115,14 +115,20 @@ def page(found: dict[str, Any]) -> str:
         lines.append(f"| {title} | {row['cases']} | {row['reproduced']} | {worst} |")
     total, held = (sum(row[key] for row in rows.values()) for key in ("cases", "reproduced"))
     lines += [f"| **all** | **{total}** | **{held}** | |", "", "Deviations of formulas:", ""]
-    lines += ["| as shipped | claimed | proved | what differs | corrected |", "| --- | ---: | ---: | --- | --- |"]
+    lines += [
+        '| as shipped | claimed | proved | what differs<span class="strut"></span> | corrected |',
+        "| --- | ---: | ---: | --- | --- |",
+    ]
     for r in found["formulas"]:
         orders = r["orders"]
         proved = str(orders[0]) if len(set(orders)) == 1 else " / ".join(map(str, orders))
         better = f"`{r['corrected']}`" if r["corrected"] else ""
         lines.append(f"| `{r['name']}` | {r['claimed']} | {proved} | {r['deviation']} | {better} |")
     lines += ["", "Deviations of the programs around them:", ""]
-    lines += ["| code | what it does | here |", "| --- | --- | --- |"]
+    lines += [
+        '| code | what it does<span class="strut"></span> | here<span class="strut"></span> |',
+        "| --- | --- | --- |",
+    ]
     lines += [f"| {r['code']} | {r['does']} | {r['instead']} |" for r in found["programs"]]
     return "\n".join(lines) + "\n"
 

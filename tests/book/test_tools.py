@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import re
+import shutil
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import matplotlib as mpl
+import numpy as np
 import pytest
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
@@ -86,6 +91,83 @@ def test_constants_are_included_too(included: ModuleType) -> None:
 def test_a_name_that_does_not_exist_is_an_error(included: ModuleType, name: str) -> None:
     with pytest.raises(LookupError):
         included.source(name)
+
+
+def test_remarks_to_linters_are_left_out(included: ModuleType) -> None:
+    assert "# noqa" in (BOOK.parent / "diffnum/decisions.py").read_text(encoding="utf-8")
+    assert "# noqa" not in included.source("diffnum.decisions.RELAXATIONS")[1]
+
+
+@pytest.fixture
+def show() -> Iterator[ModuleType]:
+    pytest.importorskip("matplotlib_inline", reason="the chapters' helpers come with the book: make book")
+    with mpl.rc_context(), np.printoptions():  # what the module settles for chapters ends with the test
+        yield load(BOOK / "show.py")
+
+
+def test_tables_give_numbers_four_digits_and_signs_that_do_not_break(show: ModuleType) -> None:
+    text = show.table(["a", "b"], [[-1.23456e-17, None], ["-0.0", "1 / 2 / 3"], ["a|b", -0.5]]).data
+    assert text.splitlines()[2:] == [
+        "| −1.235e−17 | – |",
+        "| 0.0 | 1\u00a0/\u00a02\u00a0/\u00a03 |",
+        "| a\\|b | −0.5 |",
+    ]
+
+
+def test_columns_of_sentences_are_told_from_columns_of_formulas_and_code(show: ModuleType) -> None:
+    words, formula, code = "word " * 9, f"${'x' * 50}$", f"`{'c' * 50}`"
+    head = show.table(["words", "formula", "code"], [[words, formula, code]]).data.splitlines()[0]
+    assert head == f"| words{show.STRUT} | formula | code |"
+
+
+def long_lines(chapter: str) -> list[str]:
+    """Lines of code that a page cuts off, unless the reader has to unfold them."""
+    cells = re.findall(r"^```\{code-cell\} python\n(.*?)^```$", chapter, re.MULTILINE | re.DOTALL)
+    shown = [cell for cell in cells if not re.search(r"^:?tags: .*(hide|remove)-(input|cell)", cell, re.MULTILINE)]
+    return [line for cell in shown for line in re.sub(r"^---\n.*?^---\n", "", cell, flags=re.M | re.S).splitlines()
+            if len(line) > 76]  # fmt: skip
+
+
+def test_code_in_chapters_fits_a_page() -> None:
+    parts = ("foundations", "solvers", "noise", "practice", "reference")
+    files = [BOOK / "index.md", *(file for part in parts for file in (BOOK / part).glob("*.md"))]
+    assert {f.name: lines for f in files if (lines := long_lines(f.read_text(encoding="utf-8")))} == {}
+    assert long_lines(f"```{{code-cell}} python\n---\nmystnb: {{}}\n---\n{'x' * 77}\n```\n") == ["x" * 77]
+
+
+@pytest.fixture
+def look() -> ModuleType:
+    pytest.importorskip("tornado", reason="the connection to the browser comes with the book: make book")
+    return load(BOOK / "tools/look.py")
+
+
+SVG = '<svg viewBox="0 0 400 300"><text style="font: 8px sans"><tspan style="font-size: 5px">-1</tspan></text></svg>'
+
+
+@pytest.mark.parametrize(("width", "size"), [(400.0, 8.0), (200.0, 4.0)])
+def test_writing_in_figures_is_measured_as_it_is_shown(look: ModuleType, width: float, size: float) -> None:
+    assert look.smallest_writing(SVG, width) == size
+
+
+def test_each_fault_that_a_browser_measures_is_told(look: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "small figure.svg").write_text(SVG, encoding="utf-8")
+    image = (tmp_path / "small figure.svg").as_uri()
+    sound = {"sideways": 0, "outside": [], "cut": [], "lost": [], "images": [[image, 400.0]]}
+    assert look.complaints(sound) == []
+    faults = {"sideways": 3, "outside": ["p"], "cut": ["p"], "lost": ["p"], "images": [[image, 200.0]]}
+    for name, value in faults.items():
+        assert len(look.complaints(sound | {name: value})) == 1, name
+
+
+def test_a_page_that_scrolls_sideways_is_found_in_a_browser(look: ModuleType, tmp_path: Path) -> None:
+    if not any(map(shutil.which, look.PROGRAMS)):
+        pytest.skip("Chromium is not installed")
+    page(tmp_path, "sound.html", "<article><p>Words</p></article>")
+    page(tmp_path, "wide.html", '<article><div style="width: 900px"><p>Words</p></div></article>')
+    assert asyncio.run(look.run(tmp_path, tmp_path / "out", ["sound"])) == 0
+    assert asyncio.run(look.run(tmp_path, tmp_path / "out", ["wide"])) == 1
+    assert (tmp_path / "out/wide.narrow.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out/wide.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_the_bibliography_has_no_key_twice_and_closes_every_entry() -> None:
