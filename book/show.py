@@ -22,8 +22,9 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 import diffnum as dn
 from diffnum import plot
-from diffnum.plot import INK, label_lines, look_of, plot_work_precision
+from diffnum.plot import INK, look_of, plot_work_precision
 from diffnum.plot_analysis import plot_response, plot_stability
+from diffnum.plot_labels import label_lines
 
 __all__ = [
     "BOOK",

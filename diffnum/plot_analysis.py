@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diffnum.plot import INK, SMALL, label_lines, look_of, style
+from diffnum.plot import INK, look_of, style
+from diffnum.plot_labels import SMALL, label_lines
 
 __all__ = ["plot_analysis", "plot_constants", "plot_distances", "plot_response", "plot_roots", "plot_stability"]
 

@@ -20,9 +20,7 @@ from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.plot import (
     FAMILIES,
     INK,
-    _spread,
     image_grid,
-    label_lines,
     look_of,
     plot_study,
     plot_work_precision,
@@ -31,6 +29,7 @@ from diffnum.plot import (
     to_data_uri,
     to_svg,
 )
+from diffnum.plot_labels import label_lines, spread
 
 STEPS = (20, 40, 80, 160, 320)
 
@@ -180,14 +179,14 @@ def test_save_writes_the_format_of_the_ending(tmp_path: object) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.01, 0.2))
 def test_labels_keep_their_order_and_their_distance(heights: list[float], gap: float) -> None:
-    placed = _spread(heights, gap)
+    placed = spread(heights, gap)
     order = np.argsort(heights, kind="stable")
     assert np.all(np.diff(np.array(placed)[order]) >= gap * (1 - 1e-9))
     assert np.mean(placed) == pytest.approx(np.mean(heights), abs=1e-9)
 
 
 def test_labels_that_do_not_touch_stay_where_they_are() -> None:
-    assert _spread([0.9, 0.1, 0.5], 0.1) == [0.9, 0.1, 0.5]
+    assert spread([0.9, 0.1, 0.5], 0.1) == [0.9, 0.1, 0.5]
 
 
 def lines_of(**curves: tuple[list[float], list[float]]) -> Axes:
