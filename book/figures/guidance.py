@@ -21,7 +21,7 @@ from scipy.integrate import solve_ivp
 
 import diffnum as dn
 from diffnum.analysis import amplification, largest_stiffness, stability, stiffness
-from diffnum.guidance import Guided, Ramp, cfg_plus_plus, classifier_free
+from diffnum.guidance import Guided, Ramp, autoguidance, cfg_plus_plus, classifier_free
 from diffnum.models import model_ids
 from diffnum.thresholding import StaticThreshold
 from diffnum.types import FloatArray
@@ -89,7 +89,7 @@ def reference(model: Any, x: Any, start: float, end: float, tolerance: float, ti
 
 def flat(x: Any) -> FloatArray:
     """Entries of an array or tensor as one vector."""
-    return np.asarray(x, dtype=np.float64).ravel()
+    return np.asarray(x.cpu() if hasattr(x, "cpu") else x, dtype=np.float64).ravel()
 
 
 def like(x: Any, values: FloatArray) -> Any:
@@ -280,16 +280,20 @@ def plus_plus(steps: Sequence[int]) -> dict[str, Any]:
 NETWORKS: dict[str, dict[str, Any]] = {
     "toy/digits": {"scales": SCALES, "steps": STEPS, "methods": METHODS, "n": 8},
     "toy/emoji-32": {
-        "scales": (1.0, 7.5),
+        "scales": (1.0, 4.0, 7.5),
         "steps": (10, 20),
-        "methods": ("ddim", "dpmpp_2m", "dpm_solver_2m", "eab_4", "plms_4", "ghvb_3.8"),
+        "methods": (
+            "ddim", "dpmpp_2m", "dpm_solver_2m", "plms_2", "ghvb_1.8", "dpmpp_3m_corrected", "eab_noise_3", "plms_3",
+            "ghvb_2.8", "eab_4", "plms_4", "ghvb_3.8", "unipc_2_bh2", "unipc_3_bh2", "dpmpp_2s",
+        ),
         "n": 2,
         "places": 6,
-        "iterations": 8,
+        "iterations": 10,
         "tolerance": 1e-4,
-        "thresholds": False,
+        "dtype": "float32",
+        "rules_at": 4.0,
     },
-}
+}  # fmt: skip
 """What is measured on the trained networks; the larger one is asked less."""
 
 
@@ -302,15 +306,17 @@ def network(
     places: int = 12,
     iterations: int = 20,
     tolerance: float = 1e-7,
-    thresholds: bool = True,
+    dtype: str = "float64",
+    rules_at: float | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Errors, largest stiffness and largest pixel on a trained network with classes."""
-    from diffnum.models.sampling import initial_noise, plan_for
+    from diffnum.models.sampling import initial_noise
 
-    model = dn.load(name, dtype="float64")
+    model = dn.load(name, dtype=dtype, device=device)
     bound = model.conditioned([i % model.num_classes for i in range(n)])
     schedule, begin, end = model.schedule, model.default_t_start, model.default_t_end
-    x = float(schedule.sigma(begin)) * initial_noise(n, model.sample_shape, 0, dtype=model.dtype)
+    x = float(schedule.sigma(begin)) * initial_noise(n, model.sample_shape, 0, dtype=model.dtype, device=device)
     lams = np.linspace(*(float(schedule.half_log_snr(t)) for t in (begin, end)), places + 2)[1:-1]
     times = [float(schedule.time(lam)) for lam in lams]
     found: dict[str, Any] = {"samples": n, "tolerance": tolerance, "half_log_snr": lams.tolist(), "scales": {}}
@@ -320,30 +326,80 @@ def network(
         stiff = [
             largest_stiffness(guided, z, t, iterations=iterations) for z, t in zip(states[:-1], times, strict=True)
         ]
-        runs = {}
-        for k in steps:
-            ends = {m: dn.solve(plan_for(guided, m, k), guided, x, check_finite=False) for m in methods}
-            runs[str(k)] = {
-                m: {"error": _finite(distance(z, states[-1])), "largest": _finite(float(np.abs(flat(z)).max()))}
-                for m, z in ends.items()
-            }
+        clipped = StaticThreshold(guided, max(model.value_range))
+        kept = reference(clipped, x, begin, end, max(tolerance, 1e-5))[-1]
         found["scales"][str(w)] = {
             "stiffness": [float(np.max(s)) for s in stiff],
             "median_stiffness": [float(np.median(s)) for s in stiff],
             "largest": float(np.abs(flat(states[-1])).max()),
-            "runs": runs,
-        }
-        if thresholds:
-            clipped = StaticThreshold(guided, max(model.value_range))
-            kept = reference(clipped, x, begin, end, 1e-5)[-1]
-            boxed = {m: dn.solve(plan_for(clipped, m, steps[0]), clipped, x, check_finite=False) for m in methods}
-            found["scales"][str(w)]["thresholded"] = {
+            "runs": {str(k): runs(guided, x, states[-1], methods, k) for k in steps},
+            "thresholded": {
                 "distance": distance(kept, states[-1]),
                 "largest": float(np.abs(flat(kept)).max()),
-                "errors": {m: _finite(distance(z, kept)) for m, z in boxed.items()},
-            }
+                "errors": {m: run["error"] for m, run in runs(clipped, x, kept, methods, steps[0]).items()},
+            },
+        }
         print(f"{name}: scale {w} done", file=sys.stderr)
+    if rules_at is not None:
+        found["rules"] = rules(bound, rounded(dn.load(name, dtype=dtype, device=device), bound), x, rules_at, tolerance)
     return found
+
+
+def runs(model: Any, x: Any, exact: Any, methods: Sequence[str], steps: int) -> dict[str, dict[str, float | None]]:
+    """Error and largest pixel of each method on a guided network."""
+    from diffnum.models.sampling import plan_for
+
+    ends = {m: dn.solve(plan_for(model, m, steps), model, x, check_finite=False) for m in methods}
+    return {
+        m: {"error": _finite(distance(z, exact)), "largest": _finite(float(np.abs(flat(z)).max()))}
+        for m, z in ends.items()
+    }
+
+
+def rounded(model: Any, bound: Any, bits: int = 4) -> Any:
+    """A worse version of a network, under the labels of ``bound``: each weight tensor rounded to 2^bits - 1 values."""
+    import torch
+
+    with torch.no_grad():
+        for weight in model.module.parameters():
+            unit = weight.abs().max() / (2 ** (bits - 1) - 1)
+            if unit > 0:
+                weight.copy_(torch.round(weight / unit) * unit)
+    return model.conditioned(bound.labels)
+
+
+def rules(
+    bound: Any, weak: Any, x: Any, scale: float, tolerance: float, steps: Sequence[int] = (10, 20)
+) -> dict[str, Any]:
+    """Ways to guide a network, at one scale: range, distance to plain guidance, and errors of three methods."""
+    schedule, begin, end = bound.schedule, bound.default_t_start, bound.default_t_end
+    subjects = {
+        "none": bound,
+        "plain": classifier_free(bound, scale),
+        "interval 0.3 to 5": classifier_free(bound, scale, interval=(0.3, 5.0)),
+        "rising weight": classifier_free(bound, Ramp(schedule, 1.0, 2.0 * scale - 1.0)),
+        "rescaled by 0.7": classifier_free(bound, scale, rescale=0.7),
+        "autoguidance": autoguidance(bound, weak, 2.0),
+    }
+    ends = {what: reference(subject, x, begin, end, tolerance)[-1] for what, subject in subjects.items()}
+    methods = ("ddim", "dpmpp_2m", "dpmpp_3m_corrected")
+    found: dict[str, Any] = {
+        what: {
+            "largest": float(np.abs(flat(ends[what])).max()),
+            "distance_to_plain": distance(ends[what], ends["plain"]),
+            "runs": {str(k): runs(subject, x, ends[what], methods, k) for k in steps},
+        }
+        for what, subject in subjects.items()
+    }
+    for k in steps:
+        grid = dn.grids.uniform_half_log_snr(schedule, n=k, t_start=begin, t_end=end)
+        plus = cfg_plus_plus(bound, grid, 0.6)
+        image = dn.solve(dn.plan("ddim", schedule, grid), plus, x, check_finite=False)
+        found[f"CFG++ 0.6, {k} steps"] = {
+            "largest": float(np.abs(flat(image)).max()),
+            "distance_to_plain": distance(image, ends["plain"]),
+        }
+    return {"scale": scale, "rules": found}
 
 
 def _finite(value: float) -> float | None:
@@ -355,11 +411,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer scales, steps and methods")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, for the networks")
+    parser.add_argument(
+        "--network", choices=tuple(NETWORKS), help="measure this one again and keep the rest of the file"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.network:
+        results = json.loads(chosen.out.read_text(encoding="utf-8"))
+        results["networks"][chosen.network] = network(chosen.network, **NETWORKS[chosen.network], device=chosen.device)
+        write(chosen.out, results)
+        return
     quick = chosen.quick
     scales, steps = (SCALES[::2], STEPS[:1]) if quick else (SCALES, STEPS)
     methods = ("ddim", "dpmpp_2m", "lms_3", "ghvb_2.8") if quick else METHODS
-    results: dict[str, Any] = {"version": dn.__version__, "scales": scales, "steps": steps, "growth": GROWTH}
+    results = {"version": dn.__version__, "scales": scales, "steps": steps, "growth": GROWTH}
     results["stiffness"] = stiffness_growth(scales)
     results["population"] = {
         "variances": [POPULATION, CLASS],
@@ -373,10 +438,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results["networks"] = {}
     for name, settings in ({} if quick else NETWORKS).items():
         if name in model_ids():
-            results["networks"][name] = network(name, **settings)
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(f"wrote {chosen.out}")
+            results["networks"][name] = network(name, **settings, device=chosen.device)
+    write(chosen.out, results)
+
+
+def write(out: Path, results: dict[str, Any]) -> None:
+    """Leave the numbers in a file."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {out}")
 
 
 if __name__ == "__main__":

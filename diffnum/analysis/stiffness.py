@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from diffnum.forms import conversion
 from diffnum.plans import Plan
@@ -73,7 +73,7 @@ def stiffness(model: Differentiable, x: Array, t: float) -> FloatArray:
     for column in range(d):
         unit = np.zeros((n, d))
         unit[:, column] = 1.0
-        tangent = xp.asarray(unit.reshape(tuple(x.shape)), dtype=x.dtype)
+        tangent = xp.asarray(unit.reshape(tuple(x.shape)), dtype=x.dtype, device=device(x))
         matrix[:, :, column] = _numpy(act(tangent)).reshape(n, d)
     values: FloatArray = np.sort(np.linalg.eigvals(matrix).real, axis=1)
     return values
@@ -100,7 +100,7 @@ def largest_stiffness(model: Differentiable, x: Array, t: float, *, iterations: 
     xp = array_namespace(x)
     axes = tuple(range(1, x.ndim))
     start = np.random.default_rng(seed).standard_normal(tuple(x.shape))
-    direction = xp.asarray(start, dtype=x.dtype)
+    direction = xp.asarray(start, dtype=x.dtype, device=device(x))
     quotient = xp.sum(direction, axis=axes)
     for _ in range(iterations):
         direction = direction / xp.sqrt(xp.sum(direction * direction, axis=axes, keepdims=True))

@@ -164,7 +164,7 @@ def compare(
     features: Annotated[str, typer.Option(help="Features of the sets: auto, inception, shipped or random.")] = "auto",
     reference_nfe: Annotated[int, typer.Option(help="Evaluations of the reference set.", min=2)] = 200,
     tolerance: Annotated[float, typer.Option(help="Tolerance of the converged reference.")] = 1e-7,
-    device: Annotated[str, typer.Option(help="cpu or cuda, for the sets.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[
         Path | None, typer.Option(help="Page (.html), figure of errors (.svg, .png, .pdf) or numbers (.json) to write.")
     ] = None,
@@ -190,7 +190,7 @@ def compare(
     found, quality = None, None
     with progress_bar("comparing") as report:
         if n:
-            exact = load(model, dtype="float64")
+            exact = load(model, dtype="float64", device=device)
             if exact.num_classes:
                 exact = exact.conditioned([i % exact.num_classes for i in range(n)])
             found = hold_against(

@@ -444,15 +444,18 @@ def main() -> None:
     needs_cuda = "left out: needs CUDA"
     rows = overhead(device, options.rounds)
     report = {
-        "command": " ".join(["python -m tests.benchmarks.gpu", *sys.argv[1:]]),
+        "command": f"python -m tests.benchmarks.gpu --rounds {options.rounds}" + " --quick" * options.quick,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "device": device.type,
         "device_name": name,
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "versions": {p: installed(p) for p in ("diffnum", "torch", "diffusers", "k-diffusion", "triton")},
+        "versions": {
+            "diffnum": dn.__version__,
+            **{p: installed(p) for p in ("torch", "diffusers", "k-diffusion", "triton")},
+        },
         "steps": STEPS,
-        "targets": against_targets(rows),
+        "targets": against_targets(rows) if device.type == "cpu" else {},
         "overhead": rows,
         "bandwidth": bandwidth(device, max(options.rounds // 4, 8)),
         "error_against_float64": correctness(device),

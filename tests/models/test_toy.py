@@ -258,6 +258,12 @@ def test_emoji_card_says_what_it_was_made_of() -> None:
     assert f"{record['neighbours']['copies']:.0%} of the samples" in card
 
 
+def test_emoji_attention_that_was_softened_lets_order_four_be_seen() -> None:
+    measured = json.loads((EMOJI / "diffnum.json").read_text())["smoothness"]
+    assert measured["softened"]["orders"][-1] > 3.5 > measured["trained"]["orders"][-1]
+    assert measured["softened"]["loss"] == pytest.approx(measured["trained"]["loss"], rel=2e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
