@@ -39,13 +39,34 @@ ROOT = Path(__file__).resolve().parents[2]
 SHAPES = ((1, 4, 64, 64), (16, 4, 64, 64), (4, 3, 512, 512))
 STEPS = 20
 TARGETS = {
-    "smallest: dpmpp_2m / DPMSolverMultistep(order 2)": 1 / 10,
-    "smallest: unipc_2_bh2 / UniPCMultistep(order 2)": 1 / 25,
-    "largest: dpmpp_2m / DPMSolverMultistep(order 2)": 1 / 5,
-    "largest: dpmpp_2m / one pass over the same memory": 1.5,
-    "largest: dpmpp_2m, compiled / DPMSolverMultistep(order 2)": 1 / 5,
-    "largest: dpmpp_2m, compiled / one pass over the same memory": 1.5,
+    f"{place}: {method}{kernel} / {base}": target
+    for kernel in ("", ", compiled")
+    for place, method, base, target in (
+        ("smallest", "dpmpp_2m", "DPMSolverMultistep(order 2)", 1 / 10),
+        ("smallest", "unipc_2_bh2", "UniPCMultistep(order 2)", 1 / 25),
+        ("largest", "dpmpp_2m", "DPMSolverMultistep(order 2)", 1 / 5),
+        ("largest", "dpmpp_2m", "one pass over the same memory", 1.5),
+    )
 }
+DPM, UNIPC, UNIPC_3 = (
+    "diffusers DPMSolverMultistep(order 2)",
+    "diffusers UniPCMultistep(order 2)",
+    "diffusers UniPCMultistep(order 3)",
+)
+PASS = "one pass over the same memory"
+COMPARED = (
+    ("ours dpmpp_2m", DPM),
+    ("ours dpmpp_2m, compiled", DPM),
+    ("floor of eager dpmpp_2m", DPM),
+    ("ours unipc_2_bh2", UNIPC),
+    ("ours unipc_2_bh2, compiled", UNIPC),
+    ("floor of eager unipc_2_bh2", UNIPC),
+    ("ours unipc_3_bh2", UNIPC_3),
+    ("ours dpmpp_2m", "k-diffusion dpmpp_2m"),
+    ("ours dpmpp_2m", PASS),
+    ("ours dpmpp_2m, compiled", PASS),
+)
+"""What is divided by what: the floor is what the operations of torch take that the rows need, one a term."""
 CHECKED = ("ddim", "dpmpp_2m", "dpmpp_3m_corrected", "unipc_3", "edm_heun", "ghvb_2.8", "deis_tab3")
 
 Thing = tuple[Callable[[], object], Callable[[], object]]
@@ -146,6 +167,21 @@ def memory_pass(plan: dn.Plan, like: torch.Tensor) -> tuple[Callable[[], None], 
     return run, size
 
 
+def floor(plan: dn.Plan, like: torch.Tensor) -> Callable[[], None]:
+    """Operations of torch that the rows of a plan need at least, one a term, without anything around them."""
+    pool = [torch.randn_like(like) for _ in range(1 + max(len(row) for rows in plan.programme for _, row in rows))]
+    counts = [len(row) for rows in plan.programme for _, row in rows if len(row) > 1 or set(row.values()) != {1.0}]
+
+    def run() -> None:
+        out, first, *others = pool
+        for count in counts:
+            torch.mul(first, 0.5, out=out)
+            for other in others[: count - 1]:
+                out.add_(other, alpha=0.5)
+
+    return run
+
+
 def overhead(device: torch.device, rounds: int) -> list[dict[str, Any]]:
     """Microseconds a step of ours, diffusers' and k-diffusion's, on a model that costs nothing."""
     from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
@@ -166,15 +202,9 @@ def overhead(device: torch.device, rounds: int) -> list[dict[str, Any]]:
         k = k_diffusion_samplers()
         denoised = partial(given, answer)
         things: dict[str, Thing] = {
-            "diffusers DPMSolverMultistep(order 2)": scheduler_thing(
-                DPMSolverMultistepScheduler(solver_order=2), latent, answer
-            ),
-            "diffusers UniPCMultistep(order 2)": scheduler_thing(
-                UniPCMultistepScheduler(solver_order=2), latent, answer
-            ),
-            "diffusers UniPCMultistep(order 3)": scheduler_thing(
-                UniPCMultistepScheduler(solver_order=3), latent, answer
-            ),
+            DPM: scheduler_thing(DPMSolverMultistepScheduler(solver_order=2), latent, answer),
+            UNIPC: scheduler_thing(UniPCMultistepScheduler(solver_order=2), latent, answer),
+            UNIPC_3: scheduler_thing(UniPCMultistepScheduler(solver_order=3), latent, answer),
             "k-diffusion dpmpp_2m": (nothing, partial(k["sample_dpmpp_2m"], denoised, latent, sigmas, disable=True)),
             "ours dpmpp_2m, k-diffusion style": (
                 nothing,
@@ -183,36 +213,26 @@ def overhead(device: torch.device, rounds: int) -> list[dict[str, Any]]:
             "ours dpmpp_2m, PlanScheduler": scheduler_thing(PlanScheduler(method="dpmpp_2m"), latent, answer),
             "ours unipc_2_bh2, PlanScheduler": scheduler_thing(PlanScheduler(method="unipc_2_bh2"), latent, answer),
             **{f"ours {n}": (nothing, partial(solve, plan, model, latent, combine=fused)) for n, plan in plans.items()},
-            "ours dpmpp_2m, compiled": (nothing, partial(solve, plans["dpmpp_2m"], model, latent, combine=compiled)),
+            **{
+                f"ours {n}, compiled": (nothing, partial(solve, plans[n], model, latent, combine=compiled))
+                for n in ("dpmpp_2m", "unipc_2_bh2")
+            },
+            **{f"floor of eager {n}": (nothing, floor(plans[n], latent)) for n in ("dpmpp_2m", "unipc_2_bh2")},
             "ours dpmpp_2m, plain": (nothing, partial(solve, plans["dpmpp_2m"], model, latent)),
-            "one pass over the memory of dpmpp_2m": (nothing, reference),
+            PASS: (nothing, reference),
         }
         count = rounds if latent.numel() < 1e6 or device.type == "cuda" else max(rounds // 6, 8)
         with torch.no_grad():
             times = in_turn(things, count, device)
-        base = "diffusers DPMSolverMultistep(order 2)"
         rows.append(
             {
                 "shape": list(shape),
                 "rounds": count,
                 "microseconds_per_step": {n: 1e6 * statistics.median(t) / STEPS for n, t in times.items()},
-                "ratio_to_DPMSolverMultistep": {n: ratio(times, n, base) for n in times},
+                "ratio_to_DPMSolverMultistep": {n: ratio(times, n, DPM) for n in times},
                 "ratios": {
-                    "dpmpp_2m / DPMSolverMultistep(order 2)": ratio(times, "ours dpmpp_2m", base),
-                    "unipc_2_bh2 / UniPCMultistep(order 2)": ratio(
-                        times, "ours unipc_2_bh2", "diffusers UniPCMultistep(order 2)"
-                    ),
-                    "unipc_3_bh2 / UniPCMultistep(order 3)": ratio(
-                        times, "ours unipc_3_bh2", "diffusers UniPCMultistep(order 3)"
-                    ),
-                    "dpmpp_2m / k-diffusion dpmpp_2m": ratio(times, "ours dpmpp_2m", "k-diffusion dpmpp_2m"),
-                    "dpmpp_2m / one pass over the same memory": ratio(
-                        times, "ours dpmpp_2m", "one pass over the memory of dpmpp_2m"
-                    ),
-                    "dpmpp_2m, compiled / DPMSolverMultistep(order 2)": ratio(times, "ours dpmpp_2m, compiled", base),
-                    "dpmpp_2m, compiled / one pass over the same memory": ratio(
-                        times, "ours dpmpp_2m, compiled", "one pass over the memory of dpmpp_2m"
-                    ),
+                    f"{what.removeprefix('ours ')} / {against.removeprefix('diffusers ')}": ratio(times, what, against)
+                    for what, against in COMPARED
                 },
                 "bytes_per_step_of_dpmpp_2m": size / STEPS,
                 "gigabytes_per_second_of_dpmpp_2m": size / 1e9 / statistics.median(times["ours dpmpp_2m"]),
