@@ -390,6 +390,16 @@ def test_it_runs_as_a_module_with_plain_messages_where_there_is_no_terminal() ->
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("verb", ["sample", "compare"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(run, verb: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "file").write_text("in the way")
+    out = tmp_path / "file" / ("pictures.png" if verb == "sample" else "page.json")
+    done = run(verb, "toy/digits", "--out", str(out))
+    assert done.status == 2
+    assert f"{out} cannot be written (" in done.err
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.3, 1.5])  # while processes start, import and work
 def test_an_interrupt_is_quiet_and_leaves_no_process(delay: float, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "diffnum", "verify", "--jobs", "2", "--cache", str(tmp_path)]

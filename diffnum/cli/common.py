@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ __all__ = [
     "Name",
     "Names",
     "Seed",
+    "check_writable",
     "echo",
     "finish",
     "imported",
@@ -102,6 +104,16 @@ def echo(text: str) -> None:
 def print_json(data: Any) -> None:
     """Print JSON that every reader accepts: what is not finite becomes null."""
     typer.echo(_json(data))
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a place that cannot be written before the work whose result goes there, not after it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, f"{path} cannot be written ({error.strerror}): give another place") from error
 
 
 def write_json(path: Path, data: Any) -> None:

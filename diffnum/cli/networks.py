@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from diffnum.cli.common import Json, Model, Seed, echo, integers, print_json, progress_bar, write_json
+from diffnum.cli.common import Json, Model, Seed, check_writable, echo, integers, print_json, progress_bar, write_json
 from diffnum.coefficients.catalogue import method as find_method
 
 __all__ = ["compare", "sample"]
@@ -84,6 +84,7 @@ def sample(
             raise typer.BadParameter(f"--out {str(out)!r}: several processes write a folder, not a file")
         else:
             check_memory(network, n)
+            check_writable(out)
             if isinstance(labels, int):
                 network = network.conditioned(labels)
             parts = []
@@ -187,6 +188,8 @@ def compare(
     names = [*methods.replace(",", " ").split(), *more_methods]
     chosen = [find_method(name) for name in names] if names else DEFAULT_METHODS
     levels = (*integers("--nfe", nfe), *more_nfe)
+    if out is not None:
+        check_writable(out)
     found, quality = None, None
     with progress_bar("comparing") as report:
         if n:
@@ -225,7 +228,6 @@ def compare(
         "versions": {name: version(name) for name in ("numpy", "scipy", "torch")},
     }
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".html":
             from diffnum.report.comparison import write_comparison
 
