@@ -65,12 +65,12 @@ def plot_stability(
         ax.annotate(
             label or f"{region.method}{step}",
             (end, 0),
-            xytext=(2, 0),
+            xytext=(2, 4),
             textcoords="offset points",
             color=look.color,
             fontsize=SMALL,
             rotation=90,
-            va="center",
+            va="bottom",
         )
         ax.set_aspect("equal")
         ax.set_xlabel("real part of z")
