@@ -116,14 +116,14 @@ def page(found: dict[str, Any]) -> str:
     total, held = (sum(row[key] for row in rows.values()) for key in ("cases", "reproduced"))
     lines += [f"| **all** | **{total}** | **{held}** | |", "", "Deviations of formulas:", ""]
     lines += [
-        '| as shipped | claimed | proved | what differs<span class="strut"></span> | corrected |',
-        "| --- | ---: | ---: | --- | --- |",
+        '| as shipped, and corrected | claimed | proved | what differs<span class="strut"></span> |',
+        "| --- | ---: | ---: | --- |",
     ]
     for r in found["formulas"]:
         orders = r["orders"]
         proved = str(orders[0]) if len(set(orders)) == 1 else " / ".join(map(str, orders))
-        better = f"`{r['corrected']}`" if r["corrected"] else ""
-        lines.append(f"| `{r['name']}` | {r['claimed']} | {proved} | {r['deviation']} | {better} |")
+        better = f"<br>`{r['corrected']}`" if r["corrected"] else ""
+        lines.append(f"| `{r['name']}`{better} | {r['claimed']} | {proved} | {r['deviation']} |")
     lines += ["", "Deviations of the programs around them:", ""]
     lines += [
         '| code | what it does<span class="strut"></span> | here<span class="strut"></span> |',
