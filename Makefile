@@ -15,7 +15,7 @@ K_DIFFUSION := k-diffusion==0.1.1.post1 torchdiffeq==0.2.5
 REPORT ?= out/demo/report.html
 # One process per core, four at most: each worker holds torch and sympy.
 PYTEST_FLAGS ?= -n auto --maxprocesses=4
-# Workers of a parallel test run would otherwise each start one thread per core.
+# Workers of a parallel test run would otherwise each start one thread per core; threads of a busy machine wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 SHELL := /bin/bash
@@ -37,7 +37,7 @@ demo: setup try-models  ## the main job: derive, prove, measure, apply; leaves o
 
 book: $(VENV)/.book $(MATHJAX) try-models  ## execute and build the book strictly, check it; leaves book/_build/html/index.html
 	@rm -rf book/_build
-	PYTHONPATH="$(CURDIR)/book" $(VENV)/bin/jupyter-book build book -W --keep-going -n -q
+	$(ONE_THREAD) PYTHONPATH="$(CURDIR)/book" $(VENV)/bin/jupyter-book build book -W --keep-going -n -q
 	$(PY) book/tools/check_links.py book/_build/html
 	node book/tools/check_math.cjs book/_build/html
 

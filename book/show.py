@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ from diffnum import plot
 from diffnum.plot import INK, look_of, plot_work_precision
 from diffnum.plot_analysis import plot_response, plot_stability
 from diffnum.plot_labels import label_lines
+
+# diffusers brings bars of progress for notebooks, which pages do not show
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __all__ = [
     "BOOK",

@@ -85,6 +85,7 @@ def label_ends(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> Non
     if not labels:
         return
     ax.margins(x=0.03)
+    ax.autoscale_view()
     transform = ax.transData + ax.transAxes.inverted()
     places = [transform.transform((x, y)) for x, y, _, _ in labels]
     points = ax.get_window_extent().height * 72 / ax.figure.dpi

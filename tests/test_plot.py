@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.text import Text
 
 from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.plot import (
@@ -29,7 +30,7 @@ from diffnum.plot import (
     to_data_uri,
     to_svg,
 )
-from diffnum.plot_labels import label_lines, spread
+from diffnum.plot_labels import label_ends, label_lines, spread
 
 STEPS = (20, 40, 80, 160, 320)
 
@@ -250,3 +251,18 @@ def test_image_grid_refuses_values_that_are_not_finite() -> None:
 
 def test_data_uri_holds_the_bytes() -> None:
     assert to_data_uri(b"abc") == "data:image/png;base64,YWJj"
+
+
+def test_names_at_points_stand_beside_the_axes_at_the_height_of_the_points() -> None:
+    figure = Figure(figsize=(5.5, 3.4))
+    ax = figure.subplots()
+    points = {"low": (1e-3, 1e-2), "high": (1e-1, 1.0)}
+    for x, y in points.values():
+        ax.loglog(x, y, "o")
+    label_ends(ax, [(x, y, name, "black") for name, (x, y) in points.items()])
+    figure.canvas.draw()
+    for text in ax.texts:
+        x, y = ax.transAxes.inverted().transform(Text.get_window_extent(text).get_points().mean(axis=0))
+        wanted = ax.transAxes.inverted().transform(ax.transData.transform(points[text.get_text()]))[1]
+        assert x > 1.0
+        assert y == pytest.approx(wanted, abs=0.1)
