@@ -179,4 +179,6 @@ async def _connect(note: Path) -> WebSocketClientConnection:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     sys.exit(asyncio.run(run(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])))
