@@ -160,13 +160,15 @@ def run_findings(
     yield from _counts(subject, runs)
     lost = wasted_calls(run, FEW)
     if lost:
-        text = f"model calls without influence on the sample: number {_listed(lost)} of {run(FEW).evaluations}"
+        text = (
+            f"model calls without influence on the sample: number {', '.join(map(str, lost))} of {run(FEW).evaluations}"
+        )
         yield Finding("wasted calls", text, f"{FEW} steps", wasted_snippet(subject, FEW), str(lost))
     twice = next((r for r in runs if r.duplicated and r.steps <= PLAIN), None)
     if twice is not None:
         text = f"model calls at the level and state of an earlier one: {twice.duplicated} of {twice.evaluations}"
         snippet = run_snippet(subject, twice.steps, "run.duplicated")
-        yield Finding("duplicated calls", text, f"{twice.steps} steps", snippet, str(twice.duplicated))
+        yield Finding("duplicated calls", text, _steps(twice.steps), snippet, str(twice.duplicated))
     if not subject.inverse:
         yield from _noise_left(subject, runs)
     yield from _convergence(subject, runs)
@@ -182,16 +184,14 @@ def _failures(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]
             failed.setdefault(r.failure.split(":")[0], []).append(r.steps)
     for kind, steps in failed.items():
         first = next(r for r in runs if r.steps == steps[0])
-        text = f"raises {first.failure} ({_listed(steps)} steps)"
+        text = f"raises {first.failure} ({_steps(*steps)})"
         if not kind:  # an exception without words
-            text = f"raises an exception ({_listed(steps)} steps)"
-        yield Finding(
-            "failure", text, f"{steps[0]} steps", run_snippet(subject, steps[0], "run.failure"), first.failure
-        )
+            text = f"raises an exception ({_steps(*steps)})"
+        yield Finding("failure", text, _steps(steps[0]), run_snippet(subject, steps[0], "run.failure"), first.failure)
     nan = [r.steps for r in runs if not math.isfinite(r.error) and not r.failure]
     if nan:
-        text = f"the sample is not finite at {_listed(nan)} steps"
-        yield Finding("not finite", text, f"{nan[0]} steps", run_snippet(subject, nan[0], "run.error"), "inf")
+        text = f"the sample is not finite at {_steps(*nan)}"
+        yield Finding("not finite", text, _steps(nan[0]), run_snippet(subject, nan[0], "run.error"), "inf")
 
 
 def _wasted_steps(
@@ -205,7 +205,7 @@ def _wasted_steps(
     first = first_bad(name, clean, bad[0])
     what = "times that occur again" if name == "repeated" else "steps of length zero"
     text = f"{what}: {counts[bad[-1]]} at {bad[-1]} steps" + (f", the first at {first}" if first < bad[-1] else "")
-    yield Finding(word, text, f"{first} steps", run_snippet(subject, first, f"run.{name} > 0"), "True")
+    yield Finding(word, text, _steps(first), run_snippet(subject, first, f"run.{name} > 0"), "True")
 
 
 def _counts(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]:
@@ -225,7 +225,7 @@ def _counts(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]:
     text = f"asked for n steps it makes {rule} model calls"
     small = next(r for r in runs if r.evaluations != r.steps and not r.failure)
     snippet = run_snippet(subject, small.steps, "run.evaluations")
-    yield Finding("step count", text, f"{small.steps} steps", snippet, str(small.evaluations))
+    yield Finding("step count", text, _steps(small.steps), snippet, str(small.evaluations))
 
 
 def _noise_left(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]:
@@ -236,7 +236,7 @@ def _noise_left(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Findin
     first = next(r for r in runs if f"{r.rho_end:.2g}" == shown)
     text = f"the sample is returned with noise of sigma / alpha = {shown}"
     yield Finding(
-        "noise left", text, f"{first.steps} steps", run_snippet(subject, first.steps, 'f"{run.rho_end:.2g}"'), shown
+        "noise left", text, _steps(first.steps), run_snippet(subject, first.steps, 'f"{run.rho_end:.2g}"'), shown
     )
 
 
@@ -257,5 +257,6 @@ def _convergence(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Findi
     yield Finding("convergence", text, f"{pair[0]} and {pair[1]} steps", stall_snippet(subject, pair), shown)
 
 
-def _listed(steps: Sequence[int]) -> str:
-    return ", ".join(map(str, steps))
+def _steps(*numbers: int) -> str:
+    """Numbers of steps with their word."""
+    return ", ".join(map(str, numbers)) + (" step" if numbers == (1,) else " steps")
