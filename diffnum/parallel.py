@@ -87,7 +87,8 @@ def spread(
 def _deaf_to_interrupts() -> Iterator[None]:
     """Processes and threads that start here never see Ctrl-C, which a terminal sends to all of them.
 
-    They would answer with a traceback each. This process sees it when the block is left, and stops them.
+    They would answer with a traceback each. This process sees it when the block is left, and stops them: until then its
+    handler only takes note, since a signal that one thread does not take is taken by another.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -96,13 +97,31 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
     from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
-    for tracker in (resource_tracker, loky_tracker):
-        tracker.ensure_running()  # now, as starting one lifts the mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with _postponed_interrupts():
+        for tracker in (resource_tracker, loky_tracker):
+            tracker.ensure_running()  # now, as starting one lifts the mask
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _postponed_interrupts() -> Iterator[None]:
+    """Answer interrupts that arrive in the block at its end; only the main thread may, and has to."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: arrived.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if arrived and callable(handler):
+            handler(arrived[0], None)
 
 
 @contextmanager

@@ -403,13 +403,21 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(run, verb: st
 @pytest.mark.parametrize("delay", [0.0, 0.3, 1.5])  # while processes start, import and work
 def test_an_interrupt_is_quiet_and_leaves_no_process(delay: float, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "diffnum", "verify", "--jobs", "2", "--cache", str(tmp_path)]
+    # where tests run in the background of a shell, interrupts are ignored, and children inherit that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    assert process.stderr is not None
-    assert process.stderr.readline() == "certifying ...\n"
-    time.sleep(delay)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
-    _, err = process.communicate(timeout=60)  # the workers hold the pipe: it ends after the last of them
+    signal.signal(signal.SIGINT, before)
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "certifying ...\n"
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+        _, err = process.communicate(timeout=60)  # the workers hold the pipe: it ends after the last of them
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
     assert process.returncode == 130
     assert err == ""

@@ -13,7 +13,7 @@ from joblib import parallel_config, register_parallel_backend
 from joblib.parallel import ThreadingBackend
 
 import diffnum as dn
-from diffnum.parallel import spread
+from diffnum.parallel import _deaf_to_interrupts, spread
 
 NAMES = ["ddim", "eab_2", "edm_heun", "lms_2"]
 
@@ -91,3 +91,30 @@ def test_complaints_of_other_threads_pass_and_the_hook_is_given_back(monkeypatch
     assert heard == [ValueError]
     list(work)
     assert threading.excepthook is hook
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals of POSIX")
+def test_an_interrupt_that_another_thread_takes_waits_for_the_end_of_the_start() -> None:
+    reached = []
+
+    def start() -> None:
+        with _deaf_to_interrupts():
+            thread = threading.Thread(target=take_interrupt)
+            thread.start()
+            thread.join()
+            reached.append("the end")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert reached == ["the end"]
+
+
+def take_interrupt() -> None:
+    """A thread that does not block the signal, as those of numerical libraries."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.raise_signal(signal.SIGINT)
