@@ -18,6 +18,7 @@ from diffnum.audits.experiments import Row, examine
 from diffnum.audits.findings import Finding
 from diffnum.audits.libraries import library_version
 from diffnum.audits.subjects import Subject, subjects
+from diffnum.pages import render
 from diffnum.parallel import spread
 
 __all__ = ["AuditReport", "audit"]
@@ -96,13 +97,9 @@ class AuditReport:
         ImportError
             If jinja2 is not installed: ``pip install diffnum[audit]``.
         """
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-
-        environment = Environment(
-            loader=PackageLoader("diffnum"), undefined=StrictUndefined, autoescape=True, trim_blocks=True
-        )
-        environment.filters["number"] = _shown
-        return environment.get_template("audit.html.j2").render(
+        return render(
+            "audit.html.j2",
+            number=_shown,
             title=f"Audit of {self.target}",
             versions=", ".join(f"{name} {number}" for name, number in self.versions.items()),
             rows=self.rows,

@@ -11,6 +11,7 @@ from diffnum.certificates.orders import END_VARIANTS
 from diffnum.certificates.records import Certificate, Certificates
 from diffnum.coefficients.method import GRID_KINDS
 from diffnum.models.storage import write_file
+from diffnum.pages import render
 
 if TYPE_CHECKING:
     from diffnum.certificates.kills import Kills
@@ -51,20 +52,8 @@ def to_html(found: Certificates, kills: Kills | None = None) -> str:
     ModuleNotFoundError
         If jinja2 is absent.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the page needs jinja2: install it with pip install 'diffnum[verify]'", name="jinja2"
-        ) from error
-    environment = Environment(
-        loader=PackageLoader("diffnum"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("certificates.html.j2").render(
+    return render(
+        "certificates.html.j2",
         title="Certificates of diffusion samplers",
         opening=(
             "For each method: is it the formula that was derived and published, how accurate are its weights, which "

@@ -18,6 +18,7 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
 from diffnum.coefficients.method import GRID_KINDS
 from diffnum.models.storage import write_file
+from diffnum.pages import render
 from diffnum.parallel import spread
 from diffnum.report.methods import SHIPPED_STEPS, MethodSection, examine
 from diffnum.report.networks import ModelSection, sample_network
@@ -159,16 +160,8 @@ def _task(task: tuple[str, str, bool]) -> MethodSection | ModelSection:
 
 def _render(report: Report, quick: bool) -> str:
     """The page as HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("diffnum"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         title="Diffusion samplers: derived, proved, measured, applied",
         opening=(
             "Each method below is derived symbolically, proved to be what ships and what was published, measured on "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffnum import __version__
+from diffnum.pages import render
 from diffnum.report.networks import picture
 from diffnum.report.prose import percent
 
@@ -57,18 +58,10 @@ def write_comparison(
     Path
         The file.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     from diffnum.models.storage import write_file
 
-    environment = Environment(
-        loader=PackageLoader("diffnum"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("comparison.html.j2").render(
+    page = render(
+        "comparison.html.j2",
         title=f"Samplers on {quality.model}",
         opening=(
             f"{len(quality.rows)} methods of the catalogue, each at {_listed(quality.rows[0].asked)} evaluations of "
