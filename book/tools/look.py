@@ -147,7 +147,8 @@ async def run(html: Path, out: Path, names: list[str]) -> int:
     }
     out.mkdir(parents=True, exist_ok=True)
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking"]
-    with tempfile.TemporaryDirectory() as profile:
+    # processes of the browser may still write there when the first of them has ended
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [program, *options, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"],
             stderr=subprocess.DEVNULL,
