@@ -23,6 +23,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from diffnum.problems._states import Coefficient, LinearForm
+from diffnum.problems._threads import calling_thread, product
 from diffnum.types import Array, FloatArray
 
 DIRECT_LIMIT = 1024
@@ -131,7 +132,13 @@ class Components:
     ) -> Array:
         direct = self._is_direct(per_sample=_size(alpha) > 1)
         width = self.means.size if direct else max(self.means.shape)
-        return in_blocks(width, function, alpha, sigma, form, *states)
+        with calling_thread(array_namespace(states[0]), states[0].shape[0] * self._work):
+            return in_blocks(width, function, alpha, sigma, form, *states)
+
+    @property
+    def _work(self) -> int:
+        """Multiplications of one matrix product, for one sample."""
+        return self.means.size if self.bases is None else self.bases.size
 
 
 class Direct:
@@ -156,7 +163,7 @@ class Direct:
         if "bases" not in p:
             return xp.sum(z, axis=1)
         n, k, d = z.shape
-        return xp.matmul(xp.reshape(z, (n, k * d)), xp.reshape(p["bases"], (k * d, d)))
+        return product(xp, xp.reshape(z, (n, k * d)), xp.reshape(p["bases"], (k * d, d)))
 
     @staticmethod
     def _joint(xp: Any, p: dict[str, Any], z: Array, v: Array) -> Array:
@@ -177,7 +184,7 @@ class Direct:
         weights = softmax(xp, Direct._joint(xp, p, z, v))
         gain = gain_of(p["spectra"], v, lift(alpha), LinearForm(*map(lift, form)))
         moved = Direct._collect(xp, p, weights[:, :, None] * (gain * z))
-        return xp.astype(form.data * xp.matmul(weights, p["means"]) + moved, y.dtype)
+        return xp.astype(form.data * product(xp, weights, p["means"]) + moved, y.dtype)
 
     @staticmethod
     def jvp(c: Components, alpha: Coefficient, sigma: Coefficient, form: LinearForm, y: Array, u: Array) -> Array:
@@ -191,7 +198,7 @@ class Direct:
         tangent = Direct._rotate(xp, p, tangent)
         turned = turn(xp, weights, -xp.sum(z * tangent / v, axis=-1))
         moved = Direct._collect(xp, p, gain * (turned[:, :, None] * z + weights[:, :, None] * tangent))
-        return xp.astype(form.data * xp.matmul(turned, p["means"]) + moved, y.dtype)
+        return xp.astype(form.data * product(xp, turned, p["means"]) + moved, y.dtype)
 
 
 class ExpandedIsotropic:
@@ -212,7 +219,7 @@ class ExpandedIsotropic:
 
     @staticmethod
     def _joint(xp: Any, p: dict[str, Any], alpha: Coefficient, z: Array, v: Array) -> Array:
-        dots = xp.matmul(z, xp.matrix_transpose(p["centred"]))
+        dots = product(xp, z, xp.matrix_transpose(p["centred"]))
         squares = xp.sum(z * z, axis=1, keepdims=True) - alpha * (2.0 * dots - alpha * p["norms"])
         return p["log_weights"] - 0.5 * (squares / v + z.shape[1] * xp.log(v))
 
@@ -229,7 +236,7 @@ class ExpandedIsotropic:
         weights = softmax(xp, ExpandedIsotropic._joint(xp, p, alpha, z, v))
         gain, pull = gain_of(p["spectra"][:, 0], v, alpha, form), _pull(v, alpha, sigma, form)
         moved = z * xp.sum(weights * gain, axis=1, keepdims=True) + form.data * p["centre"]
-        drawn = xp.matmul(xp.astype(weights * pull, p["values"].dtype), p["values"])
+        drawn = product(xp, xp.astype(weights * pull, p["values"].dtype), p["values"])
         return xp.astype(moved + drawn, y.dtype)
 
     @staticmethod
@@ -239,11 +246,11 @@ class ExpandedIsotropic:
         weights = softmax(xp, ExpandedIsotropic._joint(xp, p, alpha, z, v))
         gain, pull = gain_of(p["spectra"][:, 0], v, alpha, form), _pull(v, alpha, sigma, form)
         tangent = xp.astype(u, xp.float64)
-        dots = xp.matmul(tangent, xp.matrix_transpose(p["centred"]))
+        dots = product(xp, tangent, xp.matrix_transpose(p["centred"]))
         turned = turn(xp, weights, (alpha * dots - xp.sum(z * tangent, axis=1, keepdims=True)) / v)
         moved = tangent * xp.sum(weights * gain, axis=1, keepdims=True)
         moved = moved + z * xp.sum(turned * gain, axis=1, keepdims=True)
-        drawn = xp.matmul(xp.astype(turned * pull, p["values"].dtype), p["values"])
+        drawn = product(xp, xp.astype(turned * pull, p["values"].dtype), p["values"])
         return xp.astype(moved + drawn, y.dtype)
 
 
@@ -270,11 +277,11 @@ class ExpandedDiagonal:
         for block, _, m, v in ExpandedDiagonal._blocks(p, alpha, sigma):
             drawn = alpha * m / v
             precision, drawn_t = xp.matrix_transpose(1.0 / v), xp.matrix_transpose(drawn)
-            squares = xp.matmul(square, precision) - 2.0 * xp.matmul(z, drawn_t)
+            squares = product(xp, square, precision) - 2.0 * product(xp, z, drawn_t)
             constant = xp.sum(alpha * m * drawn + xp.log(v), axis=1)
             joint.append(p["log_weights"][block] - 0.5 * (squares + constant))
             if u is not None:
-                slope.append(xp.matmul(u, drawn_t) - xp.matmul(z * u, precision))
+                slope.append(product(xp, u, drawn_t) - product(xp, z * u, precision))
         return xp.concat(joint, axis=1), xp.concat(slope, axis=1) if u is not None else None
 
     @staticmethod
@@ -298,8 +305,8 @@ class ExpandedDiagonal:
         out = xp.zeros_like(z) + form.data * p["centre"]
         for block, spectra, m, v in ExpandedDiagonal._blocks(p, alpha, sigma):
             gain, drawn = gain_of(spectra, v, alpha, form), _pull(v, alpha, sigma, form) * m
-            out = out + z * xp.matmul(weights[:, block], xp.astype(gain, weights.dtype))
-            out = out + xp.matmul(weights[:, block], xp.astype(drawn, weights.dtype))
+            out = out + z * product(xp, weights[:, block], xp.astype(gain, weights.dtype))
+            out = out + product(xp, weights[:, block], xp.astype(drawn, weights.dtype))
         return xp.astype(out, y.dtype)
 
     @staticmethod
@@ -313,8 +320,8 @@ class ExpandedDiagonal:
         out = xp.zeros_like(z)
         for block, spectra, m, v in ExpandedDiagonal._blocks(p, alpha, sigma):
             gain, drawn = gain_of(spectra, v, alpha, form), _pull(v, alpha, sigma, form) * m
-            out = out + tangent * xp.matmul(weights[:, block], gain)
-            out = out + z * xp.matmul(turned[:, block], gain) + xp.matmul(turned[:, block], drawn)
+            out = out + tangent * product(xp, weights[:, block], gain)
+            out = out + z * product(xp, turned[:, block], gain) + product(xp, turned[:, block], drawn)
         return xp.astype(out, y.dtype)
 
 

@@ -40,6 +40,7 @@ from diffnum.problems._states import (
     probabilities,
     real_array,
 )
+from diffnum.problems._threads import calling_thread, product
 from diffnum.types import Array, FloatArray, Prediction, Schedule
 
 
@@ -245,7 +246,8 @@ class CoordinateMixtures:
             each = form.data * p["means"] + gain_of(p["spectra"], v, lift(alpha), form) * r
             return xp.astype(self._out(xp, p, xp.sum(weights * each, axis=-1)), y.dtype)
 
-        return in_blocks(self.means.size, block, alpha, sigma, form, y)
+        with calling_thread(array_namespace(y), y.shape[0] * self._work):
+            return in_blocks(self.means.size, block, alpha, sigma, form, y)
 
     def jvp(self, y: Array, tangent: Array, alpha: Coefficient, sigma: Coefficient, form: LinearForm) -> Array:
         """Differentiate :meth:`predict` at ``y`` along ``tangent``, both of shape (n, d)."""
@@ -257,7 +259,8 @@ class CoordinateMixtures:
             slope = xp.sum(turn(xp, weights, -r / v) * (form.data * p["means"] + gain * r) + weights * gain, axis=-1)
             return xp.astype(self._out(xp, p, slope * self._in(xp, p, u)), y.dtype)
 
-        return in_blocks(self.means.size, block, alpha, sigma, form, y, tangent)
+        with calling_thread(array_namespace(y), y.shape[0] * self._work):
+            return in_blocks(self.means.size, block, alpha, sigma, form, y, tangent)
 
     def log_prob(self, x: Array) -> Array:
         """Log-density of the data, float64, shape (n,)."""
@@ -277,6 +280,11 @@ class CoordinateMixtures:
         out = match_tails(z.reshape(-1), *flat).reshape(z.shape)
         return out if self.rotation is None else np.asarray(out @ self.rotation.T)
 
+    @property
+    def _work(self) -> int:
+        """Multiplications of the larger of mixing and rotating, for one sample."""
+        return max(self.means.size, 0 if self.rotation is None else self.rotation.size)
+
     def _local(self, like: Array) -> dict[str, Any]:
         arrays = {"log_weights": self.log_weights, "means": self.means, "spectra": self.spectra}
         if self.rotation is not None:
@@ -294,11 +302,11 @@ class CoordinateMixtures:
     @staticmethod
     def _in(xp: Any, p: dict[str, Any], x: Array) -> Array:
         x = xp.astype(x, xp.float64)
-        return xp.matmul(x, p["rotation"]) if "rotation" in p else x
+        return product(xp, x, p["rotation"]) if "rotation" in p else x
 
     @staticmethod
     def _out(xp: Any, p: dict[str, Any], z: Array) -> Array:
-        return xp.matmul(z, xp.matrix_transpose(p["rotation"])) if "rotation" in p else z
+        return product(xp, z, xp.matrix_transpose(p["rotation"])) if "rotation" in p else z
 
 
 def log_tail(
