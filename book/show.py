@@ -24,8 +24,8 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 import diffnum as dn
 from diffnum import plot
 from diffnum.plot import INK, look_of, plot_work_precision
-from diffnum.plot_analysis import plot_response, plot_stability
-from diffnum.plot_labels import label_lines
+from diffnum.plot.analysis import plot_response, plot_stability
+from diffnum.plot.labels import label_lines
 
 # diffusers brings bars of progress for notebooks, which pages do not show
 warnings.filterwarnings("ignore", message="IProgress not found")

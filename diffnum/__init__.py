@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from diffnum import problems as problems
     from diffnum import schedules as schedules
     from diffnum import testing as testing
-    from diffnum.adaptive import solve_adaptive as solve_adaptive
     from diffnum.audits import audit as audit
+    from diffnum.calibration.statistics import ModelStatistics as ModelStatistics
+    from diffnum.calibration.statistics import dpm_solver_v3 as dpm_solver_v3
     from diffnum.coefficients.catalogue import method as method
     from diffnum.coefficients.catalogue import methods as methods
     from diffnum.convergence.expectations import expectation_study as expectation_study
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from diffnum.convergence.stochastic import weak_study as weak_study
     from diffnum.convergence.study import convergence_study as convergence_study
     from diffnum.forms import predict as predict
-    from diffnum.models.pretrained import load as load
-    from diffnum.models.sampling import sample as sample
+    from diffnum.models.loading.pretrained import load as load
+    from diffnum.models.runs.sampling import sample as sample
     from diffnum.plans import Plan as Plan
     from diffnum.plans import plan as plan
     from diffnum.problems.gaussian import Gaussian as Gaussian
@@ -40,24 +41,23 @@ if TYPE_CHECKING:
     from diffnum.proofs import prove as prove
     from diffnum.solver import iterate as iterate
     from diffnum.solver import solve as solve
-    from diffnum.statistics import ModelStatistics as ModelStatistics
-    from diffnum.statistics import dpm_solver_v3 as dpm_solver_v3
+    from diffnum.solver.adaptive import solve_adaptive as solve_adaptive
 
 __version__ = "0.1.0"
 
 _NAMES = {
     "Gaussian": "diffnum.problems.gaussian",
     "GaussianMixture": "diffnum.problems.mixture",
-    "ModelStatistics": "diffnum.statistics",
+    "ModelStatistics": "diffnum.calibration.statistics",
     "Plan": "diffnum.plans",
     "audit": "diffnum.audits",
     "convergence_study": "diffnum.convergence.study",
     "derive": "diffnum.proofs",
-    "dpm_solver_v3": "diffnum.statistics",
+    "dpm_solver_v3": "diffnum.calibration.statistics",
     "expectation_study": "diffnum.convergence.expectations",
     "iterate": "diffnum.solver",
     "law_study": "diffnum.convergence.stochastic",
-    "load": "diffnum.models.pretrained",
+    "load": "diffnum.models.loading.pretrained",
     "method": "diffnum.coefficients.catalogue",
     "methods": "diffnum.coefficients.catalogue",
     "monte_carlo_study": "diffnum.convergence.stochastic",
@@ -65,9 +65,9 @@ _NAMES = {
     "predict": "diffnum.forms",
     "probe": "diffnum.convergence.probe",
     "prove": "diffnum.proofs",
-    "sample": "diffnum.models.sampling",
+    "sample": "diffnum.models.runs.sampling",
     "solve": "diffnum.solver",
-    "solve_adaptive": "diffnum.adaptive",
+    "solve_adaptive": "diffnum.solver.adaptive",
     "strong_study": "diffnum.convergence.stochastic",
     "weak_study": "diffnum.convergence.stochastic",
 }

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 import diffnum as dn
-from diffnum.adaptive import CONTROLLERS, EmbeddedPair, solve_adaptive
+from diffnum.calibration.statistics import ModelStatistics, dpm_solver_v3
 from diffnum.grids import from_times
+from diffnum.guidance.thresholding import DynamicThreshold
 from diffnum.schedules import Tabulated
-from diffnum.statistics import ModelStatistics, dpm_solver_v3
-from diffnum.thresholding import DynamicThreshold
+from diffnum.solver.adaptive import CONTROLLERS, EmbeddedPair, solve_adaptive
 from diffnum.types import Denoiser, FloatArray, Schedule
 
 __all__ = ["CALIBRATED"]

@@ -24,8 +24,8 @@ import diffnum as dn
 from diffnum.coefficients.method import Method
 from diffnum.forms import DATA, NOISE, SemilinearForm, drift_form
 from diffnum.grids import from_half_log_snr, from_times
+from diffnum.guidance.thresholding import DynamicThreshold
 from diffnum.schedules import EDM, Brownian, Tabulated, VPFitted, VPLinear, linear_betas
-from diffnum.thresholding import DynamicThreshold
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Schedule
 
 # the companion module is found however this file is loaded: as tests.golden_replay, as a script, or by its path

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diffnum as dn
-from diffnum.adaptive import CONTROLLERS, Controller, EmbeddedPair, solve_adaptive
+from diffnum.solver.adaptive import CONTROLLERS, Controller, EmbeddedPair, solve_adaptive
 
 VP = dn.schedules.VPLinear()
 PROBLEM = dn.problems.three_peaks()

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 import diffnum as dn
-from diffnum.compensation import CascadeRegression, exact_reference, minimise_polynomial_loss, search_ratios
+from diffnum.calibration.compensation import (
+    CascadeRegression,
+    exact_reference,
+    minimise_polynomial_loss,
+    search_ratios,
+)
 
 SCHEDULE = dn.schedules.VPLinear()
 PROBLEM = dn.problems.three_peaks()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diffnum as dn
-from diffnum.decisions import Decision, Decisions, decide
+from diffnum.calibration.decisions import Decision, Decisions, decide
 
 VP = dn.schedules.VPLinear()
 SCHEDULES = {s.name: s for s in (VP, dn.schedules.FlowMatching(), dn.schedules.EDM())}

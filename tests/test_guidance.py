@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import diffnum as dn
 from diffnum.guidance import RAMPS, Guided, Ramp, autoguidance, cfg_plus_plus, classifier_free
-from diffnum.thresholding import StaticThreshold
+from diffnum.guidance.thresholding import StaticThreshold
 from diffnum.types import Denoiser, Prediction
 
 VP = dn.schedules.VPLinear()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import diffnum as dn
-from diffnum.layout import Layout, layout
+from diffnum.plans.buffers import Layout, layout
 
 SCHEDULE = dn.schedules.VPLinear()
 GRID = dn.grids.uniform_half_log_snr(SCHEDULE, 9, t_start=0.9, t_end=0.1)

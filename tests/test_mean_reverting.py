@@ -9,7 +9,7 @@ import diffnum as dn
 from diffnum.coefficients.catalogue import method as find
 from diffnum.convergence.stochastic import law_study, strong_study
 from diffnum.forms import PREDICTIONS
-from diffnum.mean_reverting import VelocityNetwork, velocity
+from diffnum.guidance.velocity import VelocityNetwork, velocity
 from diffnum.schedules import MeanReverting
 
 MEAN = np.array([0.8, -0.3])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import diffnum as dn
 from diffnum.coefficients.catalogue import method as find
-from diffnum.noise import BrownianPath, NestedNoise, SampleStreams, exponential_clock, noise_intervals
+from diffnum.solver.noise import BrownianPath, NestedNoise, SampleStreams, exponential_clock, noise_intervals
 
 SCHEDULE = dn.schedules.VPLinear()
 MODEL = dn.problems.three_peaks().denoiser(SCHEDULE)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from diffnum.pages import render
+from diffnum.templates import render
 
 jinja2 = pytest.importorskip("jinja2")
 

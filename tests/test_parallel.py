@@ -13,7 +13,7 @@ from joblib import parallel_config, register_parallel_backend
 from joblib.parallel import ThreadingBackend
 
 import diffnum as dn
-from diffnum.parallel import _deaf_to_interrupts, spread
+from diffnum.jobs.parallel import _deaf_to_interrupts, spread
 
 NAMES = ["ddim", "eab_2", "edm_heun", "lms_2"]
 

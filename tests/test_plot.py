@@ -29,7 +29,7 @@ from diffnum.plot import (
     to_data_uri,
     to_svg,
 )
-from diffnum.plot_labels import label_ends, label_lines, spread
+from diffnum.plot.labels import label_ends, label_lines, spread
 
 STEPS = (20, 40, 80, 160, 320)
 

@@ -12,7 +12,7 @@ from diffnum.analysis import analyse, frequency_response, propagate, stability_r
 from diffnum.grids import uniform_half_log_snr
 from diffnum.schedules import VPLinear
 
-plot_analysis = pytest.importorskip("diffnum.plot_analysis")
+plot_analysis = pytest.importorskip("diffnum.plot.analysis")
 
 
 def test_regions_share_axes_and_are_named() -> None:

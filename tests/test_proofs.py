@@ -16,8 +16,8 @@ import diffnum as dn
 from diffnum import proofs
 from diffnum.coefficients.method import Method
 from diffnum.derivation.published import PUBLISHED, Published
-from diffnum.exact_steps import top_placement
 from diffnum.proofs import Proof, perturbed
+from diffnum.proofs.steps import top_placement
 from diffnum.tableau import Step, Window
 
 NAMES = list(dn.methods())

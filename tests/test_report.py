@@ -180,7 +180,7 @@ def test_an_absent_network_is_named_with_the_command_that_fetches_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: MethodSection
 ) -> None:
     from diffnum import report as module
-    from diffnum.models import galaxies
+    from diffnum.models.loading import galaxies
 
     monkeypatch.setattr(galaxies, "find_bytes", lambda *_: None)
     monkeypatch.setattr(module, "examine", lambda *_, **__: section)

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffnum as dn
+from diffnum.calibration.statistics import ModelStatistics, dpm_solver_v3, linear_law
 from diffnum.coefficients.adams import lagrange_weights
 from diffnum.coefficients.model_statistics import divided_difference_weights
-from diffnum.statistics import ModelStatistics, dpm_solver_v3, linear_law
 
 SCHEDULE = dn.schedules.VPLinear()
 RNG = np.random.default_rng(0)

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffnum as dn
-from diffnum import stochastic_proofs
 from diffnum.coefficients import stochastic as cs
 from diffnum.convergence.stochastic import strong_study
-from diffnum.derivation import published_stochastic as published
-from diffnum.derivation.reverse import ReverseParts, ReverseSymbols, SquareRoot, covariance, path_covariance
-from diffnum.derivation.symbols import SymbolicKernel
-from diffnum.exact_steps import top_placement
+from diffnum.derivation.algebra.reverse import ReverseParts, ReverseSymbols, SquareRoot, covariance, path_covariance
+from diffnum.derivation.algebra.symbols import SymbolicKernel
+from diffnum.derivation.published import stochastic as published
 from diffnum.proofs import perturbed
-from diffnum.stochastic_proofs import response_of
+from diffnum.proofs import stochastic as stochastic_proofs
+from diffnum.proofs.steps import top_placement
+from diffnum.proofs.stochastic import response_of
 
 NAMES = list(dn.methods("stochastic"))
 QUICK = (

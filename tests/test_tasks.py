@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffnum.tasks import Ledger, digest, source_digest
+from diffnum.jobs.ledger import Ledger, digest, source_digest
 
 
 def test_results_survive_the_ledger(tmp_path: Path) -> None:

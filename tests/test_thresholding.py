@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import diffnum as dn
-from diffnum.thresholding import DynamicThreshold, StaticThreshold, sample_quantile
+from diffnum.guidance.thresholding import DynamicThreshold, StaticThreshold, sample_quantile
 
 VP = dn.schedules.VPLinear()
 PROBLEM = dn.problems.three_peaks()

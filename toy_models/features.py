@@ -16,7 +16,7 @@ from types import ModuleType
 import torch
 from safetensors.torch import save_file
 
-from diffnum.models.features import FeatureNet
+from diffnum.models.quality.features import FeatureNet
 
 HERE = Path(__file__).parent
 SEED = 0

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import diffnum as dn
-from diffnum.parallel import spread
+from diffnum.jobs.parallel import spread
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "book/results/golden.json"

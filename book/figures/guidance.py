@@ -22,8 +22,8 @@ from scipy.integrate import solve_ivp
 import diffnum as dn
 from diffnum.analysis import amplification, largest_stiffness, stability, stiffness
 from diffnum.guidance import Guided, Ramp, autoguidance, cfg_plus_plus, classifier_free
+from diffnum.guidance.thresholding import StaticThreshold
 from diffnum.models import model_ids
-from diffnum.thresholding import StaticThreshold
 from diffnum.types import FloatArray
 
 RESULTS = Path(__file__).resolve().parents[1] / "results/guidance.json"
@@ -311,7 +311,7 @@ def network(
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Errors, largest stiffness and largest pixel on a trained network with classes."""
-    from diffnum.models.sampling import initial_noise
+    from diffnum.models.runs.sampling import initial_noise
 
     model = dn.load(name, dtype=dtype, device=device)
     bound = model.conditioned([i % model.num_classes for i in range(n)])
@@ -347,7 +347,7 @@ def network(
 
 def runs(model: Any, x: Any, exact: Any, methods: Sequence[str], steps: int) -> dict[str, dict[str, float | None]]:
     """Error and largest pixel of each method on a guided network."""
-    from diffnum.models.sampling import plan_for
+    from diffnum.models.runs.sampling import plan_for
 
     ends = {m: dn.solve(plan_for(model, m, steps), model, x, check_finite=False) for m in methods}
     return {

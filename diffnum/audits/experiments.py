@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from diffnum.audits.budget import ErrorBudget, error_budget
-from diffnum.audits.drift import ReverseDrift
-from diffnum.audits.families import family_of
 from diffnum.audits.findings import Finding, order_findings, run_findings, short
 from diffnum.audits.shipped import LEVELS, ShippedRun, shipped_run
 from diffnum.audits.subjects import Subject
 from diffnum.convergence.diagnosis import LONGER, Orders, measure_orders
 from diffnum.convergence.study import convergence_study
+from diffnum.foreign.drift import ReverseDrift
+from diffnum.foreign.families import family_of
 from diffnum.problems import three_peaks
 from diffnum.types import Array, FloatArray, Problem, Sampler
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from diffnum import __version__
-from diffnum.audits.adapters import built
 from diffnum.audits.experiments import Row, examine
 from diffnum.audits.findings import Finding
-from diffnum.audits.libraries import library_version
 from diffnum.audits.subjects import Subject, subjects
-from diffnum.pages import render
-from diffnum.parallel import spread
+from diffnum.foreign.adapters import built
+from diffnum.foreign.libraries import library_version
+from diffnum.jobs.parallel import spread
+from diffnum.templates import render
 
 __all__ = ["AuditReport", "audit"]
 
@@ -151,7 +151,7 @@ def audit(
     Parameters
     ----------
     target : {"diffusers", "k-diffusion"} or sampler
-        Library as installed; or a sampler in any convention of :mod:`diffnum.convergence.conventions`.
+        Library as installed; or a sampler in any convention of :mod:`diffnum.foreign.conventions`.
     claimed : float, optional
         Order that a sampler of your own claims; needed for one, and only for one.
     cache_dir : path, optional

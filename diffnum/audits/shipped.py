@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffnum.audits.adapters import run_scheduler
-from diffnum.audits.drift import ReverseDrift
-from diffnum.audits.families import family_of, label_rho, picture_of
-from diffnum.audits.libraries import k_diffusion_sampling
-from diffnum.audits.pictures import VE, exact_model
-from diffnum.audits.precision import swapped
+from diffnum.foreign.adapters import run_scheduler
+from diffnum.foreign.drift import ReverseDrift
+from diffnum.foreign.families import family_of, label_rho, picture_of
+from diffnum.foreign.libraries import k_diffusion_sampling
+from diffnum.foreign.pictures import VE, exact_model
+from diffnum.foreign.precision import swapped
 from diffnum.problems import Mixture1D
 from diffnum.schedules import FlowMatching
 from diffnum.types import FloatArray, Problem

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffnum.audits.adapters import DiffusersSampler, KDiffusionSampler
-from diffnum.audits.backwards import Backwards
-from diffnum.audits.libraries import diffusers_schedulers, k_diffusion_samplers
-from diffnum.convergence.conventions import Convention, convention_of, understood
+from diffnum.foreign.adapters import DiffusersSampler, KDiffusionSampler
+from diffnum.foreign.backwards import Backwards
+from diffnum.foreign.conventions import Convention, convention_of, understood
+from diffnum.foreign.libraries import diffusers_schedulers, k_diffusion_samplers
 from diffnum.types import Problem, Sampler
 
 __all__ = ["Subject", "code_of", "no_noise", "silence", "subjects"]

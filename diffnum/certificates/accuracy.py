@@ -18,7 +18,7 @@ import numpy as np
 
 from diffnum.certificates.balls import EPS, Ball, BallField, error_in_eps, working_precision
 from diffnum.coefficients.method import Method, Placement
-from diffnum.derivation.symbols import PartsKernel
+from diffnum.derivation.algebra.symbols import PartsKernel
 from diffnum.forms import ExponentialKernel, TabulatedKernel
 from diffnum.proofs import derived_step, placements
 from diffnum.tableau import Step, Window

@@ -20,9 +20,9 @@ from diffnum.certificates.records import Agreement, Certificate, Certificates, M
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
 from diffnum.coefficients.method import GRID_KINDS, Method
-from diffnum.parallel import spread
+from diffnum.jobs.ledger import Ledger, Progress, digest, source_digest
+from diffnum.jobs.parallel import spread
 from diffnum.proofs import prove
-from diffnum.tasks import Ledger, Progress, digest, source_digest
 
 __all__ = ["certifiable", "certify", "versions"]
 

@@ -13,15 +13,18 @@ from diffnum.certificates.mutants import KINDS, Mutant, mutants, mutated
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
 from diffnum.coefficients.method import Method
+from diffnum.convergence.measure import measured_rate
+from diffnum.convergence.nodes import INTERVAL, PLAIN_INTERVAL
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.probe import Probe, probe
 from diffnum.convergence.rate import RateEstimate
-from diffnum.convergence.study import INTERVAL, PLAIN_INTERVAL, measured_rate
-from diffnum.parallel import spread
+from diffnum.jobs.ledger import Ledger, Progress, digest, source_digest
+from diffnum.jobs.parallel import spread
 from diffnum.problems import three_peaks
-from diffnum.proofs import formal_order, is_derived, placements
+from diffnum.proofs import placements
+from diffnum.proofs.claims import is_derived
+from diffnum.proofs.orders import formal_order
 from diffnum.schedules import VPLinear
-from diffnum.tasks import Ledger, Progress, digest, source_digest
 
 __all__ = ["KILLERS", "Kill", "Kills", "mutate"]
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from diffnum.certificates.records import Measurement
 from diffnum.coefficients.method import GRID_KINDS, Method
-from diffnum.convergence.study import Series, Variant, convergence_study
+from diffnum.convergence.record import Series, Variant
+from diffnum.convergence.study import convergence_study
 from diffnum.problems import rotated_product, three_peaks
 from diffnum.schedules import EDM, FlowMatching, MeanReverting, SubVP, VPCosine, VPLinear
 from diffnum.types import Problem, Schedule

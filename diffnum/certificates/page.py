@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from diffnum.certificates.orders import END_VARIANTS
 from diffnum.certificates.records import Certificate, Certificates
 from diffnum.coefficients.method import GRID_KINDS
-from diffnum.models.storage import write_file
-from diffnum.pages import render
+from diffnum.jobs.files import write_file
+from diffnum.templates import render
 
 if TYPE_CHECKING:
     from diffnum.certificates.kills import Kills

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from diffnum.cli.common import Jobs, Json, Names, echo, integers, print_json, records, tracked
-from diffnum.parallel import spread
+from diffnum.jobs.parallel import spread
 
 __all__ = ["analyse"]
 
@@ -65,7 +65,7 @@ def analyse(
             echo(str(one) + ("\n" if len(chosen) > 1 else ""))
     if out is not None:
         from diffnum.plot import save
-        from diffnum.plot_analysis import plot_analysis
+        from diffnum.plot.analysis import plot_analysis
 
         out.parent.mkdir(parents=True, exist_ok=True)
         save(plot_analysis(found[0]), out)

@@ -8,7 +8,7 @@ import typer
 
 from diffnum.cli.common import Jobs, Json, Kind, Name, Names, echo, finish, print_json, records, tracked
 from diffnum.coefficients.catalogue import methods as all_methods
-from diffnum.parallel import spread
+from diffnum.jobs.parallel import spread
 
 __all__ = ["STOCHASTIC_ORDERS", "derive", "methods", "plan", "prove"]
 

@@ -118,7 +118,7 @@ def check_writable(path: Path) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write JSON to a file that is whole or absent."""
-    from diffnum.models.storage import write_file
+    from diffnum.jobs.files import write_file
 
     write_file(path, [(_json(data) + "\n").encode()])
 
@@ -138,7 +138,7 @@ def _finite(data: Any) -> Any:
 
 def written(path: Path, text: str) -> None:
     """Write a file that is whole or absent, and the folders that it needs."""
-    from diffnum.models.storage import write_file
+    from diffnum.jobs.files import write_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, [text.encode()])

@@ -49,8 +49,8 @@ def sample(
     if out.suffix not in (".png", ".npy", "") and not out.is_dir():
         raise typer.BadParameter(f"--out {str(out)!r}: give a file that ends in .png or .npy, or a folder")
     from diffnum.models import load
-    from diffnum.models.sampling import check_memory, draw, plan_for
-    from diffnum.models.streaming import processes, stream
+    from diffnum.models.runs.sampling import check_memory, draw, plan_for
+    from diffnum.models.runs.streaming import processes, stream
 
     if steps is None and nfe is None:
         steps = 20
@@ -136,7 +136,7 @@ def _write(out: Path, network: Any, parts: Sequence[Any]) -> None:
 
     import numpy as np
 
-    from diffnum.models.storage import write_file
+    from diffnum.jobs.files import write_file
 
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".png":
@@ -173,9 +173,9 @@ def compare(
 ) -> None:
     """Hold methods on a trained network against its exact flow, by single images and as sets of images."""
     from diffnum.models import load
-    from diffnum.models.compare import DEFAULT_METHODS
-    from diffnum.models.compare import compare as hold_against
     from diffnum.models.quality import measure_quality
+    from diffnum.models.quality.compare import DEFAULT_METHODS
+    from diffnum.models.quality.compare import compare as hold_against
 
     endings = (".html", ".json", ".svg", ".png", ".pdf")
     if out is not None and out.suffix not in endings:

@@ -24,7 +24,7 @@ from diffnum.cli.common import (
     tracked,
 )
 from diffnum.cli.own_sampler import verify_own
-from diffnum.parallel import spread
+from diffnum.jobs.parallel import spread
 from diffnum.types import Schedule
 
 __all__ = ["verify"]

@@ -56,7 +56,7 @@ class StepIntegrals:
 
 
 class StepStatistics(Protocol):
-    """Statistics that can be integrated; see :class:`diffnum.statistics.ModelStatistics`."""
+    """Statistics that can be integrated; see :class:`diffnum.calibration.statistics.ModelStatistics`."""
 
     def integrals(self, nodes: Sequence[Nodes], count: int) -> StepIntegrals:
         """Integrals over the steps between ``nodes[1]`` and ``nodes[0]``, with ``count`` moments."""

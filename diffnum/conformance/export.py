@@ -10,7 +10,7 @@ from typing import Any
 
 from diffnum import __version__
 from diffnum.conformance.vectors import COMMON, document, subjects
-from diffnum.tasks import Progress
+from diffnum.jobs.ledger import Progress
 
 __all__ = ["SCHEMAS", "export", "schema"]
 

@@ -11,10 +11,12 @@ import numpy as np
 from diffnum.coefficients.catalogue import methods
 from diffnum.convergence.bench import SAME_NODE
 from diffnum.convergence.checks import check_sampler
+from diffnum.convergence.nodes import INTERVAL, graded
 from diffnum.convergence.oracle import AskedByNoiseLevel, Oracle
 from diffnum.convergence.probe import Comparison, Difference, Probe, probe
 from diffnum.convergence.rate import RateEstimate
-from diffnum.convergence.study import INTERVAL, Measure, Variant, convergence_study, graded
+from diffnum.convergence.record import Measure, Variant
+from diffnum.convergence.study import convergence_study
 from diffnum.problems import three_peaks
 from diffnum.schedules import EDM, VPLinear
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Problem, Sampler, Schedule

@@ -23,7 +23,7 @@ import numpy as np
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method, Start
 from diffnum.convergence.bench import SAME_NODE, ZERO, Bench, Run
-from diffnum.convergence.study import INTERVAL, fractions
+from diffnum.convergence.nodes import INTERVAL, fractions
 from diffnum.forms import DATA, NOISE, VELOCITY, Nodes, conversion
 from diffnum.grids import from_half_log_snr
 from diffnum.plans import Plan, plan

@@ -19,9 +19,9 @@ import numpy as np
 from diffnum.analysis.gaussian import _affine
 from diffnum.coefficients.extended_reverse import NoiseScale
 from diffnum.convergence.oracle import Oracle
-from diffnum.noise import NestedNoise, exponential_clock, noise_intervals
 from diffnum.plans import Plan
 from diffnum.problems import Gaussian
+from diffnum.solver.noise import NestedNoise, exponential_clock, noise_intervals
 from diffnum.types import FloatArray, Schedule
 
 __all__ = ["Level", "exact_end", "exact_transition", "strong_distance"]

@@ -26,16 +26,16 @@ from diffnum.analysis.gaussian import propagate_problem
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.extended_reverse import NOISE_SCALES, NoiseScale
 from diffnum.coefficients.method import GRID_KINDS, Method
+from diffnum.convergence.nodes import INTERVAL, fractions
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.convergence.reverse import Level, exact_end, exact_transition, strong_distance
-from diffnum.convergence.study import INTERVAL, fractions
 from diffnum.grids import from_half_log_snr
-from diffnum.noise import NestedNoise, noise_intervals
 from diffnum.plans import Plan, plan
 from diffnum.problems import Gaussian, three_peaks
 from diffnum.schedules import VPLinear
 from diffnum.solver import solve
+from diffnum.solver.noise import NestedNoise, noise_intervals
 from diffnum.types import FloatArray, Problem, Schedule
 
 __all__ = [

@@ -11,8 +11,8 @@ from fractions import Fraction
 from functools import reduce
 from typing import Any
 
+from diffnum.derivation.algebra.symbols import solve
 from diffnum.derivation.records import Derived, Line
-from diffnum.derivation.symbols import solve
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 
 __all__ = [

@@ -12,9 +12,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from diffnum.derivation.adams import EXACT_STEP, moment_weights, moments_line
+from diffnum.derivation.algebra.symbols import solve
 from diffnum.derivation.records import Derived, Line
 from diffnum.derivation.runge_kutta import dpm_solver, explicit_step
-from diffnum.derivation.symbols import solve
 from diffnum.derivation.tableaux import overdetermined
 from diffnum.tableau import Window
 

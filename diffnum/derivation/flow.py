@@ -7,8 +7,8 @@ from fractions import Fraction
 from typing import Any
 
 from diffnum.derivation.adams import EXACT_STEP, adams, moment_weights, moments_line
+from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.records import Derived, Line
-from diffnum.derivation.symbols import Symbols
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 
 __all__ = ["predicted_sequence", "pseudo_corrector"]

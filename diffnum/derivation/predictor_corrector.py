@@ -8,8 +8,8 @@ from math import factorial
 from typing import Any
 
 from diffnum.derivation.adams import EXACT_STEP, combination, moment_weights, moments_line, multistep
+from diffnum.derivation.algebra.symbols import solve
 from diffnum.derivation.records import Derived, Line
-from diffnum.derivation.symbols import solve
 from diffnum.tableau import Stage, Step, Window, vector
 
 __all__ = ["pair", "unip", "unipc", "unipc_vary"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import sympy
 
-from diffnum.derivation.printing import Formula
+from diffnum.derivation.printing.formulas import Formula
 from diffnum.tableau import Step
 
 __all__ = ["Derivation", "Derived", "Identity", "Line", "Proof", "Residuals"]
@@ -57,7 +57,7 @@ class Derivation:
     name : str
         Name in the catalogue.
     step : Step
-        The step with exact weights (:class:`~diffnum.derivation.symbols.Exact`).
+        The step with exact weights (:class:`~diffnum.derivation.algebra.symbols.Exact`).
     weights : mapping of str to mapping of str to sympy expression
         Row (``k1, k2, ...`` the stages, ``x`` the state, then memory) -> vector -> weight, in ``h``, ``u_1, ...`` and
         real exponentials. Weights of evaluations multiply the gain of the form at the node of the row.

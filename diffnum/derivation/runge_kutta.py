@@ -7,8 +7,8 @@ from fractions import Fraction
 from typing import Any
 
 from diffnum.derivation.adams import EXACT_STEP, adams, combination, moment_weights, moments_line
+from diffnum.derivation.algebra.symbols import solve
 from diffnum.derivation.records import Derived, Line
-from diffnum.derivation.symbols import solve
 from diffnum.tableau import Stage, Step, Window, vectors
 
 __all__ = ["dpm_solver", "explicit_step", "heun"]

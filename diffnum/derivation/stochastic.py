@@ -19,9 +19,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from diffnum.derivation import adams, runge_kutta
+from diffnum.derivation.algebra.reverse import ReverseSymbols, path_covariance
+from diffnum.derivation.algebra.symbols import as_fraction
 from diffnum.derivation.records import Derived, Line
-from diffnum.derivation.reverse import ReverseSymbols, path_covariance
-from diffnum.derivation.symbols import as_fraction
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 
 __all__ = ["BASES", "SCHEMES", "Response", "base_nodes", "derive_step", "response"]

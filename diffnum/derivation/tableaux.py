@@ -15,9 +15,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from diffnum.derivation.adams import EXACT_STEP, moment_weights, moments_line
+from diffnum.derivation.algebra.trees import elementary_weight, rooted_trees
 from diffnum.derivation.records import Derived, Line
 from diffnum.derivation.runge_kutta import explicit_step
-from diffnum.derivation.trees import elementary_weight, rooted_trees
 from diffnum.tableau import Window
 
 __all__ = ["PRINTED", "Printed", "explicit_runge_kutta", "overdetermined", "printed", "solved"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from diffnum import grids
 from diffnum.grids import Grid
-from diffnum.models.tables import prediction_of, schedule_of
+from diffnum.models.loading.tables import prediction_of, schedule_of
 from diffnum.schedules import FlowMatching
 from diffnum.types import FloatArray, Schedule
 

@@ -26,10 +26,10 @@ from diffnum.coefficients.catalogue import aliases, methods
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method, Start
 from diffnum.grids import Grid
-from diffnum.noise import noise_intervals
 from diffnum.plans import Plan, plan
 from diffnum.schedules import EDM, FlowMatching
 from diffnum.solver import Noise, solve
+from diffnum.solver.noise import noise_intervals
 from diffnum.types import FloatArray, Prediction, Schedule
 
 __all__ = ["sampler"]

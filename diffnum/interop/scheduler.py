@@ -31,11 +31,11 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Start
 from diffnum.forms import conversion
 from diffnum.grids import Grid
+from diffnum.guidance.thresholding import sample_quantile
 from diffnum.interop.configuration import SPACED_AS, grid_of, is_flow, label_scale, process_of
-from diffnum.models.tables import prediction_of
+from diffnum.models.loading.tables import prediction_of
 from diffnum.plans import Plan, plan
 from diffnum.solver import Evaluation, State, evaluations
-from diffnum.thresholding import sample_quantile
 from diffnum.types import Prediction, Schedule
 
 __all__ = ["PlanScheduler"]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffnum.models.denoiser import NetworkDenoiser
-    from diffnum.models.files import MissingModelError, ModelFileError
-    from diffnum.models.graph import CapturedRun, capture
-    from diffnum.models.pretrained import load, model_ids
+    from diffnum.models.loading.files import MissingModelError, ModelFileError
+    from diffnum.models.loading.pretrained import load, model_ids
+    from diffnum.models.loading.wrapping import from_k_diffusion, wrap
     from diffnum.models.update import compiled, fused
-    from diffnum.models.wrapping import from_k_diffusion, wrap
+    from diffnum.models.update.graph import CapturedRun, capture
 
 __all__ = [
     "CapturedRun",

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from diffnum.models.latents import Latents
-from diffnum.models.prompts import Condition, Prompts
+from diffnum.models.conditions.latents import Latents
+from diffnum.models.conditions.prompts import Condition, Prompts
 from diffnum.types import Prediction, Schedule
 
 __all__ = ["Level", "NetworkDenoiser", "resolve_device", "resolve_dtype"]

@@ -17,12 +17,12 @@ from diffnum import __version__
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
 from diffnum.coefficients.method import GRID_KINDS
-from diffnum.models.storage import write_file
-from diffnum.pages import render
-from diffnum.parallel import spread
+from diffnum.jobs.files import write_file
+from diffnum.jobs.parallel import spread
 from diffnum.report.methods import SHIPPED_STEPS, MethodSection, examine
 from diffnum.report.networks import ModelSection, sample_network
 from diffnum.report.prose import SEED
+from diffnum.templates import render
 
 __all__ = ["DEFAULT_MODELS", "MethodSection", "ModelSection", "Report", "build_report", "examine"]
 

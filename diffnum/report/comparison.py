@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffnum import __version__
-from diffnum.pages import render
 from diffnum.report.networks import picture
 from diffnum.report.prose import percent
+from diffnum.templates import render
 
 if TYPE_CHECKING:
-    from diffnum.models.compare import Comparison
     from diffnum.models.quality import Quality
+    from diffnum.models.quality.compare import Comparison
 
 __all__ = ["write_comparison"]
 
@@ -49,7 +49,7 @@ def write_comparison(
     quality : Quality
         From :func:`diffnum.models.quality.measure_quality`.
     comparison : Comparison, optional
-        From :func:`diffnum.models.compare.compare` on the same network.
+        From :func:`diffnum.models.quality.compare.compare` on the same network.
     command : str
         What was run, to be recorded.
 
@@ -58,7 +58,7 @@ def write_comparison(
     Path
         The file.
     """
-    from diffnum.models.storage import write_file
+    from diffnum.jobs.files import write_file
 
     page = render(
         "comparison.html.j2",

@@ -47,7 +47,7 @@ def sample_network(model_id: str, *, quick: bool = False) -> ModelSection:
         Fewer samples and evaluations.
     """
     from diffnum.models import MissingModelError, load
-    from diffnum.models.compare import DEFAULT_NFE, compare
+    from diffnum.models.quality.compare import DEFAULT_NFE, compare
 
     try:
         model = load(model_id, dtype="float64")

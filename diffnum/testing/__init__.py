@@ -6,7 +6,7 @@ Strategies need hypothesis, which is loaded when one of them is first used. A te
     from hypothesis import given
     from diffnum.schedules import EDM
     from diffnum.testing import grids, mixtures
-    from my_package import my_sampler  # in any convention: see diffnum.convergence.conventions
+    from my_package import my_sampler  # in any convention: see diffnum.foreign.conventions
 
     def test_order(assert_convergence_order):
         assert_convergence_order(my_sampler, order=2)

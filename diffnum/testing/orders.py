@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffnum.coefficients.method import GRID_KINDS, Method
-from diffnum.convergence.conventions import Convention, understood
-from diffnum.convergence.study import ConvergenceStudy, convergence_study
+from diffnum.convergence.record import ConvergenceStudy
+from diffnum.convergence.study import convergence_study
+from diffnum.foreign.conventions import Convention, understood
 from diffnum.problems import examples, three_peaks
 from diffnum.types import Problem, Schedule
 
@@ -34,7 +35,7 @@ def assert_convergence_order(
     Parameters
     ----------
     sampler : str, Method, callable, or scheduler of diffusers
-        Catalogue name or record, or a sampler in any convention of :mod:`diffnum.convergence.conventions`.
+        Catalogue name or record, or a sampler in any convention of :mod:`diffnum.foreign.conventions`.
     order : float
         Order claimed: the measured rate must lie within 0.1 of it, from both sides.
     convention : {"nodes", "k-diffusion", "diffusers", "flow"}, optional

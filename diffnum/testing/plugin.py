@@ -23,7 +23,7 @@ def exact_problems() -> dict[str, Problem]:
 @pytest.fixture(scope="session")
 def study_grids() -> dict[str, Grid]:
     """Grids of 16 steps from half-log-SNR -2 to 2, by kind, on the VP-linear schedule."""
-    from diffnum.convergence.study import INTERVAL, fractions
+    from diffnum.convergence.nodes import INTERVAL, fractions
     from diffnum.grids import from_half_log_snr
     from diffnum.schedules import VPLinear
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffnum.convergence.conventions import convention_of
 from diffnum.convergence.probe import probe
+from diffnum.foreign.conventions import convention_of
 
 torch = pytest.importorskip("torch")
 
-from diffnum.audits.adapters import adapt  # noqa: E402
-from diffnum.audits.pictures import FLOW, VE, VP  # noqa: E402
-from diffnum.audits.precision import swapped  # noqa: E402
+from diffnum.foreign.adapters import adapt  # noqa: E402
+from diffnum.foreign.pictures import FLOW, VE, VP  # noqa: E402
+from diffnum.foreign.precision import swapped  # noqa: E402
 
 
 def euler_sigmas(model: Any, x: Any, sigmas: Any) -> Any:
@@ -102,7 +102,7 @@ SAME = [
 @pytest.mark.parametrize(("name", "config", "method"), SAME, ids=[s[0] for s in SAME])
 def test_diffusers_schedulers_are_methods_of_the_catalogue(name: str, config: dict[str, Any], method: str) -> None:
     pytest.importorskip("diffusers")
-    from diffnum.audits.libraries import diffusers_schedulers
+    from diffnum.foreign.libraries import diffusers_schedulers
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of numpy, on how the library makes arrays of tensors
@@ -113,7 +113,7 @@ def test_diffusers_schedulers_are_methods_of_the_catalogue(name: str, config: di
 
 def test_adapting_leaves_the_scheduler_as_it_was() -> None:
     pytest.importorskip("diffusers")
-    from diffnum.audits.libraries import diffusers_schedulers
+    from diffnum.foreign.libraries import diffusers_schedulers
 
     scheduler = diffusers_schedulers()["DPMSolverMultistepScheduler"]()
     before = scheduler.timesteps.clone()

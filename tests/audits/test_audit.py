@@ -13,10 +13,10 @@ import pytest
 pytest.importorskip("torch")
 
 from diffnum.audits import AuditReport, ErrorBudget, Finding, audit, report, snippets
-from diffnum.audits.drift import ReverseDrift
 from diffnum.audits.experiments import Row
 from diffnum.audits.subjects import LEFT_OUT, Subject, subjects
 from diffnum.cli import main
+from diffnum.foreign.drift import ReverseDrift
 from diffnum.problems import Gaussian, gaussian_example
 from diffnum.schedules import EDM
 
@@ -125,7 +125,7 @@ def test_a_line_cut_short_and_rows_of_another_version_are_not_taken(
 
 def test_every_scheduler_is_audited_or_left_out_with_a_reason() -> None:
     pytest.importorskip("diffusers")
-    from diffnum.audits.libraries import diffusers_schedulers
+    from diffnum.foreign.libraries import diffusers_schedulers
 
     chosen, left_out = subjects("diffusers")
     assert set(diffusers_schedulers()) <= {s.name for s in chosen} | set(left_out)

@@ -84,7 +84,7 @@ def test_code_is_included_as_it_ships_with_one_line_of_its_docstring(included: M
 
 
 def test_constants_are_included_too(included: ModuleType) -> None:
-    assert included.source("diffnum.decisions.RELAXATIONS")[1].startswith("RELAXATIONS")
+    assert included.source("diffnum.calibration.decisions.RELAXATIONS")[1].startswith("RELAXATIONS")
 
 
 @pytest.mark.parametrize("name", ["diffnum.coefficients.adams.no_such_thing", "no_such_package.f"])
@@ -94,8 +94,8 @@ def test_a_name_that_does_not_exist_is_an_error(included: ModuleType, name: str)
 
 
 def test_remarks_to_linters_are_left_out(included: ModuleType) -> None:
-    assert "# noqa" in (BOOK.parent / "diffnum/decisions.py").read_text(encoding="utf-8")
-    assert "# noqa" not in included.source("diffnum.decisions.RELAXATIONS")[1]
+    assert "# noqa" in (BOOK.parent / "diffnum/calibration/decisions.py").read_text(encoding="utf-8")
+    assert "# noqa" not in included.source("diffnum.calibration.decisions.RELAXATIONS")[1]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import diffnum as dn
 from diffnum.certificates.accuracy import BOUND, RATIOS, STEPS, Inputs, _error, certify_accuracy
 from diffnum.certificates.balls import Ball, BallField, error_in_eps, working_precision
-from diffnum.derivation.symbols import PartsKernel
+from diffnum.derivation.algebra.symbols import PartsKernel
 from diffnum.phi import phi
 from diffnum.proofs import perturbed, placements
 

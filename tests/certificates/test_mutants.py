@@ -11,7 +11,8 @@ import diffnum as dn
 from diffnum.certificates import kills as module
 from diffnum.certificates.kills import KILLERS, Kill, Kills, examine, mutate
 from diffnum.certificates.mutants import KINDS, Mutant, mutants, mutated
-from diffnum.proofs import is_derived, placements
+from diffnum.proofs import placements
+from diffnum.proofs.claims import is_derived
 
 NAMES = list(dn.methods())
 

@@ -96,8 +96,8 @@ def test_ratios_of_the_wrong_length_and_too_early_ones_are_refused() -> None:
 def test_the_shipped_step_is_the_derived_one_for_every_ratio_and_grid(order: int, degree: int, rate: int) -> None:
     pytest.importorskip("flint")
     from diffnum.coefficients.compensation import dc_solver_step
+    from diffnum.derivation.algebra.symbols import Symbols
     from diffnum.derivation.compensation import dc_solver
-    from diffnum.derivation.symbols import Symbols
     from diffnum.tableau import Window
 
     depth = max(order - 1, degree)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import diffnum as dn
 from diffnum.coefficients import dpm_solver_2, dpm_solver_3
-from diffnum.derivation.bseries import expand
+from diffnum.derivation.algebra.bseries import expand
 from diffnum.grids import from_half_log_snr
 
 steps = st.floats(1e-3, 3)
@@ -175,8 +175,8 @@ def test_aliases_of_the_two_stage_methods() -> None:
 @pytest.mark.parametrize(("name", "orders"), [("dpmpp_fixed_3", (3, 3, 2)), ("dpm_solver_fast_3", (2, 2, 2))])
 def test_singlestep_runs_have_the_stated_orders(name: str, orders: tuple[int, ...]) -> None:
     """The fast list ends on a first-order step, and irregular grids take r2 off 2/3: order 2."""
+    from diffnum.convergence.nodes import fractions as places
     from diffnum.convergence.oracle import Oracle
-    from diffnum.convergence.study import fractions as places
 
     schedule = dn.schedules.VPLinear()
     oracle = Oracle(dn.problems.three_peaks(), schedule, (-2.0, 2.0), 6, 0)

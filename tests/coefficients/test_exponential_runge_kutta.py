@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import diffnum as dn
 from diffnum.coefficients import TABLEAUX, etd_rk3, hochbruck_ostermann_4, krogstad_4, res_3s
 from diffnum.coefficients.exponential_runge_kutta import res_gamma
-from diffnum.derivation.bseries import expand
+from diffnum.derivation.algebra.bseries import expand
 from diffnum.phi import phi
 
 METHODS: dict[str, Callable[..., Any]] = {

@@ -13,7 +13,7 @@ from diffnum.coefficients.catalogue import method as find
 from diffnum.coefficients.extended_reverse import NOISE_SCALES, NoiseScale, er_sde, reverse_moments
 from diffnum.convergence.reverse import exact_transition
 from diffnum.convergence.stochastic import law_study
-from diffnum.noise import noise_levels
+from diffnum.solver.noise import noise_levels
 
 VP = dn.schedules.VPLinear()
 LAM = np.array([-1.5, -0.9, -0.5, 0.2, 1.0, 1.3])

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import diffnum as dn
 from diffnum.coefficients import pseudo_corrector, unic
+from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.flow import predicted_sequence
-from diffnum.derivation.symbols import Symbols
 from diffnum.proofs import perturbed
 
 

@@ -28,7 +28,7 @@ def ours(name, **options):
 
 def official():
     """k-diffusion's samplers as installed, and torch."""
-    libraries = pytest.importorskip("diffnum.audits.libraries")
+    libraries = pytest.importorskip("diffnum.foreign.libraries")
     torch = pytest.importorskip("torch")
     try:
         return libraries.k_diffusion_sampling(), torch

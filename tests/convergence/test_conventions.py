@@ -12,9 +12,9 @@ import pytest
 
 import diffnum as dn
 from diffnum.convergence.checks import check_sampler
-from diffnum.convergence.conventions import convention_of, understood
 from diffnum.convergence.diagnosis import diagnose
 from diffnum.convergence.oracle import Oracle
+from diffnum.foreign.conventions import convention_of, understood
 from diffnum.problems import three_peaks
 from diffnum.schedules import EDM, VPLinear
 

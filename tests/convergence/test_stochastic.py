@@ -81,7 +81,7 @@ def test_the_distance_without_sampling_agrees_with_sampled_paths(name):
 def test_independent_draws_are_no_shared_path():
     # the negative control of the path: noise that knows nothing of it leaves an error of order zero
     from diffnum.convergence import stochastic as module
-    from diffnum.noise import NestedNoise
+    from diffnum.solver.noise import NestedNoise
 
     class Unrelated(NestedNoise):
         def normal(self, a, b, rate=0.0):  # noqa: ARG002

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import diffnum as dn
-from diffnum.convergence.study import convergence_study, fractions, graded
+from diffnum.convergence.nodes import fractions, graded
+from diffnum.convergence.study import convergence_study
 from diffnum.proofs import prove
 from diffnum.tableau import Stage, Step, Vector
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from diffnum.coefficients import adams, momentum, runge_kutta
-from diffnum.derivation.bseries import expand
+from diffnum.derivation.algebra.bseries import expand
 from diffnum.tableau import Stage, Step, Vector, Window
 
 PAST = frozenset({"x", "m1", "m2", "m3"})

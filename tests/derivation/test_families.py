@@ -12,9 +12,9 @@ import sympy
 import diffnum as dn
 from diffnum.derivation import DERIVATIONS
 from diffnum.derivation.adams import moment_weights
+from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.momentum import adams_differences, ghvb_weights
 from diffnum.derivation.predictor_corrector import unipc
-from diffnum.derivation.symbols import Symbols
 from diffnum.tableau import Window
 
 F = Fraction

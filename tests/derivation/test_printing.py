@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 import diffnum as dn
-from diffnum.exact_steps import top_placement
 from diffnum.forms import ExponentialKernel, TabulatedKernel
 from diffnum.phi import phi
 from diffnum.proofs import Derivation
+from diffnum.proofs.steps import top_placement
 from diffnum.tableau import Window
 
 PAST = (-1.3, -2.1, -3.7)

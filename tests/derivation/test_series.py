@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffnum.derivation.series import Series, SeriesKernel, SeriesRing, TimeSeriesKernel
+from diffnum.derivation.algebra.series import Series, SeriesKernel, SeriesRing, TimeSeriesKernel
 from diffnum.phi import phi
 
 RING = SeriesRing(6)

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 import diffnum as dn
-from diffnum.derivation.stiff import stiff_conditions, stiff_order
+from diffnum.derivation.algebra.stiff import stiff_conditions, stiff_order
 from diffnum.tableau import Step, Vector
 
 CASES = {

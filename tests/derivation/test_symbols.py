@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from diffnum.derivation.symbols import Exact, Symbols, as_fraction, is_zero, phi, solve
+from diffnum.derivation.algebra.symbols import Exact, Symbols, as_fraction, is_zero, phi, solve
 
 H = sympy.Symbol("h")
 SMALL = st.fractions(min_value=-5, max_value=5, max_denominator=7)

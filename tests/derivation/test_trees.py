@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sympy
 
-from diffnum.derivation.trees import (
+from diffnum.derivation.algebra.trees import (
     CLOCK,
     Tree,
     bushy,

@@ -16,7 +16,7 @@ import diffusers
 import torch
 
 import diffnum as dn
-from diffnum.audits.precision import swapped
+from diffnum.foreign.precision import swapped
 from diffnum.interop import PlanScheduler
 from tests.interop.tiny import network, seeded
 

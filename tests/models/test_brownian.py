@@ -12,7 +12,7 @@ import diffnum as dn
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchsde")
 
-from diffnum.models.brownian import TorchsdePath, generator_noise  # noqa: E402
+from diffnum.interop.brownian import TorchsdePath, generator_noise  # noqa: E402
 
 VP = dn.schedules.VPLinear()
 MODEL = dn.problems.three_peaks().denoiser(VP)

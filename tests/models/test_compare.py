@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from diffnum.models import load
-from diffnum.models.compare import Comparison, compare, converged_reference
 from diffnum.models.denoiser import NetworkDenoiser
-from diffnum.models.sampling import initial_noise
+from diffnum.models.quality.compare import Comparison, compare, converged_reference
+from diffnum.models.runs.sampling import initial_noise
 from diffnum.schedules import EDM, FlowMatching, MeanReverting, VPLinear
 from diffnum.types import Schedule
 

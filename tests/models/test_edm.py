@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 
 import diffnum as dn
 from diffnum.models import MissingModelError, ModelFileError
-from diffnum.models.edm import PRECONDITIONINGS, Preconditioned
-from diffnum.models.edm_networks import EDMNetwork
+from diffnum.models.loading.edm import PRECONDITIONINGS, Preconditioned
+from diffnum.models.loading.edm_networks import EDMNetwork
 from tests.models.edm_parameters import drawn, inputs
 
 GOLDEN = json.loads(gzip.decompress((Path(__file__).parents[1] / "data/edm_networks.json.gz").read_bytes()))["networks"]

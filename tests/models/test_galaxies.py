@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from diffnum.models import MissingModelError, ModelFileError, NetworkDenoiser, load, model_ids
-from diffnum.models.files import find_bytes
-from diffnum.models.galaxies import FETCH_COMMAND, ScoreMixer, galaxy_names, load_galaxy, to_flux
+from diffnum.models.loading.files import find_bytes
+from diffnum.models.loading.galaxies import FETCH_COMMAND, ScoreMixer, galaxy_names, load_galaxy, to_flux
 
 FILE = "eqx_hsc_ScoreNet32.eqx"
 HERE = find_bytes("galaxygrad", FILE)
@@ -35,7 +35,7 @@ def needs_wheel(test: Any) -> Any:
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Hide the installed package and the cache; DIFFNUM_MODELS is an empty folder."""
-    monkeypatch.setattr("diffnum.models.files.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("diffnum.models.loading.files.importlib.util.find_spec", lambda _: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     models = tmp_path / "models"
     models.mkdir()

@@ -9,7 +9,12 @@ import pytest
 from scipy import linalg
 from scipy.stats import wasserstein_distance
 
-from diffnum.models.metrics import frechet_distance, kernel_distance, maximum_mean_discrepancy, sliced_wasserstein
+from diffnum.models.quality.metrics import (
+    frechet_distance,
+    kernel_distance,
+    maximum_mean_discrepancy,
+    sliced_wasserstein,
+)
 
 METRICS = (frechet_distance, kernel_distance, maximum_mean_discrepancy, sliced_wasserstein)
 

@@ -26,10 +26,10 @@ from diffusers import (
 )
 
 import diffnum as dn
-from diffnum.audits.precision import swapped
+from diffnum.foreign.precision import swapped
 from diffnum.guidance import classifier_free
 from diffnum.models import NetworkDenoiser
-from diffnum.models.tables import PREDICTION_TYPES
+from diffnum.models.loading.tables import PREDICTION_TYPES
 from tests.models import small
 
 pytestmark = [

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import diffnum as dn
 from diffnum.models import MissingModelError, ModelFileError
-from diffnum.models.architectures import ExactTimesteps
+from diffnum.models.loading.architectures import ExactTimesteps
 from diffnum.schedules import FlowMatching, Tabulated
 from tests.models import small
 
@@ -315,7 +315,7 @@ def test_states_of_another_shape_or_dtype_are_refused(folder: Path) -> None:
 
 
 def test_toy_models_may_be_in_diffusers_format(labelled: Path) -> None:
-    from diffnum.models.toy import load_toy
+    from diffnum.models.loading.toy import load_toy
 
     model = load_toy(labelled)
     assert model.name == f"toy/{labelled.name}"

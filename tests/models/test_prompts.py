@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffnum.models.prompts import Condition, Prompts
+from diffnum.models.conditions.prompts import Condition, Prompts
 
 SHAPES: dict[str, tuple[int | None, ...]] = {"tokens": (None, 3), "pooled": (2,)}
 PLACE = (torch.float32, torch.device("cpu"))

@@ -14,8 +14,8 @@ import torch
 
 from diffnum import cli
 from diffnum.models import ModelFileError, load
-from diffnum.models.features import FeatureNet, features_for
 from diffnum.models.quality import METRICS, Quality, measure_quality
+from diffnum.models.quality.features import FeatureNet, features_for
 
 DIGITS = load("toy/digits")
 
@@ -137,7 +137,7 @@ def test_inception_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_corrupt_feature_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diffnum.models import features
+    from diffnum.models.quality import features
 
     (tmp_path / "features.safetensors").write_bytes(b"\0" * 32)
     monkeypatch.setattr(features, "toy_folder", lambda _: tmp_path)

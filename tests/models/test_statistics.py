@@ -10,9 +10,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import diffnum as dn  # noqa: E402
-from diffnum.models.statistics import estimate_statistics  # noqa: E402
-from diffnum.problems.statistics import exact_statistics  # noqa: E402
-from diffnum.statistics import dpm_solver_v3  # noqa: E402
+from diffnum.calibration.estimate import estimate_statistics  # noqa: E402
+from diffnum.calibration.exact import exact_statistics  # noqa: E402
+from diffnum.calibration.statistics import dpm_solver_v3  # noqa: E402
 
 SCHEDULE = dn.schedules.VPLinear()
 LAM = np.linspace(-2.0, 2.0, 9)

@@ -23,11 +23,11 @@ from safetensors.numpy import load_file
 
 import diffnum as dn
 from diffnum import cli
+from diffnum.jobs.files import PARTIAL, digest, locked, write_file, write_folder
 from diffnum.models import load
 from diffnum.models.denoiser import NetworkDenoiser
-from diffnum.models.sampling import draw, plan_for
-from diffnum.models.storage import PARTIAL, digest, locked, write_file, write_folder
-from diffnum.models.streaming import Manifest, _Run, read_images, stream
+from diffnum.models.runs.sampling import draw, plan_for
+from diffnum.models.runs.streaming import Manifest, _Run, read_images, stream
 
 DIGITS = load("toy/digits")
 PLAN = plan_for(DIGITS, "dpmpp_2m", 3)

@@ -19,7 +19,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from diffnum.models.tables import BETA_SCHEDULES, prediction_of, schedule_of, zero_terminal_betas
+from diffnum.models.loading.tables import BETA_SCHEDULES, prediction_of, schedule_of, zero_terminal_betas
 from diffnum.schedules import EDM, VE, FlowMatching, Tabulated, scaled_linear_betas
 
 

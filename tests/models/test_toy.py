@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from diffnum.models import MissingModelError, ModelFileError, load
-from diffnum.models.metrics import sliced_wasserstein
-from diffnum.models.sampling import initial_noise, sample
-from diffnum.models.toy import ConditionalMLP, ConditionalMLPConfig, load_toy, toy_names
+from diffnum.models.loading.toy import ConditionalMLP, ConditionalMLPConfig, load_toy, toy_names
+from diffnum.models.quality.metrics import sliced_wasserstein
+from diffnum.models.runs.sampling import initial_noise, sample
 from diffnum.schedules import FlowMatching
 
 FOLDER = Path(__file__).resolve().parents[2] / "toy_models" / "digits"

@@ -22,12 +22,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import diffnum as dn
-from diffnum.layout import layout
 from diffnum.models import capture, compiled, fused, update
-from diffnum.models.native import kernel
-from diffnum.models.sampling import plan_for
+from diffnum.models.runs.sampling import plan_for
 from diffnum.models.update import BLOCK
-from diffnum.noise import SampleStreams
+from diffnum.models.update.native import kernel
+from diffnum.plans.buffers import layout
+from diffnum.solver.noise import SampleStreams
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEDULE = dn.schedules.VPLinear()
@@ -226,7 +226,7 @@ def test_a_missing_compiler_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 INTERPRETED = """
 import torch
-from diffnum.models.kernel import combine
+from diffnum.models.update.kernel import combine
 for size in (5, 1024, 3000):
     for count in range(1, 9):
         for rows in (1, 2):

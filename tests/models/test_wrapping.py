@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import diffnum as dn
-from diffnum.audits.libraries import k_diffusion_sampling
+from diffnum.foreign.libraries import k_diffusion_sampling
 from diffnum.models import from_k_diffusion, wrap
 from diffnum.types import Denoiser
 

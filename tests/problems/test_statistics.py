@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import diffnum as dn
-from diffnum.problems.statistics import exact_statistics
-from diffnum.statistics import dpm_solver_v3
+from diffnum.calibration.exact import exact_statistics
+from diffnum.calibration.statistics import dpm_solver_v3
 
 SCHEDULE = dn.schedules.VPLinear()
 LAM = np.linspace(-2.0, 2.0, 9)

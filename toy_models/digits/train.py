@@ -29,7 +29,7 @@ from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
 from diffnum.forms import conversion
-from diffnum.models.toy import ConditionalMLP, ConditionalMLPConfig
+from diffnum.models.loading.toy import ConditionalMLP, ConditionalMLPConfig
 from diffnum.schedules import FlowMatching, VPLinear
 from diffnum.types import Prediction, Schedule
 

@@ -31,8 +31,8 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 
-from diffnum.models.sampling import plan_for, sample
-from diffnum.models.toy import load_toy
+from diffnum.models.loading.toy import load_toy
+from diffnum.models.runs.sampling import plan_for, sample
 from diffnum.plot import image_grid
 from diffnum.schedules import Tabulated
 from diffnum.solver import solve

@@ -1,0 +1,1 @@
+"""Numbers found for one model or spectrum: statistics, compensation ratios, decisions."""

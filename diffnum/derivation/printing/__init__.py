@@ -1,0 +1,1 @@
+"""Derived steps as formulas and programs."""

@@ -1,0 +1,360 @@
+"""Derived steps in print: LaTeX, and stand-alone functions in other languages.
+
+The weights are written in phi functions, not in exponentials, so that the printed code keeps its digits for small
+steps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import factorial
+from types import MappingProxyType
+from typing import Any, Final
+
+import sympy
+
+from diffnum.derivation.algebra.symbols import Exact, Symbols, as_fraction, phi
+from diffnum.derivation.printing.languages import LANGUAGES
+from diffnum.tableau import Step
+
+__all__ = ["LANGUAGES", "FormalKernel", "Formula", "RecordingKernel", "formal", "formal_names", "written"]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingKernel:
+    """Stand-in kernel on rational numbers that notes which moments, discounts and denominators are asked for.
+
+    Parameters
+    ----------
+    asked : dict
+        Filled with ``("moment", k, fraction)`` and ``("discount", 0, fraction)``.
+    """
+
+    asked: dict[tuple[str, int, Fraction], None]
+
+    def moment(self, k: int, fraction: Any = 1) -> Fraction:
+        """Note the moment; a number of its size."""
+        c = as_fraction(fraction)
+        self.asked["moment", k, c] = None
+        return c ** (k + 1) / (k + 1)
+
+    def discount(self, fraction: Any = 1) -> Fraction:
+        """Note the discount."""
+        self.asked["discount", 0, as_fraction(fraction)] = None
+        return Fraction(1)
+
+    def rational(self, numerator: int, denominator: int) -> Fraction:
+        """Rational constant; its denominator is noted as a moment of order zero."""
+        value = Fraction(numerator, denominator)
+        self.asked["moment", 0, value] = None
+        return value
+
+    @property
+    def root(self) -> int:
+        """Least common denominator of the fractions."""
+        return int(sympy.ilcm(1, 1, *(c.denominator for _, _, c in self.asked)))
+
+
+def formal_names(asked: Iterable[tuple[str, int, Fraction]]) -> tuple[str, ...]:
+    """Names of the formal symbols that stand for moments and discounts."""
+    return tuple(_name(*key) for key in asked)
+
+
+def _name(kind: str, k: int, fraction: Fraction) -> str:
+    return f"{kind}_{k}_{fraction.numerator}_{fraction.denominator}"
+
+
+@dataclass(frozen=True)
+class FormalKernel:
+    """Kernel whose moments and discounts are symbols of a field.
+
+    Parameters
+    ----------
+    symbols : Symbols
+        Field with the symbols of :func:`formal_names`.
+    """
+
+    symbols: Symbols
+
+    def moment(self, k: int, fraction: Any = 1) -> Exact:
+        """Symbol of a moment."""
+        return self.symbols[_name("moment", k, as_fraction(fraction))]
+
+    def discount(self, fraction: Any = 1) -> Exact:
+        """Symbol of a discount."""
+        return self.symbols[_name("discount", 0, as_fraction(fraction))]
+
+    def rational(self, numerator: int, denominator: int) -> Fraction:
+        """Rational constant."""
+        return Fraction(numerator, denominator)
+
+
+def formal(name: str, rate: int | None) -> sympy.Expr:
+    """Meaning of a formal symbol, in phi functions."""
+    kind, k, numerator, denominator = name.split("_")
+    h, c, order = sympy.Symbol("h"), sympy.Rational(int(numerator), int(denominator)), int(k)
+    if rate is None:
+        return sympy.Symbol(f"M_{order}")
+    if kind == "discount":
+        return sympy.exp(-rate * c * h)
+    if rate == 0:
+        return h * c ** (order + 1) / (order + 1)
+    return h * c ** (order + 1) * factorial(order) * phi(order + 1, rate * c * h)
+
+
+def written(weight: Any, rate: int | None) -> sympy.Expr:
+    """Weight as a sum of phi functions with rational coefficients.
+
+    Parameters
+    ----------
+    weight : Exact or number
+        A polynomial in formal symbols over the field of the other symbols.
+    rate : int or None
+        Growth rate of the kernel.
+    """
+    if not isinstance(weight, Exact):
+        number = as_fraction(weight)
+        return sympy.Rational(number.numerator, number.denominator)
+    value = weight.value
+    ring = value.numer.ring
+    positions = [i for i, name in enumerate(map(str, ring.symbols)) if name.startswith(("moment_", "discount_"))]
+    groups: dict[tuple[int, ...], dict[tuple[int, ...], Any]] = {}
+    for powers, coefficient in value.numer.terms():
+        formal_powers = tuple(powers[i] for i in positions)
+        rest = tuple(0 if i in positions else p for i, p in enumerate(powers))
+        groups.setdefault(formal_powers, {})[rest] = coefficient
+    terms = []
+    for formal_powers, polynomial in sorted(groups.items(), reverse=True):
+        factor = value.field.new(ring.from_dict(polynomial), value.denom).as_expr()
+        symbols = (formal(str(ring.symbols[i]), rate) ** p for i, p in zip(positions, formal_powers, strict=True))
+        terms.append(sympy.factor(factor) * sympy.Mul(*symbols))
+    # a weight divided by the length of the step has formal symbols in its denominator too
+    meaning = {ring.symbols[i]: formal(str(ring.symbols[i]), rate) for i in positions}
+    total = sympy.Add(*terms).xreplace(meaning)
+    return total.factor() if rate == 0 else total
+
+
+# -- formulas ----------------------------------------------------------------------------------------
+
+_FORMS: Final[Mapping[str, tuple[str, str, str, str]]] = MappingProxyType(
+    {
+        # scale, gain, its sign, letter of the prediction
+        "data": (r"\sigma_{%s}", r"\alpha_{%s}", "+", "D"),
+        "noise": (r"\alpha_{%s}", r"\sigma_{%s}", "-", r"\epsilon"),
+        "rho": (r"\alpha_{%s}", r"\alpha_{%s}", "+", r"\epsilon"),
+        "velocity": (r"(\alpha_{%s} + \sigma_{%s})", r"(\alpha_{%s} + \sigma_{%s})", "+", "v"),
+        "time": (r"\alpha_{%s}", r"\alpha_{%s}", "+", r"\epsilon"),
+        "drift": ("", "", "+", "f"),
+    }
+)
+
+_WORDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "data": ("sigma", "alpha"),
+        "noise": ("alpha", "-sigma"),
+        "rho": ("alpha", "alpha"),
+        "velocity": ("alpha + sigma", "alpha + sigma"),
+        "time": ("alpha", "alpha"),
+        "drift": ("1", "1"),
+    }
+)
+"""Scale and gain of the forms, for readers of printed code."""
+
+
+_MEANING: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "h": "step in the clock of the form",
+        "u": "past node, (clock - clock_n)/h < 0",
+        "beta": "weight of the newest evaluation in the average",
+        "M": "integral of s^k over d(sigma/alpha), s the fraction of the step",
+        "rho": "compensation ratio",
+        "theta": "time of a past evaluation, relative to now and in steps",
+        "alpha": "signal at the end (0) or the start (1) of the step",
+        "sigma": "noise at the end (0) or the start (1) of the step",
+        "G": "growth of the statistics, exp(L_t - L_a)",
+        "J": "moment of the statistics, integral of exp((L + S) - (L + S)_a) u^k",
+        "B": "the same integral with beta for u^k",
+        "l": "statistic l at the end (0) or the start (1) of the step",
+        "d": "exp(S_a - S_i), i = 0 at the end of the step, 2, 3, ... at past nodes",
+        "b": "beta_i, i as for d",
+    }
+)
+"""What the arguments of printed functions are, by the stem of their names."""
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A step whose weights are sympy expressions in phi functions.
+
+    Parameters
+    ----------
+    name : str
+        Name of the method.
+    form : str
+        Name of the form: data, noise, rho, velocity, time or drift.
+    nodes : mapping of str to Fraction
+        Where the stages stand, by row.
+    rows : mapping of str to mapping of str to sympy expression
+        Rows: stages, ``x``, memory.
+    parameters : mapping of str to float
+        Values that the method gives to symbols such as ``beta``.
+    """
+
+    name: str
+    form: str
+    nodes: Mapping[str, Fraction]
+    rows: Mapping[str, Mapping[str, sympy.Expr]]
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, form: str, rate: int | None, step: Step, parameters: Mapping[str, float]) -> Formula:
+        """Formula of a step over formal moments."""
+        nodes = {row: as_fraction(node) for row, node, _ in step.rows() if node is not None}
+        rows = {row: {s: written(w, rate) for s, w in value.items()} for row, _, value in step.rows()}
+        kept = {r: {s: w for s, w in row.items() if w != 0} for r, row in rows.items()}
+        # further forms are variants of those below: "time of vp-fitted", "rho, Riemann sum"
+        return cls(name, re.split(r"\W", form)[0], nodes, kept, parameters)
+
+    @property
+    def entries(self) -> tuple[tuple[str, str], ...]:
+        """(row, vector) of the weights in the order in which printed code returns them.
+
+        Rows that hand a vector on are left out, and the state of the others where its weight is 1.
+        """
+        return tuple(
+            (name, source)
+            for name, row in self.rows.items()
+            if not _copies(row)
+            for source, weight in row.items()
+            if source != "x" or weight != 1 or name not in self.nodes
+        )
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the arguments of printed code: h, u_1, u_2, ..., then the rest."""
+        free = {str(s) for name, source in self.entries for s in self.rows[name][source].free_symbols}
+        return tuple(sorted(free | ({"h"} if self.form != "time" else set()), key=lambda n: (n != "h", n[0] != "u", n)))
+
+    # -- LaTeX --
+
+    def latex(self) -> str:
+        """Typeset the step in the papers' form, one line a row, in an ``aligned`` environment."""
+        lines = []
+        for name, row in self.rows.items():
+            if _copies(row) and name != "x":
+                continue
+            lines.append(f"{self._target(name)} &= {self._sum(name, row)}")
+        return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+    def _index(self, name: str) -> str:
+        c = self.nodes[name]
+        return "n" if c == 0 else "n+1" if c == 1 else rf"n+\frac{{{c.numerator}}}{{{c.denominator}}}"
+
+    def _at(self, template: str, name: str | None) -> str:
+        index = "n" if name is None else self._index(name)
+        return template.replace("%s", index)
+
+    def _target(self, name: str) -> str:
+        if name == "x":
+            return "x_{n+1}"
+        return f"X_{{{name[1:]}}}" if name[0] == "k" else self._vector(name, ahead=1)
+
+    def _vector(self, name: str, ahead: int = 0) -> str:
+        """Vector of the history, relative to this step; ``ahead`` steps later for memory rows."""
+        letter = "f" if name[0] == "f" else _FORMS[self.form][3]
+        number = int(name[1:])
+        if name[0] == "v":
+            letter, number = rf"\bar{{{letter}}}", number - 1
+        shift = ahead - number
+        return f"{letter}_{{n{shift:+d}}}" if shift else f"{letter}_{{n}}"
+
+    def _evaluation(self, name: str) -> str:
+        if name in ("x", "one"):
+            return {"x": "x_n", "one": ""}[name]
+        letter = _FORMS[self.form][3]
+        if name[0] != "k":
+            return self._vector(name)
+        plain = self.nodes[name] == 0 and _copies(self.rows[name])
+        return f"{letter}_{{n}}" if plain else rf"{letter}(X_{{{name[1:]}}})"
+
+    def _sum(self, name: str, row: Mapping[str, sympy.Expr]) -> str:
+        handed_on = name not in self.nodes
+        terms = [
+            _term(weight, self._evaluation(source)) for source, weight in row.items() if source != "x" or handed_on
+        ]
+        inside = " ".join([terms[0].removeprefix("+ "), *terms[1:]]) if terms else ""
+        if handed_on:
+            return inside
+        scale, gain, sign, _ = _FORMS[self.form]
+        ratio = (
+            rf"\frac{{{self._at(scale, name)}}}{{{self._at(scale, None)}}}\, x_n"
+            if scale and self.nodes[name]
+            else "x_n"
+        )
+        if row["x"] != 1:
+            ratio = rf"\left({sympy.latex(row['x'])}\right) {ratio}"
+        return rf"{ratio} {sign} {self._at(gain, name)} \left[ {inside} \right]" if inside else ratio
+
+    # -- code --
+
+    def code(self, language: str = "python") -> str:
+        """Stand-alone function that returns the weights :attr:`entries`, in float64.
+
+        Parameters
+        ----------
+        language : {"python", "c", "julia", "rust", "latex"}
+            Language of the text; LaTeX is the formula itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no printer for ``language``.
+        """
+        if language not in LANGUAGES:
+            raise ValueError(f"language={language!r} has no printer: use one of {', '.join(LANGUAGES)}")
+        weights = [self.rows[name][source] for name, source in self.entries]
+        shared, results = sympy.cse(weights, symbols=sympy.numbered_symbols("t"), order="canonical")
+        return LANGUAGES[language](self, shared, results)
+
+    @property
+    def function(self) -> str:
+        """Name of the printed function."""
+        return re.sub(r"\W", "_", self.name) + "_weights"
+
+    @property
+    def notes(self) -> list[str]:
+        """What the printed function takes and returns, line by line."""
+        values = {name: f", {value:g} in {self.name}" for name, value in self.parameters.items()}
+        arguments = [f"{n}: {_MEANING.get(n.split('_')[0], 'parameter')}{values.get(n, '')}" for n in self.arguments]
+        weights = [f"- weight of {source} in {name}" for name, source in self.entries]
+        head = f"Weights of {self.name} ({self.form} form)."
+        return [head, *arguments, "Returns, in this order:", *weights, *self._usage]
+
+    @property
+    def _usage(self) -> list[str]:
+        """How a step is made of the weights."""
+        scale, gain = _WORDS[self.form]
+        lines = [f"A row is (scale/scale_n) x_n + gain * (sum of weights times evaluations), scale = {scale},"]
+        lines.append(f"gain = {gain}, both at the node of the row; rows handed on are the sum alone.")
+        lines += [f"{name} evaluates at {c} of the step" for name, c in self.nodes.items() if name != "x"]
+        moved = {name: next(iter(row)) for name, row in self.rows.items() if name not in self.nodes and _copies(row)}
+        lines += [f"after the step, {', '.join(f'{name} = {old}' for name, old in moved.items())}"] if moved else []
+        return lines
+
+
+def _copies(row: Mapping[str, sympy.Expr]) -> bool:
+    """Whether a row only hands a vector on."""
+    return len(row) == 1 and next(iter(row.values())) == 1
+
+
+def _term(weight: sympy.Expr, vector: str) -> str:
+    """One signed term of a sum."""
+    if weight in (1, -1):
+        return f"{'+' if weight == 1 else '-'} {vector}"
+    text = sympy.latex(weight)
+    if isinstance(weight, sympy.Add):
+        return rf"+ \left({text}\right) {vector}"
+    return rf"- {text[1:].strip()}\, {vector}" if text.startswith("-") else rf"+ {text}\, {vector}"

@@ -1,0 +1,209 @@
+"""Stochastic steps in print: LaTeX and code with the decay of the state, phi functions, and the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import factorial
+from typing import Any
+
+import sympy
+
+from diffnum.derivation.algebra.reverse import ReverseParts, ReverseSymbols, SquareRoot
+from diffnum.derivation.algebra.symbols import Exact, as_fraction, phi
+from diffnum.derivation.printing.formulas import Formula, _copies, _term
+from diffnum.tableau import Step
+
+__all__ = ["FormalSymbols", "RecordingSymbols", "ReverseFormula"]
+
+Asked = dict[tuple[int, Fraction], None]
+"""Moments that a derivation asks for: power and fraction of the step."""
+
+
+class RecordingSymbols(ReverseSymbols):
+    """Field whose kernel notes the moments that it is asked for."""
+
+    asked: Asked
+
+    @classmethod
+    def of(cls, symbols: ReverseSymbols, asked: Asked) -> RecordingSymbols:
+        """Field like ``symbols``; ``asked`` is filled."""
+        result = cls(symbols.field, symbols.rate, symbols.root, symbols.names, symbols.meaning)
+        object.__setattr__(result, "asked", asked)
+        return result
+
+    def kernel(self, prediction: str) -> Any:
+        """Kernel that notes."""
+        return _Kernel(ReverseParts(self, prediction), self.asked)
+
+
+class FormalSymbols(ReverseSymbols):
+    """Field in which the moments are symbols."""
+
+    @classmethod
+    def of(cls, past: int, root: int, asked: Asked, extra: Sequence[str]) -> FormalSymbols:
+        """Field with a symbol for each moment of ``asked``."""
+        return cls.for_reverse(past, root, [*extra, *(_name(*key) for key in asked)])  # type: ignore[return-value]
+
+    def kernel(self, prediction: str) -> Any:
+        """Kernel of symbols."""
+        return _Kernel(ReverseParts(self, prediction), None)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Kernel that notes what it is asked for, or answers with symbols."""
+
+    exact: ReverseParts
+    asked: Asked | None
+
+    def moment(self, k: int, fraction: Any = 1) -> Exact:
+        key = (k, as_fraction(fraction))
+        if self.asked is None:
+            return self.exact.symbols[_name(*key)]
+        self.asked[key] = None
+        return self.exact.moment(k, fraction)
+
+    def discount(self, fraction: Any = 1) -> Exact:
+        return self.exact.discount(fraction)
+
+    def rational(self, numerator: int, denominator: int) -> Fraction:
+        return Fraction(numerator, denominator)
+
+
+def _name(k: int, fraction: Fraction) -> str:
+    return f"I_{k}_{fraction.numerator}_{fraction.denominator}"
+
+
+_BOTH = sympy.Symbol(r"(1{+}\tau^{2})")
+"""1 + tau^2 as one symbol, which keeps formulas short; the name is what LaTeX prints."""
+
+
+def _meaning(name: str, prediction: str) -> sympy.Expr:
+    """A moment in phi functions."""
+    _, k, numerator, denominator = name.split("_")
+    h, both = sympy.Symbol("h"), _BOTH
+    c, order = sympy.Rational(int(numerator), int(denominator)), int(k)
+    power = c ** (order + 1) * factorial(order) * both * h
+    argument = -c * both * h if prediction == "data" else c * h
+    return power * phi(order + 1, argument)
+
+
+def _in_phi(expression: sympy.Expr) -> sympy.Expr:
+    """Expression with every difference ``1 - exp(z)`` written ``-z phi_1(z)``, which keeps its digits."""
+
+    def pair(e: sympy.Expr) -> sympy.Expr:
+        (exponential,) = e.atoms(sympy.exp)
+        z = exponential.exp
+        return e.coeff(exponential) * z * phi(1, z)
+
+    def matches(e: sympy.Expr) -> bool:
+        if not (e.is_Add and len(e.args) == 2 and len(e.atoms(sympy.exp)) == 1):
+            return False
+        (exponential,) = e.atoms(sympy.exp)
+        return bool(
+            e.coeff(exponential) in (1, -1) and e + -e.coeff(exponential) * exponential == -e.coeff(exponential)
+        )
+
+    return expression.replace(matches, pair)
+
+
+@dataclass(frozen=True)
+class ReverseFormula(Formula):
+    """A stochastic step in print; weights of the state and of the noise are printed too.
+
+    Parameters
+    ----------
+    typeset : mapping of str to mapping of str to sympy expression
+        Rows for LaTeX: 1 + tau^2 is one symbol, and the weights of the draws are in closed form.
+    """
+
+    typeset: Mapping[str, Mapping[str, sympy.Expr]] = field(default_factory=dict)
+
+    @classmethod
+    def written(cls, name: str, form: str, step: Step, parameters: Mapping[str, float]) -> ReverseFormula:
+        """Formula of a step over formal moments."""
+        nodes: dict[str, Any] = {}
+        rows: dict[str, dict[str, sympy.Expr]] = {}
+        typeset: dict[str, dict[str, sympy.Expr]] = {}
+        both = {_BOTH: 1 + sympy.Symbol("tau") ** 2}
+        for row, node, value in step.rows():
+            if node is not None:
+                nodes[row] = _node(node)
+            closed = {source: _closed(w, form) for source, w in value.items()}
+            typeset[row] = {s: w for s, w in closed.items() if w != 0}
+            rows[row] = {s: (_in_phi(w) if s[0] == "z" else w).xreplace(both) for s, w in typeset[row].items()}
+        return cls(name, form, nodes, rows, parameters, typeset)
+
+    @property
+    def entries(self) -> tuple[tuple[str, str], ...]:
+        """(row, vector) of the weights in the order in which printed code returns them."""
+        return tuple(
+            (name, source)
+            for name, row in self.rows.items()
+            if not _copies(row)
+            for source, weight in row.items()
+            if not (source == "x" and weight == 1)
+        )
+
+    @property
+    def _usage(self) -> list[str]:
+        """How a step is made of the weights."""
+        scale, gain = ("sigma", "alpha") if self.form == "data" else ("alpha", "-sigma")
+        lines = [
+            "A row is w_x (scale/scale_n) x_n + gain * (weights times evaluations) + sigma * (weights times draws),"
+        ]
+        lines.append(f"scale = {scale}, gain = {gain}, sigma at the node of the row; w_x is 1 where it is not listed.")
+        lines += [f"{name} evaluates at {c} of the step" for name, c in self.nodes.items() if name != "x"]
+        lines.append("z1, z2, ... are independent standard normal draws")
+        return lines
+
+    def latex(self) -> str:
+        """Typeset the step, one line a row, in an ``aligned`` environment."""
+        lines = [
+            f"{self._target(name)} &= {self._sum(name, row)}"
+            for name, row in self.typeset.items()
+            if name == "x" or not _copies(row)
+        ]
+        return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+    def _index(self, name: str) -> str:
+        c = self.nodes[name]
+        return "n" if c == 0 else "n+1" if c == 1 else f"n{'' if sympy.latex(c)[0] == '-' else '+'}{sympy.latex(c)}"
+
+    def _sum(self, name: str, row: Mapping[str, sympy.Expr]) -> str:
+        if name[0] in "mv":
+            return super()._sum(name, row)
+        text = super()._sum(name, {s: w for s, w in row.items() if s[0] in "xkm"})
+        decay = row.get("x", sympy.Integer(1))
+        if decay != 1:
+            text = rf"{sympy.latex(decay)}\, {text}"
+        terms = [_term(w, f"z_{{{source[1:]}}}") for source, w in row.items() if source[0] == "z"]
+        if not terms:
+            return text
+        inside = " ".join([terms[0].removeprefix("+ "), *terms[1:]])
+        sigma = self._at(r"\sigma_{%s}", name)
+        return rf"{text} + {sigma} \left[ {inside} \right]"
+
+
+def _node(node: Any) -> sympy.Expr:
+    """Node as an expression."""
+    if isinstance(node, Exact):
+        return sympy.factor(node.as_expr())
+    value = as_fraction(node)
+    return sympy.Rational(value.numerator, value.denominator)
+
+
+def _closed(weight: Any, form: str) -> sympy.Expr:
+    """Weight as an expression, its moments in phi functions."""
+    if isinstance(weight, SquareRoot):
+        return weight.as_expr()
+    if not isinstance(weight, Exact):
+        value = as_fraction(weight)
+        return sympy.Rational(value.numerator, value.denominator)
+    rational = weight.value.as_expr()
+    formal = any(str(symbol)[:2] in ("I_", "M_") for symbol in rational.free_symbols)
+    expression = sympy.factor(rational) if formal else sympy.expand(rational)
+    moments = {s: _meaning(str(s), form) for s in expression.free_symbols if str(s).startswith("I_")}
+    return expression.xreplace(dict(weight.symbols.meaning)).xreplace(moments)

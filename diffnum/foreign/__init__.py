@@ -1,0 +1,1 @@
+"""Samplers that are not ours: how they are called, in which picture, and in which precision."""

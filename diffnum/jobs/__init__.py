@@ -1,0 +1,1 @@
+"""Long work: over processes, written down as it is done, in files that are whole or absent."""

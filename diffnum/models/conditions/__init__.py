@@ -1,0 +1,1 @@
+"""What a network is conditioned on: prompts, texts, latents."""

@@ -1,0 +1,1 @@
+"""Runs of networks: sampling in micro-batches, streaming to shards that survive an interruption."""

@@ -1,0 +1,441 @@
+"""Many images to disk: in shards, by one process or several, to be stopped and resumed at any point.
+
+A folder holds ``manifest.json`` (what is drawn and how), ``shards/`` and ``records/``: one record a shard, with its
+SHA-256. A shard counts when its record is there and its digest is right, so whatever stops a run (``kill -9``, a full
+disk, a power cut) costs the shards in progress and nothing else. Image ``i`` depends on the seed and on ``i`` alone, to
+the last bit: the network is always called with ``micro_batch`` samples, each always in the same place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+
+from diffnum import __version__
+from diffnum.jobs.files import digest, locked, write_file, write_folder
+from diffnum.models.runs.sampling import draw
+from diffnum.plans import Plan
+
+__all__ = ["Format", "Manifest", "Processes", "processes", "read_images", "stream"]
+
+Format: TypeAlias = Literal["npy", "safetensors", "png"]
+"""Shards as one array file (npy, safetensors; in the range of the model) or as a folder of pictures (png, 8 bits)."""
+
+Progress: TypeAlias = Callable[[int, int], object]
+"""Called as ``progress(done, total)`` in images of this process."""
+
+_VERSION = 1
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which process of how many this is."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = _CPU
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.world > 1:
+            torch.distributed.barrier()
+
+
+@contextmanager
+def processes(device: str = "cpu") -> Iterator[Processes]:
+    """Join the processes that ``torchrun`` started: NCCL on GPUs, gloo otherwise; alone without ``torchrun``.
+
+    Parameters
+    ----------
+    device : str
+        Where the network shall live; ``"cuda"`` becomes the GPU of this process.
+    """
+    cuda = device == "cuda"
+    own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device(device)
+    if "WORLD_SIZE" not in os.environ:
+        yield Processes(0, 1, own)
+        return
+    world, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    if cuda:
+        torch.cuda.set_device(own)
+    # Processes wait for one another only before the first shard and after the last, which may be days apart.
+    torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(days=30))
+    try:
+        yield Processes(rank, world, own)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder of images is.
+
+    Parameters
+    ----------
+    settings : mapping
+        All that decides the images; a run is resumed with the same settings or refused.
+    facts : mapping
+        What is worth knowing and decides nothing: command, evaluations, versions.
+    shards : tuple of mapping
+        Name, first image, number of images and SHA-256 of every shard; filled when the folder is complete.
+    """
+
+    settings: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    shards: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard is there."""
+        return bool(self.shards)
+
+    def write(self, folder: Path) -> None:
+        """Write ``manifest.json``."""
+        data = {
+            "format": _VERSION,
+            "complete": self.complete,
+            "settings": dict(self.settings),
+            **self.facts,
+            "shards": list(self.shards),
+        }
+        write_file(folder / "manifest.json", [(json.dumps(data, indent=1) + "\n").encode()])
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest | None:
+        """The manifest of a folder, or ``None`` where there is none.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be read.
+        """
+        path = folder / "manifest.json"
+        if not path.exists():
+            return None
+        try:
+            data = json.loads(path.read_text())
+            facts = {k: v for k, v in data.items() if k not in ("format", "complete", "settings", "shards")}
+            version, found = data["format"], cls(data["settings"], facts, tuple(data["shards"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is no manifest of diffnum ({error!r}): give another folder") from error
+        if version != _VERSION:
+            raise ValueError(f"{path} has format {version}, this version writes {_VERSION}: give another folder")
+        return found
+
+
+def stream(
+    model: Any,
+    numbers: Plan,
+    out: str | Path,
+    n: int,
+    *,
+    seed: int = 0,
+    batch: int = 64,
+    micro_batch: int = 16,
+    shard: int = 512,
+    fmt: Format = "npy",
+    labels: int | Literal["each"] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    command: Sequence[str] | None = None,
+    group: Processes | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Draw images into a folder, going on where an earlier run with the same settings stopped.
+
+    Parameters
+    ----------
+    model : NetworkDenoiser
+        From :func:`diffnum.load`.
+    numbers : Plan
+        Numbers of the run, from :func:`~diffnum.models.runs.sampling.plan_for`.
+    out : str or Path
+        The folder; made where it is missing.
+    n : int
+        Number of images.
+    seed : int
+        Image ``i`` depends on ``seed`` and ``i`` alone.
+    batch : int
+        Images in flight at once, in each process; rounded up to a multiple of ``micro_batch``. Changes no bit.
+    micro_batch : int
+        Samples in each call of the network; part of the settings, since other sizes round otherwise.
+    shard : int
+        Images a shard, a multiple of ``micro_batch``; what is lost when a run is stopped.
+    fmt : {"npy", "safetensors", "png"}
+        Format of the shards.
+    labels : int or "each", optional
+        A label for all images, or the labels in turn.
+    settings : mapping, optional
+        More that decides the images, such as the grid, to be recorded by name.
+    command : sequence of str, optional
+        Words that began this run, to be recorded.
+    group : Processes, optional
+        From :func:`processes`.
+    progress : callable, optional
+        Called as ``progress(done, total)`` in images of this process.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or the folder holds images of other settings, which are named.
+    OSError
+        If the disk is full, or another run is writing the folder.
+    """
+    _check(n, batch, micro_batch, shard, fmt)
+    group = group or Processes()
+    out = Path(out)
+    decided = {
+        "model": model.name,
+        "method": numbers.method,
+        "steps": len(numbers),
+        "nfe": numbers.nfe,
+        "plan": hashlib.sha256(numbers.to_json().encode()).hexdigest(),
+        "n": n,
+        "seed": seed,
+        "terminal": numbers.terminal,
+        "labels": labels,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "micro_batch": micro_batch,
+        "shard": shard,
+        "format": fmt,
+        "diffnum": __version__,
+        "torch": torch.__version__,
+        **(settings or {}),
+    }
+    facts = {
+        "command": list(command) if command else None,
+        "t_start": float(numbers.times[0]),
+        "t_end": float(numbers.times[-1]),
+        "shape": list(model.sample_shape),
+        "value_range": list(model.value_range),
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()},
+    }
+    for folder in (out / "shards", out / "records"):
+        folder.mkdir(parents=True, exist_ok=True)
+    # One process of the group holds the lock, for all of them.
+    with locked(out / "lock") if group.rank == 0 else nullcontext():
+        if group.rank == 0:
+            _begin(out, Manifest(decided, facts))
+        group.wait()
+        run = _Run(
+            model, numbers, out, n, seed, -(-batch // micro_batch) * micro_batch, micro_batch, shard, fmt, labels
+        )
+        run.draw(range(group.rank, run.count, group.world), progress)
+        group.wait()
+        manifest = Manifest(decided, facts, run.records())
+        if group.rank == 0:
+            manifest.write(out)
+        group.wait()
+    return manifest
+
+
+def read_images(folder: str | Path) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield the arrays of a complete folder, shard by shard, each checked against its digest.
+
+    Parameters
+    ----------
+    folder : str or Path
+        As written by :func:`stream` in the format npy or safetensors.
+
+    Raises
+    ------
+    ValueError
+        If the folder is not complete, holds pictures, or a shard is not what was recorded.
+    """
+    folder = Path(folder)
+    manifest = Manifest.read(folder)
+    if manifest is None or not manifest.complete:
+        raise ValueError(f"{folder} holds no complete set of images: run the same command again to finish it")
+    if manifest.settings["format"] == "png":
+        raise ValueError(f"{folder} holds pictures: draw in the format npy or safetensors to have numbers")
+    for record in manifest.shards:
+        path = folder / "shards" / record["name"]
+        if not path.exists() or digest(path) != record["sha256"]:
+            raise ValueError(f"{path} is not what was recorded: run the same command again to draw it anew")
+        if path.suffix == ".npy":
+            yield np.load(path, allow_pickle=False)
+        else:
+            from safetensors.numpy import load_file
+
+            yield load_file(path)["images"]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One process's part of a run."""
+
+    model: Any
+    numbers: Plan
+    out: Path
+    n: int
+    seed: int
+    batch: int
+    micro_batch: int
+    shard: int
+    fmt: Format
+    labels: int | Literal["each"] | None
+
+    @property
+    def count(self) -> int:
+        """Number of shards."""
+        return -(-self.n // self.shard)
+
+    def samples(self, index: int) -> range:
+        """Images of a shard."""
+        return range(index * self.shard, min((index + 1) * self.shard, self.n))
+
+    def path(self, index: int) -> Path:
+        """File or folder of a shard."""
+        return self.out / "shards" / (f"{index:06d}" + ("" if self.fmt == "png" else f".{self.fmt}"))
+
+    def record(self, index: int) -> dict[str, Any] | None:
+        """Record of a shard, if it is there and can be read."""
+        try:
+            found: dict[str, Any] = json.loads((self.out / "records" / f"{index:06d}.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return found
+
+    def recorded(self) -> list[int]:
+        """Shards that have a record; found in the folder, as the shards of a run may be too many to ask for each."""
+        names = (path.stem for path in (self.out / "records").glob("*.json"))
+        return sorted(i for i in map(int, filter(str.isdecimal, names)) if i < self.count)
+
+    def records(self) -> tuple[dict[str, Any], ...]:
+        """All records."""
+        return tuple(r for r in map(self.record, self.recorded()) if r is not None)
+
+    def done(self, index: int) -> bool:
+        """Whether a shard is there and is what was recorded."""
+        record = self.record(index)
+        return record is not None and self.path(index).exists() and digest(self.path(index)) == record.get("sha256")
+
+    def draw(self, indices: range, progress: Progress | None) -> None:
+        """Draw the shards that are not done."""
+        total = self.shard * len(indices)
+        if self.count - 1 in indices:
+            total -= self.shard - len(self.samples(self.count - 1))
+        done = {i for i in self.recorded() if i in indices and self.done(i)}
+        finished = sum(len(self.samples(i)) for i in done)
+        self._check_space(total - finished)
+        model = self.model if not isinstance(self.labels, int) else self.model.conditioned(self.labels)
+        for index in indices:
+            if index in done:
+                continue
+            samples = self.samples(index)
+            parts = []
+            for images in draw(
+                model,
+                self.numbers,
+                samples,
+                self.seed,
+                batch=self.batch,
+                micro_batch=self.micro_batch,
+                label_of=(lambda i: i % model.num_classes) if self.labels == "each" else None,
+            ):
+                parts.append(images.cpu())
+                if progress is not None:
+                    progress(finished + sum(map(len, parts)), total)
+            finished += len(samples)
+            self._keep(index, torch.cat(parts))
+
+    def _keep(self, index: int, images: torch.Tensor) -> None:
+        """Write a shard, then its record."""
+        path, samples = self.path(index), self.samples(index)
+        try:
+            if self.fmt == "png":
+                pictures = zip(samples, self.model.to_image(images), strict=True)
+                write_folder(path, ((f"{i:08d}.png", [_png(picture)]) for i, picture in pictures))
+            else:
+                write_file(path, _array_file(images.float().numpy(), self.fmt))
+            record = {"name": path.name, "first": samples.start, "n": len(samples), "sha256": digest(path)}
+            write_file(self.out / "records" / f"{index:06d}.json", [(json.dumps(record) + "\n").encode()])
+        except OSError as error:
+            safe = sum(record["n"] for record in self.records())
+            raise OSError(
+                error.errno,
+                f"shard {index} cannot be written ({error.strerror or error}); {safe} of {self.n} images are safe in "
+                f"{self.out}: make room and run the same command again",
+            ) from error
+
+    def _check_space(self, images: int) -> None:
+        """Refuse at once what cannot fit; pictures are compressed, so their size is not known before."""
+        if self.fmt == "png":
+            return
+        needed = 4 * math.prod(self.model.sample_shape) * images
+        free = shutil.disk_usage(self.out).free
+        if needed > free:
+            raise OSError(
+                28, f"{self.out} needs {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB are free: make room, or draw fewer"
+            )
+
+
+def _begin(out: Path, manifest: Manifest) -> None:
+    """Write the manifest of a new run, or check that of an old one."""
+    before = Manifest.read(out)
+    empty = not any((out / "records").iterdir())
+    if before is None and not empty:
+        raise ValueError(f"{out} holds records and no manifest: give an empty folder")
+    if before is None or (empty and not before.complete):  # nothing is drawn yet
+        manifest.write(out)
+        return
+    old, new = before.settings, json.loads(json.dumps(manifest.settings))
+    differing = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+    named = [k for k in differing if k != "plan"] or differing
+    if named:
+        listed = ", ".join(f"{k} {old.get(k)!r} there and {new.get(k)!r} now" for k in named)
+        raise ValueError(f"{out} holds images of other settings ({listed}): repeat those, or give another folder")
+    if before.complete:  # checked again, and repaired where need be
+        replace(before, shards=()).write(out)
+
+
+def _check(n: int, batch: int, micro_batch: int, shard: int, fmt: str) -> None:
+    for name, value in (("n", n), ("batch", batch), ("micro_batch", micro_batch), ("shard", shard)):
+        if not 0 < value < 2**63:
+            raise ValueError(f"{name}={value}: use a positive whole number below 2**63")
+    if shard % micro_batch:
+        raise ValueError(f"shard={shard} is no multiple of micro_batch={micro_batch}: make it one")
+    if fmt not in get_args(Format):
+        raise ValueError(f"fmt={fmt!r} is unknown: use one of {', '.join(get_args(Format))}")
+
+
+def _array_file(array: np.ndarray[Any, Any], fmt: Format) -> Iterator[bytes | memoryview]:
+    """Content of an array file."""
+    array = np.ascontiguousarray(array)
+    if fmt == "safetensors":
+        from safetensors.numpy import save
+
+        yield save({"images": array})
+        return
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    yield header.getvalue()
+    yield array.data.cast("B")
+
+
+def _png(picture: np.ndarray[Any, Any]) -> bytes:
+    """A picture of intensities in [0, 1] as PNG, 8 bits a channel."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.rint(255.0 * picture).astype(np.uint8)).save(file, format="png")
+    return file.getvalue()

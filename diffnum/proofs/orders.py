@@ -1,0 +1,166 @@
+"""Orders: B-series of the shipped rule, from both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import sympy
+
+from diffnum.coefficients.method import GRID_KINDS, Method, Rule
+from diffnum.derivation import Identity, Residuals
+from diffnum.derivation.algebra.bseries import Expansion, expand
+from diffnum.derivation.algebra.symbols import Exact, Symbols, is_zero
+from diffnum.derivation.algebra.trees import bushy
+from diffnum.derivation.given import STATISTICAL, furnish
+from diffnum.derivation.model_statistics import moment_defects
+from diffnum.proofs.claims import _decide
+from diffnum.proofs.steps import (
+    exact_rule,
+    inner_nodes,
+    parameters_of,
+    settings_of,
+    top_placement,
+)
+from diffnum.tableau import Step, Window
+
+__all__ = ["formal_order"]
+
+
+def _expansion(record: Method, grid: str, row: str = "x", highest: int | None = None) -> Expansion:
+    """B-series of the step at full order with exact history; averages of an endless smooth history."""
+    place = top_placement(record)
+    return expand(
+        place.rule,
+        place.order,
+        rate=record.form.rate,
+        past=record.depth,
+        known=place.known,
+        depth=place.depth,
+        grid=grid,
+        highest=record.order_on(grid) if highest is None else highest,
+        extra=parameters_of(record),
+        row=row,
+        inner=inner_nodes(place),
+        prepare=lambda symbol: _furnished(record, exact_rule(place.rule, lambda name, _: symbol(name))),
+    )
+
+
+def _furnished(record: Method, rule: Rule, ratio: Any = Fraction(1)) -> Rule:
+    """Rule on windows whose times are their clock, and whose compensation ratio is given."""
+
+    def run(window: Window, order: int) -> Step:
+        def value(name: str) -> Any:
+            return ratio if name == "rho" else window.past[int(name[6:]) - 1]
+
+        return rule(furnish(window, record.family, value, record.options), order)
+
+    return run
+
+
+def formal_order(record: Method, grid: str) -> int:
+    """Order of the update formula with exact history by its B-series, at most one above that of the record.
+
+    Parameters
+    ----------
+    record : Method
+        Method, possibly a defective one.
+    grid : {"uniform", "smooth", "irregular"}
+        Kind of steps in the clock of the form.
+    """
+    return _order(record, grid)[0]
+
+
+def _grids(record: Method) -> tuple[str, ...]:
+    """Kinds of grids to be proved: free ratios settle smooth ones where the claims agree."""
+    if not record.depth:
+        return ("uniform",)
+    claims = {record.order_on(kind) for kind in GRID_KINDS}
+    return ("uniform", "irregular") if len(claims) == 1 else GRID_KINDS
+
+
+def _summaries(grid: str, expansion: Expansion, record: Method) -> Iterator[Residuals]:
+    for order in range(1, expansion.order + 2):
+        relevant = [r for r in expansion.residuals if r.nodes <= order]
+        failing = [r for r in expansion.failing if _at_parameters(r.leading, record)] if order > expansion.order else []
+        example = (
+            f"{failing[0].tree or 'the state itself'}: {failing[0].leading} h^{failing[0].power}" if failing else ""
+        )
+        yield Residuals(grid, order, len(relevant), zero=not failing, example=example)
+
+
+def _order(record: Method, grid: str) -> tuple[int, tuple[Residuals, ...]]:
+    """Order on a kind of grid, no further than one above the record's, and what shows it."""
+    if record.family in STATISTICAL:
+        return _order_by_moments(record, grid)
+    expansion = _expansion(record, grid)
+    return expansion.order, tuple(_summaries(grid, expansion, record))
+
+
+def _defects(record: Method, symbols: Symbols) -> tuple[Exact, ...]:
+    """Defects of the powers up to the order of the record, for steps so short that the statistics are constant."""
+    moments = [symbols.constant(Fraction(1, k + 1)) for k in range(record.top + 2)]
+    return moment_defects(record.top, symbols.past, moments, **settings_of(record))
+
+
+def _order_by_moments(record: Method, grid: str) -> tuple[int, tuple[Residuals, ...]]:
+    """Order of a step that is linear in a smooth function of the clock, from the powers that it integrates exactly."""
+    symbols = Symbols.make(record.top, 0, 1, [f"J_{k}" for k in range(record.top + 2)])
+    past = symbols.past if grid == "irregular" else tuple(Fraction(-j) for j in range(1, record.top + 1))
+    moments = [symbols[f"J_{k}"] for k in range(record.top + 2)]
+    defects = moment_defects(record.top, past, moments, **settings_of(record))
+    order = next(k for k, defect in enumerate(defects) if defect != 0)
+    if order <= record.top and _defects(record, symbols)[order] == 0:
+        raise ValueError(f"the defect of u^{order} vanishes for short steps, so that the order could be higher")
+    return order, tuple(
+        Residuals(grid, q, 1, zero=q <= order, example="" if q <= order else f"u^{q - 1}: {defects[q - 1]}")
+        for q in range(1, order + 2)
+    )
+
+
+def _at_parameters(value: Any, record: Method) -> bool:
+    """Whether a coefficient is not zero at the method's own parameters."""
+    values = {
+        sympy.Symbol(n): sympy.Rational(*Fraction(record.options[n]).as_integer_ratio()) for n in parameters_of(record)
+    }
+    expression = (
+        value.as_expr() if hasattr(value, "as_expr") else sympy.Rational(int(value.numerator), int(value.denominator))
+    )
+    return not is_zero(expression.subs(values))
+
+
+def _predicted_history(record: Method) -> Identity:
+    """A history of evaluations at predicted points costs no order.
+
+    The predictor's error e = O(h^p) enters the step as h f_y e, on trees whose root has a single child; the pure
+    quadrature tree has none, so it cannot be compensated either.
+    """
+    order = record.order_on("uniform")
+    grid = "irregular" if record.order_on("irregular") == order else "uniform"
+    claim = f"evaluations at predicted points keep the order: the predictor has order {order - 1} or more"
+
+    def difference() -> str:
+        predictor = _expansion(record, grid, row="k1", highest=order - 1)
+        quadrature = bushy(order + 1)
+        corrector = _expansion(record, "uniform")
+        if predictor.order < order - 1:
+            return f"the predictor has order {predictor.order}"
+        if any(r.nodes == 1 and r.leading for r in predictor.residuals):
+            return "the predictor does not integrate constants exactly"
+        if not any(r.tree == quadrature for r in corrector.failing):
+            return f"the quadrature error on {quadrature} vanishes, so that the order could be higher"
+        return ""
+
+    return _decide(claim, difference)
+
+
+def _expression(value: Any) -> sympy.Expr:
+    """Exact number or function as a sympy expression."""
+    if isinstance(value, Exact):  # factors look best while E is a symbol, and odd where it is a root
+        expression = value.value.as_expr()
+        factored = expression if value.symbols.root > 1 else sympy.factor(expression)
+        return factored.xreplace(value.symbols.meaning)
+    if hasattr(value, "as_expr"):
+        return sympy.factor(value.as_expr())
+    return sympy.Rational(int(value.numerator), int(value.denominator))

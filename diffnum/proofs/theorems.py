@@ -1,0 +1,183 @@
+"""Theorems of families: what a method is equal to, and for which of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import sympy
+
+from diffnum.coefficients.adams import ddim
+from diffnum.coefficients.catalogue import method as find_method
+from diffnum.coefficients.method import Method, Rule
+from diffnum.derivation import DERIVATIONS, Identity
+from diffnum.derivation.adams import moment_weights
+from diffnum.derivation.algebra.bseries import Expansion, expand
+from diffnum.derivation.algebra.symbols import Symbols, is_zero
+from diffnum.derivation.published import PUBLISHED
+from diffnum.forms import ExponentialKernel
+from diffnum.proofs.claims import _decide
+from diffnum.proofs.orders import _expression, _furnished
+from diffnum.proofs.steps import (
+    published_difference,
+    row_difference,
+    shipped,
+    step_difference,
+    symbols_of,
+    top_placement,
+)
+from diffnum.tableau import Window
+
+__all__ = []
+
+
+def _theorems(record: Method) -> Iterator[Identity]:
+    top = top_placement(record)
+    if record.family == "adams" and top.order == 1 and record.form.rate:
+        yield _decide("DDIM makes the same state of data, noise and rho", _ddim_everywhere)
+    if record.family == "dpmpp_3m_corrected":
+        yield _decide("the weights are those of eab_3", lambda: _same_as(record, "eab_3"))
+    if record.family == "dpm_solver" and not record.singlestep:
+        yield _decide("for all inner nodes derived == shipped == published", lambda: _free_nodes(record))
+        claim = "for all inner nodes the order is 2" + (", and 3 if and only if r_2 = 2/3" if record.top == 3 else "")
+        yield _decide(claim, lambda: _order_of_free_nodes(record))
+    if record.family == "dc_solver":
+        yield _decide("with ratios 1 the weights are those of UniPC", lambda: _is_unipc(record))
+        yield _decide("a ratio other than 1 leaves order 1", lambda: _compensated_order(record))
+    if record.family in ("unip", "unipc", "unipc_pece", "unipc_vary"):
+        order, variant = top.order, record.options.get("variant", "vary_coeff")
+        exact = order >= 3 or variant == "vary_coeff"  # elsewhere the authors put 1/2 for the solution
+        if order >= 2 and exact:
+            yield _decide(f"the predictor is eab_{order}", lambda: _predictor_is(record, f"eab_{order}"))
+        elif order == 2 and variant == "bh2":
+            yield _decide("the predictor is dpmpp_2m", lambda: _predictor_is(record, "dpmpp_2m"))
+        if order >= 2 and record.family != "unip" and record.options.get("fixed", True):
+            yield _decide(
+                "the corrector is the Adams-Moulton method on one node more", lambda: _corrector_is_moulton(record)
+            )
+
+
+def _ddim_everywhere() -> str:
+    """One step from (alpha_0, sigma_0) to (alpha_1, sigma_1), with x_0 = (x - sigma_0 eps)/alpha_0 for data."""
+    a0, s0, a1, s1 = sympy.symbols("alpha_0 sigma_0 alpha_1 sigma_1", positive=True)
+    x, eps, h = sympy.symbols("x epsilon h")
+    ratio = (s1 / a1) / (s0 / a0)  # exp(-h)
+    log_snr = {sympy.exp(-h): ratio, sympy.exp(h): 1 / ratio}
+
+    def weight(rate: int) -> sympy.Expr:
+        value = ddim(ExponentialKernel(Symbols.make(rate=rate).h, rate))[0]
+        return value.as_expr().xreplace(log_snr if rate else {h: s1 / a1 - s0 / a0})
+
+    states = (
+        s1 / s0 * x + a1 * weight(-1) * (x - s0 * eps) / a0,
+        a1 / a0 * x - s1 * weight(1) * eps,
+        a1 / a0 * x + a1 * weight(0) * eps,
+    )
+    return "" if all(is_zero(state - states[0]) for state in states) else f"the states are {states}"
+
+
+def _same_as(record: Method, other: str) -> str:
+    place, relative = top_placement(record), top_placement(find_method(other))
+    symbols = symbols_of(record, place, record.form.rate)
+    return step_difference(shipped(record, place, symbols), shipped(find_method(other), relative, symbols))
+
+
+_INNER = ("r_1", "r_2")
+"""Symbols of inner nodes."""
+
+
+def _free_nodes(record: Method) -> str:
+    """The three roads with symbols for the inner nodes."""
+    place, rate, names = top_placement(record), record.form.rate, _INNER[: record.top - 1]
+    symbols = Symbols.make(0, rate, free=names)
+    nodes, variant = tuple(symbols[name] for name in names), record.options["variant"]
+    step = place.rule(Window(symbols.h, (), symbols.shipped_kernel(), inner=nodes), place.order)
+    road = Window(symbols.h, (), symbols.derived_kernel())
+    other = DERIVATIONS[record.family](road, place.order, rate, variant=variant, nodes=nodes).step
+    formula = next(f for f in PUBLISHED[record.family] if f.covers(rate, place.order))
+    rows = formula.rows(symbols, place.order, variant=variant, nodes=nodes)
+    return step_difference(other, step) or published_difference(rows, step)
+
+
+def _order_of_free_nodes(record: Method) -> str:
+    """Order 2 at free nodes; for three stages 3 where r_2 = 2/3, and an error in proportion to 3 r_2 - 2 elsewhere."""
+    place, names, third = top_placement(record), _INNER[: record.top - 1], Fraction(2, 3)
+
+    def expansion(*last: Fraction) -> Expansion:
+        free = names[: len(names) - len(last)]
+
+        def prepare(symbol: Callable[[str], Any]) -> Rule:
+            inner = (*map(symbol, free), *last)
+            return lambda window, order: place.rule(replace(window, inner=inner), order)
+
+        return expand(place.rule, place.order, rate=record.form.rate, highest=record.top, extra=free, prepare=prepare)
+
+    found = expansion()
+    if found.order != 2:
+        return f"the order is {found.order}"
+    if record.top < 3:
+        return ""
+    if (order := expansion(third).order) != 3:
+        return f"with r_2 = 2/3 the order is {order}"
+    errors = [sympy.cancel(_expression(r.leading) / (sympy.Symbol("r_2") - third)) for r in found.failing]
+    # a numerator of one term vanishes where a node does, which is excluded
+    only = any(len(sympy.Add.make_args(sympy.expand(sympy.fraction(e)[0]))) == 1 for e in errors)
+    return "" if only else f"the errors are {[str(r.leading) for r in found.failing]}"
+
+
+def _is_unipc(record: Method) -> str:
+    """Compensation with ratio 1 against UniPC of the same order and variant, at every order of its programme."""
+    noise = "_noise" if record.form.rate == 1 else ""
+    relative = find_method(f"unipc_{record.top}_{record.options['variant']}{noise}")
+    symbols = symbols_of(record, top_placement(record), record.form.rate)
+    place = top_placement(record)
+    window = Window(
+        symbols.h, symbols.past, symbols.shipped_kernel(), place.known, place.depth, place.last, past_times=symbols.past
+    )
+    return step_difference(_furnished(record, record.rule)(window, place.order), relative.rule(window, place.order))
+
+
+def _compensated_order(record: Method) -> str:
+    """Order 1, and a leading error in proportion to 1 - rho."""
+    place = top_placement(record)
+    found = expand(
+        place.rule,
+        place.order,
+        rate=record.form.rate,
+        past=record.depth,
+        known=place.known,
+        depth=place.depth,
+        highest=1,
+        extra=("rho",),
+        prepare=lambda symbol: _furnished(record, place.rule, symbol("rho")),
+    )
+    if found.order != 1:
+        return f"the order is {found.order}"
+    for residual in found.failing:
+        if not is_zero(_expression(residual.leading).subs(sympy.Symbol("rho"), 1)):
+            return f"the coefficient {residual.leading} of {residual.tree} does not vanish at rho = 1"
+    return ""
+
+
+def _predictor_is(record: Method, other: str) -> str:
+    place, relative = top_placement(record), top_placement(find_method(other))
+    symbols = symbols_of(record, place, record.form.rate)
+    step = shipped(record, place, symbols)
+    predicted = step.x if record.family == "unip" else step.stages[-1].value
+    predictor = {"k1" if name == "m0" else name: w for name, w in predicted.items()}
+    return row_difference("x", predictor, shipped(find_method(other), relative, symbols).x)
+
+
+def _corrector_is_moulton(record: Method) -> str:
+    place = top_placement(record)
+    symbols = symbols_of(record, place, record.form.rate)
+    nodes = (Fraction(0), *symbols.past[: place.order - 1], Fraction(1))
+    kernel = symbols.derived_kernel()
+    weights = moment_weights(nodes, [kernel.moment(k) for k in range(len(nodes))])
+    step = shipped(record, place, symbols)
+    newest = "m0" if "m0" in place.known else "k1"
+    names = (newest, *(f"m{j}" for j in range(1, place.order)), f"k{step.nfe}")
+    moulton = {"x": 1, **dict(zip(names, weights, strict=True))}
+    return row_difference("x", moulton, step.x)

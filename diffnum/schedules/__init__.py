@@ -1,0 +1,87 @@
+r"""Noise schedules: ``alpha(t)``, ``sigma(t)``, the half-log-SNR and its inverse, numeric and symbolic.
+
+Every schedule is a frozen dataclass that satisfies :class:`diffnum.types.Schedule`. Its methods take a Python
+float (and return one), a numpy array, or any other array that array-api-compat understands (shape, dtype and
+device are kept; integer arrays become float64). No formula subtracts nearly equal numbers: both ends of each
+schedule are accurate to rounding.
+
+Domain: ``t_min`` (data) to ``t_max`` (noise). ``t_min`` may have ``sigma = 0`` (``half_log_snr = +inf``), and
+``t_max`` may have ``alpha = 0`` (``-inf``); ``default_t_start`` and ``default_t_end`` are finite. Analytic
+schedules evaluate their formula wherever it is real; :func:`check_time` is the guard that grids use. Where a
+formula is not real a float raises ``ValueError`` and a numpy array gives numpy's ``RuntimeWarning``; other
+arrays are not inspected, since that would wait for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from types import MappingProxyType
+from typing import Any
+
+from diffnum.schedules.flow_matching import FlowMatching
+from diffnum.schedules.mean_reverting import MeanReverting
+from diffnum.schedules.tabulated import Tabulated, cosine_betas, linear_betas, scaled_linear_betas
+from diffnum.schedules.tools import SymbolicSchedule, check_time
+from diffnum.schedules.variance_exploding import EDM, VE, Brownian
+from diffnum.schedules.variance_preserving import SubVP, VPCosine, VPFitted, VPLinear
+from diffnum.types import Schedule
+
+__all__ = [
+    "EDM",
+    "SCHEDULES",
+    "VE",
+    "Brownian",
+    "FlowMatching",
+    "MeanReverting",
+    "SubVP",
+    "SymbolicSchedule",
+    "Tabulated",
+    "VPCosine",
+    "VPFitted",
+    "VPLinear",
+    "check_time",
+    "cosine_betas",
+    "from_dict",
+    "linear_betas",
+    "scaled_linear_betas",
+]
+
+
+SCHEDULES: Mapping[str, type] = MappingProxyType(
+    {
+        kind.name: kind
+        for kind in (VPLinear, VPFitted, VPCosine, SubVP, VE, EDM, Brownian, FlowMatching, MeanReverting, Tabulated)
+    }
+)
+"""Registered name to class."""
+
+
+def from_dict(record: Mapping[str, Any]) -> Schedule:
+    """Rebuild a schedule from what its ``to_dict`` gave.
+
+    Parameters
+    ----------
+    record : mapping
+        Registered name under ``"schedule"``, constructor arguments under their own names.
+
+    Returns
+    -------
+    Schedule
+        Equal to the one that was recorded.
+
+    Raises
+    ------
+    ValueError
+        If the name is not registered, or an argument does not belong to that schedule.
+    """
+    arguments = dict(record)
+    name = arguments.pop("schedule", None)
+    if name not in SCHEDULES:
+        raise ValueError(f"record['schedule'] = {name!r} is not a schedule; choose one of {', '.join(SCHEDULES)}")
+    known = [entry.name for entry in fields(SCHEDULES[name]) if entry.init]
+    unknown = sorted(set(arguments) - set(known))
+    if unknown:
+        raise ValueError(f"record has {', '.join(unknown)}, which {name!r} does not take; keep to {', '.join(known)}")
+    schedule: Schedule = SCHEDULES[name](**arguments)
+    return schedule

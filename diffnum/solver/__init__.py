@@ -1,0 +1,496 @@
+"""The one sampling loop: linear combinations and model calls, nothing else.
+
+It uses only ``+`` and ``*`` (both at once, ``add(..., alpha=...)``, where the array has it), so that numpy arrays and
+torch tensors go through unchanged, on whatever device they live and with gradients where they are wanted. Between
+steps there is no state but a dictionary of named arrays. No number is read back from the arrays, so that nothing waits
+for their device.
+
+The loop is written from the inside out: :func:`evaluations` asks for the model's values and is told them. :func:`solve`
+and :func:`iterate` answer with a model; a host that calls the network itself, such as a pipeline, answers by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias, overload
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_array_api_obj
+
+from diffnum.forms import PREDICTIONS
+from diffnum.plans import Plan
+from diffnum.solver.noise import SampleStreams
+from diffnum.types import Array, Denoiser
+
+__all__ = [
+    "Combine",
+    "Evaluation",
+    "Group",
+    "Noise",
+    "Rows",
+    "State",
+    "Trajectory",
+    "combinations",
+    "evaluations",
+    "is_state",
+    "iterate",
+    "solve",
+]
+
+Noise = Callable[[int, int, Array], Array]
+"""``noise(step, index, like)``: standard normal draw number ``index`` of a step, shaped like ``like``."""
+
+Rows: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
+"""Linear combinations as (target, {source: weight}); weights are floats, or arrays of the shape of a sample."""
+
+Group: TypeAlias = Callable[[Mapping[str, Array]], dict[str, Array]]
+"""Some rows of a step, from named arrays to named arrays."""
+
+Combine: TypeAlias = Callable[[Plan, Array], Iterable[tuple[Sequence[Group | None], Group]]]
+"""``combine(plan, like)``: for each step a function a stage, None where that is the state, and one for the outputs.
+
+They compute the rows of :attr:`Plan.programme`, in the dtype of ``like``; :func:`combinations` is the plain one.
+"""
+
+
+class Evaluation(NamedTuple):
+    """What the loop wants to be told: the model at a state.
+
+    Parameters
+    ----------
+    x : array, shape (batch, ...)
+        Where the model is to be called.
+    t : float
+        When.
+    step : int
+        Number of the step that asks, counted from the start of the plan that produced the state.
+    """
+
+    x: Array
+    t: float
+    step: int
+
+
+class State(NamedTuple):
+    """Everything that one step hands to the next.
+
+    Parameters
+    ----------
+    step : int
+        Number of steps done since the start of the plan that produced it.
+    t : float
+        Time of the state.
+    vectors : mapping of str to array
+        The state ``x`` and the history, by name; save them to resume.
+    """
+
+    step: int
+    t: float
+    vectors: Mapping[str, Array]
+
+    @property
+    def x(self) -> Array:
+        """The sample, shape (batch, ...)."""
+        return self.vectors["x"]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """All states of a run.
+
+    Parameters
+    ----------
+    t : tuple of float
+        Times, from the first to the last.
+    x : tuple of array
+        States at these times.
+    """
+
+    t: tuple[float, ...]
+    x: tuple[Array, ...]
+
+
+def iterate(
+    plan: Plan,
+    model: Denoiser,
+    x: Array | State,
+    *,
+    history: Mapping[str, Array] | None = None,
+    noise: Noise | None = None,
+    combine: Combine | None = None,
+) -> Iterator[State]:
+    """Yield the state after each step of a plan; arguments are checked at the call, before the first step.
+
+    Parameters
+    ----------
+    plan : Plan
+        Numbers of the run.
+    model : Denoiser
+        Called as ``model(x, t)``; any prediction (the conversion is folded into the weights).
+    x : array, shape (batch, ...), or State
+        Initial sample at the plan's first time, or the state where an earlier part of the run stopped.
+    history : mapping of str to array, optional
+        Exact evaluations that :attr:`Plan.history` asks for, in the prediction :attr:`Plan.history_prediction`.
+    noise : callable, optional
+        Source of noise for stochastic methods, ``noise(step, index, like)``.
+    combine : callable, optional
+        Another way to compute the linear combinations, such as :func:`diffnum.models.fused`. If it reuses its memory, a
+        state is good until the next step only.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is no floating-point array.
+    ValueError
+        If ``x`` has no batch axis, the model has another schedule, the history is incomplete or of another shape, a
+        State begins elsewhere, noise is needed and not given, or the model returns an array of another shape.
+    """
+    if getattr(model, "schedule", plan.schedule) != plan.schedule:
+        raise ValueError(
+            f"model has the schedule {model.schedule!r}, the plan {plan.schedule!r}: make the plan on model.schedule"
+        )
+    numbers = plan.for_prediction(model.prediction) if plan.steps else plan
+    return _answered(evaluations(numbers, x, history=history, noise=noise, combine=combine), model)
+
+
+def _answered(run: Generator[Evaluation | State, Array, None], model: Denoiser) -> Iterator[State]:
+    """States of a run whose questions a model answers."""
+    event = next(run, None)
+    while event is not None:
+        if isinstance(event, State):
+            yield event
+            event = next(run, None)
+        else:
+            event = run.send(model(event.x, event.t))
+
+
+def evaluations(
+    plan: Plan,
+    x: Array | State,
+    *,
+    history: Mapping[str, Array] | None = None,
+    noise: Noise | None = None,
+    combine: Combine | None = None,
+) -> Generator[Evaluation | State, Array, None]:
+    """The loop for hosts that call the model themselves; arguments are checked at the call.
+
+    Each :class:`Evaluation` that it yields is to be answered by ``send`` with the model's value; after each step it
+    yields the :class:`State`, and goes on at ``next``.
+
+    Parameters
+    ----------
+    plan : Plan
+        Numbers of the run; answers are read as :attr:`Plan.prediction`.
+    x, history, noise, combine
+        As in :func:`iterate`.
+
+    Examples
+    --------
+    >>> import diffnum as dn
+    >>> schedule = dn.schedules.VPLinear()
+    >>> model = dn.problems.three_peaks().denoiser(schedule)
+    >>> grid = dn.grids.uniform_half_log_snr(schedule, n=10, t_start=1.0, t_end=1e-3)
+    >>> run = evaluations(dn.plan("dpmpp_2m", schedule, grid), np.array([[0.3]]))
+    >>> event = next(run)
+    >>> for _ in range(10):
+    ...     state = run.send(model(event.x, event.t))
+    ...     event = next(run, None)
+    """
+    if not plan.steps:
+        return _nothing()
+    vectors, first = _begin(plan, x, history)
+    _check_elements(plan, vectors["x"])
+    if noise is None and any(step.noises for step in plan.steps):
+        raise ValueError(f"noise=None: {plan.method} is stochastic, pass solve(seed=...) or noise=...")
+    return _steps(plan, vectors, first, noise, combine or combinations)
+
+
+def _nothing() -> Generator[Evaluation | State, Array, None]:
+    """A run without steps."""
+    yield from ()
+
+
+def _steps(
+    plan: Plan, vectors: Mapping[str, Array], first: int, noise: Noise | None, combine: Combine
+) -> Generator[Evaluation | State, Array, None]:
+    """Steps of a run whose arguments have been checked."""
+    like = vectors["x"]
+    shape = like.shape
+    mean = _on(like, plan.schedule.mean)
+    parts = zip(plan.steps, plan.stages, combine(plan, like), strict=True)
+    for index, (tableau, stages, (before, after)) in enumerate(parts, first):
+        values: dict[str, Any] = {**vectors, "one": 1.0}
+        if mean is not None:
+            values["x"] = values["x"] - mean
+        if noise is not None:
+            values |= {name: noise(index, j, like) for j, name in enumerate(tableau.noises)}
+        for number, (t, alpha, sigma) in enumerate(stages):
+            name, stage = f"k{number + 1}", before[number]
+            state = values["x"] if stage is None else stage(values)[name]
+            answer = yield Evaluation(state if mean is None else state + mean, t, index)
+            if getattr(answer, "shape", None) != shape:
+                raise ValueError(
+                    f"model returned shape {getattr(answer, 'shape', type(answer).__name__)} at step {index}, t={t:g}: "
+                    f"it must return an array of the shape of x, {tuple(shape)}"
+                )
+            if mean is not None:  # the part of x_0 moves with the mean
+                answer = answer - PREDICTIONS[plan.prediction](alpha, sigma)[0] * mean
+            values[name] = answer
+        vectors = after(values)
+        if mean is not None:
+            vectors = {**vectors, "x": vectors["x"] + mean}
+        yield State(index + 1, tableau.t_to, vectors)
+
+
+def combinations(plan: Plan, like: Array) -> Iterator[tuple[Sequence[Group | None], Group]]:
+    """Plain linear combinations of numpy arrays or torch tensors, new arrays each time; see :data:`Combine`."""
+    programme = plan.programme
+    if any(step.V.ndim > 2 for step in plan.steps):  # element-wise weights go to the device before the run
+        programme = tuple(
+            tuple(
+                (target, {s: w if isinstance(w, float) else _on(like, w) for s, w in row.items()})
+                for target, row in rows
+            )
+            for rows in programme
+        )
+    for step, rows in zip(plan.steps, programme, strict=True):
+        stages = [None if is_state(row) else partial(_combine, (row,), like) for row in rows[: step.nfe]]
+        yield stages, partial(_combine, rows[step.nfe :], like)
+
+
+def is_state(row: tuple[str, Mapping[str, Any]]) -> bool:
+    """Whether a row is the state as it is."""
+    weights = row[1]
+    return len(weights) == 1 and isinstance(weights.get("x"), float) and weights["x"] == 1.0
+
+
+@overload
+def solve(
+    plan: Plan,
+    model: Denoiser,
+    x: Array | State,
+    *,
+    history: Mapping[str, Array] | None = ...,
+    noise: Noise | None = ...,
+    seed: int | None = ...,
+    callback: Callable[[State], object] | None = ...,
+    combine: Combine | None = ...,
+    return_trajectory: Literal[False] = ...,
+    check_finite: bool = ...,
+) -> Array: ...
+@overload
+def solve(
+    plan: Plan,
+    model: Denoiser,
+    x: Array | State,
+    *,
+    history: Mapping[str, Array] | None = ...,
+    noise: Noise | None = ...,
+    seed: int | None = ...,
+    callback: Callable[[State], object] | None = ...,
+    combine: Combine | None = ...,
+    return_trajectory: Literal[True],
+    check_finite: bool = ...,
+) -> Trajectory: ...
+def solve(
+    plan: Plan,
+    model: Denoiser,
+    x: Array | State,
+    *,
+    history: Mapping[str, Array] | None = None,
+    noise: Noise | None = None,
+    seed: int | None = None,
+    callback: Callable[[State], object] | None = None,
+    combine: Combine | None = None,
+    return_trajectory: bool = False,
+    check_finite: bool = True,
+) -> Array | Trajectory:
+    """Run a plan to its end.
+
+    Parameters
+    ----------
+    plan, model, x, history, noise, combine
+        As in :func:`iterate`.
+    seed : int, optional
+        Seed of a stochastic method, in place of ``noise``: each sample has a stream of its own, whatever the batch.
+    callback : callable, optional
+        Called with the :class:`State` after each step.
+    return_trajectory : bool
+        Return all states instead of the last one.
+    check_finite : bool
+        Look once, at the end, whether the sample is finite; only if it is not, the run is repeated to find the
+        step. Switch off where even one look is too many (capturing a CUDA graph).
+
+    Returns
+    -------
+    array, shape of ``x``, or Trajectory
+
+    Raises
+    ------
+    ValueError
+        As :func:`iterate`; and if the sample is not finite, naming the step and the sample where it first was not.
+
+    Examples
+    --------
+    >>> import diffnum as dn
+    >>> schedule = dn.schedules.VPLinear()
+    >>> model = dn.problems.three_peaks().denoiser(schedule)
+    >>> grid = dn.grids.uniform_half_log_snr(schedule, n=10, t_start=1.0, t_end=1e-3)
+    >>> x = dn.solve(dn.plan("dpmpp_2m", schedule, grid), model, np.array([[0.3]]))
+    """
+    start = x.vectors["x"] if isinstance(x, State) else x
+    times = [x.t if isinstance(x, State) else plan.steps[0].t_from if plan.steps else 0.0]
+    states = [start]
+    last = start
+    if seed is not None:
+        if noise is not None:
+            raise ValueError(f"seed={seed} and noise=...: give one of the two")
+        noise = SampleStreams(seed)
+    for state in iterate(plan, model, x, history=history, noise=noise, combine=combine):
+        last = state.x
+        if callback is not None:
+            callback(state)
+        if return_trajectory:
+            times.append(state.t)
+            states.append(last if combine is None else 1.0 * last)  # its memory may be used again
+    if check_finite and not _is_finite(last):
+        _blame(plan, model, x, history, noise)
+    return Trajectory(tuple(times), tuple(states)) if return_trajectory else last
+
+
+def _is_finite(x: Array) -> bool:
+    """Whether every entry is finite."""
+    return bool(array_namespace(x).isfinite(x).all())
+
+
+def _blame(
+    plan: Plan, model: Denoiser, x: Array | State, history: Mapping[str, Array] | None, noise: Noise | None
+) -> None:
+    """Repeat a run that ended in NaN or infinity, and say where that began."""
+    start = x.vectors["x"] if isinstance(x, State) else x
+    for name, vector in {"x": start, **(history or {})}.items():
+        if not _is_finite(vector):
+            raise ValueError(f"{name} is not finite {_where(vector)}: pass finite numbers")
+    watched = _Watched(model)
+    for state in iterate(plan, watched, x, history=history, noise=noise):
+        if watched.fault:
+            raise ValueError(f"model returned NaN or infinity at step {state.step - 1}, {watched.fault}")
+        if not _is_finite(state.x):
+            raise ValueError(f"the state overflows at step {state.step - 1} {_where(state.x)}: use smaller steps")
+    raise ValueError("model returned NaN or infinity in one run and not in the next: it must be a function of (x, t)")
+
+
+def _where(x: Array) -> str:
+    """First sample that is not finite."""
+    finite = array_namespace(x).isfinite(x).reshape(x.shape[0], -1).all(axis=1) if x.ndim else None
+    return "" if finite is None else f"in sample {[bool(f) for f in finite].index(False)}"
+
+
+class _Watched:
+    """A model that remembers its first value that was not finite."""
+
+    def __init__(self, model: Denoiser) -> None:
+        self.model, self.prediction, self.schedule = model, model.prediction, model.schedule
+        self.fault = ""
+
+    def __call__(self, x: Array, t: Any) -> Array:
+        value = self.model(x, t)
+        if not self.fault and not _is_finite(value):
+            self.fault = f"t={float(t):g}, {_where(value)}"
+        return value
+
+
+def _begin(plan: Plan, x: Array | State, history: Mapping[str, Array] | None) -> tuple[dict[str, Array], int]:
+    """Vectors that the first step finds, checked, and the number of steps done before."""
+    begins = plan.steps[0].t_from
+    if isinstance(x, State):
+        if x.t != begins:
+            raise ValueError(f"x is a State at t={x.t:g}, the plan begins at t={begins:g}: pass plan[{x.step}:]")
+        vectors, done = dict(x.vectors), x.step
+    else:
+        _check_input(x)
+        vectors, done = {"x": x}, 0
+        for name, value in (history or {}).items():
+            if name not in plan.steps[0].inputs:
+                raise ValueError(
+                    f"history has {name!r}, the plan asks for {sorted(plan.history) or 'none'}: leave it out"
+                )
+            if getattr(value, "shape", None) != x.shape or value.dtype != x.dtype:
+                raise ValueError(
+                    f"history[{name!r}] has shape {getattr(value, 'shape', None)} and dtype "
+                    f"{getattr(value, 'dtype', type(value).__name__)}: it must be an array like x, "
+                    f"{tuple(x.shape)} {x.dtype}"
+                )
+            vectors[name] = value - _share_of_mean(plan, name, x) if name in plan.history else value
+    missing = set(plan.steps[0].inputs) - set(vectors) - {"one"}
+    if missing:
+        raise ValueError(
+            f"history lacks {', '.join(sorted(missing))}: pass the exact evaluations at the times plan.history, "
+            "or a State from the part of the run before"
+        )
+    return vectors, done
+
+
+def _check_elements(plan: Plan, like: Array) -> None:
+    """Refuse element-wise weights of another shape than a sample; broadcasting might hide it."""
+    for element in {step.V.shape[2:] for step in plan.steps}:
+        if element and element != tuple(like.shape[1:]):
+            raise ValueError(
+                f"x has samples of shape {tuple(like.shape[1:])}, {plan.method} has weights for {element}: pass "
+                "samples of that shape, or make the method from scalar statistics"
+            )
+
+
+def _share_of_mean(plan: Plan, name: str, like: Array) -> Array | float:
+    """How much of an exact evaluation is due to the mean of a mean-reverting process."""
+    mean = _on(like, plan.schedule.mean)
+    if mean is None:
+        return 0.0
+    t = plan.history[name]
+    return PREDICTIONS[plan.history_prediction](plan.schedule.alpha(t), plan.schedule.sigma(t))[0] * mean
+
+
+def _combine(rows: Rows, like: Array, values: Mapping[str, Array]) -> dict[str, Array]:
+    """Linear combinations of named arrays."""
+    return {target: _row(row, like, values) for target, row in rows}
+
+
+def _row(row: Mapping[str, Any], like: Array, values: Mapping[str, Array]) -> Array:
+    """One linear combination."""
+    total = None
+    for name, weight in row.items():
+        value = values[name]
+        if getattr(value, "dtype", like.dtype) != like.dtype:  # a model of lower precision than the state
+            value = array_namespace(like).astype(value, like.dtype)
+        if not isinstance(weight, float):
+            value, weight = weight * value, 1.0
+        total = _add_multiple(total, weight, value)
+    return 0.0 * like if total is None else total
+
+
+def _add_multiple(total: Array | None, weight: float, value: Array) -> Array:
+    """``total + weight * value``: one pass over memory, and one launch, where the array offers it as torch does."""
+    if total is None:
+        return value if weight == 1.0 else weight * value
+    fused = getattr(total, "add", None)
+    return total + weight * value if fused is None else fused(value, alpha=weight)
+
+
+def _check_input(x: Any) -> None:
+    """Refuse what is not a floating-point array."""
+    if not is_array_api_obj(x):
+        raise TypeError(f"x is a {type(x).__name__}: pass a numpy array or a torch tensor, shape (batch, ...)")
+    if not array_namespace(x).isdtype(x.dtype, "real floating"):
+        raise TypeError(f"x has dtype {x.dtype}: convert it to a floating-point type, such as float64")
+    if x.ndim < 2:
+        raise ValueError(f"x has shape {tuple(x.shape)}: pass a batch of samples, shape (batch, ...), such as x[None]")
+
+
+def _on(like: Array, value: Any) -> Array | None:
+    """Constant array in the namespace, dtype and device of ``like``; None for a zero mean."""
+    if isinstance(value, int | float) and value == 0:
+        return None
+    # a copy, because tensors refuse to share memory that a schedule keeps read-only
+    return array_namespace(like).asarray(np.array(value), dtype=like.dtype, device=device(like))
