@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import diffnum as dn
-from tests import golden_replay as golden
+from diffnum.certificates import recorded as golden
 
 HERE = Path(__file__).parent
 CASES: list[dict[str, Any]] = golden.load()

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.golden_calibrated import CALIBRATED
-from tests.golden_replay import load, setting
+from diffnum.certificates.recorded.calibrated import CALIBRATED
+from diffnum.certificates.recorded.solvers import load, setting
 
 CASES = [case for case in load() if any(re.fullmatch(pattern, case["solver"]) for pattern in CALIBRATED)]
 SOLVERS = sorted({case["solver"] for case in CASES})

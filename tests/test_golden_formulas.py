@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import golden_replay as golden
+from diffnum.certificates import recorded as golden
 
 CASES = golden.load()
 

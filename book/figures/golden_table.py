@@ -6,7 +6,6 @@ those of the programs around the formulas are listed here.
 """
 
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,12 @@ from typing import Any
 import numpy as np
 
 import diffnum as dn
+from diffnum.certificates.recorded import load, replay
 from diffnum.jobs.parallel import spread
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "book/results/golden.json"
 PAGE = ROOT / "book/results/golden.md"
-sys.path.insert(0, str(ROOT))
-
-from tests.golden_replay import load, replay  # noqa: E402 (found once the root is on the path)
-
 FAMILIES = {
     "dpm_solver": "DPM-Solver and DPM-Solver++",
     "dpm_solver_discrete": "the same on a table of 1000 levels",

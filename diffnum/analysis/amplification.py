@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffnum.coefficients.catalogue import method as find_method
-from diffnum.coefficients.method import Method, Placement
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Placement
 from diffnum.forms import ExponentialKernel
 from diffnum.tableau import Step, Window
 from diffnum.types import FloatArray

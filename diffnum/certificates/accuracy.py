@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from diffnum.certificates.balls import EPS, Ball, BallField, error_in_eps, working_precision
-from diffnum.coefficients.method import Method, Placement
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Placement
 from diffnum.derivation.algebra.symbols import PartsKernel
 from diffnum.forms import ExponentialKernel, TabulatedKernel
 from diffnum.proofs import derived_step, placements

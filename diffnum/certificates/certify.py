@@ -13,8 +13,8 @@ from typing import Any
 
 from diffnum import __version__
 from diffnum.certificates.accuracy import Accuracy, certify_accuracy
+from diffnum.certificates.agreement import agreements
 from diffnum.certificates.balls import require_flint
-from diffnum.certificates.golden import NOT_AVAILABLE, agreements, replay_file
 from diffnum.certificates.orders import END_STEPS, END_VARIANTS, PROBLEMS, SCHEDULES, measure_ends, measure_orders
 from diffnum.certificates.records import Agreement, Certificate, Certificates, Measurement, ProofResult, finite
 from diffnum.coefficients.catalogue import method as find_method
@@ -115,9 +115,9 @@ def certify(
     pieces = ("proof", "accuracy", *chosen, "ends")
     levels = _checked_levels(steps)
     tasks = [Task(record.name, piece, seed, points, levels) for record in records for piece in pieces]
-    tasks += [Task(GOLDEN, "golden", seed, points)] if replay_file() else []
+    tasks.append(Task(GOLDEN, "golden", seed, points))
     found = _results(tasks, cache_dir, jobs, progress)
-    golden = found.get((GOLDEN, "golden"))
+    golden = found[GOLDEN, "golden"]
     certificates = tuple(_certificate(record, found, chosen, golden) for record in records)
     settings = {
         "schedules": chosen,
@@ -220,10 +220,8 @@ def _certificate(
     )
 
 
-def _agreement(record: Method, golden: Mapping[str, Mapping[str, Any]] | None) -> Agreement:
+def _agreement(record: Method, golden: Mapping[str, Mapping[str, Any]]) -> Agreement:
     """Agreement of a method, and of records that are the same under another name."""
-    if golden is None:
-        return Agreement(note=NOT_AVAILABLE)
     same = [Agreement(**data) for name, data in golden.items() if _same(record, name)]
     return Agreement(
         sum(a.reproduced for a in same), sum(a.cases for a in same), max((a.worst for a in same), default=0.0)

@@ -108,8 +108,6 @@ def _accuracy(certificate: Certificate) -> str:
 def _trajectories(certificate: Certificate) -> str:
     """Agreement in a sentence."""
     golden = certificate.golden
-    if golden.note:
-        return f"Recorded trajectories: not available; {golden.note}."
     if not golden.cases:
         return "No trajectory of an official code was recorded with this method's options."
     return f"Reproduces {golden.reproduced} of {golden.cases} trajectories recorded from the authors' codes."

@@ -92,14 +92,11 @@ class Agreement:
         Trajectories reproduced, and trajectories that the method was asked to reproduce.
     worst : float
         Largest difference in units of the tolerance (1e-9 relative).
-    note : str
-        Why there are none: the recorded data are no part of an installed package.
     """
 
     reproduced: int = 0
     cases: int = 0
     worst: float = 0.0
-    note: str = ""
 
     @property
     def ok(self) -> bool:
@@ -208,7 +205,7 @@ class Certificate:
             f"{self.name}: order {order} (claimed {self.claimed}), {'proved' if self.proof.ok else 'NOT proved'}; "
             f"weights within {self.accuracy.worst:.2f} eps; measured in {len(cells)} settings; "
             f"start-up {self.end('start-up')}, last step {self.end('last step')}, as shipped {self.end('as shipped')}; "
-            f"{golden if not self.golden.note else 'golden not available'}"
+            f"{golden}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import numpy as np
 from diffnum import grids
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
-from diffnum.coefficients.method import GRID_KINDS, Method, Placement
+from diffnum.coefficients.method import GRID_KINDS, Method
+from diffnum.coefficients.programme import Placement
 from diffnum.forms import ExponentialKernel, TabulatedKernel
 from diffnum.phi import phi
 from diffnum.plans import Plan, plan

@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from diffnum.coefficients.method import Method, Start
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Start
 from diffnum.convergence.nodes import MIDDLE, Spacing, graded
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate, estimate_rate

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from diffnum.coefficients.catalogue import method as find_method
-from diffnum.coefficients.method import Method, Start
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Start
 from diffnum.convergence.bench import SAME_NODE, ZERO, Bench, Run
 from diffnum.convergence.nodes import INTERVAL, fractions
 from diffnum.forms import DATA, NOISE, VELOCITY, Nodes, conversion

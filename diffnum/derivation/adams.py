@@ -6,16 +6,18 @@ exact elimination; the shipped functions use Lagrange bases instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import reduce
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from diffnum.derivation.algebra.symbols import solve
 from diffnum.derivation.records import Derived, Line
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 
 __all__ = [
+    "DERIVATION",
     "adams",
     "combination",
     "dpmpp_2m",
@@ -157,3 +159,14 @@ def _third_order(window: Window, order: int, rate: int | None, factor: Fraction)
     )
     lost = () if factor == 1 else ("sum w_j u_j^2 is I_2/2 instead of I_2, at every h: order 3 is lost",)
     return Derived(multistep(window, weights), argument, lost)
+
+
+DERIVATION: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "adams": adams,
+        "dpmpp_2m": dpmpp_2m,
+        "dpmpp_3m": dpmpp_3m,
+        "dpmpp_3m_corrected": dpmpp_3m_corrected,
+    }
+)
+"""Family -> ``derivation(window, order, rate, **options) -> Derived``."""

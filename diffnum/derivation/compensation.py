@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from diffnum.derivation.adams import combination, moment_weights
 from diffnum.derivation.predictor_corrector import unipc
 from diffnum.derivation.records import Derived, Line
 from diffnum.tableau import Stage, Step, Vector, Window
 
-__all__ = ["dc_solver"]
+__all__ = ["DERIVATION", "dc_solver"]
 
 
 def dc_solver(window: Window, order: int, rate: int | None = -1, variant: str = "bh2", degree: int = 2) -> Derived:
@@ -48,3 +50,11 @@ def dc_solver(window: Window, order: int, rate: int | None = -1, variant: str = 
         r"\tilde M_0 = \sum_j \ell_j(\theta)\, M_j, \qquad \theta = (1 - \rho)\, \theta_1",
     )
     return Derived(step, (*plain.argument, line), plain.asymptotic)
+
+
+DERIVATION: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "dc_solver": dc_solver,
+    }
+)
+"""Family -> ``derivation(window, order, rate, **options) -> Derived``."""

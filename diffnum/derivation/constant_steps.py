@@ -6,16 +6,17 @@ on nodes of constant steps, :math:`\sum_j w_j (-j)^k = h/(k + 1)`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from diffnum.derivation.adams import EXACT_STEP, moment_weights, moments_line, multistep
 from diffnum.derivation.predictor_corrector import pair
 from diffnum.derivation.records import Derived, Line
 from diffnum.tableau import Window
 
-__all__ = ["abm", "ipndm_v", "plms"]
+__all__ = ["DERIVATION", "abm", "ipndm_v", "plms"]
 
 _LIMIT = "moments are those of constant steps: order 2 on smooth grids, 1 on irregular ones"
 
@@ -127,3 +128,13 @@ def _difference(nodes: Sequence[Any]) -> list[Any]:
 def _curvature(weights: Sequence[Any], nodes: Sequence[Any]) -> Any:
     """What a difference makes of s^2."""
     return sum((w * u**2 for w, u in zip(weights, nodes, strict=True)), Fraction(0))
+
+
+DERIVATION: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "abm": abm,
+        "ipndm_v": ipndm_v,
+        "plms": plms,
+    }
+)
+"""Family -> ``derivation(window, order, rate, **options) -> Derived``."""

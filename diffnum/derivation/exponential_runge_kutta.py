@@ -18,7 +18,7 @@ from diffnum.derivation.runge_kutta import dpm_solver, explicit_step
 from diffnum.derivation.tableaux import overdetermined
 from diffnum.tableau import Window
 
-__all__ = ["exponential_runge_kutta", "res_3s"]
+__all__ = ["DERIVATION", "exponential_runge_kutta", "res_3s"]
 
 ZERO, HALF, ONE = Fraction(0), Fraction(1, 2), Fraction(1)
 
@@ -172,3 +172,12 @@ def res_3s(
         missed = ("gamma has c_3^3 for c_3^2, so that sum b_i c_i^2 = I_2 fails at every h: order 2",)
     weights = (window.moment(0) - early - late, early, late)
     return Derived(explicit_step(window, (ZERO, c2, c3), rows, weights), argument, missed)
+
+
+DERIVATION: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "exponential_runge_kutta": exponential_runge_kutta,
+        "res_3s": res_3s,
+    }
+)
+"""Family -> ``derivation(window, order, rate, **options) -> Derived``."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from diffnum.derivation.adams import EXACT_STEP, adams, moment_weights, moments_line
 from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.records import Derived, Line
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 
-__all__ = ["predicted_sequence", "pseudo_corrector"]
+__all__ = ["DERIVATION", "predicted_sequence", "pseudo_corrector"]
 
 
 def pseudo_corrector(window: Window, order: int, rate: int | None = 0) -> Derived:
@@ -90,3 +92,11 @@ class _PlainKernel:
     def discount(self, fraction: Any = 1) -> Any:  # noqa: ARG002
         """One."""
         return self.symbols.constant(1)
+
+
+DERIVATION: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "pseudo_corrector": pseudo_corrector,
+    }
+)
+"""Family -> ``derivation(window, order, rate, **options) -> Derived``."""

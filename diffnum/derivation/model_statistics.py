@@ -7,16 +7,17 @@ the polynomial through its values, whose weights solve the moment equations.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import prod
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from diffnum.derivation.adams import moment_weights
 from diffnum.derivation.records import Derived, Line
 from diffnum.tableau import Stage, Step, Vector, Window, vector
 
-__all__ = ["dpm_solver_v3", "moment_defects", "statistics_weights"]
+__all__ = ["DERIVATION", "dpm_solver_v3", "moment_defects", "statistics_weights"]
 
 
 def statistics_weights(moments: Sequence[Any], nodes: Sequence[Any], *, pseudo: bool) -> tuple[Any, ...]:
@@ -148,3 +149,11 @@ def _argument(order: int, *, pseudo: bool) -> tuple[Line, ...]:
             r"\sum_k J_k\, g[u_0, \dots, u_k]" if pseudo else r"\sum_j w_j u_j^k = J_k",
         ),
     )
+
+
+DERIVATION: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "dpm_solver_v3": dpm_solver_v3,
+    }
+)
+"""Family -> ``derivation(window, order, rate, **options) -> Derived``."""

@@ -12,13 +12,22 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from math import comb
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from diffnum.derivation.adams import EXACT_STEP, combination, dpmpp_2m, moment_weights
-from diffnum.derivation.records import Derived, Line
+from diffnum.derivation.records import Derived, Line, OnBases
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 
-__all__ = ["adams_differences", "ghvb", "ghvb_variable", "ghvb_weights", "heavy_ball", "mdpm2", "nesterov"]
+__all__ = [
+    "DERIVATION",
+    "adams_differences",
+    "ghvb",
+    "ghvb_variable",
+    "ghvb_weights",
+    "heavy_ball",
+    "mdpm2",
+    "nesterov",
+]
 
 
 def adams_differences(count: int) -> tuple[Fraction, ...]:
@@ -208,3 +217,15 @@ def mdpm2(window: Window, order: int, rate: int | None = -1, beta: Any = 1, firs
     rest = {name: vector(name) for name in ("v1",) if name in window.known}
     start = rest or ({"v1": vector("k1")} if first == "evaluation" else {})
     return Derived(Step(method.step.stages, method.step.x, {**method.step.memory, **start}), method.argument)
+
+
+DERIVATION: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "ghvb": ghvb,
+        "ghvb_variable": ghvb_variable,
+        "heavy_ball": OnBases(heavy_ball),
+        "mdpm2": mdpm2,
+        "nesterov": OnBases(nesterov),
+    }
+)
+"""Family -> ``derivation(window, order, rate, **options) -> Derived``."""

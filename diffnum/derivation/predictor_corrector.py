@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import factorial
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from diffnum.derivation.adams import EXACT_STEP, combination, moment_weights, moments_line, multistep
 from diffnum.derivation.algebra.symbols import solve
 from diffnum.derivation.records import Derived, Line
 from diffnum.tableau import Stage, Step, Window, vector
 
-__all__ = ["pair", "unip", "unipc", "unipc_vary"]
+__all__ = ["DERIVATION", "pair", "unip", "unipc", "unipc_vary"]
 
 
 def _b_function(window: Window, variant: str) -> Any:
@@ -148,3 +149,14 @@ def _inverse(matrix: Sequence[Sequence[Any]]) -> list[list[Any]]:
     n = len(matrix)
     columns = [solve(matrix, [Fraction(int(i == j)) for i in range(n)]) for j in range(n)]
     return [[column[i] for column in columns] for i in range(n)]
+
+
+DERIVATION: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "unip": unip,
+        "unipc": unipc,
+        "unipc_pece": unipc,
+        "unipc_vary": unipc_vary,
+    }
+)
+"""Family -> ``derivation(window, order, rate, **options) -> Derived``."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import sympy
 
 from diffnum.derivation.printing.formulas import Formula
 from diffnum.tableau import Step
 
-__all__ = ["Derivation", "Derived", "Identity", "Line", "Proof", "Residuals"]
+__all__ = ["Derivation", "Derived", "Identity", "Line", "OnBases", "Proof", "Residuals"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,23 @@ class Derived:
     step: Step
     argument: tuple[Line, ...] = ()
     asymptotic: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class OnBases:
+    """A function of a family that builds on other families, which it takes as ``bases``.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(..., bases=)`` with a mapping from families to what the other families define.
+    """
+
+    function: Callable[..., Any]
+
+    def on(self, bases: Mapping[str, Any]) -> Callable[..., Any]:
+        """Return the function with its bases."""
+        return partial(self.function, bases=bases)
 
 
 @dataclass(frozen=True)

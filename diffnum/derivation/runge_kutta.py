@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from diffnum.derivation.adams import EXACT_STEP, adams, combination, moment_weights, moments_line
 from diffnum.derivation.algebra.symbols import solve
 from diffnum.derivation.records import Derived, Line
 from diffnum.tableau import Stage, Step, Window, vectors
 
-__all__ = ["dpm_solver", "explicit_step", "heun"]
+__all__ = ["DERIVATION", "dpm_solver", "explicit_step", "heun"]
 
 HALF, TWO_THIRDS = Fraction(1, 2), Fraction(2, 3)
 
@@ -121,3 +122,12 @@ def _three_stages(window: Window, rate: int | None, variant: str, first: Fractio
         missed = [f"with c_3 = {second} a condition of order 3 is missed at every h: order 2"]
     step = explicit_step(window, (zero, first, second), ((), (window.moment(0, first),), inner), weights)
     return Derived(step, argument, tuple(missed))
+
+
+DERIVATION: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "dpm_solver": dpm_solver,
+        "heun": heun,
+    }
+)
+"""Family -> ``derivation(window, order, rate, **options) -> Derived``."""

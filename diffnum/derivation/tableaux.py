@@ -20,7 +20,7 @@ from diffnum.derivation.records import Derived, Line
 from diffnum.derivation.runge_kutta import explicit_step
 from diffnum.tableau import Window
 
-__all__ = ["PRINTED", "Printed", "explicit_runge_kutta", "overdetermined", "printed", "solved"]
+__all__ = ["DERIVATION", "PRINTED", "Printed", "explicit_runge_kutta", "overdetermined", "printed", "solved"]
 
 
 @dataclass(frozen=True)
@@ -207,3 +207,7 @@ def explicit_runge_kutta(
     )
     rows = [[h * a for a in row] for row in stages]
     return Derived(explicit_step(window, c, rows, [h * w for w in b]), argument)
+
+
+DERIVATION: Final[Mapping[str, Any]] = MappingProxyType({"explicit_runge_kutta": explicit_runge_kutta})
+"""Family -> ``derivation(window, order, rate, **options) -> Derived``."""

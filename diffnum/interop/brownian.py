@@ -1,7 +1,7 @@
 r"""Brownian paths from torchsde as a source of noise, and torch generators.
 
-:class:`diffnum.solver.noise.BrownianPath` needs no torch and is the default; torchsde's ``BrownianTree`` is what k-diffusion
-uses. Here it runs in the clock in which the noise of the reverse equation *is* a Brownian motion,
+:class:`diffnum.solver.noise.BrownianPath` needs no torch and is the default; torchsde's ``BrownianTree`` is what
+k-diffusion uses. Here it runs in the clock in which the noise of the reverse equation *is* a Brownian motion,
 :math:`q = \int e^{2 r \lambda} d\lambda`, so that a coarse step sees exactly the sum of the fine steps' noise;
 k-diffusion runs it in sigma, where that holds only as the steps shrink.
 """

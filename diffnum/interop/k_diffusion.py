@@ -24,7 +24,8 @@ import torch
 
 from diffnum.coefficients.catalogue import aliases, methods
 from diffnum.coefficients.catalogue import method as find_method
-from diffnum.coefficients.method import Method, Start
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Start
 from diffnum.grids import Grid
 from diffnum.plans import Plan, plan
 from diffnum.schedules import EDM, FlowMatching

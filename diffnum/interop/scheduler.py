@@ -28,7 +28,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutpu
 from diffusers.utils.torch_utils import randn_tensor
 
 from diffnum.coefficients.catalogue import method as find_method
-from diffnum.coefficients.method import Start
+from diffnum.coefficients.programme import Start
 from diffnum.forms import conversion
 from diffnum.grids import Grid
 from diffnum.guidance.thresholding import sample_quantile

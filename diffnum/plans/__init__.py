@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from diffnum import schedules
 from diffnum.coefficients.catalogue import method as find_method
-from diffnum.coefficients.method import DENOISING, LOWERING, Method, Placement, Start
+from diffnum.coefficients.method import DENOISING, Method
+from diffnum.coefficients.programme import LOWERING, Placement, Start
 from diffnum.forms import Nodes, conversion
 from diffnum.grids import Grid
 from diffnum.plans.buffers import Layout, layout

@@ -18,7 +18,8 @@ from typing import Any
 import sympy
 
 from diffnum.coefficients.catalogue import method as find_method
-from diffnum.coefficients.method import GRID_KINDS, Method, Placement
+from diffnum.coefficients.method import GRID_KINDS, Method
+from diffnum.coefficients.programme import Placement
 from diffnum.derivation import DERIVATIONS, Derivation, Identity, Proof, Residuals
 from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.algebra.trees import bushy

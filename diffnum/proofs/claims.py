@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from diffnum.coefficients.method import Method, Placement
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Placement
 from diffnum.derivation import DERIVATIONS, Identity
 from diffnum.derivation.algebra.symbols import Exact, Symbols
 from diffnum.derivation.published import PUBLISHED, Published

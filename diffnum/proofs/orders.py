@@ -8,7 +8,8 @@ from typing import Any
 
 import sympy
 
-from diffnum.coefficients.method import GRID_KINDS, Method, Rule
+from diffnum.coefficients.method import GRID_KINDS, Method
+from diffnum.coefficients.programme import Rule
 from diffnum.derivation import Identity, Residuals
 from diffnum.derivation.algebra.bseries import Expansion, expand
 from diffnum.derivation.algebra.symbols import Exact, Symbols, is_zero

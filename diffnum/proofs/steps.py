@@ -1,6 +1,7 @@
 """Steps in exact arithmetic: every kind of step that plans make of a method, as it ships and as it is derived.
 
-The rules run in one field of rational functions, in which equality is decided (:mod:`diffnum.derivation.algebra.symbols`).
+The rules run in one field of rational functions, in which equality is decided
+(:mod:`diffnum.derivation.algebra.symbols`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
-from diffnum.coefficients.method import Method, Placement, Rule, Start
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Placement, Rule, Start
 from diffnum.derivation import DERIVATIONS, Derived
 from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.given import STATISTICAL, SymbolicStatistics, example, furnish, given_names

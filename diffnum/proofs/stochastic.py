@@ -1,7 +1,7 @@
 """Proofs of stochastic methods: mean weights, noise, known data, and the orders that follow.
 
-Everything is decided in the field of the reverse equation (:mod:`diffnum.derivation.algebra.reverse`), with the noise level a
-symbol. What is proved of the orders, and of what equations:
+Everything is decided in the field of the reverse equation (:mod:`diffnum.derivation.algebra.reverse`), with the noise
+level a symbol. What is proved of the orders, and of what equations:
 
 * the weights without noise have their deterministic order, from both sides (B-series);
 * *strong order 1 and no more*: the noise of the shipped step is that of one path, and the response of the step to it
@@ -26,7 +26,8 @@ import sympy
 
 from diffnum.coefficients.adams import multistep
 from diffnum.coefficients.extended_reverse import er_sde, extended_step
-from diffnum.coefficients.method import Method, Placement
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Placement
 from diffnum.derivation import Derivation, Derived, Identity, Line, Proof, Residuals
 from diffnum.derivation.adams import moment_weights
 from diffnum.derivation.adams import multistep as derived_multistep

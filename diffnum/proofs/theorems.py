@@ -11,7 +11,8 @@ import sympy
 
 from diffnum.coefficients.adams import ddim
 from diffnum.coefficients.catalogue import method as find_method
-from diffnum.coefficients.method import Method, Rule
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Rule
 from diffnum.derivation import DERIVATIONS, Identity
 from diffnum.derivation.adams import moment_weights
 from diffnum.derivation.algebra.bseries import Expansion, expand

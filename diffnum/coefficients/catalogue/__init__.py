@@ -13,55 +13,51 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from types import MappingProxyType
-from typing import Literal
 
-from diffnum.coefficients.catalogue import (
-    adams,
-    compensation,
-    constant_steps,
-    exponential_runge_kutta,
-    flow,
-    mean_reverting,
-    momentum,
-    predictor_corrector,
-    runge_kutta,
-    splitting,
-    stochastic,
-)
+from diffnum.coefficients.catalogue.members import Kind, Members, Relatives
 from diffnum.coefficients.method import Method
+from diffnum.jobs.stems import constants
 
 __all__ = ["Catalogue", "aliases", "method", "methods"]
 
-_DETERMINISTIC = (
-    *adams.FAMILIES,
-    *constant_steps.FAMILIES,
-    *runge_kutta.FAMILIES,
-    *exponential_runge_kutta.FAMILIES,
-    *predictor_corrector.FAMILIES,
-    *momentum.FAMILIES,
-    *flow.FAMILIES,
-    *compensation.FAMILIES,
+_FIRST = (
+    "adams",
+    "constant_steps",
+    "runge_kutta",
+    "exponential_runge_kutta",
+    "predictor_corrector",
+    "momentum",
+    "flow",
+    "stochastic",
 )
-_STOCHASTIC = (*stochastic.FAMILIES, *splitting.FAMILIES)
+"""Families that lists begin with; the other ones follow by name."""
 
 
 def _relative(name: str) -> Method:
-    """Record by name, for families that rename others."""
+    """Record by name, for families that are made of others."""
     return method(name)
 
 
-_FAMILIES = (*_DETERMINISTIC, *_STOCHASTIC, *mean_reverting.families(_relative))
+def _stem(item: tuple[str, object]) -> tuple[int, str]:
+    """Place of a family in lists."""
+    return (_FIRST.index(item[0]) if item[0] in _FIRST else len(_FIRST), item[0])
+
+
+def _gathered() -> Iterator[Members]:
+    """Members of all families, each from the module of its stem."""
+    for _, family in sorted(constants(__name__, __path__, "FAMILY").items(), key=_stem):
+        yield from family.members(_relative) if isinstance(family, Relatives) else family
+
+
+_MEMBERS = tuple(_gathered())
+_KINDS: tuple[Kind, ...] = ("deterministic", "stochastic", "all")
 _LISTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        kind: tuple(name for family in families for name in family.listed)
-        for kind, families in (
-            ("deterministic", _DETERMINISTIC),
-            ("stochastic", _STOCHASTIC),
-            ("all", _FAMILIES),
-        )
+        kind: tuple(name for members in _MEMBERS if kind in ("all", members.kind) for name in members.listed)
+        for kind in _KINDS
     }
 )
-_ALIASES = MappingProxyType({alias: name for family in _FAMILIES for alias, name in family.aliases.items()})
+_ALIASES = MappingProxyType({alias: name for members in _MEMBERS for alias, name in members.aliases.items()})
 
 
 class Catalogue(Mapping[str, Method]):
@@ -86,7 +82,7 @@ class Catalogue(Mapping[str, Method]):
         return f"Catalogue({', '.join(self._listed)})"
 
 
-def methods(kind: Literal["deterministic", "stochastic", "all"] = "deterministic") -> Mapping[str, Method]:
+def methods(kind: Kind = "deterministic") -> Mapping[str, Method]:
     """Methods, name -> :class:`~diffnum.coefficients.method.Method`.
 
     Iteration gives the listed ones, which are documented, proved and measured by default; members of
@@ -131,8 +127,8 @@ def method(name: str) -> Method:
     if not isinstance(name, str):
         raise TypeError(f"method={name!r} is not a string: pass the name of a method, such as 'dpmpp_2m'")
     name = _ALIASES.get(name, name)
-    for family in _FAMILIES:
-        if (found := re.fullmatch(family.pattern, name)) and (record := family.build(found)):
+    for members in _MEMBERS:
+        if (found := re.fullmatch(members.pattern, name)) and (record := members.build(found)):
             return record
     near = get_close_matches(name.lower(), [*_LISTED["all"], *_ALIASES], n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""

@@ -8,12 +8,13 @@ from dataclasses import replace
 from functools import partial
 
 from diffnum.coefficients import adams
-from diffnum.coefficients.catalogue.families import MAX_ORDER, Family, fixed
-from diffnum.coefficients.method import Method, OwnStart
+from diffnum.coefficients.catalogue.members import MAX_ORDER, Members, fixed
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import OwnStart
 from diffnum.forms import DATA, NOISE, RHO, TIME, VELOCITY, SemilinearForm, riemann, time_form
 from diffnum.schedules import VPFitted
 
-__all__ = ["FAMILIES", "dpmpp_2m"]
+__all__ = ["FAMILY", "dpmpp_2m"]
 
 _LU = "LuChengTHU/dpm-solver at 52bc3fbc, dpm_solver_pytorch.py, "
 
@@ -287,23 +288,23 @@ def _deis_edm(found: re.Match[str]) -> Method | None:
     )
 
 
-FAMILIES = (
+FAMILY = (
     fixed("ddim", _ddim, euler="ddim"),
-    Family(
+    Members(
         r"(eab|eab_noise|ab_velocity|lms)_(\d+)",
         _by_order,
         ("eab_2", "eab_3", "eab_4", "eab_noise_3", "ab_velocity_3", "lms_4"),
         {"lms": "lms_4", "unip_1": "eab_1", "unip_3": "eab_3", "unip_4": "eab_4"},
     ),
-    Family(r"(deis_tab|deis_rhoab)(\d+)", _deis, ("deis_tab1", "deis_tab2", "deis_tab3")),
-    Family(r"(deis_tab|deis_rhoab)(\d)_official", _deis_official, ()),
-    Family(r"deis_tab(\d)_edm(_official)?", _deis_edm, ()),
+    Members(r"(deis_tab|deis_rhoab)(\d+)", _deis, ("deis_tab1", "deis_tab2", "deis_tab3")),
+    Members(r"(deis_tab|deis_rhoab)(\d)_official", _deis_official, ()),
+    Members(r"deis_tab(\d)_edm(_official)?", _deis_edm, ()),
     fixed("dpmpp_2m", dpmpp_2m, dpmpp="dpmpp_2m", dpmpp_2m_taylor="eab_2"),
     fixed("dpmpp_3m", _dpmpp_3m),
     fixed("dpmpp_3m_corrected", _dpmpp_3m_corrected),
     fixed("dpm_solver_2m", _dpm_solver_2m, dpm_solver_2m_taylor="eab_noise_2"),
     fixed("dpm_solver_3m", _dpm_solver_3m),
-    Family("dpmpp_3m_taylor", lambda found: _taylor(found[0], _dpmpp_3m("dpmpp_3m")), ()),
-    Family("dpm_solver_3m_taylor", lambda found: _taylor(found[0], _dpm_solver_3m("dpm_solver_3m")), ()),
-    Family(re.escape("dpm_solver_3m_corrected"), lambda found: _dpm_solver_3m_corrected(found[0]), ()),
+    Members("dpmpp_3m_taylor", lambda found: _taylor(found[0], _dpmpp_3m("dpmpp_3m")), ()),
+    Members("dpm_solver_3m_taylor", lambda found: _taylor(found[0], _dpm_solver_3m("dpm_solver_3m")), ()),
+    Members(re.escape("dpm_solver_3m_corrected"), lambda found: _dpm_solver_3m_corrected(found[0]), ()),
 )

@@ -6,11 +6,11 @@ import re
 from functools import partial
 
 from diffnum.coefficients import compensation
-from diffnum.coefficients.catalogue.families import MAX_ORDER, Family
+from diffnum.coefficients.catalogue.members import MAX_ORDER, Members
 from diffnum.coefficients.method import Method
 from diffnum.forms import DATA, NOISE
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILY"]
 
 _MAX_DEGREE = 4
 
@@ -40,7 +40,7 @@ def _dc_solver(found: re.Match[str]) -> Method | None:
     )
 
 
-FAMILIES = (
+FAMILY = (
     # not listed: the studies and proofs that run over all listed names have no ratios to give
-    Family(r"dc_solver_(\d+)_(bh1|bh2)(?:_d(\d+))?(_noise)?", _dc_solver, (), {"dc_solver": "dc_solver_3_bh2"}),
+    Members(r"dc_solver_(\d+)_(bh1|bh2)(?:_d(\d+))?(_noise)?", _dc_solver, (), {"dc_solver": "dc_solver_3_bh2"}),
 )

@@ -8,11 +8,12 @@ from functools import partial
 
 from diffnum.coefficients import constant_steps
 from diffnum.coefficients.adams import exponential_adams_step
-from diffnum.coefficients.catalogue.families import MAX_ORDER, Family, fixed
-from diffnum.coefficients.method import Method, OwnStart
+from diffnum.coefficients.catalogue.members import MAX_ORDER, Members, fixed
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import OwnStart
 from diffnum.forms import RHO
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILY"]
 
 
 def saturated(order: int) -> Mapping[str, int]:
@@ -216,23 +217,23 @@ def _abm_by_order(found: re.Match[str]) -> Method | None:
     return _abm(found[0], order, variable=bool(found[2]), mode="pec" if found[3] else "pece")
 
 
-FAMILIES = (
-    Family(
+FAMILY = (
+    Members(
         r"(plms|ipndm)_(\d+)",
         _plms_by_order,
         ("plms_4",),
         {"plms": "plms_4", "ipndm": "plms_4"} | {f"plms_{q}_corrected": f"lms_{q}" for q in range(2, 6)},
     ),
     fixed("pndm", _pndm, f_pndm="pndm"),
-    Family("pndm_corrected", lambda found: _pndm_corrected(found[0], 4, "F-PNDM"), ()),
-    Family("s_pndm", lambda found: _s_pndm(found[0]), ()),
-    Family("s_pndm_corrected", lambda found: _pndm_corrected(found[0], 2, "S-PNDM"), ()),
-    Family("fon", lambda found: _fon(found[0]), ()),
-    Family(
+    Members("pndm_corrected", lambda found: _pndm_corrected(found[0], 4, "F-PNDM"), ()),
+    Members("s_pndm", lambda found: _s_pndm(found[0]), ()),
+    Members("s_pndm_corrected", lambda found: _pndm_corrected(found[0], 2, "S-PNDM"), ()),
+    Members("fon", lambda found: _fon(found[0]), ()),
+    Members(
         r"ipndm_v_(\d+)",
         _ipndm_v_by_order,
         ("ipndm_v_3",),
         {"ipndm_v": "ipndm_v_4", "ipndm_v_3_corrected": "lms_3", "ipndm_v_4_corrected": "lms_4"},
     ),
-    Family(r"abm_(\d+)(_variable)?(_pec)?", _abm_by_order, ("abm_4", "abm_3_variable")),
+    Members(r"abm_(\d+)(_variable)?(_pec)?", _abm_by_order, ("abm_4", "abm_3_variable")),
 )

@@ -9,12 +9,12 @@ from fractions import Fraction
 from functools import partial
 
 from diffnum.coefficients import exponential_runge_kutta
-from diffnum.coefficients.catalogue.families import Family
+from diffnum.coefficients.catalogue.members import Members
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.runge_kutta import exponential_runge_kutta_step
 from diffnum.forms import DATA, NOISE
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILY"]
 
 
 @dataclass(frozen=True)
@@ -138,13 +138,13 @@ def _res_3s(found: re.Match[str]) -> Method:
 
 _NUMBER = r"\d+(?:\.\d+|/\d+)?"
 
-FAMILIES = (
-    Family(
+FAMILY = (
+    Members(
         rf"(?P<stem>{'|'.join(_FIXED)})(?P<noise>_noise)?",
         _fixed,
         ("etd_rk3",),
     ),
-    Family(
+    Members(
         rf"res_3s(?P<noise>_noise)?(?:_c(?P<c2>{_NUMBER})_(?P<c3>{_NUMBER}))?(?P<shipped>_as_shipped)?",
         _res_3s,
         ("res_3s",),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from diffnum.coefficients import flow, runge_kutta
-from diffnum.coefficients.catalogue.families import fixed
+from diffnum.coefficients.catalogue.members import fixed
 from diffnum.coefficients.method import Method
 from diffnum.forms import VELOCITY
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILY"]
 
 
 def _flow_heun(name: str) -> Method:
@@ -50,7 +50,7 @@ def _flowturbo(name: str) -> Method:
     )
 
 
-FAMILIES = (
+FAMILY = (
     fixed("flow_heun", _flow_heun, flow_euler="ab_velocity_1"),
     fixed("flowturbo", _flowturbo, flowturbo_pseudo_corrector="flowturbo"),
 )

@@ -6,13 +6,13 @@ Its third order is the formula of DPM-Solver++(3M) with the second difference th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-from diffnum.coefficients.catalogue.families import Family
+from diffnum.coefficients.catalogue.members import Lookup, Members, Relatives
 from diffnum.coefficients.method import Method
 
-__all__ = ["families"]
+__all__ = ["FAMILY"]
 
 _RELATIVES: Mapping[str, str] = {
     "ode_1": "ddim",
@@ -34,8 +34,8 @@ _RELATIVES: Mapping[str, str] = {
 _DISTINGUISH = "the third order of the code, which has order 2; for equations with noise the code stops at order 2."
 
 
-def families(method: Callable[[str], Method]) -> tuple[Family, ...]:
-    """Families, given the function that finds the relatives by name."""
+def _members(method: Lookup) -> tuple[Members, ...]:
+    """Members, given the function that finds the relatives by name."""
 
     def build(found: re.Match[str]) -> Method | None:
         name = found[1]
@@ -56,4 +56,7 @@ def families(method: Callable[[str], Method]) -> tuple[Family, ...]:
             options={**relative.options, **({"formula": relative.name} if relative.stochastic else {})},
         )
 
-    return (Family(rf"mrs_({'|'.join(sorted(_RELATIVES, key=len, reverse=True))})", build, ()),)
+    return (Members(rf"mrs_({'|'.join(sorted(_RELATIVES, key=len, reverse=True))})", build, (), kind="all"),)
+
+
+FAMILY = Relatives(_members)

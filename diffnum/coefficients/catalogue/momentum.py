@@ -18,12 +18,12 @@ from diffnum.coefficients.catalogue import (
     predictor_corrector,
     runge_kutta,
 )
-from diffnum.coefficients.catalogue.families import MAX_ORDER, Family
+from diffnum.coefficients.catalogue.members import MAX_ORDER, Members
 from diffnum.coefficients.method import Method
 from diffnum.forms import RHO
 from diffnum.tableau import Step
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILY"]
 
 
 _CODE = "sWizad/momentum-diffusion at 7d324104, stable_diffusion, momentum_scheduler.py"
@@ -142,7 +142,7 @@ _BASES = (adams, constant_steps, runge_kutta, exponential_runge_kutta, predictor
 
 def _record(name: str) -> Method | None:
     """Record of a method whose slope can be averaged: one that takes every interval alike."""
-    for family in (family for module in _BASES for family in module.FAMILIES):
+    for family in (family for module in _BASES for family in module.FAMILY):
         found = re.fullmatch(family.pattern, name)
         if found and (record := family.build(found)):
             unlike = record.singlestep or record.own_start or record.parameters or record.form.quadrature
@@ -189,9 +189,9 @@ def _mdpm2_by_beta(found: re.Match[str]) -> Method | None:
 
 _BETA = r"(-?\d+(?:\.\d+)?)"
 
-FAMILIES = (
-    Family(r"ghvb_(\d+(?:\.\d+)?)", _by_number, ("ghvb_1.8", "ghvb_2.8")),
-    Family(r"ghvb_(\d+(?:\.\d+)?)_variable", _variable_by_number, ("ghvb_2.8_variable",)),
-    Family(r"(hb|nt)_(\d+|[a-z][\w./]*)_" + _BETA, _averaged_by_name, ("hb_4_0.8", "nt_4_0.8")),
-    Family(r"mdpm2_" + _BETA + "(_slope)?", _mdpm2_by_beta, ("mdpm2_0.8",)),
+FAMILY = (
+    Members(r"ghvb_(\d+(?:\.\d+)?)", _by_number, ("ghvb_1.8", "ghvb_2.8")),
+    Members(r"ghvb_(\d+(?:\.\d+)?)_variable", _variable_by_number, ("ghvb_2.8_variable",)),
+    Members(r"(hb|nt)_(\d+|[a-z][\w./]*)_" + _BETA, _averaged_by_name, ("hb_4_0.8", "nt_4_0.8")),
+    Members(r"mdpm2_" + _BETA + "(_slope)?", _mdpm2_by_beta, ("mdpm2_0.8",)),
 )

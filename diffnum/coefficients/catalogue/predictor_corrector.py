@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 from diffnum.coefficients import predictor_corrector
-from diffnum.coefficients.catalogue.families import MAX_ORDER, Family
+from diffnum.coefficients.catalogue.members import MAX_ORDER, Members
 from diffnum.coefficients.method import Method
 from diffnum.forms import DATA, NOISE, SemilinearForm
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILY"]
 
 _RUNS: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "": ({}, ""),
@@ -138,13 +138,13 @@ def _predictor_by_order(found: re.Match[str]) -> Method | None:
     return _unip(found[0], order, found[2], _form(found[3])) if 1 <= order <= MAX_ORDER else None
 
 
-FAMILIES = (
-    Family(
+FAMILY = (
+    Members(
         r"unipc_(\d+)_(bh1|bh2)(_noise)?(_pece|_last)?",
         _pair_by_order,
         ("unipc_2_bh2", "unipc_3_bh1", "unipc_3_bh2", "unipc_3_bh2_noise", "unipc_2_bh2_pece"),
         {"unipc": "unipc_2_bh2", "unipc_2": "unipc_2_bh2", "unipc_3": "unipc_3_bh2"},
     ),
-    Family(r"unipc_(\d+)_vary(_fixed)?(_noise)?", _vary_by_order, ("unipc_3_vary", "unipc_2_vary_fixed")),
-    Family(r"unip_(\d+)_(bh1|bh2)(_noise)?", _predictor_by_order, ("unip_2_bh1",), {"unip_2": "unip_2_bh2"}),
+    Members(r"unipc_(\d+)_vary(_fixed)?(_noise)?", _vary_by_order, ("unipc_3_vary", "unipc_2_vary_fixed")),
+    Members(r"unip_(\d+)_(bh1|bh2)(_noise)?", _predictor_by_order, ("unip_2_bh1",), {"unip_2": "unip_2_bh2"}),
 )

@@ -9,12 +9,12 @@ from functools import partial
 from itertools import pairwise
 
 from diffnum.coefficients import runge_kutta
-from diffnum.coefficients.catalogue.families import Family, fixed
+from diffnum.coefficients.catalogue.members import Members, fixed
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.tableaux import TABLEAUX, ButcherTableau, two_stage
 from diffnum.forms import DATA, DRIFT, NOISE, RHO, VELOCITY, SemilinearForm
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILY"]
 
 _NUMBER = r"\d+(?:\.\d+|/\d+)?"
 """Inner node in a name: decimal or fraction, such as 0.25 or 1/3."""
@@ -196,9 +196,9 @@ _OFFICIAL = {
 }
 """Names of the DEIS code for its tableaux."""
 
-FAMILIES = (
+FAMILY = (
     fixed("edm_heun", _edm_heun, heun="edm_heun"),
-    Family(
+    Members(
         rf"(?P<stem>dpm_solver_[23]|dpmpp_[23]s)(?P<taylor>_taylor)?(?:_r(?P<r1>{_NUMBER})(?:_(?P<r2>{_NUMBER}))?)?",
         _dpm_solver,
         ("dpm_solver_2", "dpm_solver_3", "dpmpp_2s", "dpmpp_3s"),
@@ -211,18 +211,18 @@ FAMILIES = (
             "etd_rk2": "dpmpp_2s_taylor_r1",
         },
     ),
-    Family(
+    Members(
         r"(?P<stem>dpm_solver|dpmpp)_(?P<kind>fast|fixed)_(?P<order>[123])(?P<taylor>_taylor)?",
         _in_place,
         (),
         {"dpm_fast": "dpm_solver_fast_3"},
     ),
-    Family(
+    Members(
         r"(?P<clock>rho|velocity|time)_rk_(?P<tableau>[a-z]+\d*)",
         _by_name,
         ("rho_rk_kutta3", "rho_rk_rk4", "velocity_rk_heun3"),
         {f"rho_rk_{theirs}": f"rho_rk_{ours}" for theirs, ours in _OFFICIAL.items()}
         | {"edm_euler": "rho_rk_euler", "rk4": "rho_rk_rk4"},
     ),
-    Family(rf"(?P<clock>rho|velocity|time)_rk_2_(?P<node>{_NUMBER})", _two_stage, ()),
+    Members(rf"(?P<clock>rho|velocity|time)_rk_2_(?P<node>{_NUMBER})", _two_stage, ()),
 )

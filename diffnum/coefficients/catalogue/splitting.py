@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from diffnum.coefficients import extended_reverse, splitting
-from diffnum.coefficients.catalogue.families import Family
+from diffnum.coefficients.catalogue.members import Members
 from diffnum.coefficients.catalogue.stochastic import LEVEL, orders
-from diffnum.coefficients.method import Method, Rule
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Rule
 from diffnum.forms import DATA
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILY"]
 
 _ETA = r"(?:_eta(\d+(?:\.\d+)?))?"
 """Optional eta of k-diffusion at the end of a name; 1 without it."""
@@ -147,14 +148,19 @@ def _er_sde(found: re.Match[str]) -> Method | None:
     )
 
 
-FAMILIES = (
-    Family(rf"({'|'.join(_DOWN)}){_ETA}", _ancestral, tuple(_DOWN), {"dpm2_ancestral": "dpm_2_ancestral"}),
-    Family(rf"dpmpp_sde{_ETA}", _dpmpp_sde, ("dpmpp_sde",)),
-    Family(rf"({'|'.join(_CHURNED)}){LEVEL}", _churn, tuple(_CHURNED), {"edm_stochastic": "edm_heun_churn"}),
-    Family(
+FAMILY = (
+    Members(
+        rf"({'|'.join(_DOWN)}){_ETA}", _ancestral, tuple(_DOWN), {"dpm2_ancestral": "dpm_2_ancestral"}, "stochastic"
+    ),
+    Members(rf"dpmpp_sde{_ETA}", _dpmpp_sde, ("dpmpp_sde",), kind="stochastic"),
+    Members(
+        rf"({'|'.join(_CHURNED)}){LEVEL}", _churn, tuple(_CHURNED), {"edm_stochastic": "edm_heun_churn"}, "stochastic"
+    ),
+    Members(
         rf"er_sde_([123])(_corrected)?(?:_({'|'.join(extended_reverse.NOISE_SCALES)}))?(_riemann)?",
         _er_sde,
         ("er_sde_1", "er_sde_2", "er_sde_3", "er_sde_3_corrected"),
         {"er_sde": "er_sde_3"},
+        "stochastic",
     ),
 )

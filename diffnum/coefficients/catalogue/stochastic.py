@@ -19,13 +19,14 @@ from diffnum.coefficients.adams import (
     dpmpp_3m_corrected_step,
     exponential_adams_step,
 )
-from diffnum.coefficients.catalogue.families import Family
-from diffnum.coefficients.method import Method, Rule
+from diffnum.coefficients.catalogue.members import Members
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Rule
 from diffnum.coefficients.runge_kutta import exponential_runge_kutta_step
 from diffnum.forms import DATA, NOISE, SemilinearForm
 from diffnum.tableau import Step
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILY"]
 
 LEVEL = r"(?:_tau(\d+(?:\.\d+)?)|_(given))?"
 """Optional noise level at the end of a name: a number, or what the caller gives; 1, the time reversal, without it."""
@@ -260,8 +261,8 @@ def _ddim_eta(found: re.Match[str]) -> Method:
     )
 
 
-FAMILIES = (
-    Family(
+FAMILY = (
+    Members(
         rf"({'|'.join(_RECIPES)}){LEVEL}",
         _by_recipe,
         tuple(_RECIPES),
@@ -272,8 +273,9 @@ FAMILIES = (
             "dpmpp_2m_sde_heun": "sde_dpmpp_2m_heun",
             "dpmpp_3m_sde": "sde_dpmpp_3m",
         },
+        "stochastic",
     ),
-    Family(
+    Members(
         rf"sa_solver_(noise_)?(\d)(?:_(\d))?(_exact)?{LEVEL}",
         _sa_solver,
         (
@@ -286,7 +288,8 @@ FAMILIES = (
             "sa_solver_noise_3_4",
         ),
         {"sa_solver": "sa_solver_3_4"},
+        "stochastic",
     ),
-    Family(r"ddim_eta(\d+(?:\.\d+)?)", _ddim_eta, ("ddim_eta0.5",)),
-    Family(r"(?!_)ddpm()", _ddim_eta, ("ddpm",), {"euler_ancestral": "ddpm"}),
+    Members(r"ddim_eta(\d+(?:\.\d+)?)", _ddim_eta, ("ddim_eta0.5",), kind="stochastic"),
+    Members(r"(?!_)ddpm()", _ddim_eta, ("ddpm",), {"euler_ancestral": "ddpm"}, "stochastic"),
 )

@@ -14,7 +14,14 @@ from typing import Any, TypeAlias
 
 from diffnum.derivation.algebra.symbols import Symbols
 
-__all__ = ["Published", "Rows", "phi", "psi", "rate", "ratios", "sign"]
+__all__ = ["ANY_ORDER", "DPM_CODE", "HNW", "UNIPC_CODE", "Published", "Rows", "phi", "psi", "rate", "ratios", "sign"]
+
+ANY_ORDER = 99
+"""Largest order of a formula that is printed for every order."""
+
+HNW = "Hairer, Norsett and Wanner I, section III"
+UNIPC_CODE = "wl-zhao/UniPC at cf9de85b, uni_pc.py"
+DPM_CODE = "LuChengTHU/dpm-solver at 52bc3fbc, dpm_solver_pytorch.py"
 
 Rows: TypeAlias = dict[str, dict[str, Any]]
 """Row -> evaluation -> weight."""

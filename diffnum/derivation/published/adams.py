@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from math import prod
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from diffnum.derivation.algebra.symbols import Symbols
-from diffnum.derivation.printing.notation import Rows
+from diffnum.derivation.printing.notation import ANY_ORDER, DPM_CODE, UNIPC_CODE, Published, Rows
 from diffnum.derivation.printing.notation import psi as _psi
 from diffnum.derivation.printing.notation import ratios as _steps
 from diffnum.derivation.printing.notation import sign as _sign
+from diffnum.derivation.published.predictor_corrector import unip
 
-__all__ = []
+__all__ = ["PUBLISHED"]
 
 
 def _ddim(symbols: Symbols, order: int) -> Rows:  # noqa: ARG001
@@ -139,3 +142,30 @@ def _deis(symbols: Symbols, order: int) -> Rows:
             (factor * symbols[f"M_{power}"] for power, factor in integrand.items()), symbols.constant(0)
         )
     return {"x": weights}
+
+
+PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
+    {
+        "adams": (
+            Published("arXiv:2206.00927, algorithm 3; arXiv:2211.01095, order 1", (-1, 1), (1, 1), _ddim),
+            Published("arXiv:2010.02502, eq. (13)", (0,), (1, 1), _ddim_rho),
+            Published(f"{DPM_CODE}, multistep_dpm_solver_second_update, taylor", (-1, 1), (2, 2), _multistep_2_taylor),
+            Published(
+                f"arXiv:2302.04867; {UNIPC_CODE}, multistep_uni_pc_bh_update, bh2", (-1, 1), (3, ANY_ORDER), unip
+            ),
+            Published("Hairer, Norsett and Wanner I, section III.5", (0,), (1, ANY_ORDER), _variable_adams),
+            Published(
+                "arXiv:2204.13902, tAB-DEIS; qsh-zh/deis at a30709f4, get_ab_eps_coef", (None,), (1, ANY_ORDER), _deis
+            ),
+        ),
+        "dpmpp_2m": (
+            Published("arXiv:2211.01095, algorithm 2 (noise: the official code)", (-1, 1), (2, 2), _multistep_2),
+            Published("arXiv:2211.01095, algorithm 2, first step", (-1, 1), (1, 1), _ddim),
+        ),
+        "dpmpp_3m": (Published(f"{DPM_CODE}, multistep_dpm_solver_third_update", (-1, 1), (1, 3), _multistep_3),),
+        "dpmpp_3m_corrected": (
+            Published(f"{DPM_CODE}, third_update with the Taylor factor 2", (-1, 1), (1, 3), _multistep_3_corrected),
+        ),
+    }
+)
+"""Family -> formulas, in data and in noise prediction where both are printed."""

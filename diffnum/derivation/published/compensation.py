@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from diffnum.derivation.algebra.symbols import Symbols
-from diffnum.derivation.printing.notation import Rows
+from diffnum.derivation.printing.notation import Published, Rows
 from diffnum.derivation.published.predictor_corrector import unipc
 
-__all__ = []
+__all__ = ["PUBLISHED"]
 
 
 def _dc_solver(symbols: Symbols, order: int, variant: str = "bh2", degree: int = 2) -> Rows:
@@ -30,3 +31,11 @@ def _compensated(row: Mapping[str, Any], lagrange: Sequence[Any]) -> dict[str, A
         name = f"m{j}"
         compensated[name] = compensated.get(name, 0) + newest * factor
     return compensated
+
+
+PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
+    {
+        "dc_solver": (Published("wl-zhao/DC-Solver at f82d0601, dc_solver.py", (-1, 1), (1, 99), _dc_solver),),
+    }
+)
+"""Family -> formulas, in data and in noise prediction where both are printed."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 from types import MappingProxyType
+from typing import Final
 
 from diffnum.derivation.algebra.symbols import Symbols
-from diffnum.derivation.printing.notation import Rows
+from diffnum.derivation.printing.notation import HNW, Published, Rows
 from diffnum.derivation.printing.notation import ratios as _steps
 from diffnum.derivation.published.adams import _explicit_adams, _implicit_adams, _names, _times
 from diffnum.derivation.published.predictor_corrector import PAIR_NAMES
 
-__all__ = []
+__all__ = ["PUBLISHED"]
 
 
 _ADAMS_BASHFORTH: Mapping[int, tuple[tuple[int, ...], int]] = MappingProxyType(
@@ -80,3 +81,13 @@ def _abm(symbols: Symbols, order: int, mode: str = "pece", variable: bool = Fals
         row: {name: symbols.h * w for name, w in zip(names, predictor, strict=True)},
         "x": {name: symbols.h * w for name, w in zip([new, *names[: order - 1]], corrector, strict=True)},
     }
+
+
+PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
+    {
+        "plms": (Published(f"luping-liu/PNDM at e771949c, gen_order_4; {HNW}.1, table 1.1", (0,), (1, 5), _plms),),
+        "ipndm_v": (Published("zju-pi/diff-sampler at 68d5ce42, ipndm_v_sampler", (0,), (1, 4), _ipndm_v),),
+        "abm": (Published(f"{HNW}.1, tables 1.1 and 1.2, and section III.5", (0,), (1, 5), _abm),),
+    }
+)
+"""Family -> formulas, in data and in noise prediction where both are printed."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from diffnum.derivation.algebra.symbols import Symbols
-from diffnum.derivation.printing.notation import Rows, phi
+from diffnum.derivation.printing.notation import Published, Rows, phi
 from diffnum.derivation.published.runge_kutta import HALF, _rows
 
-__all__ = []
+__all__ = ["PUBLISHED"]
 
 
 def _etd_rk3(symbols: Symbols) -> Rows:
@@ -112,3 +113,14 @@ _EXPONENTIAL_SOURCE = (
     "Krogstad, J. Comput. Phys. 203 (2005), eq. (51); "
     "Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005), section 5"
 )
+
+
+PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
+    {
+        "exponential_runge_kutta": (Published(_EXPONENTIAL_SOURCE, (-1, 1), (3, 4), _exponential),),
+        "res_3s": (
+            Published("arXiv:2308.02157; Hochbruck and Ostermann (2005), three stages", (-1, 1), (3, 3), _res_3s),
+        ),
+    }
+)
+"""Family -> formulas, in data and in noise prediction where both are printed."""

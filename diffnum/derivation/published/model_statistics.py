@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from diffnum.derivation.algebra.symbols import Symbols, solve
 from diffnum.derivation.printing.notation import Published, Rows
-from diffnum.derivation.published.compensation import _dc_solver
 
-__all__ = ["CALIBRATED"]
+__all__ = ["PUBLISHED"]
 
 
 # -- DPM-Solver-v3 -------------------------------------------------------------------------------------
@@ -96,9 +95,8 @@ def _sum(terms: Sequence[tuple[Any, Mapping[str, Any]]]) -> dict[str, Any]:
     return total
 
 
-CALIBRATED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
+PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
     {
-        "dc_solver": (Published("wl-zhao/DC-Solver at f82d0601, dc_solver.py", (-1, 1), (1, 99), _dc_solver),),
         "dpm_solver_v3": (
             Published(
                 "arXiv:2310.13268, section 3; thu-ml/DPM-Solver-v3 at ba168717, codebases/edm/samplers",
@@ -109,4 +107,4 @@ CALIBRATED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
         ),
     }
 )
-"""Formulas of these families."""
+"""Family -> formulas, in data and in noise prediction where both are printed."""

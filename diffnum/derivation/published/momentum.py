@@ -6,17 +6,21 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from math import comb
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 from diffnum.derivation.algebra.symbols import Symbols
-from diffnum.derivation.printing.notation import Rows
+from diffnum.derivation.printing.notation import ANY_ORDER, HNW, Published, Rows
 from diffnum.derivation.printing.notation import psi as _psi
 from diffnum.derivation.printing.notation import sign as _sign
-from diffnum.derivation.published import _PLAIN
+from diffnum.derivation.published.adams import PUBLISHED as ADAMS
 from diffnum.derivation.published.adams import _explicit_adams, _implicit_adams, _names, _times
+from diffnum.derivation.records import OnBases
 
-__all__ = []
+__all__ = ["PUBLISHED"]
 
+
+Formulas: TypeAlias = Mapping[str, tuple[Published, ...]]
+"""Family -> formulas."""
 
 _GHVB: Mapping[int, Callable[[Any], tuple[Any, ...]]] = MappingProxyType(
     {
@@ -79,9 +83,11 @@ def _heavy_ball(
     base: str = "plms",
     settings: Mapping[str, Any] = MappingProxyType({}),
     slope: int = 0,
+    *,
+    bases: Formulas,
 ) -> Rows:
     """V <- (1 - beta) v + beta p;  the step is made with v, or with (1 - beta) v + beta p."""
-    formula = next(f for f in _PLAIN[base] if f.covers(symbols.rate, order))
+    formula = next(f for f in bases[base] if f.covers(symbols.rate, order))
     rows = formula.rows(symbols, order, **settings)
     whole = _sign(symbols) * _psi(symbols, 1) if symbols.rate else symbols.h if symbols.rate == 0 else symbols["M_0"]
     of_slope, of_velocity = beta, 1 - beta
@@ -97,14 +103,40 @@ def _nesterov(
     beta: Any = 1,
     base: str = "plms",
     settings: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    bases: Formulas,
 ) -> Rows:
     """V as in HB;  u = (1 - beta) v + beta p."""
-    return _heavy_ball(symbols, order, beta, base, settings, slope=1)
+    return _heavy_ball(symbols, order, beta, base, settings, slope=1, bases=bases)
 
 
 def _mdpm2(symbols: Symbols, order: int, beta: Any = 1, first: str = "evaluation") -> Rows:  # noqa: ARG001
     """V <- (1 - beta) v + beta (x0 + D/2);  x_t = A x - C psi_1 v."""
-    return _heavy_ball(symbols, order, beta, "dpmpp_2m")
+    return _heavy_ball(symbols, order, beta, "dpmpp_2m", bases=ADAMS)
 
 
+ALL_RATES = (-1, 0, 1, None)
 _MOMENTUM_CODE = "sWizad/momentum-diffusion at 7d324104"
+
+
+PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
+    {
+        "ghvb": (Published(f"{_MOMENTUM_CODE}, GHVBScheduler; arXiv:2307.11118", (0,), (1, ANY_ORDER), _ghvb),),
+        "ghvb_variable": (
+            Published(f"slopes of {HNW}.5 in the recursion of GHVB", (0,), (1, ANY_ORDER), _ghvb_variable),
+        ),
+        "mdpm2": (Published(f"{_MOMENTUM_CODE}, dpm_guided, mdpm2", (-1, 1), (2, 2), _mdpm2),),
+        "heavy_ball": (
+            Published(
+                f"{_MOMENTUM_CODE}, PLMSWithHBScheduler; arXiv:2307.11118",
+                ALL_RATES,
+                (1, ANY_ORDER),
+                OnBases(_heavy_ball),
+            ),
+        ),
+        "nesterov": (
+            Published(f"{_MOMENTUM_CODE}, PLMSWithNTScheduler", ALL_RATES, (1, ANY_ORDER), OnBases(_nesterov)),
+        ),
+    }
+)
+"""Family -> formulas, in data and in noise prediction where both are printed."""

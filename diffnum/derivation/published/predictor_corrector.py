@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from fractions import Fraction
 from math import factorial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from diffnum.derivation.algebra.symbols import Symbols, solve
-from diffnum.derivation.printing.notation import Rows
+from diffnum.derivation.printing.notation import ANY_ORDER, UNIPC_CODE, Published, Rows
 from diffnum.derivation.printing.notation import psi as _psi
 from diffnum.derivation.printing.notation import rate as _rate
 from diffnum.derivation.printing.notation import sign as _sign
 
-__all__ = ["PAIR_NAMES", "unip", "unipc", "unipc_vary"]
+__all__ = ["PUBLISHED", "unipc"]
 
 HALF = Fraction(1, 2)
 
@@ -87,3 +87,14 @@ def unipc_vary(symbols: Symbols, order: int, fixed: bool = False) -> Rows:
     if rows < order:
         corrector[-1] = psi[order] * w[order - 2][-1]
     return {"k1": row(predictor, names), "x": row(corrector, names)}
+
+
+PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
+    {
+        "unip": (Published(f"arXiv:2302.04867; {UNIPC_CODE}", (-1, 1), (1, ANY_ORDER), unip),),
+        "unipc": (Published(f"arXiv:2302.04867, theorem 3.1; {UNIPC_CODE}", (-1, 1), (1, ANY_ORDER), unipc),),
+        "unipc_pece": (Published("arXiv:2302.04867, theorem 3.1, re-evaluated", (-1, 1), (1, ANY_ORDER), unipc),),
+        "unipc_vary": (Published(f"{UNIPC_CODE}, multistep_uni_pc_vary_update", (-1, 1), (1, ANY_ORDER), unipc_vary),),
+    }
+)
+"""Family -> formulas, in data and in noise prediction where both are printed."""

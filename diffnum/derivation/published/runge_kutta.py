@@ -9,10 +9,9 @@ from typing import Any, Final
 
 from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.printing.notation import Published, Rows, psi, sign
-from diffnum.derivation.published.exponential_runge_kutta import _EXPONENTIAL_SOURCE, _exponential, _res_3s
 from diffnum.derivation.tableaux import printed
 
-__all__ = ["ONE_STEP"]
+__all__ = ["PUBLISHED"]
 
 HALF, THIRD = Fraction(1, 2), Fraction(1, 3)
 
@@ -40,15 +39,6 @@ def _tableau(symbols: Symbols, order: int, tableau: str = "rk4", node: Fraction 
         for name, row in list(zip(names, stages, strict=True))[1:]
     }
     return _rows(rows, {name: symbols.h * w for name, w in zip(names, b, strict=True)})
-
-
-def _pseudo_corrector(symbols: Symbols, order: int) -> Rows:  # noqa: ARG001
-    """X~ = x_i + h d_i; d_{i+1} = v(x~, t_{i+1}); x_{i+1} = x_i + h/2 (d_i + d_{i+1})."""
-    h = symbols.h
-    return {"k1": {"m0": h}, "x": {"m0": h / 2, "k1": h / 2}}
-
-
-# -- DPM-Solver ----------------------------------------------------------------------------------------
 
 
 def _dpm_solver(symbols: Symbols, order: int, variant: str = "dpmsolver", nodes: tuple[Fraction, ...] = ()) -> Rows:
@@ -79,20 +69,12 @@ def _dpm_solver(symbols: Symbols, order: int, variant: str = "dpmsolver", nodes:
 
 _DPM_SOURCE = "LuChengTHU/dpm-solver at 52bc3fbc, singlestep updates; arXiv:2206.00927"
 
-ONE_STEP: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
+
+PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
     {
         "heun": (Published("arXiv:2206.00364, algorithm 1", (0,), (1, 2), _heun),),
         "explicit_runge_kutta": (Published("the tableau as printed", (0,), (1, 6), _tableau),),
-        "pseudo_corrector": (
-            Published(
-                "FlowTurbo; shiml20/FlowTurbo at 361b16ba, transport/integrators.py", (0,), (2, 2), _pseudo_corrector
-            ),
-        ),
         "dpm_solver": (Published(_DPM_SOURCE, (-1, 1), (1, 3), _dpm_solver),),
-        "exponential_runge_kutta": (Published(_EXPONENTIAL_SOURCE, (-1, 1), (3, 4), _exponential),),
-        "res_3s": (
-            Published("arXiv:2308.02157; Hochbruck and Ostermann (2005), three stages", (-1, 1), (3, 3), _res_3s),
-        ),
     }
 )
-"""Formulas of the one-step families."""
+"""Family -> formulas, in data and in noise prediction where both are printed."""

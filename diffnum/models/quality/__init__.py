@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from diffnum.coefficients.catalogue import method as find_method
-from diffnum.coefficients.method import Method, Start
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Start
 from diffnum.models.quality.features import Features, Source, features_for
 from diffnum.models.quality.metrics import (
     frechet_distance,

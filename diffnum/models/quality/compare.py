@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from diffnum.coefficients.catalogue import method as find_method
-from diffnum.coefficients.method import Method, Start
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Start
 from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.forms import predict
 from diffnum.models.denoiser import NetworkDenoiser

@@ -1,8 +1,9 @@
 """Distances between two sets of images, for judging samplers by what they draw.
 
 Every distance takes arrays of shape (n, d), one sample a row: pixels, or features of a network
-(:mod:`diffnum.models.quality.features`). None of them is a proof of quality; each sees something else, and all have a bias that
-depends on the number of samples, so only numbers of one table, computed with the same samples and settings, compare.
+(:mod:`diffnum.models.quality.features`). None of them is a proof of quality; each sees something else, and all have
+a bias that depends on the number of samples, so only numbers of one table, computed with the same samples and settings,
+compare.
 """
 
 from __future__ import annotations

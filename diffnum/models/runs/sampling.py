@@ -12,7 +12,8 @@ import numpy as np
 
 from diffnum import grids
 from diffnum.coefficients.catalogue import method as find_method
-from diffnum.coefficients.method import Method, Start
+from diffnum.coefficients.method import Method
+from diffnum.coefficients.programme import Start
 from diffnum.grids import Grid
 from diffnum.plans import Plan, plan
 from diffnum.solver import State, solve

@@ -29,7 +29,7 @@ from diffnum.models.update.native import kernel
 from diffnum.plans.buffers import layout
 from diffnum.solver.noise import SampleStreams
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SCHEDULE = dn.schedules.VPLinear()
 METHODS = tuple(dn.methods("all"))
 SMALL = (2, 3, 4, 4)

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-import diffnum as dn
 from diffnum.calibration.statistics import ModelStatistics, dpm_solver_v3
+from diffnum.certificates.recorded.case import Case, planned
+from diffnum.forms import predict
 from diffnum.grids import from_times
 from diffnum.guidance.thresholding import DynamicThreshold
 from diffnum.schedules import Tabulated
+from diffnum.solver import solve
 from diffnum.solver.adaptive import CONTROLLERS, EmbeddedPair, solve_adaptive
 from diffnum.types import Denoiser, FloatArray, Schedule
 
 __all__ = ["CALIBRATED"]
-
-Case = Mapping[str, Any]
 
 
 def thresholded(case: Case, model: Denoiser) -> Denoiser:
@@ -32,7 +31,7 @@ def thresholded(case: Case, model: Denoiser) -> Denoiser:
 def finished(case: Case, t: float, model: Denoiser, x: FloatArray) -> FloatArray:
     """Final state: the data prediction there, where the case asks for one more evaluation."""
     data = thresholded(case, model)
-    return np.asarray(dn.predict(data, x, t, "data") if case["options"].get("denoise_to_zero") else x)
+    return np.asarray(predict(data, x, t, "data") if case["options"].get("denoise_to_zero") else x)
 
 
 def terminal(case: Case) -> str:
@@ -73,7 +72,7 @@ def v3(case: Case, schedule: Schedule, times: FloatArray, model: Denoiser, x: Fl
         pseudo_corrector=options["use_corrector"] and options["c_pseudo"],
     )
     grid = statistics.snapped(from_times(schedule, times, terminal=terminal(case)), schedule)
-    return finished(case, grid.t[-1], model, dn.solve(dn.plan(method, schedule, grid), model, x))
+    return finished(case, grid.t[-1], model, solve(planned(method, schedule, grid), model, x))
 
 
 def dc_solver(case: Case, schedule: Schedule, times: FloatArray, model: Denoiser, x: FloatArray) -> FloatArray:
@@ -82,8 +81,8 @@ def dc_solver(case: Case, schedule: Schedule, times: FloatArray, model: Denoiser
     data = str(options.get("ctor", {}).get("predict_x0", True)) == "True"
     name = f"dc_solver_{options['order']}_{options['variant']}_d{options['dc_order']}{'' if data else '_noise'}"
     grid = from_times(schedule, times, terminal=terminal(case))
-    plan = dn.plan(name, schedule, grid, parameters={"ratio": options["dc_ratios"]})
-    return finished(case, grid.t[-1], model, dn.solve(plan, thresholded(case, model) if data else model, x))
+    plan = planned(name, schedule, grid, parameters={"ratio": options["dc_ratios"]})
+    return finished(case, grid.t[-1], model, solve(plan, thresholded(case, model) if data else model, x))
 
 
 def dpm_adaptive(case: Case, schedule: Schedule, times: FloatArray, model: Denoiser, x: FloatArray) -> FloatArray:

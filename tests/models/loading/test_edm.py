@@ -20,7 +20,7 @@ from diffnum.models.loading.edm import PRECONDITIONINGS, Preconditioned
 from diffnum.models.loading.edm_networks import EDMNetwork
 from tests.models.edm_parameters import drawn, inputs
 
-GOLDEN = json.loads(gzip.decompress((Path(__file__).parents[1] / "data/edm_networks.json.gz").read_bytes()))["networks"]
+GOLDEN = json.loads(gzip.decompress((Path(__file__).parents[2] / "data/edm_networks.json.gz").read_bytes()))["networks"]
 """Outputs of the official networks (NVlabs/edm at 008a4e5) with parameters that :func:`drawn` makes."""
 
 

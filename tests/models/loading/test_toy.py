@@ -18,7 +18,7 @@ from diffnum.models.quality.metrics import sliced_wasserstein
 from diffnum.models.runs.sampling import initial_noise, sample
 from diffnum.schedules import FlowMatching
 
-FOLDER = Path(__file__).resolve().parents[2] / "toy_models" / "digits"
+FOLDER = Path(__file__).resolve().parents[3] / "toy_models" / "digits"
 
 
 def states(n: int, seed: int = 0) -> torch.Tensor:
