@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from diffnum.solver import solve as solve
     from diffnum.solver.adaptive import solve_adaptive as solve_adaptive
 
-__version__ = "0.1.0"
+from diffnum._version import __version__
 
 _NAMES = {
     "Gaussian": "diffnum.problems.gaussian",

@@ -103,9 +103,10 @@ def test_prove_exits_with_0_when_all_is_proved(run) -> None:  # type: ignore[no-
 
 
 def test_prove_exits_with_1_when_a_proof_fails(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    from diffnum import proofs
 
-    wrong = proofs.perturbed(dn.method("dpmpp_2m"), "x", "k1")
+    from diffnum.certificates.mutants import perturbed
+
+    wrong = perturbed(dn.method("dpmpp_2m"), "x", "k1")
     monkeypatch.setattr(common, "find_method", lambda _: wrong)
     done = run("prove", "dpmpp_2m")
     assert done.status == 1

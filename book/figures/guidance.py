@@ -347,7 +347,7 @@ def network(
 
 def runs(model: Any, x: Any, exact: Any, methods: Sequence[str], steps: int) -> dict[str, dict[str, float | None]]:
     """Error and largest pixel of each method on a guided network."""
-    from diffnum.models.runs.sampling import plan_for
+    from diffnum.plans import plan_for
 
     ends = {m: dn.solve(plan_for(model, m, steps), model, x, check_finite=False) for m in methods}
     return {

@@ -276,7 +276,7 @@ def _propagate(
     offsets = np.zeros_like(gains)
     noise = np.zeros((len(c), gains.shape[1], gains.shape[1]))
     for step in steps:
-        T, shift, N = _affine(step, numbers.prediction, c)
+        T, shift, N = affine(step, numbers.prediction, c)
         constant: Any = 0.0
         if "one" in step.inputs:  # no vector of the run, but the number 1 at every step
             one = step.inputs.index("one")
@@ -340,7 +340,7 @@ def _prediction(name: str, alpha: FloatArray, sigma: FloatArray, c: FloatArray) 
     return (a * alpha * c + b * sigma) / total, np.broadcast_to(np.asarray(a, dtype=np.float64), total.shape)
 
 
-def _affine(step: Tableau, prediction: str, c: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def affine(step: Tableau, prediction: str, c: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """One step by direction: vectors (d, k', k), response to the mean (d, k'), noise (d, k', q)."""
     U, A, Sn, V, B, N = (
         _by_direction(matrix, len(c)) for matrix in (step.U, step.A, step.stage_noise, step.V, step.B, step.noise)

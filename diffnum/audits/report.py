@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from diffnum import __version__
+from diffnum._version import __version__
 from diffnum.audits.experiments import Row, examine
 from diffnum.audits.findings import Finding
 from diffnum.audits.subjects import Subject, subjects

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from diffnum.foreign import understood
 from diffnum.foreign.adapters import DiffusersSampler, KDiffusionSampler
 from diffnum.foreign.backwards import Backwards
-from diffnum.foreign.conventions import Convention, convention_of, understood
+from diffnum.foreign.conventions import Convention, convention_of
 from diffnum.foreign.libraries import diffusers_schedulers, k_diffusion_samplers
 from diffnum.types import Problem, Sampler
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from diffnum import __version__
+from diffnum._version import __version__
 from diffnum.certificates.accuracy import Accuracy, certify_accuracy
 from diffnum.certificates.agreement import agreements
 from diffnum.certificates.balls import require_flint

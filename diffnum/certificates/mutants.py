@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
@@ -20,7 +21,7 @@ from diffnum.proofs import placements
 from diffnum.tableau import Stage, Step, Vector, Window, vector
 from diffnum.types import Scalar
 
-__all__ = ["KINDS", "Mutant", "mutants", "mutated"]
+__all__ = ["KINDS", "Mutant", "mutants", "mutated", "perturbed"]
 
 
 @dataclass(frozen=True)
@@ -237,6 +238,35 @@ _MISLED: Mapping[str, Callable[[Window, Mutant], Window]] = MappingProxyType(
 )
 
 Change: TypeAlias = Callable[[Vector], Vector]
+
+
+def perturbed(method: Method, row: str, source: str, factor: Any = Fraction(101, 100)) -> Method:
+    """Method with one weight of its rule multiplied by a factor: the negative control of every check.
+
+    Parameters
+    ----------
+    method : Method
+        Record.
+    row : str
+        Row of the step, such as ``"x"``, ``"k2"`` or ``"v1"``.
+    source : str
+        Vector whose weight is changed, such as ``"k1"`` or ``"m2"``.
+    factor : number
+        Factor on that weight.
+    """
+    # the keywords of a rule stay where other parts read them
+    keywords = method.rule.keywords if isinstance(method.rule, partial) else {}
+    rule = method.rule.func if isinstance(method.rule, partial) else method.rule
+    return replace(method, rule=partial(_perturbed, inner=rule, row=row, source=source, factor=factor, **keywords))
+
+
+def _perturbed(
+    window: Window, order: int, *, inner: Callable[..., Step], row: str, source: str, factor: Any, **options: Any
+) -> Step:
+    def change(value: Vector) -> Vector:
+        return Vector({s: factor * w if s == source else w for s, w in value.items()})
+
+    return _change_row(inner(window, order, **options), row, change)
 
 
 def _change_row(step: Step, row: str, change: Change) -> Step:

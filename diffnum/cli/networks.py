@@ -49,8 +49,9 @@ def sample(
     if out.suffix not in (".png", ".npy", "") and not out.is_dir():
         raise typer.BadParameter(f"--out {str(out)!r}: give a file that ends in .png or .npy, or a folder")
     from diffnum.models import load
-    from diffnum.models.runs.sampling import check_memory, draw, plan_for
+    from diffnum.models.runs.sampling import check_memory, draw
     from diffnum.models.runs.streaming import processes, stream
+    from diffnum.plans import plan_for
 
     if steps is None and nfe is None:
         steps = 20

@@ -44,7 +44,7 @@ def verify_own(
 
 def _sampler(path: str, convention: str, options: dict[str, Any]) -> Any:
     """Sampler as ``sampler(model, x, nodes)``; options go to the constructor of a class, and else to every call."""
-    from diffnum.foreign.conventions import understood
+    from diffnum.foreign import understood
 
     found, how = imported(path), convention or None
     try:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from diffnum import __version__
+from diffnum._version import __version__
 from diffnum.conformance.vectors import COMMON, document, subjects
 from diffnum.jobs.ledger import Progress
 

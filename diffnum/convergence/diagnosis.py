@@ -11,12 +11,12 @@ import numpy as np
 from diffnum.coefficients.catalogue import methods
 from diffnum.convergence.bench import SAME_NODE
 from diffnum.convergence.checks import check_sampler
+from diffnum.convergence.measure import measured_rate
 from diffnum.convergence.nodes import INTERVAL, graded
 from diffnum.convergence.oracle import AskedByNoiseLevel, Oracle
 from diffnum.convergence.probe import Comparison, Difference, Probe, probe
 from diffnum.convergence.rate import RateEstimate
 from diffnum.convergence.record import Measure, Variant
-from diffnum.convergence.study import convergence_study
 from diffnum.problems import three_peaks
 from diffnum.schedules import EDM, VPLinear
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Problem, Sampler, Schedule
@@ -121,11 +121,9 @@ def rate_of(
     if part not in variants:
         raise ValueError(f"part={part!r} is unknown: use one of {', '.join(variants)}")
     run = _graded_start(sampler) if part == "last step" else sampler
-    study = convergence_study(
-        run, three_peaks() if problem is None else problem, schedule=schedule, grids=(grid,), steps=steps,
-        variants=(variants[part],), measures=(measure,), interval=interval,
-    )  # fmt: skip
-    return study.select(variants[part], measure)[0].estimate
+    oracle = Oracle(three_peaks() if problem is None else problem, schedule or VPLinear(), interval or INTERVAL)
+    check_sampler(run, oracle)
+    return measured_rate(run, oracle, grid, measure, steps, variants[part])
 
 
 def measure_orders(

@@ -34,18 +34,18 @@ COARSER = (8, 12, 16, 20, 24, 32, 40, 48, 64, 80)
 
 
 def measured_rate(
-    record: Method,
+    record: Method | Sampler,
     oracle: Oracle,
     grid: str,
     measure: Measure = "global",
     steps: Sequence[int] | None = None,
     variant: Variant = "formula",
 ) -> RateEstimate:
-    """One rate of a catalogue method on trajectories that many measurements share.
+    """One rate of a method or sampler on trajectories that many measurements share.
 
     Parameters
     ----------
-    record : Method
+    record : Method or callable
         What to run.
     oracle : Oracle
         Exact model and trajectories.
@@ -54,10 +54,10 @@ def measured_rate(
     steps : sequence of int, optional
         Step counts; chosen by rule by default.
     """
-    return _measure(_runner(record, oracle, Spacing(grid), variant, measure), oracle, steps)
+    return rate_over(errors_of_run(record, oracle, Spacing(grid), variant, measure), oracle, steps)
 
 
-def _problems(problem: Problem | Mapping[str, Problem] | None) -> Mapping[str, Problem]:
+def problems_by_label(problem: Problem | Mapping[str, Problem] | None) -> Mapping[str, Problem]:
     """Problems by label."""
     if problem is None:
         return {"three peaks": three_peaks(), "rotated product": rotated_product(dim=4, seed=1)}
@@ -68,7 +68,7 @@ Run: TypeAlias = Callable[[int], FloatArray]
 """Errors, shape (points,), of a run with so many steps."""
 
 
-def _measure(run: Run, oracle: Oracle, steps: Sequence[int] | None) -> RateEstimate:
+def rate_over(run: Run, oracle: Oracle, steps: Sequence[int] | None) -> RateEstimate:
     """Rate over the given levels; by default levels are added or replaced until the data decide."""
     errors: dict[int, FloatArray] = {}
 
@@ -99,7 +99,9 @@ def _near_floor(found: RateEstimate) -> bool:
     return "floor" in found.notes
 
 
-def _runner(record: Method | Sampler, oracle: Oracle, spacing: Spacing, variant: Variant, measure: Measure) -> Run:
+def errors_of_run(
+    record: Method | Sampler, oracle: Oracle, spacing: Spacing, variant: Variant, measure: Measure
+) -> Run:
     """Errors of one sampler on one kind of grid as a function of the number of steps."""
     if isinstance(record, Method):
         return (

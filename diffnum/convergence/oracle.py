@@ -60,7 +60,7 @@ class Oracle(AskedByNoiseLevel):
     """
 
     def __init__(
-        self, problem: Problem, schedule: Schedule, interval: tuple[float, float], points: int, seed: int
+        self, problem: Problem, schedule: Schedule, interval: tuple[float, float], points: int = 12, seed: int = 0
     ) -> None:
         self.problem, self.schedule = problem, schedule
         self.interval = (float(interval[0]), float(interval[1]))

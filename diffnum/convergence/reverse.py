@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from diffnum.analysis.gaussian import _affine
+from diffnum.analysis.gaussian import affine
 from diffnum.coefficients.extended_reverse import NoiseScale
 from diffnum.convergence.oracle import Oracle
 from diffnum.plans import Plan
@@ -122,7 +122,7 @@ def strong_distance(numbers: Plan, problem: Gaussian, tau: Level, rate: float) -
     mean = (alpha * shift)[:, None]
     joint = np.broadcast_to(start[:, None, None], (len(c), 2, 2)).copy()  # the run's state, and the solution
     for step, parts in zip(numbers.steps, noise_intervals(numbers), strict=True):
-        T, response, N = _affine(step, numbers.prediction, c)
+        T, response, N = affine(step, numbers.prediction, c)
         lam = (float(schedule.half_log_snr(step.t_from)), float(schedule.half_log_snr(step.t_to)))
         gain, variance = exact_transition(schedule, c, lam, tau)
         k_out, k_in = T.shape[1:]

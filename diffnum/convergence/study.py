@@ -22,11 +22,13 @@ from functools import partial
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method
 from diffnum.convergence.checks import check_sampler
-from diffnum.convergence.measure import _measure, _problems, _runner, measured_rate
+from diffnum.convergence.diagnosis import diagnose
+from diffnum.convergence.measure import errors_of_run, measured_rate, problems_by_label, rate_over
 from diffnum.convergence.nodes import INTERVAL, PATTERN, PLAIN_INTERVAL, Spacing, fractions
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.record import ConvergenceStudy, Measure, Series, Variant
-from diffnum.foreign.conventions import Convention, understood
+from diffnum.foreign import understood
+from diffnum.foreign.conventions import Convention
 from diffnum.schedules import VPLinear
 from diffnum.types import Problem, Sampler, Schedule
 
@@ -108,7 +110,7 @@ def convergence_study(
         subject = understood(sampler, convention)
     record = subject if isinstance(subject, Method) else None
     schedule = VPLinear() if schedule is None else schedule
-    problems = _problems(problem)
+    problems = problems_by_label(problem)
     if interval is None:
         interval = INTERVAL if record is None or record.form.rate else PLAIN_INTERVAL
     variants = variants or (("formula", "start-up", "as shipped") if record is None else ("formula", "as shipped"))
@@ -122,8 +124,8 @@ def convergence_study(
                 for measure in measures:
                     if measure == "local" and variant != "formula":
                         continue
-                    run = _runner(subject, oracle, Spacing(kind, tuple(pattern)), variant, measure)
-                    series.append(Series(label, kind, variant, measure, _measure(run, oracle, steps)))
+                    run = errors_of_run(subject, oracle, Spacing(kind, tuple(pattern)), variant, measure)
+                    series.append(Series(label, kind, variant, measure, rate_over(run, oracle, steps)))
     if not isinstance(subject, Method):
         name = getattr(subject, "__name__", type(subject).__name__)
         explain = partial(_explained, subject, next(iter(problems.values())), schedule)
@@ -134,6 +136,4 @@ def convergence_study(
 
 def _explained(sampler: Sampler, problem: Problem, schedule: Schedule, order: float) -> str:
     """What is likely wrong with a callable that claims an order."""
-    from diffnum.convergence.diagnosis import diagnose  # it makes studies itself
-
     return str(diagnose(sampler, order, problem, schedule=schedule))

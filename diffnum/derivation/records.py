@@ -62,6 +62,10 @@ class OnBases:
 
     function: Callable[..., Any]
 
+    def __call__(self, *args: Any, bases: Mapping[str, Any], **options: Any) -> Any:
+        """Call the function."""
+        return self.function(*args, bases=bases, **options)
+
     def on(self, bases: Mapping[str, Any]) -> Callable[..., Any]:
         """Return the function with its bases."""
         return partial(self.function, bases=bases)

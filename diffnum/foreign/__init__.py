@@ -1,1 +1,49 @@
 """Samplers that are not ours: how they are called, in which picture, and in which precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffnum.foreign.conventions import CONVENTIONS, Convention, convention_of
+from diffnum.types import Sampler
+
+__all__ = ["CONVENTIONS", "Convention", "convention_of", "understood"]
+
+
+def understood(sampler: Any, convention: Convention | None = None, **options: Any) -> Sampler:
+    """Sampler as ``sampler(model, x, nodes)``, whatever its convention.
+
+    Parameters
+    ----------
+    sampler : callable, or scheduler object or class
+        What to call.
+    convention : {"nodes", "k-diffusion", "diffusers", "flow"}, optional
+        How; by default guessed, see :func:`convention_of`, and "nodes" where the parameters do not tell.
+    **options
+        Further arguments of :func:`diffnum.audits.adapt`, for foreign conventions.
+
+    Returns
+    -------
+    callable
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the sampler is no sampler, the convention unknown, or options are given where nothing takes them.
+    """
+    if convention is None:
+        try:
+            convention = convention_of(sampler)
+        except ValueError:
+            convention = "nodes"
+    elif convention not in CONVENTIONS:
+        raise ValueError(f"convention={convention!r} is unknown: use one of {', '.join(CONVENTIONS)}")
+    if convention != "nodes":
+        from diffnum.foreign.adapters import adapt  # torch is loaded for foreign samplers only
+
+        return adapt(sampler, convention, **options)
+    if not callable(sampler):
+        raise TypeError(f"sampler={sampler!r} is a {type(sampler).__name__}: pass a callable or a scheduler")
+    if options:
+        raise ValueError(f"options {', '.join(options)} go with foreign conventions: bind them, with functools.partial")
+    return sampler  # type: ignore[no-any-return]

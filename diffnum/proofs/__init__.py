@@ -9,11 +9,7 @@ B-series, from both sides: all terms of the local error up to ``h**p`` vanish, a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
-from functools import partial
-from typing import Any
 
 import sympy
 
@@ -26,16 +22,16 @@ from diffnum.derivation.algebra.trees import bushy
 from diffnum.derivation.given import STATISTICAL
 from diffnum.derivation.printing.formulas import FormalKernel, Formula, formal_names
 from diffnum.proofs import stochastic as stochastic_proofs
-from diffnum.proofs.claims import _decide, _derived_is_shipped, _shipped_is_published, is_derived
+from diffnum.proofs.claims import decide, derived_is_shipped, is_derived, shipped_is_published
 from diffnum.proofs.orders import (
-    _defects,
-    _expansion,
-    _expression,
-    _grids,
-    _order,
-    _order_by_moments,
-    _predicted_history,
+    as_expression,
+    expanded,
     formal_order,
+    grids_to_prove,
+    order_by_moments,
+    predicted_history,
+    proved_order,
+    statistics_defects,
 )
 from diffnum.proofs.steps import (
     derive_step,
@@ -49,8 +45,7 @@ from diffnum.proofs.steps import (
     top_placement,
     window_of,
 )
-from diffnum.proofs.theorems import _theorems
-from diffnum.tableau import Stage, Step, Vector, Window
+from diffnum.proofs.theorems import theorems_of
 
 __all__ = [
     "Derivation",
@@ -61,7 +56,6 @@ __all__ = [
     "derived_step",
     "formal_order",
     "is_derived",
-    "perturbed",
     "placements",
     "prove",
 ]
@@ -104,7 +98,7 @@ def derive(name: str | Method) -> Derivation:
     return Derivation(
         name=record.name,
         step=found.step,
-        weights={row: {s: _expression(w) for s, w in value.items()} for row, _, value in found.step.rows()},
+        weights={row: {s: as_expression(w) for s, w in value.items()} for row, _, value in found.step.rows()},
         argument=found.argument,
         asymptotic=found.asymptotic,
         error_constant=terms.get(str(bushy(record.order_on("uniform") + 1)), sympy.Integer(0)),
@@ -115,13 +109,13 @@ def derive(name: str | Method) -> Derivation:
 
 def _error_terms(record: Method) -> dict[str, sympy.Expr]:
     """Leading coefficients of the local error by tree; on constant steps where the order is lower on others."""
-    grid = "irregular" if record.depth and len(_grids(record)) == 2 else "uniform"
+    grid = "irregular" if record.depth and len(grids_to_prove(record)) == 2 else "uniform"
     if record.family in STATISTICAL:
-        order, _ = _order_by_moments(record, grid)
-        defect = _defects(record, Symbols.make(record.top, 0))[order]
-        return {str(bushy(order + 1)): _expression(defect) / sympy.factorial(order)}
-    expansion = _expansion(record, grid)
-    return {str(r.tree): _expression(r.leading) / r.tree.symmetry for r in expansion.failing if r.tree}
+        order, _ = order_by_moments(record, grid)
+        defect = statistics_defects(record, Symbols.make(record.top, 0))[order]
+        return {str(bushy(order + 1)): as_expression(defect) / sympy.factorial(order)}
+    expansion = expanded(record, grid)
+    return {str(r.tree): as_expression(r.leading) / r.tree.symmetry for r in expansion.failing if r.tree}
 
 
 def _formula(record: Method, place: Placement) -> Formula:
@@ -160,27 +154,27 @@ def prove(name: str | Method) -> Proof:
     moments = ""
     if record.form.quadrature:  # no expansion knows the sums: the formula is proved, with the order that it claims
         record, moments = replace(record, order=record.claimed_order), " with exact moments"
-    runs = _decide("the rule can be run", lambda: "" if placements(record) else "it makes no steps")
+    runs = decide("the rule can be run", lambda: "" if placements(record) else "it makes no steps")
     if not runs.ok:
         return Proof(record.name, False, (runs,), (), -1, {}, time.perf_counter() - begin)
-    identities = [*_derived_is_shipped(record), *_shipped_is_published(record), *_theorems(record)]
+    identities = [*derived_is_shipped(record), *shipped_is_published(record), *theorems_of(record)]
     residuals: list[Residuals] = []
     orders: dict[str, int] = {}
-    for grid in _grids(record):
+    for grid in grids_to_prove(record):
 
         def difference(grid: str = grid) -> str:
-            orders[grid], summaries = _order(record, grid)
+            orders[grid], summaries = proved_order(record, grid)
             residuals.extend(summaries)
             if orders[grid] != record.order_on(grid) or summaries[-1].zero:
                 return f"the order is {orders[grid]}{' or more' if summaries[-1].zero else ''}"
             return ""
 
         identities.append(
-            _decide(f"order {record.order_on(grid)}{moments} on {_GRID_TEXT[grid]}, and no more", difference)
+            decide(f"order {record.order_on(grid)}{moments} on {_GRID_TEXT[grid]}, and no more", difference)
         )
     if "m0" in top_placement(record).known:
-        identities.append(_predicted_history(record))
-    order = min((orders[grid] for grid in _grids(record) if grid in orders and grid != "irregular"), default=-1)
+        identities.append(predicted_history(record))
+    order = min((orders[grid] for grid in grids_to_prove(record) if grid in orders and grid != "irregular"), default=-1)
     orders |= {kind: order for kind in GRID_KINDS if orders and kind not in orders}
     seconds = time.perf_counter() - begin
     ok = all(i.ok for i in identities)
@@ -192,39 +186,3 @@ _GRID_TEXT = {
     "smooth": "smoothly varying steps",
     "irregular": "steps of arbitrary ratios",
 }
-
-
-def perturbed(method: Method, row: str, source: str, factor: Any = Fraction(101, 100)) -> Method:
-    """Method with one weight of its rule multiplied by a factor: the negative control of every check.
-
-    Parameters
-    ----------
-    method : Method
-        Record.
-    row : str
-        Row of the step, such as ``"x"``, ``"k2"`` or ``"v1"``.
-    source : str
-        Vector whose weight is changed, such as ``"k1"`` or ``"m2"``.
-    factor : number
-        Factor on that weight.
-    """
-    rule = method.rule
-    keywords = rule.keywords if isinstance(rule, partial) else {}
-    inner = rule.func if isinstance(rule, partial) else rule
-    return replace(
-        method, rule=partial(_perturbed_step, inner=inner, row=row, source=source, factor=factor, **keywords)
-    )
-
-
-def _perturbed_step(
-    window: Window, order: int, *, inner: Callable[..., Step], row: str, source: str, factor: Any, **options: Any
-) -> Step:
-    step = inner(window, order, **options)
-
-    def change(name: str, value: Vector) -> Vector:
-        if name != row or source not in value:
-            return value
-        return Vector({s: factor * w if s == source else w for s, w in value.items()})
-
-    stages = tuple(Stage(s.node, change(f"k{i}", s.value)) for i, s in enumerate(step.stages, start=1))
-    return Step(stages, change("x", step.x), {name: change(name, value) for name, value in step.memory.items()})

@@ -24,10 +24,10 @@ from diffnum.proofs.steps import (
     top_placement,
 )
 
-__all__ = ["is_derived"]
+__all__ = ["against_published", "decide", "derived_is_shipped", "is_derived", "shipped_is_published"]
 
 
-def _decide(claim: str, difference: Callable[[], str]) -> Identity:
+def decide(claim: str, difference: Callable[[], str]) -> Identity:
     """Identity that holds when there is no difference; a computation that fails is not a proof."""
     try:
         detail = difference()
@@ -36,7 +36,8 @@ def _decide(claim: str, difference: Callable[[], str]) -> Identity:
     return Identity(claim, not detail, detail)
 
 
-def _derived_is_shipped(record: Method) -> Iterator[Identity]:
+def derived_is_shipped(record: Method) -> Iterator[Identity]:
+    """Whether the derived step and the shipped one are the same, for every kind of step that plans make."""
     if record.family not in DERIVATIONS:
         yield Identity("derived == shipped", False, f"family={record.family!r} has no derivation")
         return
@@ -46,15 +47,15 @@ def _derived_is_shipped(record: Method) -> Iterator[Identity]:
             symbols = symbols_of(record, place, record.form.rate)
             return step_difference(derived(record, place, symbols).step, shipped(record, place, symbols))
 
-        yield _decide(f"derived == shipped ({described(place)})", difference)
+        yield decide(f"derived == shipped ({described(place)})", difference)
 
 
 def is_derived(record: Method) -> bool:
     """Whether every step that plans make of a method is the derived one; stops at the first that is not."""
-    return all(identity.ok for identity in _derived_is_shipped(record))
+    return all(identity.ok for identity in derived_is_shipped(record))
 
 
-def _shipped_is_published(record: Method) -> Iterator[Identity]:
+def shipped_is_published(record: Method) -> Iterator[Identity]:
     """Full order and, where the same formula is printed for the other prediction, that too."""
     top, found = top_placement(record), False
     for formula in PUBLISHED.get(record.family, ()):
@@ -62,16 +63,17 @@ def _shipped_is_published(record: Method) -> Iterator[Identity]:
             both = rate is not None and record.form.rate is not None and rate * record.form.rate != 0
             if formula.covers(rate, top.order) and (rate == record.form.rate or both):
                 found = True
-                difference = partial(_against_published, record, top, rate, formula)
+                difference = partial(against_published, record, top, rate, formula)
                 prediction = {-1: "data", 1: "noise"}.get(rate or 0, "this")
-                yield _decide(f"shipped == published in {prediction} prediction ({formula.source})", difference)
+                yield decide(f"shipped == published in {prediction} prediction ({formula.source})", difference)
     if not found:
         yield Identity(
             "shipped == published", False, f"no formula is transcribed for family={record.family!r}, order {top.order}"
         )
 
 
-def _against_published(record: Method, place: Placement, rate: int | None, formula: Published) -> str:
+def against_published(record: Method, place: Placement, rate: int | None, formula: Published) -> str:
+    """Difference between the shipped step and a printed formula, in words; empty if there is none."""
     symbols = symbols_of(record, place, rate)
     options = settings_of(record) | {name: symbols[name] for name in parameters_of(record)}
     # the printed formula takes the nodes of its own order, though a plan may know more

@@ -16,7 +16,7 @@ from diffnum.derivation.algebra.symbols import Exact, Symbols, is_zero
 from diffnum.derivation.algebra.trees import bushy
 from diffnum.derivation.given import STATISTICAL, furnish
 from diffnum.derivation.model_statistics import moment_defects
-from diffnum.proofs.claims import _decide
+from diffnum.proofs.claims import decide
 from diffnum.proofs.steps import (
     exact_rule,
     inner_nodes,
@@ -26,10 +26,20 @@ from diffnum.proofs.steps import (
 )
 from diffnum.tableau import Step, Window
 
-__all__ = ["formal_order"]
+__all__ = [
+    "as_expression",
+    "expanded",
+    "formal_order",
+    "furnished",
+    "grids_to_prove",
+    "order_by_moments",
+    "predicted_history",
+    "proved_order",
+    "statistics_defects",
+]
 
 
-def _expansion(record: Method, grid: str, row: str = "x", highest: int | None = None) -> Expansion:
+def expanded(record: Method, grid: str, row: str = "x", highest: int | None = None) -> Expansion:
     """B-series of the step at full order with exact history; averages of an endless smooth history."""
     place = top_placement(record)
     return expand(
@@ -44,11 +54,11 @@ def _expansion(record: Method, grid: str, row: str = "x", highest: int | None = 
         extra=parameters_of(record),
         row=row,
         inner=inner_nodes(place),
-        prepare=lambda symbol: _furnished(record, exact_rule(place.rule, lambda name, _: symbol(name))),
+        prepare=lambda symbol: furnished(record, exact_rule(place.rule, lambda name, _: symbol(name))),
     )
 
 
-def _furnished(record: Method, rule: Rule, ratio: Any = Fraction(1)) -> Rule:
+def furnished(record: Method, rule: Rule, ratio: Any = Fraction(1)) -> Rule:
     """Rule on windows whose times are their clock, and whose compensation ratio is given."""
 
     def run(window: Window, order: int) -> Step:
@@ -70,10 +80,10 @@ def formal_order(record: Method, grid: str) -> int:
     grid : {"uniform", "smooth", "irregular"}
         Kind of steps in the clock of the form.
     """
-    return _order(record, grid)[0]
+    return proved_order(record, grid)[0]
 
 
-def _grids(record: Method) -> tuple[str, ...]:
+def grids_to_prove(record: Method) -> tuple[str, ...]:
     """Kinds of grids to be proved: free ratios settle smooth ones where the claims agree."""
     if not record.depth:
         return ("uniform",)
@@ -91,28 +101,28 @@ def _summaries(grid: str, expansion: Expansion, record: Method) -> Iterator[Resi
         yield Residuals(grid, order, len(relevant), zero=not failing, example=example)
 
 
-def _order(record: Method, grid: str) -> tuple[int, tuple[Residuals, ...]]:
+def proved_order(record: Method, grid: str) -> tuple[int, tuple[Residuals, ...]]:
     """Order on a kind of grid, no further than one above the record's, and what shows it."""
     if record.family in STATISTICAL:
-        return _order_by_moments(record, grid)
-    expansion = _expansion(record, grid)
+        return order_by_moments(record, grid)
+    expansion = expanded(record, grid)
     return expansion.order, tuple(_summaries(grid, expansion, record))
 
 
-def _defects(record: Method, symbols: Symbols) -> tuple[Exact, ...]:
+def statistics_defects(record: Method, symbols: Symbols) -> tuple[Exact, ...]:
     """Defects of the powers up to the order of the record, for steps so short that the statistics are constant."""
     moments = [symbols.constant(Fraction(1, k + 1)) for k in range(record.top + 2)]
     return moment_defects(record.top, symbols.past, moments, **settings_of(record))
 
 
-def _order_by_moments(record: Method, grid: str) -> tuple[int, tuple[Residuals, ...]]:
+def order_by_moments(record: Method, grid: str) -> tuple[int, tuple[Residuals, ...]]:
     """Order of a step that is linear in a smooth function of the clock, from the powers that it integrates exactly."""
     symbols = Symbols.make(record.top, 0, 1, [f"J_{k}" for k in range(record.top + 2)])
     past = symbols.past if grid == "irregular" else tuple(Fraction(-j) for j in range(1, record.top + 1))
     moments = [symbols[f"J_{k}"] for k in range(record.top + 2)]
     defects = moment_defects(record.top, past, moments, **settings_of(record))
     order = next(k for k, defect in enumerate(defects) if defect != 0)
-    if order <= record.top and _defects(record, symbols)[order] == 0:
+    if order <= record.top and statistics_defects(record, symbols)[order] == 0:
         raise ValueError(f"the defect of u^{order} vanishes for short steps, so that the order could be higher")
     return order, tuple(
         Residuals(grid, q, 1, zero=q <= order, example="" if q <= order else f"u^{q - 1}: {defects[q - 1]}")
@@ -131,7 +141,7 @@ def _at_parameters(value: Any, record: Method) -> bool:
     return not is_zero(expression.subs(values))
 
 
-def _predicted_history(record: Method) -> Identity:
+def predicted_history(record: Method) -> Identity:
     """A history of evaluations at predicted points costs no order.
 
     The predictor's error e = O(h^p) enters the step as h f_y e, on trees whose root has a single child; the pure
@@ -142,9 +152,9 @@ def _predicted_history(record: Method) -> Identity:
     claim = f"evaluations at predicted points keep the order: the predictor has order {order - 1} or more"
 
     def difference() -> str:
-        predictor = _expansion(record, grid, row="k1", highest=order - 1)
+        predictor = expanded(record, grid, row="k1", highest=order - 1)
         quadrature = bushy(order + 1)
-        corrector = _expansion(record, "uniform")
+        corrector = expanded(record, "uniform")
         if predictor.order < order - 1:
             return f"the predictor has order {predictor.order}"
         if any(r.nodes == 1 and r.leading for r in predictor.residuals):
@@ -153,10 +163,10 @@ def _predicted_history(record: Method) -> Identity:
             return f"the quadrature error on {quadrature} vanishes, so that the order could be higher"
         return ""
 
-    return _decide(claim, difference)
+    return decide(claim, difference)
 
 
-def _expression(value: Any) -> sympy.Expr:
+def as_expression(value: Any) -> sympy.Expr:
     """Exact number or function as a sympy expression."""
     if isinstance(value, Exact):  # factors look best while E is a symbol, and odd where it is a root
         expression = value.value.as_expr()

@@ -137,7 +137,7 @@ def _derive_stages(place: Placement, symbols: ReverseSymbols) -> Derived:
 # -- identities --------------------------------------------------------------------------------------
 
 
-def _decide(claim: str, difference: Callable[[], str]) -> Identity:
+def decide(claim: str, difference: Callable[[], str]) -> Identity:
     """Identity that holds when there is no difference; a computation that fails is not a proof."""
     try:
         detail = difference()
@@ -172,14 +172,14 @@ def _difference(a: Step, b: Step) -> str:
     return ""
 
 
-def _derived_is_shipped(record: Method) -> Iterator[Identity]:
+def derived_is_shipped(record: Method) -> Iterator[Identity]:
     for place in placements(record):
 
         def difference(place: Placement = place) -> str:
             symbols = _symbols(record, place)
             return _difference(_derived(record, place, symbols).step, _shipped(record, place, symbols))
 
-        yield _decide(f"derived == shipped ({described(place)})", difference)
+        yield decide(f"derived == shipped ({described(place)})", difference)
 
 
 def _stem(name: str) -> str:
@@ -199,7 +199,7 @@ def _printed(record: Method) -> published.PublishedStep | None:
     return published.PUBLISHED_STOCHASTIC.get(_stem(record.options.get("formula", record.name)))
 
 
-def _shipped_is_published(record: Method) -> Identity:
+def shipped_is_published(record: Method) -> Identity:
     printed = _printed(record)
     if printed is None:
         return Identity("shipped == published", False, f"no formula is transcribed for {record.name}")
@@ -221,7 +221,7 @@ def _shipped_is_published(record: Method) -> Identity:
                 return f"the variance in row {name} is {variance} against {variances.get(name, 0)}"
         return ""
 
-    return _decide(f"shipped == published ({printed.source})", difference)
+    return decide(f"shipped == published ({printed.source})", difference)
 
 
 def _noise(record: Method) -> Iterator[Identity]:
@@ -240,9 +240,9 @@ def _noise(record: Method) -> Iterator[Identity]:
                         return f"Cov({name}, {other}) is {covariance(row, row_b)} against {expected}"
             return ""
 
-        yield _decide("the noise at stages and end has the covariances of Ito's isometry on one path", isometry)
+        yield decide("the noise at stages and end has the covariances of Ito's isometry on one path", isometry)
     if prediction == "data":
-        yield _decide(
+        yield decide(
             "known data keep their law at every stage and at the end, for every noise level", lambda: _kept(record)
         )
 
@@ -289,7 +289,7 @@ def _extended_rule(window: Window, order: int, *, corrected: bool) -> Step:
     return multistep(window, er_sde(window.kernel, window.past[: order - 1], corrected=corrected))
 
 
-def _expansion(record: Method, grid: str) -> Expansion:
+def expanded(record: Method, grid: str) -> Expansion:
     """B-series of the weights without noise at full order with exact history."""
     plain = _noiseless(record)
     place = top_placement(plain)
@@ -351,7 +351,7 @@ def _order_identities(record: Method, residuals: list[Residuals], orders: dict[s
     for grid in ("uniform", "irregular") if record.depth else ("uniform",):
 
         def difference(grid: str = grid) -> str:
-            expansion = _expansion(record, grid)
+            expansion = expanded(record, grid)
             orders[grid] = expansion.order
             for order in range(1, expansion.order + 2):
                 failing = expansion.failing if order > expansion.order else ()
@@ -361,7 +361,7 @@ def _order_identities(record: Method, residuals: list[Residuals], orders: dict[s
             return "" if expansion.order == record.order and expansion.failing else f"the order is {expansion.order}"
 
         text = "constant steps" if grid == "uniform" else "steps of arbitrary ratios"
-        yield _decide(f"without noise the weights have order {record.order} on {text}, and no more", difference)
+        yield decide(f"without noise the weights have order {record.order} on {text}, and no more", difference)
     options = record.options
     quiet = options.get("noise_level") == 0
 
@@ -372,17 +372,17 @@ def _order_identities(record: Method, residuals: list[Residuals], orders: dict[s
         constant = response_of(record).strong_constant
         return "" if claimed == 1 and constant > 0 else f"q = {constant} and {claimed:g} is claimed"
 
-    yield _decide(f"strong order {options['strong_order']:g}, and no more: the response to noise leaves q > 0", strong)
+    yield decide(f"strong order {options['strong_order']:g}, and no more: the response to noise leaves q > 0", strong)
 
     def weak() -> str:
         found = record.order if quiet else _weak_order(record)
         return "" if found == options["weak_order"] else f"the conditions give weak order {found}"
 
     scope = "linear drifts on constant steps" if record.depth else "smooth drifts"
-    yield _decide(f"weak order {options['weak_order']:g} for {scope}", weak)
+    yield decide(f"weak order {options['weak_order']:g} for {scope}", weak)
     if options["scheme"] in ("ancestral", "churn"):
         claim = f"order {options['law_order']:g} in law: exact noise between steps of the flow of that order"
-        yield _decide(
+        yield decide(
             claim, lambda: "" if options["law_order"] == record.order else f"the flow has order {record.order}"
         )
 
@@ -412,12 +412,12 @@ def prove(record: Method) -> Proof:
     begin = time.perf_counter()
     residuals: list[Residuals] = []
     orders: dict[str, int] = {}
-    runs = _decide("the rule can be run", lambda: "" if placements(record) else "it makes no steps")
+    runs = decide("the rule can be run", lambda: "" if placements(record) else "it makes no steps")
     if not runs.ok:
         return Proof(record.name, False, (runs,), (), -1, {}, time.perf_counter() - begin)
     identities = [
-        *_derived_is_shipped(record),
-        _shipped_is_published(record),
+        *derived_is_shipped(record),
+        shipped_is_published(record),
         *_noise(record),
         *_order_identities(record, residuals, orders),
     ]
@@ -438,9 +438,9 @@ def derive(record: Method) -> Derivation:
     place = top_placement(record)
     symbols = _symbols(record, place)
     derived = _derived(record, place, symbols)
-    expansion = _expansion(record, "irregular" if record.depth else "uniform")
-    terms = {str(r.tree): _expression(r.leading) / r.tree.symmetry for r in expansion.failing if r.tree}
-    weights = {row: {s: _expression(w) for s, w in value.items()} for row, _, value in derived.step.rows()}
+    expansion = expanded(record, "irregular" if record.depth else "uniform")
+    terms = {str(r.tree): as_expression(r.leading) / r.tree.symmetry for r in expansion.failing if r.tree}
+    weights = {row: {s: as_expression(w) for s, w in value.items()} for row, _, value in derived.step.rows()}
     # without noise there is none, and noise that is no path of the equation leaves more than its response
     without = record.options.get("noise_level") == 0 or record.options["scheme"] == "stages"
     return Derivation(
@@ -468,7 +468,7 @@ def _formula(record: Method, place: Placement) -> ReverseFormula:
     return ReverseFormula.written(record.name, record.form.name, step, {} if level is None else {"tau": level})
 
 
-def _expression(value: Any) -> sympy.Expr:
+def as_expression(value: Any) -> sympy.Expr:
     """Exact number, function or root as a sympy expression."""
     if isinstance(value, SquareRoot):
         return value.as_expr()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import sympy
 
@@ -19,8 +20,8 @@ from diffnum.derivation.algebra.bseries import Expansion, expand
 from diffnum.derivation.algebra.symbols import Symbols, is_zero
 from diffnum.derivation.published import PUBLISHED
 from diffnum.forms import ExponentialKernel
-from diffnum.proofs.claims import _decide
-from diffnum.proofs.orders import _expression, _furnished
+from diffnum.proofs.claims import decide
+from diffnum.proofs.orders import as_expression, furnished
 from diffnum.proofs.steps import (
     published_difference,
     row_difference,
@@ -31,33 +32,51 @@ from diffnum.proofs.steps import (
 )
 from diffnum.tableau import Window
 
-__all__ = []
+__all__ = ["THEOREMS", "theorems_of"]
 
 
-def _theorems(record: Method) -> Iterator[Identity]:
-    top = top_placement(record)
-    if record.family == "adams" and top.order == 1 and record.form.rate:
-        yield _decide("DDIM makes the same state of data, noise and rho", _ddim_everywhere)
-    if record.family == "dpmpp_3m_corrected":
-        yield _decide("the weights are those of eab_3", lambda: _same_as(record, "eab_3"))
-    if record.family == "dpm_solver" and not record.singlestep:
-        yield _decide("for all inner nodes derived == shipped == published", lambda: _free_nodes(record))
-        claim = "for all inner nodes the order is 2" + (", and 3 if and only if r_2 = 2/3" if record.top == 3 else "")
-        yield _decide(claim, lambda: _order_of_free_nodes(record))
-    if record.family == "dc_solver":
-        yield _decide("with ratios 1 the weights are those of UniPC", lambda: _is_unipc(record))
-        yield _decide("a ratio other than 1 leaves order 1", lambda: _compensated_order(record))
-    if record.family in ("unip", "unipc", "unipc_pece", "unipc_vary"):
-        order, variant = top.order, record.options.get("variant", "vary_coeff")
-        exact = order >= 3 or variant == "vary_coeff"  # elsewhere the authors put 1/2 for the solution
-        if order >= 2 and exact:
-            yield _decide(f"the predictor is eab_{order}", lambda: _predictor_is(record, f"eab_{order}"))
-        elif order == 2 and variant == "bh2":
-            yield _decide("the predictor is dpmpp_2m", lambda: _predictor_is(record, "dpmpp_2m"))
-        if order >= 2 and record.family != "unip" and record.options.get("fixed", True):
-            yield _decide(
-                "the corrector is the Adams-Moulton method on one node more", lambda: _corrector_is_moulton(record)
-            )
+def theorems_of(record: Method) -> Iterator[Identity]:
+    """What is known of a method beyond its weights and its order."""
+    if record.family in THEOREMS:
+        yield from THEOREMS[record.family](record)
+
+
+def _adams(record: Method) -> Iterator[Identity]:
+    if top_placement(record).order == 1 and record.form.rate:
+        yield decide("DDIM makes the same state of data, noise and rho", _ddim_everywhere)
+
+
+def _dpmpp_3m_corrected(record: Method) -> Iterator[Identity]:
+    yield decide("the weights are those of eab_3", lambda: _same_as(record, "eab_3"))
+
+
+def _dpm_solver(record: Method) -> Iterator[Identity]:
+    if record.singlestep:
+        return
+    yield decide("for all inner nodes derived == shipped == published", lambda: _free_nodes(record))
+    claim = "for all inner nodes the order is 2" + (", and 3 if and only if r_2 = 2/3" if record.top == 3 else "")
+    yield decide(claim, lambda: _order_of_free_nodes(record))
+
+
+def _dc_solver(record: Method) -> Iterator[Identity]:
+    yield decide("with ratios 1 the weights are those of UniPC", lambda: _is_unipc(record))
+    yield decide("a ratio other than 1 leaves order 1", lambda: _compensated_order(record))
+
+
+def _unip(record: Method) -> Iterator[Identity]:
+    order, variant = top_placement(record).order, record.options.get("variant", "vary_coeff")
+    exact = order >= 3 or variant == "vary_coeff"  # elsewhere the authors put 1/2 for the solution
+    if order >= 2 and exact:
+        yield decide(f"the predictor is eab_{order}", lambda: _predictor_is(record, f"eab_{order}"))
+    elif order == 2 and variant == "bh2":
+        yield decide("the predictor is dpmpp_2m", lambda: _predictor_is(record, "dpmpp_2m"))
+
+
+def _unipc(record: Method) -> Iterator[Identity]:
+    yield from _unip(record)
+    if top_placement(record).order >= 2 and record.options.get("fixed", True):
+        claim = "the corrector is the Adams-Moulton method on one node more"
+        yield decide(claim, lambda: _corrector_is_moulton(record))
 
 
 def _ddim_everywhere() -> str:
@@ -122,7 +141,7 @@ def _order_of_free_nodes(record: Method) -> str:
         return ""
     if (order := expansion(third).order) != 3:
         return f"with r_2 = 2/3 the order is {order}"
-    errors = [sympy.cancel(_expression(r.leading) / (sympy.Symbol("r_2") - third)) for r in found.failing]
+    errors = [sympy.cancel(as_expression(r.leading) / (sympy.Symbol("r_2") - third)) for r in found.failing]
     # a numerator of one term vanishes where a node does, which is excluded
     only = any(len(sympy.Add.make_args(sympy.expand(sympy.fraction(e)[0]))) == 1 for e in errors)
     return "" if only else f"the errors are {[str(r.leading) for r in found.failing]}"
@@ -137,7 +156,7 @@ def _is_unipc(record: Method) -> str:
     window = Window(
         symbols.h, symbols.past, symbols.shipped_kernel(), place.known, place.depth, place.last, past_times=symbols.past
     )
-    return step_difference(_furnished(record, record.rule)(window, place.order), relative.rule(window, place.order))
+    return step_difference(furnished(record, record.rule)(window, place.order), relative.rule(window, place.order))
 
 
 def _compensated_order(record: Method) -> str:
@@ -152,12 +171,12 @@ def _compensated_order(record: Method) -> str:
         depth=place.depth,
         highest=1,
         extra=("rho",),
-        prepare=lambda symbol: _furnished(record, place.rule, symbol("rho")),
+        prepare=lambda symbol: furnished(record, place.rule, symbol("rho")),
     )
     if found.order != 1:
         return f"the order is {found.order}"
     for residual in found.failing:
-        if not is_zero(_expression(residual.leading).subs(sympy.Symbol("rho"), 1)):
+        if not is_zero(as_expression(residual.leading).subs(sympy.Symbol("rho"), 1)):
             return f"the coefficient {residual.leading} of {residual.tree} does not vanish at rho = 1"
     return ""
 
@@ -182,3 +201,18 @@ def _corrector_is_moulton(record: Method) -> str:
     names = (newest, *(f"m{j}" for j in range(1, place.order)), f"k{step.nfe}")
     moulton = {"x": 1, **dict(zip(names, weights, strict=True))}
     return row_difference("x", moulton, step.x)
+
+
+THEOREMS: Final[Mapping[str, Callable[[Method], Iterator[Identity]]]] = MappingProxyType(
+    {
+        "adams": _adams,
+        "dc_solver": _dc_solver,
+        "dpm_solver": _dpm_solver,
+        "dpmpp_3m_corrected": _dpmpp_3m_corrected,
+        "unip": _unip,
+        "unipc": _unipc,
+        "unipc_pece": _unipc,
+        "unipc_vary": _unipc,
+    }
+)
+"""Family -> theorems on a record of it."""

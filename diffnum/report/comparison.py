@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffnum import __version__
+from diffnum._version import __version__
 from diffnum.report.networks import picture
 from diffnum.report.prose import percent
 from diffnum.templates import render

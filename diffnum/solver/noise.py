@@ -44,12 +44,13 @@ __all__ = [
     "exponential_clock",
     "noise_intervals",
     "noise_levels",
+    "start_noise",
 ]
 
 Intervals: TypeAlias = Sequence[Sequence[tuple[float, float]]]
 """For each step and each of its draws, the half-log-SNRs between which the draw gathers noise."""
 
-_STREAMS, _TREE, _CELLS = range(3)  # uses of one seed that must not meet
+_STREAMS, _TREE, _CELLS, _START = range(4)  # uses of one seed that must not meet
 
 
 def _normals(seed: int, samples: range, use: int, position: tuple[int, int], count: int) -> FloatArray:
@@ -89,6 +90,33 @@ def check_key(seed: int, first: int) -> None:
             raise TypeError(f"{name}={value!r} is no whole number: pass an integer from 0 to 2**64 - 1")
         if not 0 <= value < 2**64:
             raise ValueError(f"{name}={value} is out of range: pass an integer from 0 to 2**64 - 1")
+
+
+def start_noise(n: int, shape: tuple[int, ...], seed: int, *, first: int = 0) -> FloatArray:
+    """Standard normals from which runs start, one independent stream a sample.
+
+    Parameters
+    ----------
+    n : int
+        Number of samples.
+    shape : tuple of int
+        Shape of one sample.
+    seed : int
+        From 0 to 2**64 - 1.
+    first : int
+        Number of the first sample: a batch from ``first`` on is a part of the whole one.
+
+    Returns
+    -------
+    ndarray, shape (n, ...)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``seed`` or ``first`` is no whole number, or out of range.
+    """
+    check_key(seed, first)
+    return _batch(seed, first, _START, (0, 0), (n, *shape))
 
 
 # -- independent draws ---------------------------------------------------------------------------------

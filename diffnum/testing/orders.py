@@ -8,7 +8,8 @@ from typing import Any
 from diffnum.coefficients.method import GRID_KINDS, Method
 from diffnum.convergence.record import ConvergenceStudy
 from diffnum.convergence.study import convergence_study
-from diffnum.foreign.conventions import Convention, understood
+from diffnum.foreign import understood
+from diffnum.foreign.conventions import Convention
 from diffnum.problems import examples, three_peaks
 from diffnum.types import Problem, Schedule
 

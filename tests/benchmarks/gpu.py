@@ -33,7 +33,8 @@ import torch
 import diffnum as dn
 from diffnum.interop import PlanScheduler, k_diffusion
 from diffnum.models import capture, compiled, fused, model_ids
-from diffnum.models.runs.sampling import initial_noise, plan_for
+from diffnum.models.runs.sampling import initial_noise
+from diffnum.plans import plan_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = ((1, 4, 64, 64), (16, 4, 64, 64), (4, 3, 512, 512))

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 import diffnum as dn
 from diffnum.certificates.accuracy import BOUND, RATIOS, STEPS, Inputs, _error, certify_accuracy
 from diffnum.certificates.balls import Ball, BallField, error_in_eps, working_precision
+from diffnum.certificates.mutants import perturbed
 from diffnum.derivation.algebra.symbols import PartsKernel
 from diffnum.phi import phi
-from diffnum.proofs import perturbed, placements
+from diffnum.proofs import placements
 
 QUICK = ("ddim", "dpmpp_2m", "eab_noise_3", "deis_tab2", "dpm_solver_3", "unipc_2_bh2", "ghvb_1.8", "edm_heun")
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffnum as dn
+from diffnum.certificates.mutants import perturbed
 from diffnum.coefficients import abm, adams_bashforth, adams_moulton_constant, exponential_adams, ipndm_v, plms
 from diffnum.coefficients.constant_steps import pseudo_runge_kutta_step
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.runge_kutta import exponential_runge_kutta_step
 from diffnum.forms import ExponentialKernel
-from diffnum.proofs import perturbed
 from diffnum.tableau import Window
 
 TABLES = {

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffnum as dn
+from diffnum.certificates.mutants import perturbed
 from diffnum.coefficients import pseudo_corrector, unic
 from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.flow import predicted_sequence
-from diffnum.proofs import perturbed
 
 
 class Recorder:

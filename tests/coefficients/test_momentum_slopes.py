@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffnum as dn
+from diffnum.certificates.mutants import perturbed
 from diffnum.coefficients import adams_bashforth, ghvb, ghvb_variable
-from diffnum.proofs import perturbed
 
 sizes = st.lists(st.fractions(Fraction(1, 5), Fraction(5), max_denominator=30), min_size=0, max_size=4)
 betas = st.fractions(Fraction(1, 20), Fraction(1), max_denominator=20)

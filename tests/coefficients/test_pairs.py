@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffnum as dn
+from diffnum.certificates.mutants import perturbed
 from diffnum.coefficients import exponential_adams, unic_vary
 from diffnum.coefficients.predictor_corrector import predict_correct
 from diffnum.forms import ExponentialKernel
-from diffnum.proofs import perturbed
 from diffnum.tableau import Window
 from tests.coefficients.strategies import past, predictions, steps
 

@@ -14,7 +14,8 @@ import diffnum as dn
 from diffnum.convergence.checks import check_sampler
 from diffnum.convergence.diagnosis import diagnose
 from diffnum.convergence.oracle import Oracle
-from diffnum.foreign.conventions import convention_of, understood
+from diffnum.foreign import understood
+from diffnum.foreign.conventions import convention_of
 from diffnum.problems import three_peaks
 from diffnum.schedules import EDM, VPLinear
 

@@ -14,9 +14,10 @@ import sympy
 
 import diffnum as dn
 from diffnum import proofs
+from diffnum.certificates.mutants import perturbed
 from diffnum.coefficients.method import Method
 from diffnum.derivation.published import PUBLISHED, Published
-from diffnum.proofs import Proof, perturbed
+from diffnum.proofs import Proof, claims, orders, theorems
 from diffnum.proofs.steps import top_placement
 from diffnum.tableau import Step, Window
 
@@ -93,14 +94,14 @@ EVERY_WEIGHT = [(name, *entry) for name in NAMES for entry in weights(dn.method(
 @pytest.mark.parametrize(("name", "row", "source"), EVERY_WEIGHT)
 def test_one_percent_on_any_weight_breaks_the_identity(name: str, row: str, source: str) -> None:
     spoilt = perturbed(dn.method(name), row, source)
-    assert not all(identity.ok for identity in proofs._derived_is_shipped(spoilt))
+    assert not all(identity.ok for identity in claims.derived_is_shipped(spoilt))
 
 
 @pytest.mark.parametrize(("name", "row", "source"), [e for e in EVERY_WEIGHT if e[1][0] in "kx"])
 def test_one_percent_on_any_weight_of_the_state_or_a_stage_costs_order(name: str, row: str, source: str) -> None:
     record = dn.method(name)
-    sound = proofs._expansion(record, "uniform")
-    spoilt = proofs._expansion(perturbed(record, row, source), "uniform")
+    sound = orders.expanded(record, "uniform")
+    spoilt = orders.expanded(perturbed(record, row, source), "uniform")
     # where the method falls short already, a spoilt stage may leave the order, but not the leading error
     assert spoilt.order < sound.order or spoilt.failing != sound.failing
     if record.order_on("uniform") == record.claimed_order:
@@ -124,8 +125,8 @@ def test_a_factor_of_one_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize("shift", [-1, 1])
 def test_a_record_that_claims_another_order_is_refuted(name: str, shift: int) -> None:
     record = dn.method(name)
-    claims = {grid: record.order_on(grid) + shift for grid in ("uniform", "smooth", "irregular")}
-    wrong = replace(record, highest=record.top, order=record.order + shift, orders=claims)
+    stated = {grid: record.order_on(grid) + shift for grid in ("uniform", "smooth", "irregular")}
+    wrong = replace(record, highest=record.top, order=record.order + shift, orders=stated)
     proof = dn.prove(wrong)
     assert not proof.ok
     assert all(not i.ok for i in proof.identities if i.claim.startswith("order"))
@@ -145,7 +146,7 @@ def tampered(
 def test_a_tampered_published_formula_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     record = dn.method(name)
     changed = tuple(replace(f, rows=partial(tampered, f, row="x", source="k1")) for f in PUBLISHED[record.family])
-    monkeypatch.setattr(proofs, "PUBLISHED", MappingProxyType({record.family: changed}))
+    monkeypatch.setattr(claims, "PUBLISHED", MappingProxyType({record.family: changed}))
     proof = dn.prove(name)
     assert not proof.ok
     assert all(not i.ok for i in proof.identities if i.claim.startswith("shipped == published"))
@@ -225,16 +226,16 @@ def test_heavy_ball_on_any_base_is_proved_and_has_order_one(name: str) -> None:
 def test_dpm_solver_is_proved_for_all_inner_nodes(name: str) -> None:
     proof = prove(name)
     assert proof.ok, str(proof)
-    claims = [i.claim for i in proof.identities if "inner nodes" in i.claim]
-    assert len(claims) == 2
-    assert ("r_2 = 2/3" in claims[1]) == (dn.method(name).top == 3)
+    stated = [i.claim for i in proof.identities if "inner nodes" in i.claim]
+    assert len(stated) == 2
+    assert ("r_2 = 2/3" in stated[1]) == (dn.method(name).top == 3)
 
 
 def test_a_spoilt_weight_is_noticed_at_free_nodes_too() -> None:
     for source in ("k1", "k2"):
         spoilt = perturbed(dn.method("dpm_solver_2"), "x", source)
-        assert proofs._free_nodes(spoilt)
-    assert "order is 0" in proofs._order_of_free_nodes(perturbed(dn.method("dpm_solver_3"), "x", "k3"))
+        assert theorems._free_nodes(spoilt)
+    assert "order is 0" in theorems._order_of_free_nodes(perturbed(dn.method("dpm_solver_3"), "x", "k3"))
 
 
 # -- methods whose plans are given numbers -------------------------------------------------------------
@@ -254,9 +255,9 @@ V3 = [
 def test_dc_solver_is_proved_for_every_ratio_and_every_time(name: str) -> None:
     proof = prove(name)
     assert proof.ok, str(proof)
-    claims = [i.claim for i in proof.identities]
-    assert "with ratios 1 the weights are those of UniPC" in claims
-    assert "a ratio other than 1 leaves order 1" in claims
+    stated = [i.claim for i in proof.identities]
+    assert "with ratios 1 the weights are those of UniPC" in stated
+    assert "a ratio other than 1 leaves order 1" in stated
 
 
 @pytest.mark.parametrize("options", V3, ids=str)

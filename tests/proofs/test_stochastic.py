@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffnum as dn
+from diffnum.certificates.mutants import perturbed
 from diffnum.coefficients import stochastic as cs
 from diffnum.convergence.stochastic import strong_study
 from diffnum.derivation.algebra.reverse import ReverseParts, ReverseSymbols, SquareRoot, covariance, path_covariance
 from diffnum.derivation.algebra.symbols import SymbolicKernel
 from diffnum.derivation.published import stochastic as published
-from diffnum.proofs import perturbed
 from diffnum.proofs import stochastic as stochastic_proofs
 from diffnum.proofs.steps import top_placement
 from diffnum.proofs.stochastic import response_of
@@ -58,7 +58,7 @@ def weights(name):
 @pytest.mark.parametrize(("name", "row", "source"), [(n, *entry) for n in QUICK for entry in weights(n)])
 def test_one_percent_on_any_weight_breaks_the_identity(name, row, source):
     spoilt = perturbed(dn.method(name), row, source)
-    assert not all(identity.ok for identity in stochastic_proofs._derived_is_shipped(spoilt))
+    assert not all(identity.ok for identity in stochastic_proofs.derived_is_shipped(spoilt))
 
 
 @pytest.mark.parametrize("name", ["seeds_2", "sde_trapezoid"])
@@ -114,7 +114,7 @@ def test_a_tampered_published_formula_is_noticed(name, monkeypatch):
     tampered = MappingProxyType({stochastic_proofs._stem(name): published.PublishedStep("tampered", rows)})
     monkeypatch.setattr(published, "PUBLISHED_STOCHASTIC", tampered)
     monkeypatch.setattr(published, "sa_solver", lambda *_: published.PublishedStep("tampered", rows))
-    assert not stochastic_proofs._shipped_is_published(record).ok
+    assert not stochastic_proofs.shipped_is_published(record).ok
 
 
 def test_a_rule_that_raises_is_reported_and_not_raised():

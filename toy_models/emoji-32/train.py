@@ -32,7 +32,8 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 
 from diffnum.models.loading.toy import load_toy
-from diffnum.models.runs.sampling import plan_for, sample
+from diffnum.models.runs.sampling import sample
+from diffnum.plans import plan_for
 from diffnum.plot import image_grid
 from diffnum.schedules import Tabulated
 from diffnum.solver import solve

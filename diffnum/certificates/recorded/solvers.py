@@ -383,7 +383,10 @@ ABLATION_CLOCKS: Mapping[str, Callable[[float, float], Schedule]] = {
 """sigma as a function of time."""
 
 ABLATION_RANGES: Mapping[str, tuple[float, float]] = {
-    "vp": tuple(float(VPLinear().sigma(t) / VPLinear().alpha(t)) for t in (1e-3, 1.0)),
+    "vp": (
+        float(VPLinear().sigma(1e-3) / VPLinear().alpha(1e-3)),
+        float(VPLinear().sigma(1.0) / VPLinear().alpha(1.0)),
+    ),
     "ve": (0.02, 100.0),
     "iddpm": (0.002, 81.0),
     "edm": (0.002, 80.0),

@@ -227,7 +227,7 @@ class Formula:
         return tuple(
             (name, source)
             for name, row in self.rows.items()
-            if not _copies(row)
+            if not copies(row)
             for source, weight in row.items()
             if source != "x" or weight != 1 or name not in self.nodes
         )
@@ -244,7 +244,7 @@ class Formula:
         """Typeset the step in the papers' form, one line a row, in an ``aligned`` environment."""
         lines = []
         for name, row in self.rows.items():
-            if _copies(row) and name != "x":
+            if copies(row) and name != "x":
                 continue
             lines.append(f"{self._target(name)} &= {self._sum(name, row)}")
         return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
@@ -277,14 +277,12 @@ class Formula:
         letter = _FORMS[self.form][3]
         if name[0] != "k":
             return self._vector(name)
-        plain = self.nodes[name] == 0 and _copies(self.rows[name])
+        plain = self.nodes[name] == 0 and copies(self.rows[name])
         return f"{letter}_{{n}}" if plain else rf"{letter}(X_{{{name[1:]}}})"
 
     def _sum(self, name: str, row: Mapping[str, sympy.Expr]) -> str:
         handed_on = name not in self.nodes
-        terms = [
-            _term(weight, self._evaluation(source)) for source, weight in row.items() if source != "x" or handed_on
-        ]
+        terms = [term(weight, self._evaluation(source)) for source, weight in row.items() if source != "x" or handed_on]
         inside = " ".join([terms[0].removeprefix("+ "), *terms[1:]]) if terms else ""
         if handed_on:
             return inside
@@ -340,17 +338,17 @@ class Formula:
         lines = [f"A row is (scale/scale_n) x_n + gain * (sum of weights times evaluations), scale = {scale},"]
         lines.append(f"gain = {gain}, both at the node of the row; rows handed on are the sum alone.")
         lines += [f"{name} evaluates at {c} of the step" for name, c in self.nodes.items() if name != "x"]
-        moved = {name: next(iter(row)) for name, row in self.rows.items() if name not in self.nodes and _copies(row)}
+        moved = {name: next(iter(row)) for name, row in self.rows.items() if name not in self.nodes and copies(row)}
         lines += [f"after the step, {', '.join(f'{name} = {old}' for name, old in moved.items())}"] if moved else []
         return lines
 
 
-def _copies(row: Mapping[str, sympy.Expr]) -> bool:
+def copies(row: Mapping[str, sympy.Expr]) -> bool:
     """Whether a row only hands a vector on."""
     return len(row) == 1 and next(iter(row.values())) == 1
 
 
-def _term(weight: sympy.Expr, vector: str) -> str:
+def term(weight: sympy.Expr, vector: str) -> str:
     """One signed term of a sum."""
     if weight in (1, -1):
         return f"{'+' if weight == 1 else '-'} {vector}"

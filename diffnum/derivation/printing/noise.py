@@ -12,7 +12,7 @@ import sympy
 
 from diffnum.derivation.algebra.reverse import ReverseParts, ReverseSymbols, SquareRoot
 from diffnum.derivation.algebra.symbols import Exact, as_fraction, phi
-from diffnum.derivation.printing.formulas import Formula, _copies, _term
+from diffnum.derivation.printing.formulas import Formula, copies, term
 from diffnum.tableau import Step
 
 __all__ = ["FormalSymbols", "RecordingSymbols", "ReverseFormula"]
@@ -142,7 +142,7 @@ class ReverseFormula(Formula):
         return tuple(
             (name, source)
             for name, row in self.rows.items()
-            if not _copies(row)
+            if not copies(row)
             for source, weight in row.items()
             if not (source == "x" and weight == 1)
         )
@@ -164,7 +164,7 @@ class ReverseFormula(Formula):
         lines = [
             f"{self._target(name)} &= {self._sum(name, row)}"
             for name, row in self.typeset.items()
-            if name == "x" or not _copies(row)
+            if name == "x" or not copies(row)
         ]
         return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
@@ -179,7 +179,7 @@ class ReverseFormula(Formula):
         decay = row.get("x", sympy.Integer(1))
         if decay != 1:
             text = rf"{sympy.latex(decay)}\, {text}"
-        terms = [_term(w, f"z_{{{source[1:]}}}") for source, w in row.items() if source[0] == "z"]
+        terms = [term(w, f"z_{{{source[1:]}}}") for source, w in row.items() if source[0] == "z"]
         if not terms:
             return text
         inside = " ".join([terms[0].removeprefix("+ "), *terms[1:]])

@@ -81,7 +81,7 @@ def _recursive_g(times: list[Any], count: int) -> list[Any]:
     return [row[0] for row in c[:count]]
 
 
-def _explicit_adams(times: list[Any], order: int) -> list[Any]:
+def explicit_adams(times: list[Any], order: int) -> list[Any]:
     r"""Weights of f_n, f_{n-1}, ... in y_{n+1} = y_n + h \sum_j g_j(n) \Phi*_j(n), for h = 1."""
     one, t = times[0], times[1:]
     g = _recursive_g(times, order)
@@ -97,7 +97,7 @@ def _explicit_adams(times: list[Any], order: int) -> list[Any]:
     return weights
 
 
-def _implicit_adams(times: list[Any], order: int) -> list[Any]:
+def implicit_adams(times: list[Any], order: int) -> list[Any]:
     r"""Weights of f_{n+1}, f_n, ... in y_{n+1} = p_{n+1} + h g_k(n) \Phi_k(n+1), k = order - 1, for h = 1."""
     one, k = times[0], order - 1
     g = _recursive_g(times, order)[k]
@@ -105,23 +105,23 @@ def _implicit_adams(times: list[Any], order: int) -> list[Any]:
     product = prod((nodes[0] - u for u in nodes[1:]), start=one)
     differences = [prod((u - v for v in nodes if v is not u), start=one) for u in nodes]
     weights = [g * product / difference for difference in differences]
-    old = [a + b for a, b in zip(weights[1:], _explicit_adams(times, k), strict=True)]
+    old = [a + b for a, b in zip(weights[1:], explicit_adams(times, k), strict=True)]
     return [weights[0], *old]
 
 
-def _times(symbols: Symbols) -> list[Any]:
+def step_times(symbols: Symbols) -> list[Any]:
     """t_{n+1}, t_n, t_{n-1}, ... in steps from t_n."""
     return [symbols.constant(1), symbols.constant(0), *symbols.past]
 
 
-def _names(order: int, newest: str = "k1") -> list[str]:
+def vector_names(order: int, newest: str = "k1") -> list[str]:
     return [newest, *(f"m{j}" for j in range(1, order))]
 
 
 def _variable_adams(symbols: Symbols, order: int) -> Rows:
     """Adams-Bashforth on arbitrary nodes."""
-    weights = [symbols.h * w for w in _explicit_adams(_times(symbols), order)]
-    return {"x": dict(zip(_names(order), weights, strict=True))}
+    weights = [symbols.h * w for w in explicit_adams(step_times(symbols), order)]
+    return {"x": dict(zip(vector_names(order), weights, strict=True))}
 
 
 def _deis(symbols: Symbols, order: int) -> Rows:

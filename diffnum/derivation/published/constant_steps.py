@@ -10,7 +10,7 @@ from typing import Final
 from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.printing.notation import HNW, Published, Rows
 from diffnum.derivation.printing.notation import ratios as _steps
-from diffnum.derivation.published.adams import _explicit_adams, _implicit_adams, _names, _times
+from diffnum.derivation.published.adams import explicit_adams, implicit_adams, step_times, vector_names
 from diffnum.derivation.published.predictor_corrector import PAIR_NAMES
 
 __all__ = ["PUBLISHED"]
@@ -42,7 +42,9 @@ def _table(entry: tuple[tuple[int, ...], int]) -> list[Fraction]:
 
 def _plms(symbols: Symbols, order: int) -> Rows:
     """Slope (55 e_n - 59 e_{n-1} + 37 e_{n-2} - 9 e_{n-3})/24, and so on."""
-    return {"x": {name: symbols.h * w for name, w in zip(_names(order), _table(_ADAMS_BASHFORTH[order]), strict=True)}}
+    return {
+        "x": {name: symbols.h * w for name, w in zip(vector_names(order), _table(_ADAMS_BASHFORTH[order]), strict=True)}
+    }
 
 
 def _ipndm_v(symbols: Symbols, order: int) -> Rows:
@@ -66,17 +68,17 @@ def _ipndm_v(symbols: Symbols, order: int) -> Rows:
             coeff[2] + (h[1] / h[2] + w * (1 + h[2] / h[3])) * temp2,
             -temp2 * w * h[1] / h[2],
         ]
-    return {"x": {name: symbols.h * c for name, c in zip(_names(order), coeff, strict=True)}}
+    return {"x": {name: symbols.h * c for name, c in zip(vector_names(order), coeff, strict=True)}}
 
 
 def _abm(symbols: Symbols, order: int, mode: str = "pece", variable: bool = False) -> Rows:
     """Predictor and corrector from the tables, or from the recursions on arbitrary nodes."""
     if variable:
-        predictor, corrector = (f(_times(symbols), order) for f in (_explicit_adams, _implicit_adams))
+        predictor, corrector = (f(step_times(symbols), order) for f in (explicit_adams, implicit_adams))
     else:
         predictor, corrector = _table(_ADAMS_BASHFORTH[order]), _table(_ADAMS_MOULTON[order])
     row, newest, new = PAIR_NAMES[mode]
-    names = _names(order, newest)
+    names = vector_names(order, newest)
     return {
         row: {name: symbols.h * w for name, w in zip(names, predictor, strict=True)},
         "x": {name: symbols.h * w for name, w in zip([new, *names[: order - 1]], corrector, strict=True)},

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.printing.notation import Published, Rows, phi
-from diffnum.derivation.published.runge_kutta import HALF, _rows
+from diffnum.derivation.published.runge_kutta import HALF, stage_rows
 
 __all__ = ["PUBLISHED"]
 
@@ -26,7 +26,7 @@ def _etd_rk3(symbols: Symbols) -> Rows:
         "k2": 4 * (2 + z + e * (z - 2)) / scale,
         "k3": (-4 - 3 * z - z**2 + e * (4 - z)) / scale,
     }
-    return _rows(stages, weights)
+    return stage_rows(stages, weights)
 
 
 def _etd_rk4(symbols: Symbols) -> Rows:
@@ -43,7 +43,7 @@ def _etd_rk4(symbols: Symbols) -> Rows:
         "k3": middle,
         "k4": (-4 - 3 * z - z**2 + e * (4 - z)) / scale,
     }
-    return _rows(stages, weights)
+    return stage_rows(stages, weights)
 
 
 def _simpson(symbols: Symbols) -> tuple[Any, Any, Any]:
@@ -61,7 +61,7 @@ def _krogstad_4(symbols: Symbols) -> Rows:
         "k4": {"k1": one - 2 * two, "k3": 2 * two},
     }
     first, middle, last = _simpson(symbols)
-    return _rows(stages, {"k1": first, "k2": middle / 2, "k3": middle / 2, "k4": last})
+    return stage_rows(stages, {"k1": first, "k2": middle / 2, "k3": middle / 2, "k4": last})
 
 
 def _hochbruck_ostermann_4(symbols: Symbols) -> Rows:
@@ -77,7 +77,7 @@ def _hochbruck_ostermann_4(symbols: Symbols) -> Rows:
         "k5": {"k1": one_half / 2 - 2 * a52 - a54, "k2": a52, "k3": a52, "k4": a54},
     }
     first, middle, last = _simpson(symbols)
-    return _rows(stages, {"k1": first, "k4": last, "k5": middle})
+    return stage_rows(stages, {"k1": first, "k4": last, "k5": middle})
 
 
 _EXPONENTIAL: Mapping[str, Callable[[Symbols], Rows]] = {
@@ -105,7 +105,7 @@ def _res_3s(
     a32 = gamma * c2 * phi(symbols, 2, c2) + c3**2 / c2 * phi(symbols, 2, c3)
     b3 = phi(symbols, 2) / (gamma * c2 + c3)
     stages = {"k2": {"k1": c2 * phi(symbols, 1, c2)}, "k3": {"k1": c3 * phi(symbols, 1, c3) - a32, "k2": a32}}
-    return _rows(stages, {"k1": phi(symbols, 1) - gamma * b3 - b3, "k2": gamma * b3, "k3": b3})
+    return stage_rows(stages, {"k1": phi(symbols, 1) - gamma * b3 - b3, "k2": gamma * b3, "k3": b3})
 
 
 _EXPONENTIAL_SOURCE = (

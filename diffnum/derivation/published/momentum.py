@@ -13,7 +13,7 @@ from diffnum.derivation.printing.notation import ANY_ORDER, HNW, Published, Rows
 from diffnum.derivation.printing.notation import psi as _psi
 from diffnum.derivation.printing.notation import sign as _sign
 from diffnum.derivation.published.adams import PUBLISHED as ADAMS
-from diffnum.derivation.published.adams import _explicit_adams, _implicit_adams, _names, _times
+from diffnum.derivation.published.adams import explicit_adams, implicit_adams, step_times, vector_names
 from diffnum.derivation.records import OnBases
 
 __all__ = ["PUBLISHED"]
@@ -64,15 +64,17 @@ def _ghvb(symbols: Symbols, order: int, beta: Any = 1) -> Rows:
 
 def _ghvb_variable(symbols: Symbols, order: int, beta: Any = 1) -> Rows:
     """S_n = p_n + (1 - beta)(s_{n-1} - q_n), p_n explicit over this step, q_n implicit over the step before."""
-    times = _times(symbols)
-    ahead = _explicit_adams(times, order)
+    times = step_times(symbols)
+    ahead = explicit_adams(times, order)
     if order == 1:
         behind = [symbols.constant(1)]
     else:
         length = -symbols.past[0]
         shifted = [(t - symbols.past[0]) / length for t in times[1:]]
-        behind = _implicit_adams(shifted, order)
-    row = {name: symbols.h * (p - (1 - beta) * q) for name, p, q in zip(_names(order), ahead, behind, strict=True)}
+        behind = implicit_adams(shifted, order)
+    row = {
+        name: symbols.h * (p - (1 - beta) * q) for name, p, q in zip(vector_names(order), ahead, behind, strict=True)
+    }
     return {"x": row | {"v1": symbols.h * (1 - beta)}}
 
 

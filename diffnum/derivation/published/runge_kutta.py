@@ -16,7 +16,7 @@ __all__ = ["PUBLISHED"]
 HALF, THIRD = Fraction(1, 2), Fraction(1, 3)
 
 
-def _rows(stages: Mapping[str, Mapping[str, Any]], weights: Mapping[str, Any]) -> Rows:
+def stage_rows(stages: Mapping[str, Mapping[str, Any]], weights: Mapping[str, Any]) -> Rows:
     """Rows of stages and of the state."""
     return {name: dict(row) for name, row in stages.items()} | {"x": dict(weights)}
 
@@ -38,7 +38,7 @@ def _tableau(symbols: Symbols, order: int, tableau: str = "rk4", node: Fraction 
         name: {source: symbols.h * a for source, a in zip(names, row, strict=False)}
         for name, row in list(zip(names, stages, strict=True))[1:]
     }
-    return _rows(rows, {name: symbols.h * w for name, w in zip(names, b, strict=True)})
+    return stage_rows(rows, {name: symbols.h * w for name, w in zip(names, b, strict=True)})
 
 
 def _dpm_solver(symbols: Symbols, order: int, variant: str = "dpmsolver", nodes: tuple[Fraction, ...] = ()) -> Rows:
@@ -59,12 +59,12 @@ def _dpm_solver(symbols: Symbols, order: int, variant: str = "dpmsolver", nodes:
     }
     second = sign_ * psi(symbols, 2)
     if variant == "dpmsolver":
-        return _rows(stages, {"k1": first - second / r2, "k3": second / r2})
+        return stage_rows(stages, {"k1": first - second / r2, "k3": second / r2})
     # a = (F_1 - F_s)/r_1, b = (F_2 - F_s)/r_2, D_1 = (r_2 a - r_1 b)/(r_2 - r_1), D_2 = 2 (b - a)/(r_2 - r_1)
     third = sign_ * psi(symbols, 3)
     a = (second * r2 - 2 * third) / (r2 - r1)
     b = (2 * third - second * r1) / (r2 - r1)
-    return _rows(stages, {"k1": first - a / r1 - b / r2, "k2": a / r1, "k3": b / r2})
+    return stage_rows(stages, {"k1": first - a / r1 - b / r2, "k2": a / r1, "k3": b / r2})
 
 
 _DPM_SOURCE = "LuChengTHU/dpm-solver at 52bc3fbc, singlestep updates; arXiv:2206.00927"

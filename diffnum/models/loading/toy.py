@@ -144,7 +144,7 @@ _ARCHITECTURES = {"conditional-mlp": (ConditionalMLPConfig, ConditionalMLP)}
 
 def _folders() -> list[Path]:
     """Places of the toy models: inside an installed package, or next to it in the repository."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     return [p for p in (package / "_toy_models", package.parent / "toy_models") if p.is_dir()]
 
 

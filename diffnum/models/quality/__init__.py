@@ -25,8 +25,8 @@ from diffnum.models.quality.metrics import (
     maximum_mean_discrepancy,
     sliced_wasserstein,
 )
-from diffnum.models.runs.sampling import draw, plan_for
-from diffnum.plans import Plan
+from diffnum.models.runs.sampling import draw
+from diffnum.plans import Plan, plan_for
 
 __all__ = ["METRICS", "Quality", "QualityRow", "measure_quality"]
 
@@ -227,7 +227,7 @@ def measure_quality(
     n, seed : int
         Images in every set, and seed of their noise.
     grid, terminal, start
-        As in :func:`~diffnum.models.runs.sampling.plan_for`.
+        As in :func:`~diffnum.plans.plan_for`.
     features : {"auto", "inception", "shipped", "random"}
         As in :func:`~diffnum.models.quality.features.features_for`.
     reference_nfe : int

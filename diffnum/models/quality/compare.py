@@ -23,7 +23,8 @@ from diffnum.coefficients.programme import Start
 from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.forms import predict
 from diffnum.models.denoiser import NetworkDenoiser
-from diffnum.models.runs.sampling import initial_noise, plan_for
+from diffnum.models.runs.sampling import initial_noise
+from diffnum.plans import plan_for
 from diffnum.solver import solve
 from diffnum.types import FloatArray
 

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffnum import grids
-from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Start
 from diffnum.grids import Grid
-from diffnum.plans import Plan, plan
+from diffnum.plans import Plan, plan_for
 from diffnum.solver import State, solve
-from diffnum.solver.noise import SampleStreams
-from diffnum.types import Array, Denoiser, Prediction, Schedule
+from diffnum.solver.noise import SampleStreams, start_noise
+from diffnum.types import Array, Prediction, Schedule
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MicroBatched", "check_memory", "draw", "initial_noise", "plan_for", "sample"]
+__all__ = ["MicroBatched", "check_memory", "draw", "initial_noise", "sample"]
 
 
 def initial_noise(
@@ -55,72 +53,7 @@ def initial_noise(
     """
     import torch
 
-    draws = [np.random.Generator(np.random.Philox([seed, first + i])).standard_normal(shape) for i in range(n)]
-    stacked = np.stack(draws) if draws else np.empty((0, *shape))
-    return torch.from_numpy(stacked).to(device=device, dtype=dtype or torch.float32)
-
-
-def plan_for(
-    model: Denoiser,
-    method: Method | str,
-    steps: int | None = None,
-    *,
-    nfe: int | None = None,
-    grid: Grid | str | Callable[..., Grid] = "uniform_half_log_snr",
-    t_start: float | None = None,
-    t_end: float | None = None,
-    terminal: str = "stop",
-    start: Start | None = None,
-) -> Plan:
-    """Plan of a method for a pretrained model, between the model's own end times.
-
-    Parameters
-    ----------
-    model : Denoiser
-        Its ``schedule``, and ``default_t_start``, ``default_t_end`` where it has them.
-    method : Method or str
-        Method of the catalogue.
-    steps, nfe : int, optional
-        Number of steps, or number of evaluations that they may take; give one of the two.
-    grid : Grid, str or callable
-        A grid, or a builder of :mod:`diffnum.grids` or its name.
-    t_start, t_end : float, optional
-        Times of the noisy and the clean end; the model's defaults.
-    terminal : {"stop", "denoise", "lower_order", "lower_order_denoise"}
-        Terminal rule.
-    start : {"ramp", "high_order"}, optional
-        Start-up rule; as shipped by default.
-
-    Raises
-    ------
-    ValueError
-        If both or neither of ``steps`` and ``nfe`` are given, or the grid is unknown.
-    """
-    record = find_method(method) if isinstance(method, str) else method
-    if isinstance(grid, Grid):
-        return plan(record, model.schedule, grid, start=start)
-    if (steps is None) == (nfe is None):
-        raise ValueError(f"steps={steps}, nfe={nfe}: give one of the two")
-    n = steps if nfe is None else record.steps_for(nfe, terminal=terminal)
-    if isinstance(grid, str):
-        if grid not in grids.GRIDS:
-            raise ValueError(f"grid={grid!r} is unknown: use one of {', '.join(grids.GRIDS)}")
-        grid = grids.GRIDS[grid]
-    times = _times(model, model.schedule, t_start, t_end)
-    return plan(record, model.schedule, grid(model.schedule, n, **times, terminal=terminal), start=start)
-
-
-def _times(model: Denoiser, schedule: Schedule, t_start: float | None, t_end: float | None) -> dict[str, float]:
-    """End times: the caller's, else the model's, else the schedule's."""
-
-    def default(name: str) -> float:
-        value = getattr(model, name, None)
-        return float(getattr(schedule, name) if value is None else value)
-
-    return {
-        "t_start": default("default_t_start") if t_start is None else t_start,
-        "t_end": default("default_t_end") if t_end is None else t_end,
-    }
+    return torch.from_numpy(start_noise(n, shape, seed, first=first)).to(device=device, dtype=dtype or torch.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import torch
 
-from diffnum import __version__
+from diffnum._version import __version__
 from diffnum.jobs.files import digest, locked, write_file, write_folder
 from diffnum.models.runs.sampling import draw
 from diffnum.plans import Plan
@@ -162,7 +162,7 @@ def stream(
     model : NetworkDenoiser
         From :func:`diffnum.load`.
     numbers : Plan
-        Numbers of the run, from :func:`~diffnum.models.runs.sampling.plan_for`.
+        Numbers of the run, from :func:`~diffnum.plans.plan_for`.
     out : str or Path
         The folder; made where it is missing.
     n : int

@@ -26,8 +26,9 @@ from diffnum import cli
 from diffnum.jobs.files import PARTIAL, digest, locked, write_file, write_folder
 from diffnum.models import load
 from diffnum.models.denoiser import NetworkDenoiser
-from diffnum.models.runs.sampling import draw, plan_for
+from diffnum.models.runs.sampling import draw
 from diffnum.models.runs.streaming import Manifest, _Run, read_images, stream
+from diffnum.plans import plan_for
 
 DIGITS = load("toy/digits")
 PLAN = plan_for(DIGITS, "dpmpp_2m", 3)

@@ -23,9 +23,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import diffnum as dn
 from diffnum.models import capture, compiled, fused, update
-from diffnum.models.runs.sampling import plan_for
 from diffnum.models.update import BLOCK
 from diffnum.models.update.native import kernel
+from diffnum.plans import plan_for
 from diffnum.plans.buffers import layout
 from diffnum.solver.noise import SampleStreams
 

@@ -1,0 +1,223 @@
+"""Building a plan: the programme of a method on the nodes of a grid, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from diffnum import grids
+from diffnum.coefficients.catalogue import method as find_method
+from diffnum.coefficients.method import DENOISING, Method
+from diffnum.coefficients.programme import LOWERING, Placement, Start
+from diffnum.forms import Nodes
+from diffnum.grids import Grid
+from diffnum.plans.blocks import denoising, tableaux
+from diffnum.plans.record import Plan, folded
+from diffnum.tableau import Tableau
+from diffnum.types import Denoiser, FloatArray, Prediction, Schedule
+
+__all__ = ["plan", "plan_for"]
+
+
+def plan(
+    method: Method | str,
+    schedule: Schedule,
+    grid: Grid,
+    *,
+    start: Start | None = None,
+    prediction: Prediction | None = None,
+    continues: bool = False,
+    parameters: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Compute all the numbers of a run.
+
+    Parameters
+    ----------
+    method : Method or str
+        Record, or its name.
+    schedule : Schedule
+        The noising process.
+    grid : Grid
+        Nodes and terminal rule. A last node at sigma = 0 is reached by a first-order step (exactly the data
+        prediction) where the form's clock is infinite there, or where the method has several stages a step (Euler's
+        step, as in EDM's code, also where all stages lie before the end); multistep methods keep their order.
+    start : {"ramp", "high_order", "exact"}, optional
+        Start-up rule; the shipped one by default. ``"exact"`` begins at a later node: see :attr:`Plan.history`.
+    prediction : str, optional
+        What the model predicts; the form's own prediction by default.
+    continues : bool
+        Whether the run goes on after the grid: no step is treated as the last one (predictor-corrector methods
+        then correct, and evaluate, at the last node too).
+
+    parameters : mapping of str to float or array, shape (intervals,), optional
+        Numbers that a method asks for by :attr:`Method.parameters`, one per interval of the grid or one for all.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown, the grid is too short for the start-up, or the conversion of predictions
+        does not exist at a node.
+    """
+    record = find_method(method) if isinstance(method, str) else method
+    _check_arguments(record, schedule, grid)
+    nodes = Nodes.at(schedule, grid.t, grid.lam)
+    terminal = grid.terminal.name
+    ends_at_zero = bool(np.isinf(grid.lam[-1]))
+    denoise = terminal in DENOISING
+    denoised = record.last_is_denoising(terminal=terminal, ends_at_zero=ends_at_zero) or (
+        ends_at_zero and not np.isfinite(record.form.clock(nodes[-1:])).all()
+    )
+    if denoised:  # the limit of a first-order step into sigma = 0 is the data prediction
+        nodes, ends_at_zero, denoise = nodes[:-1], False, True
+        final_time = float(grid.t[-1])
+    else:
+        final_time = schedule.t_min
+    n = len(nodes.t) - 1
+    placements = (
+        record.programme(
+            n,
+            start=start,
+            lower_order_final=terminal in LOWERING,
+            ends_at_zero=ends_at_zero,
+            denoised=denoised,
+            continues=continues,
+        )
+        if n
+        else ()
+    )
+    first = n - sum(placement.stride for placement in placements)
+    given = _parameters(record, parameters or {}, n)
+    steps = list(tableaux(placements, schedule, nodes, first, given))
+    if denoise:
+        steps.append(denoising(nodes[-1:], final_time, steps[-1].outputs if steps else ("x",)))
+    history = _history_times(placements, nodes, first)
+    result = Plan(
+        method=record.name,
+        prediction=record.form.prediction,
+        schedule=schedule,
+        steps=tuple(_in_prediction(steps, placements, record)),
+        history=history,
+        start=start or record.start,
+        terminal=terminal,
+        history_prediction=record.form.prediction,
+    )
+    return result if prediction is None else result.for_prediction(prediction)
+
+
+def plan_for(
+    model: Denoiser,
+    method: Method | str,
+    steps: int | None = None,
+    *,
+    nfe: int | None = None,
+    grid: Grid | str | Callable[..., Grid] = "uniform_half_log_snr",
+    t_start: float | None = None,
+    t_end: float | None = None,
+    terminal: str = "stop",
+    start: Start | None = None,
+) -> Plan:
+    """Plan of a method for a model, between the model's own end times where it has them.
+
+    Parameters
+    ----------
+    model : Denoiser
+        Its ``schedule``, and ``default_t_start``, ``default_t_end`` where it has them.
+    method : Method or str
+        Method of the catalogue.
+    steps, nfe : int, optional
+        Number of steps, or number of evaluations that they may take; give one of the two.
+    grid : Grid, str or callable
+        A grid, or a builder of :mod:`diffnum.grids` or its name.
+    t_start, t_end : float, optional
+        Times of the noisy and the clean end; the model's defaults.
+    terminal : {"stop", "denoise", "lower_order", "lower_order_denoise"}
+        Terminal rule.
+    start : {"ramp", "high_order"}, optional
+        Start-up rule; as shipped by default.
+
+    Raises
+    ------
+    ValueError
+        If both or neither of ``steps`` and ``nfe`` are given, or the grid is unknown.
+    """
+    record = find_method(method) if isinstance(method, str) else method
+    if isinstance(grid, Grid):
+        return plan(record, model.schedule, grid, start=start)
+    if (steps is None) == (nfe is None):
+        raise ValueError(f"steps={steps}, nfe={nfe}: give one of the two")
+    n = steps if nfe is None else record.steps_for(nfe, terminal=terminal)
+    if isinstance(grid, str):
+        if grid not in grids.GRIDS:
+            raise ValueError(f"grid={grid!r} is unknown: use one of {', '.join(grids.GRIDS)}")
+        grid = grids.GRIDS[grid]
+    times = _times(model, model.schedule, t_start, t_end)
+    return plan(record, model.schedule, grid(model.schedule, n, **times, terminal=terminal), start=start)
+
+
+def _times(model: Denoiser, schedule: Schedule, t_start: float | None, t_end: float | None) -> dict[str, float]:
+    """End times: the caller's, else the model's, else the schedule's."""
+
+    def default(name: str) -> float:
+        value = getattr(model, name, None)
+        return float(getattr(schedule, name) if value is None else value)
+
+    return {
+        "t_start": default("default_t_start") if t_start is None else t_start,
+        "t_end": default("default_t_end") if t_end is None else t_end,
+    }
+
+
+def _check_arguments(method: Any, schedule: Any, grid: Any) -> None:
+    """Refuse what is no method, schedule or grid, and a grid that was made for another schedule."""
+    if not isinstance(method, Method):
+        raise TypeError(f"method={method!r}: pass a Method, or the name of one")
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule={schedule!r}: pass a schedule, such as diffnum.schedules.VPLinear()")
+    if not isinstance(grid, Grid):
+        raise TypeError(f"grid={grid!r}: pass a Grid, such as diffnum.grids.uniform_time(schedule, n=10)")
+    lam = schedule.half_log_snr(grid.t)
+    finite = np.isfinite(grid.lam) & np.isfinite(lam)
+    if not np.allclose(lam[finite], grid.lam[finite], rtol=1e-6, atol=1e-6):
+        raise ValueError(
+            f"grid has half-log-SNRs that are not those of the schedule {schedule.name!r} at its times: "
+            "make the grid with the same schedule"
+        )
+
+
+def _history_times(placements: Sequence[Placement], nodes: Nodes, first: int) -> dict[str, float]:
+    """Times of the exact evaluations that the first step expects."""
+    if not placements:
+        return {}
+    names = sorted(placements[0].known - {"x"})
+    return {name: float(nodes.t[first - int(name[1:])]) for name in names}
+
+
+def _in_prediction(steps: list[Tableau], placements: Sequence[Placement], record: Method) -> Iterator[Tableau]:
+    """Steps of start-up rules and of the terminal rule, folded into the prediction of the method's form."""
+    for i, step in enumerate(steps):
+        own = placements[i].form.prediction if i < len(placements) else "data"
+        yield from [step] if own == record.form.prediction else folded([step], record.form.prediction, own)
+
+
+def _parameters(record: Method, given: Mapping[str, Any], n: int) -> dict[str, FloatArray]:
+    """Per-interval numbers of a method, checked."""
+    if set(given) != set(record.parameters):
+        raise ValueError(
+            f"parameters={sorted(given)}: {record.name} takes exactly {sorted(record.parameters) or 'none'}"
+        )
+    arrays = {}
+    for name, value in given.items():
+        array = np.asarray(value, dtype=np.float64)
+        if (array.ndim and array.shape != (n,)) or not np.isfinite(array).all():
+            raise ValueError(
+                f"parameters[{name!r}] has shape {array.shape}: give one finite number, "
+                f"or one for each of the {n} intervals"
+            )
+        arrays[name] = np.broadcast_to(array, (n,))
+    return arrays

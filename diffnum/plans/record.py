@@ -1,0 +1,276 @@
+"""The record of a plan: its tableaux, what the caller must bring, its files and tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from diffnum import schedules
+from diffnum.forms import conversion
+from diffnum.plans.buffers import Layout, layout
+from diffnum.tableau import Tableau, entries
+from diffnum.types import FloatArray, Prediction, Schedule
+
+__all__ = ["Plan", "folded", "substituted"]
+
+_FORMAT = "diffnum-plan-v1"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All the numbers of a sampling run.
+
+    Parameters
+    ----------
+    method : str
+        Name of the method in the catalogue.
+    prediction : str
+        What the model must predict; :meth:`for_prediction` changes it.
+    schedule : Schedule
+        The noising process.
+    steps : tuple of Tableau
+        One a step, in order.
+    history : mapping of str to float
+        Evaluations that the run needs from its caller, name -> time; empty but for an exact start.
+    start, terminal : str
+        Start-up and terminal rule.
+    history_prediction : str
+        Prediction of the evaluations that are passed between the steps, and of ``history``: that of the method's form,
+        whatever the model predicts.
+    """
+
+    method: str
+    prediction: Prediction
+    schedule: Schedule
+    steps: tuple[Tableau, ...]
+    history: Mapping[str, float]
+    start: str
+    terminal: str
+    history_prediction: Prediction
+
+    @property
+    def nfe(self) -> int:
+        """Model evaluations in the whole run."""
+        return sum(step.nfe for step in self.steps)
+
+    @property
+    def times(self) -> FloatArray:
+        """Times of the states, from the first to the last, shape (steps + 1,)."""
+        return np.array([self.steps[0].t_from, *(step.t_to for step in self.steps)])
+
+    def __len__(self) -> int:
+        """Number of steps."""
+        return len(self.steps)
+
+    @overload
+    def __getitem__(self, index: int) -> Tableau: ...
+    @overload
+    def __getitem__(self, index: slice) -> Plan: ...
+    def __getitem__(self, index: int | slice) -> Tableau | Plan:
+        """One step, or the plan of a range of steps (to stop and go on later)."""
+        if isinstance(index, slice):
+            if index.step not in (None, 1):
+                raise ValueError(f"step={index.step}: the steps of a plan must follow each other, slice without a step")
+            return replace(self, steps=self.steps[index])
+        return self.steps[index]
+
+    def for_prediction(self, prediction: Prediction) -> Plan:
+        """Plan for a model that predicts something else.
+
+        The conversion is linear in the state and the prediction, so it folds into the weights and costs
+        nothing at run time. A history passed between the steps keeps :attr:`history_prediction`.
+
+        Raises
+        ------
+        ValueError
+            If the conversion does not exist at a stage (data from noise at alpha = 0).
+        """
+        if prediction == self.prediction:
+            return self
+        if prediction not in self._folded:
+            steps = tuple(folded(self.steps, prediction, self.prediction))
+            self._folded[prediction] = replace(self, steps=steps, prediction=prediction)
+        return self._folded[prediction]
+
+    @cached_property
+    def _folded(self) -> dict[str, Plan]:
+        """Plans for other predictions that have been asked for: a run over several batches folds once."""
+        return {}
+
+    @cached_property
+    def programme(self) -> tuple[tuple[tuple[str, dict[str, Any]], ...], ...]:
+        """For each step its rows (target, {source: weight}), zeros left out."""
+        return tuple(tuple(step.rows()) for step in self.steps)
+
+    @cached_property
+    def stages(self) -> tuple[tuple[tuple[float, float, float], ...], ...]:
+        """For each step its evaluations as (t, alpha, sigma)."""
+        return tuple(
+            tuple(zip(s.stage_t.tolist(), s.stage_alpha.tolist(), s.stage_sigma.tolist(), strict=True))
+            for s in self.steps
+        )
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Buffers that the rows of :attr:`programme` may be computed into."""
+        return layout((step.nfe, rows) for step, rows in zip(self.steps, self.programme, strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        """Equal when every number is."""
+        if not isinstance(other, Plan):
+            return NotImplemented
+        return self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    # -- files and tables --------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plan as JSON-able data."""
+        return {
+            "format": _FORMAT,
+            "method": self.method,
+            "prediction": self.prediction,
+            "schedule": self.schedule.to_dict(),
+            "start": self.start,
+            "terminal": self.terminal,
+            "history": dict(self.history),
+            "history_prediction": self.history_prediction,
+            "steps": [
+                {
+                    name: value.tolist() if isinstance(value, np.ndarray) else value
+                    for name, value in ((f, getattr(step, f)) for f in Tableau.__dataclass_fields__)
+                }
+                for step in self.steps
+            ],
+        }
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Plan as JSON text (shortest round-trip floats); written to ``path`` where given."""
+        text = json.dumps(self.to_dict())
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    @classmethod
+    def from_json(cls, text: str | Path) -> Plan:
+        """Plan from JSON text, or from a file where a path is given.
+
+        Raises
+        ------
+        ValueError
+            If it is not a plan of this format.
+        """
+        if isinstance(text, Path):
+            text = text.read_text(encoding="utf-8")
+        try:
+            return cls._from_dict(json.loads(text))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"text is not a plan in the format {_FORMAT} ({error}): write it with Plan.to_json()"
+            ) from None
+
+    @classmethod
+    def _from_dict(cls, data: Any) -> Plan:
+        """Plan from JSON-able data."""
+        if not isinstance(data, dict) or data.get("format") != _FORMAT:
+            raise ValueError(f"text is not a plan in the format {_FORMAT}: write it with Plan.to_json()")
+        return cls(
+            method=data["method"],
+            prediction=data["prediction"],
+            schedule=schedules.from_dict(data["schedule"]),
+            steps=tuple(_tableau_from_dict(step) for step in data["steps"]),
+            history=data["history"],
+            start=data["start"],
+            terminal=data["terminal"],
+            history_prediction=data["history_prediction"],
+        )
+
+    def table(self) -> str:
+        """Plan as a text table: one line a step, with its evaluations and weights."""
+        lines = [
+            f"{self.method} on {self.schedule.name}: {len(self)} steps, {self.nfe} evaluations, "
+            f"{self.prediction} prediction, start {self.start}, terminal {self.terminal}",
+            f"{'step':>4}  {'t from':>10}  {'t to':>10}  rows",
+        ]
+        for i, (step, rows) in enumerate(zip(self.steps, self.programme, strict=True)):
+            head = f"{i:>4}  {step.t_from:>10.5g}  {step.t_to:>10.5g}  "
+            for target, row in rows:
+                terms = " ".join(
+                    f"{weight:+.6g} {name}" if isinstance(weight, float) else f"[{np.shape(weight)}] {name}"
+                    for name, weight in row.items()
+                )
+                lines.append(f"{head}{target} = {terms}")
+                head = " " * len(head)
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """Short form; :meth:`table` shows the numbers."""
+        return (
+            f"Plan({self.method!r}, schedule={self.schedule.name!r}, steps={len(self)}, nfe={self.nfe}, "
+            f"prediction={self.prediction!r}, start={self.start!r}, terminal={self.terminal!r})"
+        )
+
+
+def folded(steps: Sequence[Tableau], source: Prediction, to: Prediction) -> Iterator[Tableau]:
+    """Tableaux for a model that predicts ``source``, from those for a model that predicts ``to``."""
+    alpha = np.concatenate([np.empty(0), *(step.stage_alpha for step in steps)])
+    sigma = np.concatenate([np.empty(0), *(step.stage_sigma for step in steps)])
+    p, q = (np.broadcast_to(factor, alpha.shape).tolist() for factor in conversion(source, to, alpha, sigma))
+    pairs = zip(p, q, strict=True)
+    for step in steps:
+        yield substituted(step, list(islice(pairs, step.nfe)))
+
+
+def substituted(step: Tableau, pairs: Sequence[tuple[float, float]]) -> Tableau:
+    """Tableau with each evaluation written as ``p X + q M``, a pair (p, q) a stage; row by row, stages first."""
+    k, s = len(step.inputs), step.nfe
+    stages = np.concatenate([step.U, step.A, step.stage_noise], axis=1)
+    outputs = np.concatenate([step.V, step.B, step.noise], axis=1)
+    folded: list[list[Any]] = []
+    for row in (*entries(stages), *entries(outputs)):
+        new = [0.0 * w if k <= j < k + s else w for j, w in enumerate(row)]
+        for j, ((p, q), stage) in enumerate(zip(pairs, folded, strict=False), start=k):
+            if isinstance(row[j], float) and row[j] == 0.0:
+                continue
+            new = [a + row[j] * p * b for a, b in zip(new, stage, strict=True)]
+            new[j] = new[j] + row[j] * q
+        folded.append(new)
+    matrix = np.array(folded)
+    (U, A, stage_noise), (V, B, noise) = (
+        (part[:, :k], part[:, k : k + s], part[:, k + s :]) for part in (matrix[:s], matrix[s:])
+    )
+    return replace(step, U=U, A=A, stage_noise=stage_noise, V=V, B=B, noise=noise)
+
+
+def _tableau_from_dict(data: Mapping[str, Any]) -> Tableau:
+    """Tableau from JSON-able data, with the shapes that empty lists lose."""
+    k, k_out, q, s = (len(data[f]) for f in ("inputs", "outputs", "noises", "stage_t"))
+    shapes = {
+        "U": (s, k),
+        "A": (s, s),
+        "V": (k_out, k),
+        "B": (k_out, s),
+        "stage_noise": (s, q),
+        "noise": (k_out, q),
+    }
+    element = np.shape(data["V"])[2:]  # element-wise weights
+    values: dict[str, Any] = {}
+    for name in Tableau.__dataclass_fields__:
+        value = data[name]
+        if name in shapes:
+            array = np.array(value, dtype=np.float64)
+            value = array.reshape(shapes[name] + array.shape[2:]) if array.size else np.zeros(shapes[name] + element)
+        elif name.startswith("stage_"):
+            value = np.array(value, dtype=np.float64)
+        elif isinstance(value, list):
+            value = tuple(value)
+        values[name] = value
+    return Tableau(**values)
