@@ -28,17 +28,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CapturedRun": "graph",
-    "capture": "graph",
+    "CapturedRun": "update.graph",
+    "capture": "update.graph",
     "compiled": "update",
     "fused": "update",
     "NetworkDenoiser": "denoiser",
-    "MissingModelError": "files",
-    "ModelFileError": "files",
-    "from_k_diffusion": "wrapping",
-    "load": "pretrained",
-    "model_ids": "pretrained",
-    "wrap": "wrapping",
+    "MissingModelError": "loading.files",
+    "ModelFileError": "loading.files",
+    "from_k_diffusion": "loading.wrapping",
+    "load": "loading.pretrained",
+    "model_ids": "loading.pretrained",
+    "wrap": "loading.wrapping",
 }
 
 
