@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffnum import analysis as analysis
+    from diffnum import calibration as calibration
     from diffnum import coefficients as coefficients
     from diffnum import grids as grids
     from diffnum import guidance as guidance
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from diffnum.solver.adaptive import solve_adaptive as solve_adaptive
 
 from diffnum._version import __version__
+from diffnum.jobs.moved import MODULES, MovedModules
 
 _NAMES = {
     "Gaussian": "diffnum.problems.gaussian",
@@ -71,7 +73,20 @@ _NAMES = {
     "strong_study": "diffnum.convergence.stochastic",
     "weak_study": "diffnum.convergence.stochastic",
 }
-_MODULES = ("analysis", "coefficients", "grids", "guidance", "interop", "models", "problems", "schedules", "testing")
+MovedModules.install()
+
+_MODULES = (
+    "analysis",
+    "calibration",
+    "coefficients",
+    "grids",
+    "guidance",
+    "interop",
+    "models",
+    "problems",
+    "schedules",
+    "testing",
+)
 
 __all__ = [*_NAMES, *_MODULES, "__version__"]
 
@@ -82,6 +97,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_NAMES[name]), name)
     elif name in _MODULES:
         value = import_module(f"diffnum.{name}")
+    elif f"diffnum.{name}" in MODULES:
+        raise AttributeError(f"diffnum.{name} moved: use {MODULES[f'diffnum.{name}']}")
     else:
         raise AttributeError(f"module 'diffnum' has no attribute {name!r}: use one of {', '.join(sorted(__all__))}")
     globals()[name] = value

@@ -1,1 +1,45 @@
-"""Numbers found for one model or spectrum: statistics, compensation ratios, decisions."""
+"""Numbers found for one model or spectrum: statistics, compensation ratios, decisions.
+
+What needs torch is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from diffnum.calibration.compensation import CascadeRegression, RatioSearch, exact_reference, search_ratios
+from diffnum.calibration.decisions import Decision, Decisions, decide
+from diffnum.calibration.exact import exact_statistics
+from diffnum.calibration.statistics import ModelStatistics, dpm_solver_v3
+
+if TYPE_CHECKING:
+    from diffnum.calibration.estimate import estimate_statistics
+
+_LAZY = {"estimate_statistics": "diffnum.calibration.estimate"}
+
+__all__ = [
+    "CascadeRegression",
+    "Decision",
+    "Decisions",
+    "ModelStatistics",
+    "RatioSearch",
+    "decide",
+    "dpm_solver_v3",
+    "estimate_statistics",
+    "exact_reference",
+    "exact_statistics",
+    "search_ratios",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs torch when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: use one of {', '.join(__all__)}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Public names."""
+    return sorted(__all__)

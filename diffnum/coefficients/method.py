@@ -9,6 +9,7 @@ from typing import Any
 
 from diffnum.coefficients.programme import LOWERING, OwnStart, Placement, Rule, Start, programme
 from diffnum.forms import SemilinearForm
+from diffnum.jobs.moved import answering
 
 __all__ = ["DENOISING", "GRID_KINDS", "Method"]
 
@@ -237,3 +238,6 @@ class Method:
             least = self.nfe(1, terminal=terminal, ends_at_zero=ends_at_zero)
             raise ValueError(f"nfe={nfe} is too small for one step of {self.name}: it needs {least}")
         return steps
+
+
+__getattr__ = answering(__name__)

@@ -29,6 +29,7 @@ from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.record import ConvergenceStudy, Measure, Series, Variant
 from diffnum.foreign import understood
 from diffnum.foreign.conventions import Convention
+from diffnum.jobs.moved import answering
 from diffnum.schedules import VPLinear
 from diffnum.types import Problem, Sampler, Schedule
 
@@ -137,3 +138,6 @@ def convergence_study(
 def _explained(sampler: Sampler, problem: Problem, schedule: Schedule, order: float) -> str:
     """What is likely wrong with a callable that claims an order."""
     return str(diagnose(sampler, order, problem, schedule=schedule))
+
+
+__getattr__ = answering(__name__)

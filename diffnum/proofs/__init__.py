@@ -21,6 +21,7 @@ from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.algebra.trees import bushy
 from diffnum.derivation.given import STATISTICAL
 from diffnum.derivation.printing.formulas import FormalKernel, Formula, formal_names
+from diffnum.jobs.moved import answering
 from diffnum.proofs import stochastic as stochastic_proofs
 from diffnum.proofs.claims import decide, derived_is_shipped, is_derived, shipped_is_published
 from diffnum.proofs.orders import (
@@ -186,3 +187,6 @@ _GRID_TEXT = {
     "smooth": "smoothly varying steps",
     "irregular": "steps of arbitrary ratios",
 }
+
+
+__getattr__ = answering(__name__)
