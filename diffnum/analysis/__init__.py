@@ -12,6 +12,10 @@ from diffnum.analysis.gaussian import (
     propagate_problem,
     w2,
 )
+from diffnum.analysis.limit import GaussianLimit, gaussian_limit
+from diffnum.analysis.ranking import Rank, Ranking, rank
+from diffnum.analysis.spectral_limit import SpectralLimit, spectral_limit
+from diffnum.analysis.spectrum import SpectrumError, spectrum_error
 from diffnum.analysis.stability import (
     Stability,
     StabilityRegion,
@@ -30,8 +34,13 @@ __all__ = [
     "Analysis",
     "ErrorConstant",
     "FrequencyResponse",
+    "GaussianLimit",
     "GaussianOutput",
     "LinearStep",
+    "Rank",
+    "Ranking",
+    "SpectralLimit",
+    "SpectrumError",
     "Stability",
     "StabilityRegion",
     "ZeroStability",
@@ -41,13 +50,17 @@ __all__ = [
     "error_constant",
     "frechet",
     "frequency_response",
+    "gaussian_limit",
     "imaginary_interval",
     "kl",
     "largest_stiffness",
     "linear_step",
     "propagate",
     "propagate_problem",
+    "rank",
     "real_interval",
+    "spectral_limit",
+    "spectrum_error",
     "stability",
     "stability_region",
     "stiffness",

@@ -1,0 +1,144 @@
+"""Chains of Euler-like steps of free length: their gain on Gaussian data, and their plan on a schedule.
+
+A step ``y <- y + (zero^2 - level^2) / level * eps(y, level)`` in y = x / alpha multiplies a direction of variance c by
+``(c + zero^2) / (c + level^2)``. Euler's step goes to the next level; this one goes as far as it is told.
+"""
+
+from __future__ import annotations
+
+import operator
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from diffnum.grids import from_half_log_snr
+from diffnum.plans import Plan
+from diffnum.tableau import Tableau
+from diffnum.types import FloatArray, Schedule
+
+__all__ = [
+    "NOISE_LEVELS",
+    "VARIANCES",
+    "Pair",
+    "chain_plan",
+    "chain_table",
+    "checked_levels",
+    "checked_nfe",
+    "checked_spectrum",
+    "checked_variances",
+    "exact_gain",
+    "gain",
+]
+
+NOISE_LEVELS = (80.0, 0.002)
+"""First and last ``sigma / alpha`` of EDM's networks (Karras et al. 2022, arXiv:2206.00364, table 1)."""
+
+VARIANCES = (1e-4, 1.0)
+"""Range of the eigenvalues of the covariance of standardised data."""
+
+Pair = tuple[float, float]
+
+
+def gain(levels: FloatArray, zeros: FloatArray, scale: float, c: FloatArray) -> FloatArray:
+    """``scale * prod (c + zeros^2) / (c + levels^2)``, which is ``scale`` at infinity."""
+    finite = np.where(np.isinf(c), 0.0, c)[..., None]
+    product = scale * np.prod((finite + zeros**2) / (finite + levels**2), axis=-1)
+    return np.asarray(np.where(np.isinf(c), scale, product))
+
+
+def exact_gain(noise_levels: Pair, c: FloatArray) -> FloatArray:
+    """Gain of the exact flow, 1 at infinity."""
+    a, e = (level**2 for level in noise_levels)
+    finite = np.where(np.isinf(c), 0.0, c)
+    return np.asarray(np.where(np.isinf(c), 1.0, np.sqrt((finite + e) / (finite + a))))
+
+
+def chain_plan(
+    schedule: Schedule, noise_levels: Pair, levels: FloatArray, zeros: FloatArray, scale: float, name: str
+) -> Plan:
+    """Euler-like steps of free length, one an evaluation, as a plan of the noise prediction."""
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule={schedule!r}: pass a schedule, such as diffnum.schedules.VPLinear()")
+    with np.errstate(divide="ignore"):
+        lam = -np.log(np.array([noise_levels[0], *levels, noise_levels[1]]))
+    try:
+        grid = from_half_log_snr(schedule, lam)
+    except ValueError as error:
+        raise ValueError(
+            f"noise levels {noise_levels[0]:g} to {noise_levels[1]:g} are not all on the schedule {schedule.name!r} "
+            f"({error}): ask for the limit between sigma / alpha that it reaches"
+        ) from None
+    alpha, sigma = (np.asarray(f(grid.t), dtype=np.float64) for f in (schedule.alpha, schedule.sigma))
+    rho = sigma[1:-1] / alpha[1:-1]
+    lengths = (zeros**2 - rho**2) / rho
+    # the state waits at the level of the next evaluation, the first one at the start of the run
+    nodes = [0, *range(2, len(levels) + 2)]
+    factors = np.ones(len(levels))
+    factors[-1] = scale
+    steps = []
+    for j, (i, k) in enumerate(pairwise(nodes), start=1):
+        factor = factors[j - 1] * alpha[k]
+        steps.append(
+            Tableau(
+                ("x",), ("x",), (), float(grid.t[i]), float(grid.t[k]),
+                grid.t[j : j + 1].copy(), alpha[j : j + 1].copy(), sigma[j : j + 1].copy(),
+                U=np.array([[alpha[j] / alpha[i]]]), A=np.zeros((1, 1)),
+                V=np.array([[factor / alpha[i]]]), B=np.array([[factor * lengths[j - 1]]]),
+                stage_noise=np.zeros((1, 0)), noise=np.zeros((1, 0)),
+            )
+        )  # fmt: skip
+    return Plan(name, "noise", schedule, tuple(steps), {}, "ramp", "stop", "noise")
+
+
+def chain_table(title: str, levels: FloatArray, zeros: FloatArray, scale: float) -> str:
+    """Levels and zeros as text."""
+    lines = [title, f"{'level':>12} {'zero':>12} {'step':>12}   (sigma / alpha; a constant factor {scale:.6g} follows)"]
+    rows = zip(levels, zeros, (zeros**2 - levels**2) / levels, strict=True)
+    return "\n".join([*lines, *(f"{r:>12.6g} {z:>12.6g} {s:>12.6g}" for r, z, s in rows)])
+
+
+# -- checks ---------------------------------------------------------------------------------------------------
+
+
+def checked_nfe(nfe: int) -> int:
+    """Number of evaluations, at least 1."""
+    if isinstance(nfe, (bool, np.bool_)):
+        raise TypeError(f"nfe={nfe!r}: pass a whole number of evaluations")
+    try:
+        count = operator.index(nfe)
+    except TypeError as error:
+        raise TypeError(f"nfe={nfe!r}: pass a whole number of evaluations") from error
+    if count < 1:
+        raise ValueError(f"nfe={count}: a sampler needs at least 1 evaluation")
+    return count
+
+
+def checked_levels(noise_levels: Pair) -> Pair:
+    """First and last ``sigma / alpha``, decreasing; their squares are finite."""
+    try:
+        start, end = (float(v) for v in noise_levels)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"noise_levels={noise_levels!r}: pass sigma / alpha at the start and at the end") from error
+    if not 1e150 > start > end >= 0.0:
+        raise ValueError(f"noise_levels={noise_levels!r}: give levels with 1e150 > start > end >= 0")
+    return start, end
+
+
+def checked_variances(name: str, c: ArrayLike) -> FloatArray:
+    """Variances of any shape, >= 0, infinite ones allowed."""
+    values = np.asarray(c, dtype=np.float64)
+    if not (values >= 0.0).all():
+        raise ValueError(f"{name}={c!r}: variances are >= 0")
+    return values
+
+
+def checked_spectrum(variances: ArrayLike, weights: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Finite variances >= 0 and a weight for each, shape (d,)."""
+    c = np.atleast_1d(np.asarray(variances, dtype=np.float64))
+    if c.ndim != 1 or not c.size or not np.isfinite(c).all() or (c < 0.0).any():
+        raise ValueError(f"variances={variances!r}: give the variances of the data, finite and >= 0, shape (d,)")
+    given = np.asarray(weights, dtype=np.float64)
+    if given.shape not in ((), c.shape) or not np.isfinite(given).all() or (given < 0.0).any() or not given.any():
+        raise ValueError(f"weights={weights!r}: give one number >= 0, or one for each of {c.size} variances, not all 0")
+    return c, np.array(np.broadcast_to(given, c.shape))
