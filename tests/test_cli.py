@@ -217,6 +217,45 @@ def test_analyse_takes_heavy_ball_and_parameters(run) -> None:  # type: ignore[n
     assert compensated["stability"]["zero_stable"] is True
 
 
+def test_analyse_places_methods_on_grids_beside_the_limit(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    words = ("analyse", "ddim", "dpmpp_2m", "--spectrum", "--jobs", "1")
+    text = run(*words).out.splitlines()
+    assert [line.split()[0] for line in text[2:]] == [str(n) for n in range(3, 21)]
+    picture = tmp_path / "new" / "limit.svg"
+    more = ("--nfe", "4,6", "--eigenvalues", "0.01,10", "--noise-levels", "20,0.05", "--grid", "karras")
+    data = json.loads(run(*words, *more, "--schedule", "edm", "--json", "--out", str(picture)).out)
+    found = dn.analysis.rank(
+        6, (0.01, 10.0), (20.0, 0.05), methods=("ddim", "dpmpp_2m"), grids=("karras",), schedule=dn.schedules.EDM()
+    )
+    assert data[1] == json.loads(json.dumps(found.to_dict()))
+    assert picture.read_text().lstrip().startswith("<?xml")
+    assert (
+        run(*words, "--nfe", "5").out.splitlines()
+        == str(dn.analysis.rank(5, methods=("ddim", "dpmpp_2m"))).splitlines()
+    )
+    heavy = json.loads(run("analyse", "eab_4", "--beta", "0.8", "--spectrum", "--nfe", "6", "--json").out)
+    assert heavy[0]["rows"][0]["method"] == "hb_eab_4_0.8"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--eigenvalues", "1,2,3"), "--eigenvalues: 3 numbers"),
+        (("--noise-levels", "80"), "--noise-levels: 1 numbers"),
+        (("--noise-levels", "1,2"), "start > end"),
+        (("--grid", "smooth"), "'smooth' is not ranked"),
+        (("--nfe", "0"), "nfe=0"),
+        (("--nfe", ""), "at least one number"),
+        (("--start", "marginal"), "no meaning with --spectrum"),
+        (("--out", "a.txt"), "ends in .svg"),
+    ],
+)
+def test_analyse_refuses_a_bad_spectrum_in_one_line(run, words, complaint: str) -> None:  # type: ignore[no-untyped-def]
+    done = run("analyse", "ddim", "--spectrum", "--jobs", "1", *words)
+    assert done.status == 2
+    assert complaint in done.err
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -227,6 +266,7 @@ def test_analyse_takes_heavy_ball_and_parameters(run) -> None:  # type: ignore[n
         (("dc_solver_2_bh2",), "dc_solver_2_bh2 takes exactly ['ratio']"),
         (("lms_2", "ddim", "--out", "a.svg"), "give one method"),
         (("lms_2", "--parameter", "ratio"), "write NAME=VALUE"),
+        (("lms_2", "--noise-levels", "80,1"), "is read with --spectrum only"),
     ],
 )
 def test_analyse_refuses_bad_input_in_one_line(run, words, complaint: str) -> None:  # type: ignore[no-untyped-def]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,8 @@ from diffnum.jobs.parallel import spread
 
 __all__ = ["analyse"]
 
+_PICTURES = (".svg", ".png", ".pdf")
+
 
 def analyse(
     names: Names = None,
@@ -20,17 +22,36 @@ def analyse(
         float, typer.Option(help="Step in half-log-SNR for the stability of exponential forms; 0 is the limit.", min=0)
     ] = 0.5,
     beta: Annotated[float, typer.Option(help="Heavy ball on the method: weight of the newest slope, in (0, 1].")] = 1.0,
-    schedule: Annotated[str, typer.Option(help="Noising process of the runs on Gaussian data.")] = "vp-linear",
-    grid: Annotated[str, typer.Option(help="Builder of their grids.")] = "uniform_half_log_snr",
-    nfe: Annotated[str, typer.Option(help="Evaluations allowed, separated by commas.")] = "5,10,20,40,80",
+    schedule: Annotated[
+        str | None, typer.Option(help="Noising process of the runs on Gaussian data.", show_default="vp-linear")
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Builder of their grids.", show_default="uniform_half_log_snr")
+    ] = None,
+    nfe: Annotated[
+        str | None, typer.Option(help="Evaluations allowed, separated by commas.", show_default="5,10,20,40,80")
+    ] = None,
     eigenvalues: Annotated[
         str, typer.Option(help="Variances of the data, separated by commas; 0.001 to 10 by default.")
+    ] = "",
+    spectrum: Annotated[
+        bool,
+        typer.Option(
+            "--spectrum",
+            help="Place methods x grids beside the best possible sampler: at 3 to 20 evaluations, on all four grids, "
+            "for variances from 1e-4 to 1 (--eigenvalues: the two ends of the range), unless told otherwise.",
+        ),
+    ] = False,
+    noise_levels: Annotated[
+        str, typer.Option(help="With --spectrum: first and last sigma/alpha.", show_default="80,0.002")
     ] = "",
     start: Annotated[str, typer.Option(help="First state: noise, or marginal (the exact law).")] = "noise",
     parameter: Annotated[
         list[str] | None, typer.Option(help="A number that the method asks for, as NAME=VALUE.", show_default=False)
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Figure to write, of one method: .svg, .png or .pdf.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Figure to write, of one method or with --spectrum: .svg, .png or .pdf.")
+    ] = None,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
@@ -38,14 +59,36 @@ def analyse(
     from diffnum import grids, schedules
     from diffnum.analysis import summary
 
+    if noise_levels and not spectrum:
+        raise typer.BadParameter(f"--noise-levels {noise_levels!r}: is read with --spectrum only")
+    if spectrum:
+        if start != "noise" or parameter:
+            raise typer.BadParameter("--start and --parameter have no meaning with --spectrum: leave them out")
+        _place(
+            names,
+            beta,
+            nfe,
+            eigenvalues,
+            noise_levels,
+            grid=grid,
+            schedule=schedule,
+            out=out,
+            jobs=jobs,
+            as_json=as_json,
+        )
+        return
+    schedule, grid = schedule or "vp-linear", grid or "uniform_half_log_snr"
     chosen = records([_under_heavy_ball(name, beta) for name in names] if names else None)
-    if out is not None and (len(chosen) != 1 or out.suffix not in (".svg", ".png", ".pdf")):
+    if out is not None and (len(chosen) != 1 or out.suffix not in _PICTURES):
         raise typer.BadParameter(f"--out {str(out)!r}: give one method, and a file that ends in .svg, .png or .pdf")
     if not names and beta != 1.0:
         raise typer.BadParameter(f"--beta {beta}: name the methods")
     if grid not in grids.GRIDS:
         raise typer.BadParameter(f"--grid {grid!r} is unknown: use one of {', '.join(grids.GRIDS)}")
-    noising, budgets = schedules.from_dict({"schedule": schedule}), integers("--nfe", nfe)
+    noising, budgets = (
+        schedules.from_dict({"schedule": schedule}),
+        integers("--nfe", nfe) if nfe is not None else summary.NFE,
+    )
     variances = _numbers("--eigenvalues", eigenvalues) if eigenvalues else summary.SPECTRUM
     given = dict(_assignment(text) for text in parameter or ())
     work = partial(
@@ -71,6 +114,30 @@ def analyse(
         save(plot_analysis(found[0]), out)
     if as_json:
         print_json([one.to_dict() for one in found])
+
+
+def _place(
+    names: list[str] | None, beta: float, nfe: str | None, eigenvalues: str, noise_levels: str, **more: Any
+) -> None:
+    """What --spectrum asks for."""
+    from diffnum.analysis import chain
+    from diffnum.cli.spectrum import place
+
+    if not names and beta != 1.0:
+        raise typer.BadParameter(f"--beta {beta}: name the methods")
+    out = more["out"]
+    if out is not None and out.suffix not in _PICTURES:
+        raise typer.BadParameter(f"--out {str(out)!r}: give a file that ends in {', '.join(_PICTURES)}")
+    budgets = integers("--nfe", nfe) if nfe is not None else tuple(range(3, 21))
+    if not budgets:
+        raise typer.BadParameter(f"--nfe {nfe!r}: give at least one number of evaluations")
+    place(
+        [_under_heavy_ball(name, beta) for name in names] if names else None,
+        budgets,
+        _numbers("--eigenvalues", eigenvalues) if eigenvalues else chain.VARIANCES,
+        _numbers("--noise-levels", noise_levels) if noise_levels else chain.NOISE_LEVELS,
+        **more,
+    )
 
 
 def _under_heavy_ball(name: str, beta: float) -> str:
