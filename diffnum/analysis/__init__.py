@@ -1,6 +1,7 @@
 """What a method does, computed from its numbers alone: stability, error constants, output law on Gaussian data."""
 
 from diffnum.analysis.amplification import LinearStep, linear_step
+from diffnum.analysis.correlation import RankCorrelation, rank_correlation
 from diffnum.analysis.error_constants import ErrorConstant, error_constant
 from diffnum.analysis.gaussian import (
     FrequencyResponse,
@@ -38,6 +39,7 @@ __all__ = [
     "GaussianOutput",
     "LinearStep",
     "Rank",
+    "RankCorrelation",
     "Ranking",
     "SpectralLimit",
     "SpectrumError",
@@ -58,6 +60,7 @@ __all__ = [
     "propagate",
     "propagate_problem",
     "rank",
+    "rank_correlation",
     "real_interval",
     "spectral_limit",
     "spectrum_error",

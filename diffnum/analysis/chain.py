@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 NOISE_LEVELS = (80.0, 0.002)
-"""First and last ``sigma / alpha`` of EDM's networks (Karras et al. 2022, arXiv:2206.00364, table 1)."""
+"""First and last ``sigma / alpha`` of EDM's sampler (Karras et al. 2022, arXiv:2206.00364, ``edm_sampler``)."""
 
 VARIANCES = (1e-4, 1.0)
 """Range of the eigenvalues of the covariance of standardised data."""
