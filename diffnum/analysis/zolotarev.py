@@ -1,8 +1,8 @@
 r"""Zolotarev's rational functions: the best relative approximation of the square root.
 
 Of all quotients of polynomials of degree n there is exactly one with the least
-:math:`\max_{1\le z\le b} |r(z)/\sqrt z - 1|`. Zolotarev found it in 1877; Kennedy 2004 (arXiv:hep-lat/0402038, section 3)
-has it for the sign function, which is :math:`x / r(x^2)` but for a factor. With the modulus
+:math:`\max_{1\le z\le b} |r(z)/\sqrt z - 1|`. Zolotarev found it in 1877; Kennedy 2004 (arXiv:hep-lat/0402038,
+section 3) has it for the sign function, which is :math:`x / r(x^2)` but for a factor. With the modulus
 :math:`\kappa^2 = 1 - 1/b`, its complete integral K and :math:`u_l = l K/(2n + 1)`
 
 .. math:: r(z) = D \prod_{j=1}^{n} \frac{z + c_{2j-1}}{z + c_{2j}}, \qquad
