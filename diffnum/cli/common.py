@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -82,17 +84,35 @@ def imported(path: str) -> Any:
 
 
 def settings(option: str, pairs: Sequence[str]) -> dict[str, Any]:
-    """Arguments given as ``name=value``; values are JSON where they can be, text otherwise."""
+    """Arguments given as ``name=value``; values are JSON or Python where they can be, text otherwise."""
     found: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name.isidentifier() and equals):
             raise typer.BadParameter(f"{option} {pair!r}: write name=value, such as solver_order=3")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
+        if name in found:
+            raise typer.BadParameter(f"{option} {pair!r}: {name} is given twice, keep one")
+        found[name] = _value(option, pair, value)
     return found
+
+
+_WORDS: Mapping[str, bool | None] = MappingProxyType({"true": True, "false": False, "none": None, "null": None})
+_ALMOST = ("yes", "no", "on", "off", "")
+
+
+def _value(option: str, pair: str, text: str) -> Any:
+    """What a text stands for, in JSON's spelling or Python's; what is neither is text."""
+    word = text.strip().lower()
+    if word in _WORDS:
+        return _WORDS[word]
+    if word in _ALMOST:  # text that is not empty is true, whatever it says
+        raise typer.BadParameter(f"{option} {pair!r}: write True, False or None, or a text in quotes ({text!r})")
+    for read in (json.loads, ast.literal_eval, float):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError):
+            continue
+    return text
 
 
 def echo(text: str) -> None:

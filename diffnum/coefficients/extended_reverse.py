@@ -82,25 +82,66 @@ def _sde_5(x: FloatArray) -> FloatArray:
     return np.exp(x**0.3)
 
 
+# log phi and its derivative, named so that a noise scale can be pickled
+def _zero(x: FloatArray) -> FloatArray:
+    return 0 * x
+
+
+def _one(x: FloatArray) -> FloatArray:
+    return 1 + 0 * x
+
+
+def _log_sde_1(x: FloatArray) -> FloatArray:
+    return np.log(_sde_1(x) + 10)
+
+
+def _rate_sde_1(x: FloatArray) -> FloatArray:
+    return _sde_1(x) / (x * (_sde_1(x) + 10))
+
+
+def _log_sde_2(x: FloatArray) -> FloatArray:
+    return 0.5 * np.log(x)
+
+
+def _rate_sde_2(x: FloatArray) -> FloatArray:
+    return 0.5 + 0 * x
+
+
+def _log_sde_3(x: FloatArray) -> FloatArray:
+    return 1.5 * np.log(x)
+
+
+def _rate_sde_3(x: FloatArray) -> FloatArray:
+    return 1.5 + 0 * x
+
+
+def _log_sde_4(x: FloatArray) -> FloatArray:
+    return np.log(np.log1p(_sde_4(x))) - 0.1 * np.log(x)
+
+
+def _rate_sde_4(x: FloatArray) -> FloatArray:
+    return 1.5 * _sde_4(x) / ((1 + _sde_4(x)) * np.log1p(_sde_4(x))) - 0.1
+
+
+def _log_sde_5(x: FloatArray) -> FloatArray:
+    return np.log(_sde_5(x) + 10)
+
+
+def _rate_sde_5(x: FloatArray) -> FloatArray:
+    return 0.3 * x**0.3 * _sde_5(x) / (_sde_5(x) + 10)
+
+
 NOISE_SCALES: Mapping[str, NoiseScale] = MappingProxyType(
     {
         s.name: s
         for s in (
-            NoiseScale("ode", lambda x: 0 * x, lambda x: 0 * x),
-            NoiseScale("sde", np.log, lambda x: 1 + 0 * x),
-            NoiseScale("sde1", lambda x: np.log(_sde_1(x) + 10), lambda x: _sde_1(x) / (x * (_sde_1(x) + 10))),
-            NoiseScale("sde2", lambda x: 0.5 * np.log(x), lambda x: 0.5 + 0 * x),
-            NoiseScale("sde3", lambda x: 1.5 * np.log(x), lambda x: 1.5 + 0 * x),
-            NoiseScale(
-                "sde4",
-                lambda x: np.log(np.log1p(_sde_4(x))) - 0.1 * np.log(x),
-                lambda x: 1.5 * _sde_4(x) / ((1 + _sde_4(x)) * np.log1p(_sde_4(x))) - 0.1,
-            ),
-            NoiseScale(
-                "sde5",
-                lambda x: np.log(_sde_5(x) + 10),
-                lambda x: 0.3 * x**0.3 * _sde_5(x) / (_sde_5(x) + 10),
-            ),
+            NoiseScale("ode", _zero, _zero),
+            NoiseScale("sde", np.log, _one),
+            NoiseScale("sde1", _log_sde_1, _rate_sde_1),
+            NoiseScale("sde2", _log_sde_2, _rate_sde_2),
+            NoiseScale("sde3", _log_sde_3, _rate_sde_3),
+            NoiseScale("sde4", _log_sde_4, _rate_sde_4),
+            NoiseScale("sde5", _log_sde_5, _rate_sde_5),
         )
     }
 )

@@ -127,7 +127,8 @@ class Bench:
         read, again = (self.run(basis[0], basis[1:]) for _ in range(2))
         if read.where != again.where or not np.array_equal(read.states, again.states):
             raise ValueError(
-                f"{self.name} is random: two runs on the same input differ; fix its seed or turn noise off"
+                f"{self.name} is random: two runs on the same input differ; turn its noise off (eta = 0), or let it "
+                "forget its last run where it keeps something of it"
             )
         if read.uneven:
             raise ValueError(f"{self.name} treats equal samples of a batch, or equal pixels, differently")

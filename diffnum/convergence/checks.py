@@ -17,6 +17,9 @@ STEPS = 8
 SCALED = 1.01
 """Factor on the answers of a model that is not the exact one; a sampler that heeds its model gives another sample."""
 
+OWN_NOISE = 1e-4
+"""Share of the result by which equal points may end apart: rounding in single precision stays below."""
+
 
 class _Watched(AskedByNoiseLevel):
     """An oracle that counts its calls, and whose answers can be scaled."""
@@ -60,7 +63,7 @@ def check_sampler(sampler: Sampler, oracle: Oracle) -> None:
     sampler : callable
         ``sampler(model, x, nodes) -> x``.
     oracle : Oracle
-        Exact model; the sampler is run on it four times, with eight steps each.
+        Exact model; the sampler is run on it five times, with eight steps each.
 
     Raises
     ------
@@ -68,7 +71,8 @@ def check_sampler(sampler: Sampler, oracle: Oracle) -> None:
         If the sampler does not return an array, or one of another dtype than ``x``.
     ValueError
         If it raises an exception of its own, returns another shape or what is not finite, writes into ``x`` or
-        ``nodes``, is random, never calls the model, or ignores what the model returns.
+        ``nodes``, is random (from one run to the next, or by a seed of its own), never calls the model, or ignores
+        what the model returns.
     """
     name = getattr(sampler, "__name__", type(sampler).__name__)
     nodes = np.linspace(*oracle.interval, STEPS + 1)
@@ -77,8 +81,8 @@ def check_sampler(sampler: Sampler, oracle: Oracle) -> None:
     again, _ = _run(name, sampler, _Watched(oracle), x, nodes)
     if not np.array_equal(first, again):
         raise ValueError(
-            f"{name} is random: two runs on the same input differ by {np.max(np.abs(first - again)):.3g}; "
-            "turn its noise off, or fix its seed inside"
+            f"{name} is random: two runs on the same input differ by {np.max(np.abs(first - again)):.3g}; turn its "
+            "noise off (eta = 0), or let it forget its last run where it keeps something of it"
         )
     if not calls:
         raise ValueError(f"{name} never calls the model: ask model.data(x, lam), .noise, .velocity or .score")
@@ -88,6 +92,21 @@ def check_sampler(sampler: Sampler, oracle: Oracle) -> None:
             f"{name} ignores the model: it calls it {calls} times on {STEPS} steps, but returns the same sample "
             "whatever the model answers"
         )
+    spread = _spread(name, sampler, _Watched(oracle, 0.0), np.zeros_like(x), nodes)
+    if spread > OWN_NOISE * float(np.abs(first).max()):
+        raise ValueError(
+            f"{name} adds noise of its own: equal points and a model that answers 0 become points that differ by "
+            f"{spread:.3g}; a seed inside makes that repeatable and no less random: turn the noise off (eta = 0)"
+        )
+
+
+def _spread(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: FloatArray) -> float:
+    """How far apart equal points end; 0 where the sampler cannot run on them."""
+    try:
+        ends, _ = _run(name, sampler, model, x, nodes)
+    except (TypeError, ValueError):
+        return 0.0
+    return float(np.ptp(ends, axis=0).max())
 
 
 def _run(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: FloatArray) -> tuple[FloatArray, int]:

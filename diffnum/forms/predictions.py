@@ -13,14 +13,28 @@ from diffnum.types import Array, Denoiser, Prediction
 __all__ = ["PREDICTIONS", "conversion", "predict"]
 
 
+def _data(alpha: Any, sigma: Any) -> tuple[Any, Any]:  # noqa: ARG001
+    return 1.0, 0.0
+
+
+def _noise(alpha: Any, sigma: Any) -> tuple[Any, Any]:  # noqa: ARG001
+    return 0.0, 1.0
+
+
+def _velocity(alpha: Any, sigma: Any) -> tuple[Any, Any]:  # noqa: ARG001
+    return -1.0, 1.0
+
+
+def _score(alpha: Any, sigma: Any) -> tuple[Any, Any]:  # noqa: ARG001
+    return 0.0, -1.0 / sigma
+
+
+def _v(alpha: Any, sigma: Any) -> tuple[Any, Any]:
+    return -sigma, alpha
+
+
 PREDICTIONS: Final[Mapping[str, Callable[[Any, Any], tuple[Any, Any]]]] = MappingProxyType(
-    {
-        "data": lambda alpha, sigma: (1.0, 0.0),  # noqa: ARG005
-        "noise": lambda alpha, sigma: (0.0, 1.0),  # noqa: ARG005
-        "velocity": lambda alpha, sigma: (-1.0, 1.0),  # noqa: ARG005
-        "score": lambda alpha, sigma: (0.0, -1.0 / sigma),  # noqa: ARG005
-        "v": lambda alpha, sigma: (-sigma, alpha),
-    }
+    {"data": _data, "noise": _noise, "velocity": _velocity, "score": _score, "v": _v}
 )
 """Each prediction as the pair (a, b) in ``a x_0 + b eps``, a function of (alpha, sigma)."""
 

@@ -120,6 +120,11 @@ class SemilinearForm:
         """Name only: the fields are functions."""
         return f"SemilinearForm({self.name!r})"
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """By name where it is one of this module's, which then is itself again after a pickle or a copy."""
+        name = self.name.upper()
+        return name if globals().get(name) is self else super().__reduce_ex__(protocol)
+
 
 def _drift(schedule: Any, t: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Coefficients of the probability-flow ODE in time."""
@@ -132,34 +137,81 @@ def _drift(schedule: Any, t: FloatArray) -> tuple[FloatArray, FloatArray]:
     return damping, noising
 
 
-DATA = SemilinearForm("data", "data", -1, lambda n: n.sigma, lambda n: n.alpha, lambda n: n.lam, lambda clock: clock)
-NOISE = SemilinearForm("noise", "noise", 1, lambda n: n.alpha, lambda n: -n.sigma, lambda n: n.lam, lambda clock: clock)
-RHO = SemilinearForm(
-    "rho",
-    "noise",
-    0,
-    lambda n: n.alpha,
-    lambda n: n.alpha,
-    lambda n: n.sigma / n.alpha,
-    lambda clock: -np.log(clock),
-)
-VELOCITY = SemilinearForm(
-    "velocity",
-    "velocity",
-    0,
-    lambda n: n.alpha + n.sigma,
-    lambda n: n.alpha + n.sigma,
-    lambda n: n.sigma / (n.alpha + n.sigma),
-    lambda clock: np.log1p(-clock) - np.log(clock),
-)
-TIME = SemilinearForm("time", "noise", None, lambda n: n.alpha, lambda n: n.alpha, lambda n: n.t, None)
+# named, and at the top of the module, so that every record can be pickled
+def _alpha(nodes: Nodes) -> FloatArray:
+    return nodes.alpha
+
+
+def _sigma(nodes: Nodes) -> FloatArray:
+    return nodes.sigma
+
+
+def _minus_sigma(nodes: Nodes) -> FloatArray:
+    return -nodes.sigma
+
+
+def _sum(nodes: Nodes) -> FloatArray:
+    return nodes.alpha + nodes.sigma
 
 
 def _one(nodes: Nodes) -> FloatArray:
     return np.ones_like(nodes.t)
 
 
-DRIFT = SemilinearForm("drift", "noise", 0, _one, _one, lambda n: n.t, None, linear=True)
+def _half_log_snr(nodes: Nodes) -> FloatArray:
+    return nodes.lam
+
+
+def _ratio(nodes: Nodes) -> FloatArray:
+    return nodes.sigma / nodes.alpha
+
+
+def _share(nodes: Nodes) -> FloatArray:
+    return nodes.sigma / (nodes.alpha + nodes.sigma)
+
+
+def _time(nodes: Nodes) -> FloatArray:
+    return nodes.t
+
+
+def _same(clock: FloatArray) -> FloatArray:
+    return clock
+
+
+def _of_ratio(clock: FloatArray) -> FloatArray:
+    return np.asarray(-np.log(clock))
+
+
+def _of_share(clock: FloatArray) -> FloatArray:
+    return np.asarray(np.log1p(-clock) - np.log(clock))
+
+
+@dataclass(frozen=True, slots=True)
+class _TimeOf:
+    """Clock: the time of another schedule, at equal half-log-SNR."""
+
+    schedule: Schedule
+
+    def __call__(self, nodes: Nodes) -> FloatArray:
+        return np.asarray(self.schedule.time(nodes.lam))
+
+
+@dataclass(frozen=True, slots=True)
+class _HalfLogSnrOf:
+    """Half-log-SNR at a time of another schedule."""
+
+    schedule: Schedule
+
+    def __call__(self, clock: FloatArray) -> FloatArray:
+        return np.asarray(self.schedule.half_log_snr(clock))
+
+
+DATA = SemilinearForm("data", "data", -1, _sigma, _alpha, _half_log_snr, _same)
+NOISE = SemilinearForm("noise", "noise", 1, _alpha, _minus_sigma, _half_log_snr, _same)
+RHO = SemilinearForm("rho", "noise", 0, _alpha, _alpha, _ratio, _of_ratio)
+VELOCITY = SemilinearForm("velocity", "velocity", 0, _sum, _sum, _share, _of_share)
+TIME = SemilinearForm("time", "noise", None, _alpha, _alpha, _time, None)
+DRIFT = SemilinearForm("drift", "noise", 0, _one, _one, _time, None, linear=True)
 """Time clock, nothing removed: dx/dt itself is stepped, as by an ODE solver that knows nothing of the process."""
 
 
@@ -192,8 +244,8 @@ def _clocked(written: SemilinearForm, clock: Schedule) -> SemilinearForm:
     return replace(
         written,
         name=f"{written.name} of {clock.name}",
-        clock=lambda n: np.asarray(clock.time(n.lam)),
-        half_log_snr=clock.half_log_snr,
+        clock=_TimeOf(clock),
+        half_log_snr=_HalfLogSnrOf(clock),
         foreign=clock,
     )
 

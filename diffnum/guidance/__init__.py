@@ -270,7 +270,7 @@ def cfg_plus_plus(model: Denoiser, grid: Grid, scale: float, *, unconditional: D
     steps = (grid.lam[1:] - grid.lam[:-1]).tolist()
     weights = {t: -scale / math.expm1(-h) for t, h in zip(grid.t.tolist(), steps, strict=False)}
     weights[float(grid.t[-1])] = scale  # the terminal rule that denoises: a step to sigma = 0
-    return Guided(model, unconditional, _StepScales(MappingProxyType(weights)))
+    return Guided(model, unconditional, _StepScales(weights))
 
 
 @dataclass(frozen=True)

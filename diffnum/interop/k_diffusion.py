@@ -7,8 +7,9 @@
 True
 
 ``model(x, sigma, **extra_args)`` returns the denoised sample of ``x = x_0 + sigma eps``; ``sigma`` has shape (batch,).
-``sigmas`` may end in 0. For flow models (ComfyUI's CONST), ``x = (1 - sigma) x_0 + sigma eps``: pass ``flow=True``, or
-leave it to be seen from the model. ``dir(k_diffusion)`` lists the functions; any name that ``dn.method`` knows works.
+``sigmas`` may end in 0. A state of half precision is kept in float32 between evaluations. For flow models (ComfyUI's
+CONST), ``x = (1 - sigma) x_0 + sigma eps``: pass ``flow=True``, or leave it to be seen from the model.
+``dir(k_diffusion)`` lists the functions; any name that ``dn.method`` knows works.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ from diffnum.types import FloatArray, Prediction, Schedule
 __all__ = ["sampler"]
 
 _PREFIX = "sample_"
+_HALF = (torch.float16, torch.bfloat16)
 _PURE_NOISE = -24.0 * math.log(2.0)
+_ROUNDING = 1e-7
+"""Relative difference below which two levels are one: half an ulp of float32, with the way through log and exp."""
 
 
 def _identifier(name: str) -> str:
@@ -82,6 +86,8 @@ def sampler(method: str | Method) -> Callable[..., torch.Tensor]:
         ``sample(model, x, sigmas, extra_args=None, callback=None, disable=None, ...)``.
     """
     record = find_method(method) if isinstance(method, str) else method
+    if method is not record:
+        return sampler(record)  # one function a method, whatever name it is asked by: a pickle looks it up
 
     def sample(
         model: Callable[..., torch.Tensor],
@@ -105,9 +111,10 @@ def sampler(method: str | Method) -> Callable[..., torch.Tensor]:
         schedule, grid = _grid(levels, kind, terminal)
         numbers = plan(record, schedule, grid, start=start, prediction="data", parameters=parameters)
         with torch.no_grad(), _progress(numbers, disable) as advance:
-            host = _Host(model, schedule, dict(extra_args or {}), numbers, sigmas, callback, advance)
-            noise = _noise(numbers, noise_sampler, s_noise)
-            result: torch.Tensor = solve(numbers, host, x, noise=noise, check_finite=False)
+            host = _Host(model, x.dtype, schedule, dict(extra_args or {}), numbers, sigmas, callback, advance)
+            noise = _noise(numbers, noise_sampler, s_noise, levels, sigmas, x.dtype)
+            state = x.to(torch.float32) if x.dtype in _HALF else x
+            result: torch.Tensor = solve(numbers, host, state, noise=noise, check_finite=False).to(x.dtype)
         if not bool(torch.isfinite(result).all()):  # looked at once, so that no step waits for it
             raise ValueError(f"{sample.__name__}: the result is not finite; the model, x or the noise is not")
         return result
@@ -169,6 +176,7 @@ class _Host:
     def __init__(
         self,
         model: Callable[..., torch.Tensor],
+        dtype: torch.dtype,
         schedule: Schedule,
         extra_args: dict[str, Any],
         numbers: Plan,
@@ -176,7 +184,7 @@ class _Host:
         callback: Callable[[dict[str, Any]], object] | None,
         advance: Callable[[], object],
     ) -> None:
-        self.model, self.schedule, self.extra_args = model, schedule, extra_args
+        self.model, self.dtype, self.schedule, self.extra_args = model, dtype, schedule, extra_args
         self.sigmas, self.callback, self.advance = sigmas, callback, advance
         # a node that is evaluated twice is told of once, at the state that is kept; a node where noise is added
         # before the evaluation is told of by the first evaluation of its step
@@ -191,16 +199,16 @@ class _Host:
 
     def __call__(self, x: torch.Tensor, t: float) -> torch.Tensor:
         sigma = self.exact.get(t, t)
-        ones = x.new_ones([x.shape[0]])
-        denoised = self.model(x, ones * sigma, **self.extra_args)
+        state = x.to(self.dtype)
+        denoised = self.model(state, state.new_ones([x.shape[0]]) * sigma, **self.extra_args)
         i = self.told.get(self.calls)
         if i is not None:
             self.advance()
             if self.callback is not None:
-                hat = self.sigmas[i] if t == self.nodes[i] else x.new_tensor(t)
-                self.callback({"x": x, "i": i, "sigma": self.sigmas[i], "sigma_hat": hat, "denoised": denoised})
+                hat = self.sigmas[i] if t == self.nodes[i] else self.sigmas.new_tensor(t)
+                self.callback({"x": state, "i": i, "sigma": self.sigmas[i], "sigma_hat": hat, "denoised": denoised})
         self.calls += 1
-        return denoised
+        return denoised.to(x.dtype) if isinstance(denoised, torch.Tensor) else denoised
 
 
 def _checked(sigmas: torch.Tensor) -> FloatArray:
@@ -234,12 +242,19 @@ def _grid(levels: FloatArray, flow: bool, terminal: str) -> tuple[Schedule, Grid
         return EDM(low, 2.0 * float(levels[0])), Grid(levels, -np.log(levels), terminal)  # type: ignore[arg-type]
 
 
-def _noise(numbers: Plan, source: Callable[..., torch.Tensor] | None, scale: float) -> Noise | None:
-    """The host's noise as the loop asks for it, or independent draws."""
+def _noise(
+    numbers: Plan,
+    source: Callable[..., torch.Tensor] | None,
+    scale: float,
+    levels: FloatArray,
+    sigmas: torch.Tensor,
+    dtype: torch.dtype,
+) -> Noise | None:
+    """The host's noise as the loop asks for it, or independent draws, in the dtype of x as the host draws them."""
     if not any(step.noises for step in numbers.steps):
         return None
     if source is None:
-        return lambda step, index, like: scale * torch.randn_like(like)  # noqa: ARG005
+        return lambda step, index, like: scale * torch.randn_like(like, dtype=dtype).to(like.dtype)  # noqa: ARG005
     schedule = numbers.schedule
     try:
         parts = [
@@ -248,10 +263,19 @@ def _noise(numbers: Plan, source: Callable[..., torch.Tensor] | None, scale: flo
         ]
     except ValueError:  # draws that are no increments of one path
         parts = [[(step.t_from, step.t_to)] * len(step.noises) for step in numbers.steps]
+    # A level of the host's is handed back as it is, to the bit: a Brownian tree refuses what is a rounding outside.
+    # The others have the dtype of the levels, not of x, in whose half precision two of them may be one.
+    wide = torch.promote_types(sigmas.dtype, torch.float32)
+
+    def level(value: float) -> torch.Tensor:
+        near = int(np.argmin(np.abs(levels - value)))
+        if abs(float(levels[near]) - value) <= _ROUNDING * float(levels[near]):
+            return sigmas[near]
+        return sigmas.new_tensor(value, dtype=wide)
 
     def draw(step: int, index: int, like: torch.Tensor) -> torch.Tensor:
-        begin, end = (like.new_tensor(level) for level in parts[step][index])
-        return scale * source(begin, end)
+        begin, end = (level(value) for value in parts[step][index])
+        return scale * source(begin, end).to(like.dtype)
 
     return draw
 

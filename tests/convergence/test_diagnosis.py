@@ -234,6 +234,11 @@ def calls_in_vain(model: Any, x: Any, nodes: Any) -> Any:
     return 0.5 * x
 
 
+def seeded(model: Any, x: Any, nodes: Any) -> Any:
+    """The one above with its seed fixed inside: repeatable, and random all the same."""
+    return two_step(model, x, nodes) + 0.01 * np.random.default_rng(0).standard_normal(x.shape)
+
+
 def returns_nothing(model: Any, x: Any, nodes: Any) -> None:
     return None
 
@@ -253,7 +258,8 @@ def returns_its_input(model: Any, x: Any, nodes: Any) -> Any:
         (calls_in_vain, ValueError, "ignores the model: it calls it 9 times"),
         (mutating, ValueError, "writes into its input x"),
         (mutating_nodes, ValueError, "writes into its input nodes"),
-        (random, ValueError, "is random: two runs on the same input differ"),
+        (random, ValueError, r"is random: two runs on the same input differ .* turn its noise off \(eta = 0\), or"),
+        (seeded, ValueError, r"adds noise of its own: .* a seed inside .* turn the noise off \(eta = 0\)"),
     ],
 )
 def test_a_sampler_that_breaks_the_convention_is_told_how(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -204,3 +205,63 @@ def test_a_result_that_is_not_finite_and_a_state_that_is_no_tensor_are_refused()
         k_diffusion.sample_dpmpp_2m(lambda x, sigma: x * float("nan"), X, levels, disable=True)
     with pytest.raises(TypeError, match="x is a ndarray: pass a torch tensor"):
         k_diffusion.sample_dpmpp_2m(model, X.numpy(), levels, disable=True)
+
+
+# -- half precision, pickles ---------------------------------------------------------------------------
+
+CLOSE = torch.tensor([10.9, 10.85, 10.8, 5.0, 1.0, 0.1, 0.0])
+FLOW_17 = 17.0 * torch.linspace(1, 0, 51) / (1.0 + 16.0 * torch.linspace(1, 0, 51))
+STOCHASTIC = tuple(name for name in dn.methods("stochastic") if not name.endswith("churn"))
+
+
+class Tree:
+    """A source of noise that is as strict as k-diffusion's tree, and remembers what it was asked."""
+
+    def __init__(self, x: Any, low: Any, high: Any) -> None:
+        self.x, self.low, self.high = x, low, high
+        self.asked: list[tuple[Any, Any]] = []
+
+    def __call__(self, begin: Any, end: Any) -> Any:
+        self.asked.append((begin, end))
+        assert begin.dtype == end.dtype == self.low.dtype
+        assert self.low <= min(begin, end) < max(begin, end) <= self.high
+        length = (begin - end).abs().sqrt()
+        return length.to(self.x.dtype) / length.to(self.x.dtype) * torch.ones_like(self.x)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("name", STOCHASTIC)
+@pytest.mark.parametrize("flow", [False, True], ids=["levels", "flow"])
+def test_a_tree_is_asked_for_the_levels_as_given_whatever_the_dtype_of_x(name: str, dtype: Any, flow: bool) -> None:
+    unbounded = dn.method(name).form.prediction == "noise"  # at pure noise, in any precision
+    sigmas = (FLOW_17[2:] if unbounded else FLOW_17) if flow else CLOSE
+    x = (float(sigmas[0]) * X).to(dtype)
+    tree = Tree(x, sigmas[:-1].min(), sigmas.max())
+    sample = getattr(k_diffusion, "sample_" + name.replace(".", "_").replace("-", "_"))
+    found = sample(lambda x, sigma: 0.5 * x / (1 + sigma.reshape(-1, 1, 1, 1)), x, sigmas, noise_sampler=tree,
+                   flow=flow, disable=True)  # fmt: skip
+    assert found.dtype == dtype
+    assert bool(torch.isfinite(found).all())
+    given = set(sigmas.tolist())
+    assert {float(begin) for begin, _ in tree.asked} & given
+    assert tree.asked[0][0] == sigmas[0]  # to the bit, also at pure noise
+
+
+def test_rounding_the_levels_to_the_dtype_of_x_would_ask_for_an_empty_interval() -> None:
+    """The control of the test above."""
+    assert CLOSE.bfloat16()[0] == CLOSE.bfloat16()[1]
+    assert FLOW_17.bfloat16()[0] == FLOW_17.bfloat16()[1]
+
+
+def test_k_diffusion_s_own_tree_runs_in_half_precision() -> None:
+    sampling = pytest.importorskip("k_diffusion.sampling", exc_type=ImportError)
+    pytest.importorskip("torchsde")
+    x = (10.9 * X).bfloat16()
+    tree = sampling.BrownianTreeNoiseSampler(x, CLOSE[:-1].min(), CLOSE.max())
+    assert bool(torch.isfinite(k_diffusion.sample_euler_ancestral(model, x, CLOSE, noise_sampler=tree)).all())
+
+
+@pytest.mark.parametrize("name", ["unipc_3", "euler", "dpmpp_2m_sde", "ghvb_2.8", "ghvb_2_8"])
+def test_a_function_pickles_and_has_one_object_whatever_it_is_called(name: str) -> None:
+    sample = k_diffusion.sampler(name) if "." in name else getattr(k_diffusion, f"sample_{name}")
+    assert pickle.loads(pickle.dumps(sample)) is sample

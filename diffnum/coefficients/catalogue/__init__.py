@@ -8,11 +8,13 @@ and measured by default.
 
 from __future__ import annotations
 
+import copyreg
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 from diffnum.coefficients.catalogue.members import Kind, Members, Relatives
 from diffnum.coefficients.method import Method
@@ -126,10 +128,23 @@ def method(name: str) -> Method:
     """
     if not isinstance(name, str):
         raise TypeError(f"method={name!r} is not a string: pass the name of a method, such as 'dpmpp_2m'")
-    name = _ALIASES.get(name, name)
+    if name in _ALIASES:
+        return method(_ALIASES[name])
     for members in _MEMBERS:
         if (found := re.fullmatch(members.pattern, name)) and (record := members.build(found)):
-            return record
+            return record if record.name == name else method(record.name)
     near = get_close_matches(name.lower(), [*_LISTED["all"], *_ALIASES], n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ValueError(f"method={name!r} is unknown: {hint}dn.methods() lists them all")
+
+
+def _reduced(record: Method) -> tuple[Any, ...]:
+    """A record of the catalogue is pickled by name, and is itself again; one of the user's by its fields."""
+    try:
+        own = method(record.name) is record
+    except ValueError:
+        own = False
+    return (method, (record.name,)) if own else tuple(record.__reduce_ex__(4))
+
+
+copyreg.pickle(Method, _reduced)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ in that field, in which equality is decidable and cheap; nothing is ever "simpli
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,10 +18,20 @@ from typing import Any
 
 import sympy
 from sympy.polys.fields import FracField
+from sympy.polys.rings import PolyRing
 
 from diffnum.forms import ExponentialKernel, Kernel, TabulatedKernel
 
 __all__ = ["Exact", "PartsKernel", "SymbolicKernel", "Symbols", "as_fraction", "is_zero", "phi", "solve"]
+
+
+def _remade(field: Any) -> tuple[Any, ...]:
+    """What makes a ring or a field of sympy again: its own way to a pickle stops at what it keeps for speed."""
+    return type(field), (field.symbols, field.domain, field.order)
+
+
+copyreg.pickle(PolyRing, _remade)
+copyreg.pickle(FracField, _remade)
 
 
 class phi(sympy.Function):  # type: ignore[misc]
