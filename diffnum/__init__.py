@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from diffnum import analysis as analysis
     from diffnum import calibration as calibration
     from diffnum import coefficients as coefficients
+    from diffnum import discrete as discrete
     from diffnum import grids as grids
     from diffnum import guidance as guidance
     from diffnum import interop as interop
@@ -79,6 +80,7 @@ _MODULES = (
     "analysis",
     "calibration",
     "coefficients",
+    "discrete",
     "grids",
     "guidance",
     "interop",

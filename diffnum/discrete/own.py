@@ -1,0 +1,158 @@
+"""Samplers of the user's own: kernels, judged exactly, and functions on batches, judged by their draws."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from diffnum.discrete.enumeration import StateSpace
+from diffnum.discrete.laws import TokenArray, uniforms
+from diffnum.discrete.models import ExactTokens
+from diffnum.discrete.processes import TokenProcess
+from diffnum.types import FloatArray
+
+__all__ = ["BatchRun", "Convention", "KernelRule", "LookupModel", "convention_of", "understood_tokens"]
+
+Convention: TypeAlias = Literal["kernel", "batch"]
+"""``kernel(model, x, t, s) -> probabilities``, shape (n, L, states); ``batch(model, x, nodes, rng) -> x``."""
+
+_NAMES: dict[Convention, tuple[str, str]] = {"kernel": ("t", "s"), "batch": ("nodes", "rng")}
+
+
+class LookupModel:
+    """The exact model, as a user's sampler calls it, with ``process``, ``length`` and ``tokens``."""
+
+    def __init__(self, space: StateSpace) -> None:
+        self.space, self.process = space, space.process
+        self.length, self.tokens = space.length, space.tokens
+        self.calls = 0
+        self._exact = ExactTokens(space.law, space.process)
+
+    def __call__(self, x: TokenArray, t: Any) -> FloatArray:
+        """Posterior marginals, shape (n, L, S)."""
+        x = np.asarray(x)
+        if x.ndim != 2 or x.shape[1] != self.length or x.dtype.kind not in "iu":
+            raise TypeError(
+                f"the model was called with shape {x.shape}, dtype {x.dtype}: pass tokens of shape (n, {self.length})"
+            )
+        if x.min() < 0 or x.max() >= self.space.letters:
+            raise ValueError(
+                f"the model was called with states {x.min()} ... {x.max()}: use 0 ... {self.space.letters - 1}"
+            )
+        self.calls += 1
+        return self.space.denoised(float(t))[self.space.index(x)] if np.ndim(t) == 0 else self._exact(x, t)
+
+
+@dataclass(frozen=True, eq=False)
+class KernelRule:
+    """A user's kernel as a step; the precision of what it returns is kept in ``eps``."""
+
+    function: Callable[..., Any]
+    model: LookupModel
+    noted: dict[str, float]
+    stages: int = 1
+
+    def node(self, i: int, process: TokenProcess, t: float, s: float) -> float:  # noqa: ARG002
+        """Time t."""
+        return t
+
+    def stage(
+        self,
+        i: int,  # noqa: ARG002
+        process: TokenProcess,
+        states: Sequence[TokenArray],
+        posteriors: Sequence[FloatArray],
+        t: float,
+        s: float,
+    ) -> FloatArray:
+        """What the function returns, checked."""
+        x = states[0]
+        given = x.copy()
+        out = np.asarray(self.function(self.model, given, t, s))
+        shape = (*x.shape, process.states(posteriors[0].shape[-1]))
+        if out.dtype.kind != "f" or out.shape != shape:
+            raise TypeError(
+                f"the kernel returned dtype {out.dtype} and shape {out.shape}: return probabilities of shape {shape}, "
+                "the last axis over states"
+            )
+        if not np.array_equal(given, x):
+            raise ValueError("the kernel writes into its input x: work on a copy")
+        if not np.all(np.isfinite(out)):
+            raise ValueError(f"the kernel returned values that are not finite between t={t:g} and s={s:g}")
+        eps = float(np.finfo(out.dtype).eps)
+        self.noted["eps"] = max(self.noted.get("eps", 0.0), eps)
+        if out.min() < -16 * eps:
+            raise ValueError(
+                f"the kernel returned the negative probability {out.min():g} at t={t:g}: clip or shorten the step"
+            )
+        off = float(np.abs(out.sum(axis=-1, dtype=np.float64) - 1.0).max())
+        if off > 64 * eps:
+            raise ValueError(f"probabilities of the kernel sum to one only within {off:.2g} at t={t:g}: normalise them")
+        return np.maximum(out.astype(np.float64), 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchRun:
+    """A user's sampler on batches."""
+
+    function: Callable[..., Any]
+    model: LookupModel
+
+    def __call__(self, x: TokenArray, nodes: FloatArray, seed: int) -> TokenArray:
+        """States at the last node, checked."""
+        given = x.copy()
+        out = np.asarray(self.function(self.model, given, nodes, uniforms(seed)))
+        if out.dtype.kind not in "iu" or out.shape != x.shape:
+            raise TypeError(
+                f"the sampler returned dtype {out.dtype}, shape {out.shape}: return tokens of shape {x.shape}"
+            )
+        if not np.array_equal(given, x):
+            raise ValueError("the sampler writes into its input x: work on a copy")
+        letters = self.model.space.letters
+        if out.min() < 0 or out.max() >= letters:
+            raise ValueError(f"the sampler returned states {out.min()} ... {out.max()}: use 0 ... {letters - 1}")
+        left = float(np.mean(np.any(out == self.model.tokens, axis=1)))
+        if nodes[-1] == 0.0 and left > 0:
+            raise ValueError(
+                f"the sampler leaves masks at the end in a share {left:.3g} of the sequences: show all by t = 0"
+            )
+        return out.astype(np.int64)
+
+
+def convention_of(function: Callable[..., Any], given: Convention | None = None) -> Convention:
+    """How a user's sampler is called, told by the names of its parameters.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be told.
+    """
+    if given is not None:
+        if given not in _NAMES:
+            raise ValueError(f"convention={given!r} is unknown: use kernel or batch")
+        return given
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        names = []
+    for convention, last in _NAMES.items():
+        if tuple(names[2:4]) == last:
+            return convention
+    raise TypeError(
+        f"parameters ({', '.join(names)}) tell no convention: write kernel(model, x, t, s) "
+        "or sampler(model, x, nodes, rng), or pass convention="
+    )
+
+
+def understood_tokens(
+    function: Callable[..., Any], space: StateSpace, given: Convention | None = None
+) -> KernelRule | BatchRun:
+    """A user's sampler on a space of states."""
+    model = LookupModel(space)
+    if convention_of(function, given) == "kernel":
+        return KernelRule(function, model, {})
+    return BatchRun(function, model)

@@ -1,0 +1,141 @@
+r"""Categorical draws by Gumbel noise of low precision, exactly.
+
+``argmax(log p + g)`` with :math:`g = -\log(-\log u)` draws from p if u is uniform on (0, 1). In the times
+:math:`E = -\log u` it is a race: token i arrives at :math:`E_i / p_i`, the first one wins. A float32 generator returns
+multiples of :math:`2^{-24}` below one, so that no E is below :math:`-\log(1 - 2^{-24})` and g never exceeds 16.6: rare
+tokens, which need a small E to win, are drawn too rarely.
+
+Two laws are given. :func:`truncated_law` cuts continuous noise off at its largest value, in closed form.
+:func:`gumbel_law` counts the values that the generator has: near the cut they are few, and the smallest E has the
+probability of all that lies below the next but one, so that the loss is less than the truncation says.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from diffnum.discrete.laws import checked_law
+from diffnum.types import FloatArray
+
+__all__ = ["effective_temperature", "gumbel_law", "gumbel_maximum", "truncated_law"]
+
+FLOAT32_BITS = 24
+
+ONE_BY_ONE = 1 << 12
+"""Values of the noise, from the largest, that are counted one by one; the others in blocks."""
+
+BLOCKS = 6000
+"""Blocks of the rest, each a ratio of about a thousandth wide."""
+
+
+def _least(bits: int) -> float:
+    if not 1 <= bits <= 53:
+        raise ValueError(f"bits={bits}: use 24 for float32, 53 for float64")
+    return float(-np.log1p(-(2.0**-bits)))
+
+
+def gumbel_maximum(bits: int = FLOAT32_BITS) -> float:
+    """Largest Gumbel noise from uniforms that are multiples of ``2**-bits`` below one."""
+    return float(-np.log(_least(bits)))
+
+
+def truncated_law(p: Any, bits: int = FLOAT32_BITS) -> FloatArray:
+    """Law of ``argmax(log p + g)`` with continuous noise that is cut off at :func:`gumbel_maximum`.
+
+    Parameters
+    ----------
+    p : array_like, shape (S,)
+        Probabilities.
+    bits : int
+        Bits of the uniforms: 24 for float32, 53 for float64, 11 for float16.
+
+    Returns
+    -------
+    ndarray, shape (S,)
+    """
+    p, least = checked_law("p", p), _least(bits)
+    order = np.argsort(-p, kind="stable")
+    q = p[order]
+    q = q[q > 0]
+    ahead = np.cumsum(q)
+    # Token i wins at its own time E if no faster one came: token j could arrive once E > least p_i / p_j. Between two
+    # such times the number of rivals is constant, and the integral of exp(-(E - least) - ...) is elementary.
+    out = np.zeros(p.size)
+    for i, own in enumerate(q):
+        first = int(np.searchsorted(-q, -own, side="right"))  # those at least as probable compete from the beginning
+        lows = np.concatenate([[least], own / q[first:] * least])
+        highs = np.concatenate([lows[1:], [np.inf]])
+        rivals = np.arange(first, len(q) + 1)
+        rate = ahead[rivals - 1] / own
+        out[order[i]] = np.sum((np.exp(rivals * least - rate * lows) - np.exp(rivals * least - rate * highs)) / rate)
+    return out
+
+
+def gumbel_law(p: Any, copies: Any = 1, bits: int = FLOAT32_BITS) -> FloatArray:
+    """Law of ``argmax(log p + g)`` with uniforms that are multiples of ``2**-bits`` in [0, 1), by counting them.
+
+    Parameters
+    ----------
+    p : array_like, shape (G,)
+        Probability of each kind of token.
+    copies : array_like of int, shape (G,)
+        How many tokens of that kind and probability there are; ``sum(p * copies) = 1``.
+    bits : int
+        Bits of the uniforms, at most 40.
+
+    Returns
+    -------
+    ndarray, shape (G,)
+        Probability that a token of each kind is drawn. Rounding of the noise itself, which is finer, is left out.
+    """
+    _least(bits)
+    many = np.broadcast_to(np.asarray(copies, dtype=np.float64), np.shape(p))
+    if np.any(many < 1) or bits > 40:
+        raise ValueError(f"copies={copies}, bits={bits}: use copies >= 1 and at most 40 bits")
+    one = checked_law("p times copies", np.asarray(p, dtype=np.float64) * many) / many
+    size = 2.0**bits
+    # Multiples k = size - m of 2**-bits, from the largest; a block holds all m in (above, below]. Blocks are narrow in
+    # relation to E at both ends: m counts E where u is near one, k where u is near zero.
+    half = max(size / 2, 1.0)
+    fine = np.arange(min(ONE_BY_ONE, size - 1) + 1)
+    near_one, near_zero = np.geomspace(1.0, half, BLOCKS), size - np.geomspace(half, 1.0, BLOCKS)
+    edges = np.unique(np.round(np.concatenate([fine, near_one, near_zero])))
+    above, below = edges[:-1], edges[1:]
+    time = -np.log1p(-(above + below + 1) / 2 / size)
+    reached = 1.0 - above / size  # probability of a time at least that of the block
+    later = 1.0 - below / size  # of a later one
+    out = np.zeros(one.size)
+    for i in range(one.size):
+        if one[i] == 0:
+            continue
+        wins = reached ** many[i] - later ** many[i]
+        for j in range(one.size):
+            if j != i and one[j] > 0:
+                # strictly later than this time: k < size exp(-y)
+                wins = wins * np.minimum(1.0, np.ceil(size * np.exp(-time * one[j] / one[i])) / size) ** many[j]
+        out[i] = wins.sum()
+    return out
+
+
+def effective_temperature(p: Any, q: Any) -> float:
+    """Temperature T at which ``p**(1/T)``, normalised, has the entropy of ``q``.
+
+    Below one if q is more concentrated than p.
+    """
+    from scipy.optimize import brentq
+
+    p, q = checked_law("p", p), checked_law("q", q)
+    support = p > 0
+    log_p = np.log(p[support]) - np.log(p.max())
+
+    def entropy(r: FloatArray) -> float:
+        r = r[r > 0]
+        return -float(np.sum(r * np.log(r)))
+
+    def difference(log_temperature: float) -> float:
+        weight = np.exp(log_p / np.exp(log_temperature))
+        return entropy(weight / weight.sum()) - entropy(q)
+
+    return float(np.exp(brentq(difference, -4.0, 4.0, xtol=1e-12)))

@@ -1,0 +1,362 @@
+"""Samplers on tokens as records: what a step is, where it comes from, which order its law has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from diffnum.discrete.jumps import Uniformisation
+from diffnum.discrete.steps import Bridge, Leap, LeapStage, Remask, StepRule
+from diffnum.discrete.unmasking import Unmask
+
+__all__ = ["SAMPLERS", "TokenSampler", "sampler", "samplers", "theta_rk2", "theta_trapezoidal"]
+
+Rule: TypeAlias = StepRule | Unmask | Uniformisation
+BOTH, MASKED = ("masked", "uniform"), ("masked",)
+
+
+@dataclass(frozen=True)
+class TokenSampler:
+    """A sampler on tokens.
+
+    Parameters
+    ----------
+    name : str
+        Name.
+    rule : StepRule, Unmask or Uniformisation
+        What a step does.
+    processes : tuple of str
+        Processes that it runs on.
+    order : int or None
+        Order in law, in total variation, of the step formula on problems where no rate is extrapolated below zero: 0
+        does not converge; None if the number of steps is no parameter or the law is exact.
+    rough_order : int or None
+        The same where extrapolated rates do become negative and count as zero; ``order`` where nothing is extrapolated.
+    exact : bool
+        Whether the law of the output is exact, whatever the steps.
+    cite, source : str
+        Key of the bibliography; place in that work, or in code.
+    idea : str
+        One sentence.
+    deviation : str
+        Where official code departs from the source, or the source from its claim.
+    """
+
+    name: str
+    rule: Rule
+    processes: tuple[str, ...]
+    order: int | None
+    cite: str
+    source: str
+    idea: str
+    rough_order: int | None = None
+    exact: bool = False
+    deviation: str = ""
+
+    def __post_init__(self) -> None:
+        if self.rough_order is None:
+            object.__setattr__(self, "rough_order", self.order)
+
+    @property
+    def evaluations(self) -> int:
+        """Model evaluations of a step."""
+        return self.rule.stages if not isinstance(self.rule, Unmask | Uniformisation) else 1
+
+    def order_on(self, rough: bool) -> int | None:
+        """Order on problems where extrapolated rates become negative, or do not."""
+        return self.rough_order if rough else self.order
+
+
+def theta_rk2(theta: Any) -> Leap:
+    """Leap to theta, then a leap of the whole step from its beginning with the rates of both combined.
+
+    Parameters
+    ----------
+    theta : number
+        Inner node, in (0, 1]; weights are negative below 1/2.
+    """
+    _check_theta(theta, 1.0, "(0, 1]")
+    return Leap((LeapStage(0, theta, (1,)), LeapStage(0, 1, (1 - 1 / (2 * theta), 1 / (2 * theta)))))
+
+
+def theta_trapezoidal(theta: Any, clock: Any = "time") -> Leap:
+    """Leap to theta, then on from there with extrapolated rates.
+
+    Parameters
+    ----------
+    theta : number
+        Inner node, in (0, 1).
+    clock : {"time", "noise"}
+        Clock of the leaps.
+    """
+    _check_theta(theta, np.nextafter(1.0, 0.0), "(0, 1)")
+    new = 1 / (2 * theta * (1 - theta))
+    return Leap((LeapStage(0, theta, (1,)), LeapStage(1, 1 - theta, (1 - new, new))), clock=clock)
+
+
+def _check_theta(theta: Any, largest: float, interval: str) -> None:
+    """Symbols pass; numbers must lie inside."""
+    if isinstance(theta, Real) and not 0.0 < float(theta) <= largest:
+        raise ValueError(f"theta={theta} lies outside {interval}: use an inner node of the step")
+
+
+def _leap(**options: Any) -> Leap:
+    return Leap((LeapStage(0, 1, (1,)),), **options)
+
+
+def _corrected(size: float) -> Leap:
+    return Leap((LeapStage(0, 1, (1,)), LeapStage(1, size, (0, 1), correct=True)))
+
+
+REMASKED = 0.4
+"""Share of remasking in the records whose official code leaves it to the user."""
+
+
+def _loss(alpha_t: float, alpha_s: float) -> float:
+    return (alpha_s - alpha_t) / alpha_t
+
+
+def _constant(_alpha_t: float, _alpha_s: float) -> float:
+    return REMASKED
+
+
+def _rescaled(alpha_t: float, alpha_s: float) -> float:
+    return REMASKED * min(1.0, (1.0 - alpha_s) / alpha_t)
+
+
+_MDLM = "kuleshov-group/mdlm at 06dd29f3, diffusion.py"
+_SEDD = "louaaron/Score-Entropy-Discrete-Diffusion at 0605786d, sampling.py"
+_REMDM = "kuleshov-group/remdm at f830d659, diffusion.py, _ddpm_caching_update"
+_LLADA = "ML-GSAI/LLaDA at 41760b91, generate.py, generate"
+
+_LISTED = (
+    TokenSampler(
+        "ancestral",
+        Bridge(),
+        BOTH,
+        1,
+        "sahoo2024mdlm",
+        f"{_MDLM}, _ddpm_update",
+        "Each token goes to the exact law of that token alone, given the whole state.",
+        deviation=f"after the last step official code fills remaining masks with the most likely token "
+        f"({_MDLM}, _sample), "
+        "not with a draw; with 1e-5 of the time left that changes the law by about 1e-5 per token",
+    ),
+    TokenSampler(
+        "tweedie_tau_leaping",
+        Bridge(),
+        BOTH,
+        1,
+        "lou2024sedd",
+        f"{_SEDD}, AnalyticPredictor",
+        "The concrete score, carried back by the inverse noising matrix: with an exact score the kernel of ancestral.",
+    ),
+    TokenSampler(
+        "euler",
+        _leap(jump="linear"),
+        BOTH,
+        1,
+        "lou2024sedd",
+        f"{_SEDD}, EulerPredictor",
+        "Rates times step as probabilities.",
+    ),
+    TokenSampler(
+        "tau_leaping",
+        _leap(),
+        BOTH,
+        1,
+        "gillespie2001tau",
+        "section III, the rates frozen over the step; on tokens the first event decides",
+        "Rates frozen over the step; the first jump of each token counts.",
+    ),
+    TokenSampler(
+        "tau_leaping_rejecting",
+        _leap(jump="rejecting"),
+        BOTH,
+        1,
+        "campbell2022continuous",
+        "section 4.3, tau-leaping, changes of a token that are more than one are rejected",
+        "Poisson numbers of jumps; a token with several stays where it is.",
+    ),
+    TokenSampler(
+        "tau_leaping_clock",
+        _leap(clock="noise"),
+        BOTH,
+        1,
+        "lou2024sedd",
+        "section 4.1, the schedule as a change of time",
+        "Tau-leaping in the clock of the noise: on masked data the same kernel as ancestral.",
+    ),
+    TokenSampler(
+        "tau_leaping_corrected",
+        _corrected(0.5),
+        BOTH,
+        1,
+        "campbell2022continuous",
+        "section 4.4, predictor-corrector with forward plus reverse rates",
+        "A leap, then a leap of half the length that mixes without changing the time.",
+    ),
+    TokenSampler(
+        "theta_rk2",
+        theta_rk2(0.5),
+        BOTH,
+        1,
+        "ren2025fast",
+        "algorithm of the theta-RK-2 method, theta = 1/2",
+        "Midpoint rates, from the beginning of the step.",
+        deviation="its mean rates are right to second order but the jumps of the inner leap are drawn anew, "
+        "so that the law is of first order; the source's second order is that of a bound in KL",
+    ),
+    TokenSampler(
+        "theta_trapezoidal",
+        theta_trapezoidal(0.5),
+        BOTH,
+        2,
+        "ren2025fast",
+        "algorithm of the theta-trapezoidal method, theta = 1/2; Anderson and Mattingly (2011), weak trapezoidal rule",
+        "A leap to the middle and on from there with extrapolated rates.",
+        rough_order=1,
+        deviation="where a jump lowers another rate below (1 - theta)^2 + theta^2 of its value the extrapolated "
+        "rate is negative and counts as zero: the order in law is then 1",
+    ),
+    TokenSampler(
+        "theta_trapezoidal_clock",
+        theta_trapezoidal(0.5, clock="noise"),
+        BOTH,
+        2,
+        "ren2025fast",
+        "algorithm of the theta-trapezoidal method, theta = 1/2, in the clock of the noise",
+        "The same in the clock of the noise, where the schedule's singularity is gone.",
+        rough_order=1,
+    ),
+    TokenSampler(
+        "remdm_forward_backward",
+        Remask(_loss, capped=False),
+        MASKED,
+        1,
+        "wang2025remdm",
+        f"{_REMDM}, forward-backward",
+        "Masks again what one step of noising would lose.",
+        deviation="in the last step the share exceeds its bound (1 - alpha_s)/alpha_t: official code gets a negative "
+        "probability, which a categorical draw takes for zero, and masks shown tokens again",
+    ),
+    TokenSampler(
+        "remdm_cap",
+        Remask(_constant),
+        MASKED,
+        0,
+        "wang2025remdm",
+        f"{_REMDM}, remdm-cap with eta = 0.4",
+        "Masks two fifths of the shown tokens again, at every step.",
+    ),
+    TokenSampler(
+        "remdm_rescale",
+        Remask(_rescaled),
+        MASKED,
+        0,
+        "wang2025remdm",
+        f"{_REMDM}, remdm-rescale with eta = 0.4",
+        "Masks again two fifths of the largest share that is possible.",
+    ),
+    TokenSampler(
+        "first_hitting",
+        Unmask(one=True),
+        MASKED,
+        None,
+        "zheng2025masked",
+        "section 4, the first-hitting sampler",
+        "Jumps from one event of the reverse chain to the next: random-order autoregression.",
+        exact=True,
+    ),
+    TokenSampler(
+        "uniformisation",
+        Uniformisation(),
+        BOTH,
+        None,
+        "chen2024uniformization",
+        "the algorithm of uniformization",
+        "Candidate times at a bounding rate, thinned: exact for any bound.",
+        exact=True,
+    ),
+    TokenSampler(
+        "random_parallel",
+        Unmask(),
+        MASKED,
+        None,
+        "nie2025llada",
+        f"{_LLADA}, remasking='random'",
+        "So many random tokens a step.",
+    ),
+    TokenSampler(
+        "cosine_parallel",
+        Unmask(rule="cosine"),
+        MASKED,
+        None,
+        "chang2022maskgit",
+        "section 3.3, the cosine schedule",
+        "Few random tokens at first, many at the end.",
+    ),
+    TokenSampler(
+        "confidence",
+        Unmask(order="confidence"),
+        MASKED,
+        None,
+        "nie2025llada",
+        f"{_LLADA}, remasking='low_confidence'",
+        "The tokens whose guesses are the most probable.",
+        deviation="ties go to whichever torch.topk returns first; here at random",
+    ),
+    TokenSampler(
+        "margin",
+        Unmask(order="margin"),
+        MASKED,
+        None,
+        "kim2025train",
+        "the adaptive inference by probability margin",
+        "The tokens where the two best guesses differ the most.",
+    ),
+    TokenSampler(
+        "blocks",
+        Unmask(order="confidence", blocks=2),
+        MASKED,
+        None,
+        "nie2025llada",
+        f"{_LLADA}, block_length",
+        "Two halves, left to right, by confidence within each.",
+    ),
+    TokenSampler(
+        "left_to_right",
+        Unmask(order="left"),
+        MASKED,
+        None,
+        "nie2025llada",
+        "autoregressive order, one block",
+        "From left to right.",
+    ),
+)
+
+SAMPLERS: dict[str, TokenSampler] = {record.name: record for record in _LISTED}
+"""All samplers by name."""
+
+
+def samplers(process: str | None = None) -> dict[str, TokenSampler]:
+    """Records by name, of one process or of all."""
+    return {name: r for name, r in SAMPLERS.items() if process is None or process in r.processes}
+
+
+def sampler(given: str | TokenSampler) -> TokenSampler:
+    """Record of a name, or the record itself.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    if isinstance(given, TokenSampler):
+        return given
+    if given not in SAMPLERS:
+        raise ValueError(f"sampler {given!r} is unknown: use one of {', '.join(SAMPLERS)}")
+    return SAMPLERS[given]

@@ -1,0 +1,247 @@
+"""One step of a sampler on tokens, as data: leaps, exact bridges, remasking.
+
+Every step is a few *stages*. A stage gives, for each position independently, the law of the next state; it may look
+at all states of this step so far and at the model's marginals there. Sampling draws from these laws, exact laws push
+all states through them: both run the lines below, so that what is measured exactly is what is sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from diffnum.discrete.laws import TokenArray
+from diffnum.discrete.processes import TokenProcess
+from diffnum.types import FloatArray
+
+__all__ = ["Bridge", "Jump", "Leap", "LeapStage", "Remask", "StepRule", "tempered"]
+
+Jump: TypeAlias = Literal["exponential", "linear", "rejecting"]
+"""How frozen rates r over a time h become probabilities. ``exponential``: the first jump decides, 1 - exp(-h sum r);
+``linear``: h r, as Euler's rule; ``rejecting``: h r exp(-h sum r), since two Poisson events at a token cancel."""
+
+
+class StepRule(Protocol):
+    """A step from time t to s < t."""
+
+    @property
+    def stages(self) -> int:
+        """Number of stages, which is the number of model evaluations."""
+
+    def node(self, i: int, process: TokenProcess, t: float, s: float) -> float:
+        """Time at which the model is evaluated on state i (0 is the state at t)."""
+
+    def stage(
+        self,
+        i: int,
+        process: TokenProcess,
+        states: Sequence[TokenArray],
+        posteriors: Sequence[FloatArray],
+        t: float,
+        s: float,
+    ) -> FloatArray:
+        """Law of state i + 1 given states 0 ... i and the model's marginals there, shape (n, L, states)."""
+
+
+def tempered(p: FloatArray, temperature: float) -> FloatArray:
+    """Marginals raised to the power 1/temperature, normalised; temperature 0 shares the mass among the most likely."""
+    if temperature == 1.0:
+        return p
+    top = p.max(axis=-1, keepdims=True)
+    out = np.isclose(p, top, rtol=1e-12) * 1.0 if temperature == 0.0 else (p / top) ** (1.0 / temperature)
+    return np.asarray(out / out.sum(axis=-1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class LeapStage:
+    """A leap with frozen rates.
+
+    Parameters
+    ----------
+    origin : int
+        State from which it leaps.
+    span : number
+        Length as a part of the step.
+    weights : tuple of numbers
+        Weights of the rates at states 0, 1, ...; a negative sum of rates counts as zero.
+    correct : bool
+        Add the rates of the noising process: a leap that stays at its time and leaves the exact law alone, to first
+        order.
+    """
+
+    origin: int
+    span: Any
+    weights: tuple[Any, ...]
+    correct: bool = False
+
+
+@dataclass(frozen=True)
+class Leap:
+    """A step made of leaps with frozen rates: a Runge-Kutta tableau for jump processes.
+
+    Parameters
+    ----------
+    path : tuple of LeapStage
+        The stages in order; the last one ends at s.
+    jump : {"exponential", "linear", "rejecting"}
+        How rates become probabilities.
+    clock : {"time", "noise"}
+        What is cut into steps of constant rates: the time, or the process's own clock, in which the schedule drops out.
+    """
+
+    path: tuple[LeapStage, ...]
+    jump: Jump = "exponential"
+    clock: Literal["time", "noise"] = "time"
+
+    @property
+    def stages(self) -> int:
+        """Number of stages."""
+        return len(self.path)
+
+    @property
+    def nodes(self) -> tuple[Any, ...]:
+        """Where state 0, 1, ... lies, as a part of the step."""
+        nodes: list[Any] = [0]
+        for stage in self.path:
+            nodes.append(nodes[stage.origin] + (0 if stage.correct else stage.span))
+        return tuple(nodes)
+
+    def node(self, i: int, process: TokenProcess, t: float, s: float) -> float:
+        """Time of state i."""
+        part = float(self.nodes[i])
+        if part in (0.0, 1.0):
+            return s if part else t
+        if self.clock == "time":
+            return t + part * (s - t)
+        u, v = process.clock(t), process.clock(s)
+        return float(process.time(u + part * (v - u)))
+
+    def stage(
+        self,
+        i: int,
+        process: TokenProcess,
+        states: Sequence[TokenArray],
+        posteriors: Sequence[FloatArray],
+        t: float,
+        s: float,
+    ) -> FloatArray:
+        """Leap of stage i."""
+        stage = self.path[i]
+        total: Any = 0.0
+        for j, weight in enumerate(stage.weights):
+            if weight != 0:
+                total = total + float(weight) * self._rates(
+                    process, posteriors[j], states[j], self.node(j, process, t, s)
+                )
+        if stage.correct:
+            at = self.node(stage.origin, process, t, s)
+            forward = process.forward_rates(states[stage.origin], posteriors[0].shape[-1], at)
+            total = total + (forward / process.clock_rate(at) if self.clock == "noise" else forward)
+        length = t - s if self.clock == "time" else process.clock(s) - process.clock(t)
+        return leapt(total, states[stage.origin], float(stage.span) * length, self.jump)
+
+    def _rates(self, process: TokenProcess, p: FloatArray, x: TokenArray, t: float) -> FloatArray:
+        rates = process.rates(p, x, t)
+        return rates / process.clock_rate(t) if self.clock == "noise" else rates
+
+
+def leapt(rates: FloatArray, x: TokenArray, length: float, jump: Jump) -> FloatArray:
+    """Law of each token after frozen rates acted on it for some time."""
+    rates = np.maximum(rates, 0.0)
+    np.put_along_axis(rates, x[..., None], 0.0, axis=-1)
+    total = rates.sum(axis=-1, keepdims=True)
+    if jump == "exponential":
+        with np.errstate(invalid="ignore"):
+            moved = -np.expm1(-np.where(total > 0, total * length, 0.0))
+        out = moved * rates / np.where(total > 0, total, 1.0)
+    elif jump == "linear":
+        moved = np.minimum(total * length, 1.0)
+        out = moved * rates / np.where(total > 0, total, 1.0)
+    else:
+        out = length * rates * np.exp(-total * length)
+        moved = out.sum(axis=-1, keepdims=True)
+    np.put_along_axis(out, x[..., None], 1.0 - moved, axis=-1)
+    return np.asarray(out)
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """The exact law of each token alone at time s: the best step that treats tokens independently.
+
+    Parameters
+    ----------
+    temperature : float
+        Temperature of the model's marginals; 1 leaves them alone.
+    """
+
+    temperature: float = 1.0
+
+    stages: int = 1
+
+    def node(self, i: int, process: TokenProcess, t: float, s: float) -> float:  # noqa: ARG002
+        """Time t."""
+        return t
+
+    def stage(
+        self,
+        i: int,  # noqa: ARG002
+        process: TokenProcess,
+        states: Sequence[TokenArray],
+        posteriors: Sequence[FloatArray],
+        t: float,
+        s: float,
+    ) -> FloatArray:
+        """The bridge."""
+        return process.posterior(tempered(posteriors[0], self.temperature), states[0], t, s)
+
+
+@dataclass(frozen=True)
+class Remask:
+    """A bridge that also masks shown tokens again; from the exact law, each token alone keeps its law.
+
+    Parameters
+    ----------
+    share : callable
+        ``share(alpha_t, alpha_s)``: probability that a shown token is masked again. More than ``(1 - alpha_s)/alpha_t``
+        would need negative probabilities.
+    capped : bool
+        Whether that bound is kept. Without it negative probabilities count as zero, as a categorical draw treats them.
+    """
+
+    share: Callable[[float, float], float]
+    capped: bool = True
+
+    stages: int = 1
+
+    def node(self, i: int, process: TokenProcess, t: float, s: float) -> float:  # noqa: ARG002
+        """Time t."""
+        return t
+
+    def stage(
+        self,
+        i: int,  # noqa: ARG002
+        process: TokenProcess,
+        states: Sequence[TokenArray],
+        posteriors: Sequence[FloatArray],
+        t: float,
+        s: float,
+    ) -> FloatArray:
+        """The bridge with remasking."""
+        x, p = states[0], posteriors[0]
+        size = p.shape[-1]
+        alpha_t, alpha_s = float(process.survival.alpha(t)), float(process.survival.alpha(s))
+        again = float(self.share(alpha_t, alpha_s)) if alpha_t > 0 else 0.0
+        if self.capped and alpha_t > 0:
+            again = min(again, (1.0 - alpha_s) / alpha_t)
+        shown = (alpha_s - (1.0 - again) * alpha_t) / (1.0 - alpha_t)
+        hidden = (1.0 - alpha_s - again * alpha_t) / (1.0 - alpha_t)
+        if hidden < 0.0:
+            shown, hidden = 1.0, 0.0
+        out = np.zeros((*x.shape, size + 1))
+        masked = (x == size)[..., None]
+        out[..., :size] = np.where(masked, shown * p, (1.0 - again) * np.eye(size + 1)[x][..., :size])
+        out[..., size] = np.where(x == size, hidden, again)
+        return out

@@ -1,0 +1,464 @@
+"""The order study on tokens: errors of exact laws over refinements, for records and for samplers of the user's own.
+
+For each problem the law that a run gives at its end is compared with the exact one in total variation. Variants keep
+apart where an order is lost, as in the continuous study:
+
+* ``formula``: from the exact law at t = 0.9 to t = 0.1, where no rate is singular;
+* ``start-up``: from the noise at the start of the process to t = 0.1;
+* ``last step``: from the exact law at t = 0.9 to the data;
+* ``as shipped``: from the noise to the data.
+
+The *local* measure is the defect of one step from the exact law in the middle. Kernels are judged exactly; functions
+on batches by their draws, with the Monte-Carlo error in the decision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from diffnum.convergence.nodes import fractions
+from diffnum.convergence.rate import RateEstimate, estimate_rate
+from diffnum.discrete.enumeration import StateSpace
+from diffnum.discrete.laws import Law
+from diffnum.discrete.output import LEFT_MASKED, divergence, run, total_variation
+from diffnum.discrete.own import BatchRun, Convention, KernelRule, understood_tokens
+from diffnum.discrete.processes import Masked, TokenProcess
+from diffnum.discrete.proofs import least_rate
+from diffnum.discrete.samplers import TokenSampler, sampler
+from diffnum.discrete.steps import Leap, StepRule
+from diffnum.types import FloatArray
+
+__all__ = ["TokenSeries", "TokenStudy", "convergence_study", "study_laws"]
+
+Variant: TypeAlias = Literal["formula", "start-up", "last step", "as shipped"]
+VARIANTS: tuple[Variant, ...] = ("formula", "start-up", "last step", "as shipped")
+
+DEFAULT_STEPS = (8, 16, 32, 64, 128)
+FINER = (256, 512, 1024)
+"""Levels added where the default ones have not settled."""
+SLOW_STEPS = (128, 512, 2048, 8192)
+"""Levels for records that claim not to converge: their errors level off late."""
+BATCH_STEPS = (2, 3, 4, 6, 8, 12, 16)
+"""Levels for functions on batches, where the Monte-Carlo error is the floor."""
+
+EARLY, LATE = 0.9, 0.1
+"""Times between which the formula is measured."""
+
+MIDDLE = 0.5
+"""Where the one step of a local defect begins."""
+
+SURE = 4.0
+"""A Monte-Carlo error counts if it is so many standard errors from zero."""
+
+
+def study_laws(process: TokenProcess) -> dict[str, Law]:
+    """The laws of the study: three tokens on three places, weakly and strongly dependent.
+
+    On the weak one no method's extrapolated rate becomes negative; on the strong one they do (:func:`least_rate`).
+    """
+    weak = 0.16 if process.time_free else 0.08
+    return {
+        "weak chain": _chain(weak),
+        "strong chain": _chain(0.7),
+    }
+
+
+def _chain(stay: float) -> Law:
+    """Chain of three ternary tokens that is kept by ``stay`` and else drawn anew, from an uneven start."""
+    anew = np.array([0.3, 0.33, 0.37])
+    return Law.markov(3, stay * np.eye(3) + (1.0 - stay) * anew, anew)
+
+
+@dataclass(frozen=True)
+class TokenSeries:
+    """One curve of a study.
+
+    Parameters
+    ----------
+    problem, variant : str
+        What was measured.
+    measure : {"global", "local"}
+        Error at the end, or defect of one step.
+    estimate : RateEstimate
+        Levels, errors in total variation (for batches in the Euclidean norm), rate, verdict.
+    divergences : tuple of float
+        KL(exact || output) in nats at each level; empty for batches.
+    expected : int or None
+        Order that the record claims here.
+    """
+
+    problem: str
+    variant: Variant
+    measure: Literal["global", "local"]
+    estimate: RateEstimate
+    divergences: tuple[float, ...]
+    expected: int | None
+
+    @property
+    def order(self) -> float | None:
+        """Order that the rate stands for (defects fall one power faster); None if undecided."""
+        order = self.estimate.order
+        return order if order is None or self.measure == "global" else order - 1
+
+
+@dataclass(frozen=True)
+class TokenStudy:
+    """What a study on tokens measured.
+
+    Parameters
+    ----------
+    name : str
+        Sampler.
+    process : str
+        ``"masked"`` or ``"uniform"``.
+    series : tuple of TokenSeries
+        All curves.
+    by_draws : bool
+        Whether laws were estimated from draws.
+    """
+
+    name: str
+    process: str
+    series: tuple[TokenSeries, ...]
+    by_draws: bool = False
+
+    def select(self, variant: Variant = "formula", measure: str = "global") -> tuple[TokenSeries, ...]:
+        """Curves of one variant and measure."""
+        return tuple(s for s in self.series if s.variant == variant and s.measure == measure)
+
+    @property
+    def orders(self) -> dict[str, float | None]:
+        """Order of the formula on each problem; None if undecided."""
+        return {s.problem: s.order for s in self.select()}
+
+    @property
+    def order(self) -> float | None:
+        """Order of the formula on the worst problem, or None where the data do not decide it."""
+        return _least(self.orders.values())
+
+    @property
+    def order_as_shipped(self) -> float | None:
+        """Order of the plain run from noise to data."""
+        return _least(s.order for s in self.select("as shipped"))
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: the order, on which problems, and where it is lost."""
+        title = f"{self.name} ({self.process})"
+        if self.order is None:
+            open_ones = [s for s in self.select() if s.order is None]
+            return f"{title}: undecided; " + "; ".join(f"{s.problem}: {s.estimate.reason}" for s in open_ones)
+        text = f"{title}: order {self.order:g} in law"
+        if len(set(self.orders.values())) > 1:
+            text += " (" + ", ".join(f"{order:g} on the {name}" for name, order in self.orders.items()) + ")"
+        shipped = self.order_as_shipped
+        if self.select("as shipped") and shipped != self.order:
+            parts: tuple[Variant, ...] = ("start-up", "last step")
+            curves = {part: self.select(part) for part in parts}
+            lost = [part for part, found in curves.items() if found and _least(s.order for s in found) != self.order]
+            text += f"; as shipped {'undecided' if shipped is None else f'{shipped:g}'}"
+            text += f", lost at the {' and the '.join(lost)}" if lost else ""
+        return text
+
+    def objections(self, p: float, tolerance: float = 0.1) -> list[str]:
+        """Why the order of the formula is not ``p`` on every problem; empty if it is, globally and locally."""
+        wrong = [f"{s.problem}: {s.estimate.reason}" for s in self.select() if not s.estimate.supports(p, tolerance)]
+        slow = [
+            f"one-step defect on the {s.problem} falls like h^{s.estimate.rate:.2f}, not h^{p + 1:g}"
+            for s in self.select(measure="local")
+            if s.estimate.rate is not None and s.estimate.rate < p + 1 - 2 * tolerance
+        ]
+        return wrong + slow
+
+    def disagreements(self) -> list[str]:
+        """Where the measured order is not the recorded one, from above or below; empty if all agree."""
+        return [
+            f"{s.problem}, {s.measure}: measured {'undecided' if s.order is None else f'{s.order:g}'}, "
+            f"recorded {s.expected}"
+            for s in self.series
+            if s.expected is not None and s.order != s.expected
+        ]
+
+    def assert_order(self, p: float, tolerance: float = 0.1) -> None:
+        """Raise AssertionError, with the table, unless the formula has order ``p`` on every problem."""
+        reasons = self.objections(p, tolerance)
+        if reasons:
+            raise AssertionError(f"{self.verdict}\norder {p:g} REJECTED: " + "; ".join(reasons) + f"\n{self}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Study as JSON-able data."""
+        return {
+            "name": self.name,
+            "process": self.process,
+            "verdict": self.verdict,
+            "order": self.order,
+            "orders": self.orders,
+            "order_as_shipped": self.order_as_shipped,
+            "by_draws": self.by_draws,
+            "series": [
+                {
+                    "problem": s.problem,
+                    "variant": s.variant,
+                    "measure": s.measure,
+                    "rate": s.estimate.rate,
+                    "order": s.order,
+                    "status": s.estimate.status,
+                    "steps": s.estimate.steps.tolist(),
+                    "errors": s.estimate.errors.tolist(),
+                    "divergences": list(s.divergences),
+                }
+                for s in self.series
+            ],
+        }
+
+    def __str__(self) -> str:
+        """Verdict and table."""
+        lines = [self.verdict]
+        for s in self.series:
+            e = s.estimate
+            rate = f"{e.rate:6.3f}" if e.rate is not None else "   -  "
+            cells = " ".join(f"{n}:{error:.1e}" for n, error in zip(e.steps.tolist(), e.errors.tolist(), strict=True))
+            lines.append(f"  {s.measure:<6} {s.variant:<10} {s.problem:<13} rate {rate}  [{e.status}]  {cells}")
+        return "\n".join(lines)
+
+
+def _least(orders: Any) -> float | None:
+    known = list(orders)
+    return None if not known or any(order is None for order in known) else min(known)
+
+
+def convergence_study(
+    method: str | TokenSampler | Callable[..., Any],
+    law: Law | Mapping[str, Law] | None = None,
+    process: TokenProcess | None = None,
+    *,
+    steps: Sequence[int] | None = None,
+    variants: Sequence[Variant] = ("formula", "as shipped"),
+    measures: Sequence[Literal["global", "local"]] = ("global", "local"),
+    spacing: str = "uniform",
+    convention: Convention | None = None,
+    draws: int = 200_000,
+    seed: int = 0,
+) -> TokenStudy:
+    """Measure the order in law of a sampler on tokens.
+
+    Parameters
+    ----------
+    method : str, TokenSampler or callable
+        Name or record; or a sampler of one's own with the exact model of the problem, in one of two conventions told
+        by the names of its parameters: ``kernel(model, x, t, s)``, which returns the law of each token at time s < t
+        given the state x, shape (n, L, states); or ``sampler(model, x, nodes, rng)``, which returns the states at the
+        last of the times. ``model(x, t)`` returns the marginals of the data, shape (n, L, S); ``model.process`` is
+        the process.
+    law : Law or mapping of str to Law, optional
+        The data; by default two chains of three ternary tokens (see :func:`study_laws`).
+    process : Masked or Uniform, optional
+        The noise; masked with a linear schedule by default.
+    steps : sequence of int, optional
+        Step counts; by default 8 to 128, extended where these do not decide; 2 to 16 for functions on batches.
+    variants : sequence of {"formula", "start-up", "last step", "as shipped"}
+        What to measure; see the module.
+    measures : sequence of {"global", "local"}
+        Errors at the end, defects of one step (of the formula).
+    spacing : {"uniform", "smooth", "irregular"}
+        Times of the steps.
+    convention : {"kernel", "batch"}, optional
+        How a sampler of one's own is called, where its parameters do not tell.
+    draws : int
+        Sequences that a function on batches is asked for at each level.
+    seed : int
+        Seed of the draws.
+
+    Returns
+    -------
+    TokenStudy
+
+    Raises
+    ------
+    ValueError
+        For unknown names; samplers without a number of steps; kernels that return negative or unnormalised
+        probabilities; samplers that leave masks at the end.
+    TypeError
+        If a sampler's convention cannot be told, or it returns what it must not.
+
+    Examples
+    --------
+    >>> def bridge(model, x, t, s):
+    ...     return model.process.posterior(model(x, t), x, t, s)
+    >>> convergence_study(bridge, variants=("formula",)).assert_order(1)
+    """
+    process = Masked() if process is None else process
+    laws = study_laws(process) if law is None else {"law": law} if isinstance(law, Law) else dict(law)
+    record = sampler(method) if isinstance(method, str | TokenSampler) else None
+    if record is not None and record.order is None:
+        raise ValueError(
+            f"{record.name} has no number of steps to refine: "
+            + ("its law is exact" if record.exact else "use dn.discrete.output_law for each number of tokens a step")
+        )
+    if record is not None and process.name not in record.processes:
+        raise ValueError(f"{record.name} does not run on the {process.name} process: use {', '.join(record.processes)}")
+    series: list[TokenSeries] = []
+    by_draws = False
+    for label, one in laws.items():
+        space = StateSpace(one, process)
+        rule = record.rule if record is not None else understood_tokens(method, space, convention)  # type: ignore[arg-type]
+        if isinstance(rule, BatchRun):
+            by_draws = True
+            series += [_by_draws(rule, space, label, v, steps or BATCH_STEPS, spacing, draws, seed) for v in variants]
+            continue
+        for variant in variants:
+            for measure in measures:
+                if measure == "local" and variant != "formula":
+                    continue
+                expected = _expected(record, space) if variant == "formula" else None
+                # A step whose defect does not fall with h has no order that its defect could tell.
+                expected = None if measure == "local" and expected == 0 else expected
+                series.append(_exact_series(rule, space, label, variant, measure, steps, spacing, expected))  # type: ignore[arg-type]
+    name = record.name if record is not None else getattr(method, "__name__", type(method).__name__)
+    return TokenStudy(name, process.name, tuple(series), by_draws)
+
+
+def _expected(record: TokenSampler | None, space: StateSpace) -> int | None:
+    """Order that the record claims on a problem, rough or not."""
+    if record is None:
+        return None
+    rough = isinstance(record.rule, Leap) and any(least_rate(record.rule, space, t) < 0 for t in (LATE, MIDDLE, EARLY))
+    return record.order_on(rough)
+
+
+def _ends(space: StateSpace, variant: Variant) -> tuple[float, FloatArray, float, FloatArray]:
+    """Where a variant begins and ends: times and exact laws."""
+    process = space.process
+    first = process.start if variant in ("start-up", "as shipped") else EARLY
+    last = 0.0 if variant in ("last step", "as shipped") else LATE
+    begin = space.noise() if first == process.start else space.marginal(first)
+    return first, begin, last, space.data() if last == 0.0 else space.marginal(last)
+
+
+def _exact_series(
+    rule: StepRule,
+    space: StateSpace,
+    label: str,
+    variant: Variant,
+    measure: Literal["global", "local"],
+    steps: Sequence[int] | None,
+    spacing: str,
+    expected: int | None,
+) -> TokenSeries:
+    """Errors of exact laws, refined until the rate is decided."""
+    first, begin, last, truth = _ends(space, variant)
+    errors: dict[int, tuple[float, float]] = {}
+
+    def measured(n: int) -> None:
+        if measure == "local":
+            t, s = MIDDLE, MIDDLE - (first - last) / n
+            out, exact = run(rule, space, space.marginal(t), np.array([t, s])), space.marginal(s)
+        else:
+            nodes = first + (last - first) * fractions(spacing, n)
+            nodes[-1] = last
+            own_end = isinstance(rule, KernelRule)
+            out, exact = run(rule, space, begin, nodes, finish=not own_end), truth
+        left = float(out[np.any(space.states == space.tokens, axis=1)].sum()) if last == 0.0 else 0.0
+        if left > max(LEFT_MASKED, _eps(rule)):
+            raise ValueError(f"the sampler leaves masks at the end with probability {left:.3g}: show all by s = 0")
+        errors[n] = total_variation(out, exact), divergence(exact, out)
+
+    levels = steps or (SLOW_STEPS if expected == 0 else DEFAULT_STEPS)
+    for n in levels:
+        measured(n)
+    estimate = _estimated(errors, rule)
+    for n in () if steps or expected == 0 else FINER:
+        if estimate.status in ("decided", "exact", "floor"):
+            break
+        measured(n)
+        estimate = _estimated(errors, rule)
+    return TokenSeries(label, variant, measure, estimate, tuple(kl for _, kl in errors.values()), expected)
+
+
+def _eps(rule: Any) -> float:
+    """Spacing of the arithmetic that a rule returns."""
+    return rule.noted.get("eps", 0.0) if isinstance(rule, KernelRule) else float(np.finfo(np.float64).eps)
+
+
+def _estimated(errors: Mapping[int, tuple[float, float]], rule: Any) -> RateEstimate:
+    """Rate of total variation errors, with the floor of the arithmetic."""
+    return estimate_rate(
+        tuple(errors), [tv for tv, _ in errors.values()], eps=_eps(rule) or float(np.finfo(np.float64).eps)
+    )
+
+
+def _by_draws(
+    rule: BatchRun,
+    space: StateSpace,
+    label: str,
+    variant: Variant,
+    steps: Sequence[int],
+    spacing: str,
+    draws: int,
+    seed: int,
+) -> TokenSeries:
+    """Errors of estimated laws: the squared Euclidean distance, without bias, and its standard error."""
+    first, begin, last, truth = _ends(space, variant)
+    levels, errors, spread = [], [], []
+    for k, n in enumerate(steps):
+        rng = np.random.Generator(np.random.Philox([seed, k]))
+        x = space.states[rng.choice(space.size, size=draws, p=begin / begin.sum())]
+        nodes = first + (last - first) * fractions(spacing, n)
+        nodes[-1] = last
+        share = np.bincount(space.index(rule(x, nodes, seed * 1009 + k)), minlength=space.size) / draws
+        off = share - truth
+        squared = float(off @ off - share @ (1.0 - share) / (draws - 1))
+        # variance of the unbiased square: that of the noise with itself, and of the noise with the error
+        noise = (
+            2.0 * float(share @ share) ** 2 / draws**2
+            + 4.0 * max(0.0, float(share @ off**2) - float(share @ off) ** 2) / draws
+        )
+        noise += 2.0 * float((share**2).sum()) / draws**2
+        levels.append(n)
+        errors.append(math.sqrt(max(squared, 0.0)))
+        spread.append(math.sqrt(noise))
+    return TokenSeries(label, variant, "global", _drawn_rate(levels, errors, spread), (), None)
+
+
+def _drawn_rate(levels: list[int], errors: list[float], spread: list[float]) -> RateEstimate:
+    """Rate of errors with known noise: weighted least squares on the levels that stand out of it."""
+    n, e, noise = np.array(levels, dtype=np.int64), np.array(errors), np.array(spread)
+    sure = e**2 > SURE * noise
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rates = -np.diff(np.log(e)) / np.diff(np.log(n))
+    notes = tuple("" if ok else "floor" for ok in sure)
+    used = sure[1:] & sure[:-1]
+    if sure.sum() < 3:
+        status, reason, rate, width = (
+            "floor",
+            "fewer than 3 levels stand out of the Monte-Carlo error: more draws",
+            None,
+            np.inf,
+        )
+    else:
+        at = np.flatnonzero(sure)[-4:]
+        x, y = np.log(n[at]), np.log(e[at])
+        weight = (2 * e[at] ** 2 / noise[at]) ** 2
+        centre = np.sum(weight * x) / weight.sum()
+        slope = float(np.sum(weight * (x - centre) * y) / np.sum(weight * (x - centre) ** 2))
+        rate = -slope
+        residual = y - (np.sum(weight * y) / weight.sum() + slope * (x - centre))
+        bend = float(np.sqrt(np.mean(residual**2)) / np.ptp(x))
+        width = float(2.0 / np.sqrt(np.sum(weight * (x - centre) ** 2))) + bend
+        near = abs(rate - round(rate)) <= 0.25
+        decided = width <= 0.25 and near
+        status = "decided" if decided else "undecided"
+        reason = f"rate {rate:.3f} +- {width:.3f} by draws" + (
+            "" if decided else ": more draws, or a kernel, would decide"
+        )
+        if decided:
+            rate = float(round(rate))
+    return RateEstimate(
+        steps=n, errors=e, rates=rates, used=used, notes=notes, rate=rate,
+        last_rate=float(rates[-1]), uncertainty=width, status=status, reason=reason, grid=1.0,  # type: ignore[arg-type]
+    )  # fmt: skip

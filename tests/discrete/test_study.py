@@ -1,0 +1,219 @@
+"""Orders in law: proved by expansion, measured over refinements, two-sided, with planted defects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from diffnum.derivation.jumps import leap_expansion
+from diffnum.discrete import (
+    SAMPLERS,
+    Bridge,
+    Law,
+    Leap,
+    LeapStage,
+    Masked,
+    StateSpace,
+    TokenSampler,
+    Uniform,
+    convergence_study,
+    defects,
+    expansion_of,
+    least_rate,
+    prove,
+    sampler,
+    samplers,
+    study_laws,
+    theta_rk2,
+    theta_trapezoidal,
+)
+from diffnum.discrete.laws import drawn
+
+REFINED = [name for name, record in SAMPLERS.items() if record.order is not None]
+CASES = [(n, p) for p in (Masked(), Uniform()) for n, r in samplers(p.name).items() if r.order is not None]
+PROVED = [*REFINED, "first_hitting", "uniformisation"]
+
+
+@pytest.mark.parametrize(("name", "process"), CASES, ids=lambda v: v if isinstance(v, str) else v.name)
+def test_the_measured_order_is_the_recorded_one_on_every_problem(name: str, process: Masked) -> None:
+    study = convergence_study(name, process=process, variants=("formula",))
+    assert study.disagreements() == []
+    assert {s.expected for s in study.select()} >= {sampler(name).rough_order}
+
+
+@pytest.mark.parametrize("name", PROVED)
+def test_the_recorded_order_is_proved(name: str) -> None:
+    proof = prove(name)
+    assert proof.ok, proof
+    assert proof.claims
+
+
+@pytest.mark.parametrize("name", REFINED)
+def test_another_order_is_not_proved(name: str) -> None:
+    record = sampler(name)
+    assert not prove(replace(record, order=(record.order or 0) + 1, rough_order=None)).ok
+
+
+@pytest.mark.parametrize("name", ["theta_trapezoidal", "theta_rk2", "tau_leaping"])
+def test_planted_defects_are_found_by_proof_and_by_measurement(name: str) -> None:
+    record = sampler(name)
+    law = study_laws(Masked())["weak chain"]
+    assert len(defects(record)) >= 1
+    for bad in defects(record).values():
+        proved = expansion_of(bad.rule).order  # type: ignore[arg-type]
+        measured = convergence_study(bad, law, Masked(), variants=("formula",), measures=("global",))
+        assert proved < (record.order or 0) or name == "theta_rk2"
+        assert measured.order == proved or (measured.order is None and proved < 2), measured
+
+
+def test_the_order_conditions_of_two_leaps_have_one_solution() -> None:
+    theta, a, b = sp.symbols("theta a b", positive=True)
+    found = leap_expansion([(0, theta, [1]), (1, 1 - theta, [a, b])])
+    first, second = found.residuals()
+    (solution,) = sp.solve([*first, *second], [a, b], dict=True)
+    assert sp.simplify(solution[b] - 1 / (2 * theta * (1 - theta))) == 0
+    assert sp.simplify(solution[a] + ((1 - theta) ** 2 + theta**2) / (2 * theta * (1 - theta))) == 0
+    shipped = theta_trapezoidal(theta).path[1].weights
+    assert all(sp.simplify(solution[s] - w) == 0 for s, w in zip((a, b), shipped, strict=True))
+
+
+def test_leaps_from_the_beginning_of_the_step_have_no_solution_for_any_theta() -> None:
+    theta, a, b = sp.symbols("theta a b", positive=True)
+    first, second = leap_expansion([(0, theta, [1]), (0, 1, [a, b])]).residuals()
+    assert sp.solve([*first, *second], [a, b], dict=True) == []
+    assert expansion_of(theta_rk2(0.3)).order == 1
+
+
+def test_midpoint_rates_see_of_different_tokens_what_the_bridge_sees() -> None:
+    midpoint = expansion_of(theta_rk2(sp.Rational(1, 2)))
+    assert midpoint.apart == expansion_of(Bridge()).apart
+    assert midpoint.slope == expansion_of(Bridge()).slope
+
+
+@pytest.mark.parametrize("theta", [0.25, 0.5, 0.7])
+@pytest.mark.parametrize("process", [Masked(), Uniform()], ids=lambda p: p.name)
+def test_the_second_order_of_the_trapezoidal_leap_needs_rates_that_stay_positive(theta: float, process: Masked) -> None:
+    record = replace(sampler("theta_trapezoidal"), rule=theta_trapezoidal(theta), name="trial")
+    for label, law in study_laws(process).items():
+        least = min(least_rate(record.rule, StateSpace(law, process), t) for t in (0.5, 0.45))  # type: ignore[arg-type]
+        study = convergence_study(record, law, process, variants=("formula",), measures=("local",))
+        if theta == 0.5:
+            assert (least > 0) == (label == "weak chain")
+        assert study.series[0].order == (2 if least > 0 else 1), (label, least, study)
+
+
+def test_independent_tokens_are_sampled_exactly_by_the_bridge() -> None:
+    law = Law.mixture([1.0], np.random.default_rng(0).dirichlet(np.ones(3), size=(1, 3)))
+    study = convergence_study("ancestral", law, Masked(), variants=("formula",), measures=("global",))
+    assert study.series[0].estimate.status == "exact"
+
+
+@pytest.mark.parametrize("spacing", ["smooth", "irregular"])
+def test_the_orders_hold_on_other_spacings(spacing: str) -> None:
+    laws = {"weak": study_laws(Masked())["weak chain"]}
+    for name, order in (("tau_leaping", 1), ("theta_trapezoidal", 2)):
+        study = convergence_study(name, laws, spacing=spacing, variants=("formula",), measures=("global",))
+        assert study.order == order, study
+
+
+def bridge(model: Any, x: np.ndarray, t: float, s: float) -> np.ndarray:
+    return model.process.posterior(model(x, t), x, t, s)
+
+
+def half_rate(model: Any, x: np.ndarray, t: float, s: float) -> np.ndarray:
+    """Shows tokens at half the right rate, and the last ones at once."""
+    right = bridge(model, x, t, s)
+    return right if s == 0.0 else (right + np.eye(right.shape[-1])[x]) / 2
+
+
+def in_single_precision(model: Any, x: np.ndarray, t: float, s: float) -> np.ndarray:
+    return bridge(model, x, t, s).astype(np.float32)
+
+
+def test_a_kernel_of_ones_own_is_judged_as_the_record_is() -> None:
+    own = convergence_study(bridge)
+    record = convergence_study("ancestral")
+    for mine, theirs in zip(own.series, record.series, strict=True):
+        np.testing.assert_allclose(mine.estimate.errors, theirs.estimate.errors, rtol=1e-9)
+    own.assert_order(1)
+    assert "order 1 in law" in str(own)
+    with pytest.raises(AssertionError, match="order 2 REJECTED"):
+        own.assert_order(2)
+
+
+def test_a_kernel_with_a_wrong_rate_does_not_converge() -> None:
+    study = convergence_study(half_rate, variants=("formula",), measures=("global",))
+    assert study.order == 0
+    assert study.objections(1)
+
+
+def test_the_floor_of_single_precision_is_seen() -> None:
+    law = Law.mixture([1.0], np.random.default_rng(0).dirichlet(np.ones(3), size=(1, 3)))
+    study = convergence_study(in_single_precision, law, variants=("formula",), measures=("global",))
+    assert study.series[0].estimate.status in ("exact", "floor")
+    assert study.series[0].estimate.errors.max() > 1e-9
+    convergence_study(in_single_precision, variants=("formula",), measures=("global",)).assert_order(1)
+
+
+def in_batches(model: Any, x: np.ndarray, nodes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    for t, s in zip(nodes[:-1], nodes[1:], strict=True):
+        x = drawn(bridge(model, x, t, s), rng)
+    return x
+
+
+def in_batches_at_random(model: Any, x: np.ndarray, nodes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    x = x.copy()
+    masked = x == model.tokens
+    x[masked] = rng.integers(model.tokens, size=masked.sum())
+    return x
+
+
+def leaves_masks(model: Any, x: np.ndarray, nodes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return in_batches(model, x, nodes[:-1], rng)
+
+
+def test_a_function_on_batches_is_judged_by_its_draws() -> None:
+    law = {"strong": study_laws(Masked())["strong chain"]}
+    study = convergence_study(in_batches, law, variants=("as shipped", "formula"), draws=40_000, steps=(2, 3, 4, 6, 8))
+    assert study.by_draws
+    assert [s.order for s in study.series] == [1, 1]
+    wrong = convergence_study(in_batches_at_random, law, variants=("formula",), draws=40_000, steps=(2, 3, 4, 6))
+    assert wrong.order == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (leaves_masks, ValueError, "leaves masks at the end"),
+        (lambda model, x, t, s: bridge(model, x, t, s) * 0.9, ValueError, "sum to one only"),
+        (lambda model, x, t, s: bridge(model, x, t, s) - 0.1, ValueError, "negative probability"),
+        (lambda model, x, t, s: bridge(model, x, t, s)[..., :1], TypeError, "last axis over states"),
+        (lambda model, x, t, s: bridge(model, x, t, max(s, 0.05)), ValueError, "leaves masks at the end"),
+        (lambda model, x, nodes, rng: x + 1.0, TypeError, "return tokens of shape"),
+        (lambda model, x, nodes, rng: x + 7, ValueError, "returned states"),
+        (lambda a, b: a, TypeError, "tell no convention"),
+        ("first_hitting", ValueError, "its law is exact"),
+        ("random_parallel", ValueError, "no number of steps"),
+    ],
+)
+def test_bad_samplers_are_named(function: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        convergence_study(function, draws=1000, variants=("as shipped",))
+
+
+def test_nothing_is_proved_of_samplers_that_claim_no_order() -> None:
+    with pytest.raises(ValueError, match="claims no order"):
+        prove("random_parallel")
+
+
+def test_a_step_out_of_leaps_of_ones_own_is_proved_and_measured() -> None:
+    """Two leaps of half the length: order 1, with the double jumps half right."""
+    rule = Leap((LeapStage(0, 0.5, (1,)), LeapStage(1, 0.5, (0, 1))))
+    own = TokenSampler("two halves", rule, ("masked", "uniform"), 1, "-", "-", "-")
+    assert prove(own).ok
+    assert expansion_of(rule).apart["new E"] == sp.Rational(1, 4)
+    assert convergence_study(own, variants=("formula",)).disagreements() == []
