@@ -23,6 +23,7 @@ from diffnum.cli.common import (
     settings,
     tracked,
 )
+from diffnum.cli.discrete import verify_discrete
 from diffnum.cli.own_sampler import verify_own
 from diffnum.jobs.parallel import spread
 from diffnum.types import Schedule
@@ -50,6 +51,9 @@ def verify(
     steps: Annotated[str, typer.Option(help="Step counts, such as 20,40,80,160; chosen by rule by default.")] = "",
     out: Annotated[Path | None, typer.Option(help="HTML file, or folder, for the certificates and their JSON.")] = None,
     mutate: Annotated[bool, typer.Option("--mutate", help="Plant every defect in every method as well.")] = False,
+    discrete: Annotated[
+        bool, typer.Option("--discrete", help="Samplers on tokens: names of dn.discrete, or --sampler.")
+    ] = False,
     seed: Seed = 0,
     cache: Cache = Path("out/verify"),
     kind: Kind = "deterministic",
@@ -64,10 +68,22 @@ def verify(
     Gaussian data. A sampler of your own is called as f(model, x, nodes) with half-log-SNRs, increasing; as
     f(model, x, sigmas) with a denoiser (k-diffusion); as f(model, x, timesteps) with a velocity (flow time); or is a
     scheduler of diffusers.
+
+    With --discrete the samplers are those on tokens: proved, and measured on laws that are enumerated. One of your own
+    is called as f(model, x, t, s), and returns the law of each token at time s < t; or as f(model, x, nodes, rng), and
+    returns tokens. --schedule is then masked, uniform, masked-cosine and the like.
     """
     from diffnum import schedules
 
     levels = integers("--steps", steps) if steps else None
+    if discrete:
+        if sampler and (names or order is None):
+            raise typer.BadParameter("--sampler needs --order, and no method names")
+        if mutate or out is not None:
+            raise typer.BadParameter("--mutate and --out go with methods of the catalogue: leave out --discrete")
+        given = settings("--option", option or ())
+        verify_discrete(names, sampler, order, convention, given, schedule, levels, seed, as_json=as_json)
+        return
     noising = schedules.from_dict({"schedule": schedule or "vp-linear"})
     if sampler:
         if names or order is None:

@@ -1,0 +1,111 @@
+"""Verify samplers on tokens: what ``diffnum verify --discrete`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import typer
+
+from diffnum.cli.common import echo, finish, imported, print_json, tracked
+
+__all__ = ["verify_discrete"]
+
+
+def verify_discrete(
+    names: Sequence[str] | None,
+    path: str,
+    order: float | None,
+    convention: str,
+    options: dict[str, Any],
+    noise: str,
+    steps: tuple[int, ...] | None,
+    seed: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Prove and measure samplers on tokens, or measure one of the user's own; leave with status 0 or 1."""
+    processes = _processes(noise)
+    if path:
+        results = [_own(path, order, convention, options, processes[0], steps, seed)]
+    else:
+        from diffnum.discrete import samplers
+
+        cases = [(name, p) for p in processes for name in _named(names, samplers(p.name))]
+        measured = ((case, _record(*case, steps)) for case in cases)
+        results = []
+        for _, result in tracked(measured, len(cases), "measuring", lambda case: str(case[0])):
+            results.append(result)
+            if not as_json:
+                _say(result)
+    if as_json:
+        print_json(results)
+    elif path:
+        _say(results[0])
+    finish(all(result["ok"] for result in results))
+
+
+def _say(result: dict[str, Any]) -> None:
+    echo(("ok    " if result["ok"] else "FAIL  ") + result["verdict"])
+    for line in result["wrong"]:
+        echo(f"      {line}")
+
+
+def _processes(noise: str) -> list[Any]:
+    """Processes of a word such as masked, uniform or masked-cosine; both with linear schedules by default."""
+    from diffnum.discrete import Masked, Uniform
+
+    if not noise:
+        return [Masked(), Uniform()]
+    kind, _, survival = noise.partition("-")
+    known = {"masked": Masked, "uniform": Uniform}
+    if kind not in known:
+        raise typer.BadParameter(
+            f"--schedule {noise!r}: with --discrete use masked, uniform, masked-cosine and the like"
+        )
+    return [known[kind](survival or "linear")]
+
+
+def _named(names: Sequence[str] | None, known: dict[str, Any]) -> list[str]:
+    """Names that run on a process: those given, or all that have an order."""
+    from diffnum.discrete import sampler
+
+    if names:
+        return [name for name in names if sampler(name).name in known]
+    return [name for name, record in known.items() if record.order is not None]
+
+
+def _record(name: str, process: Any, steps: tuple[int, ...] | None) -> dict[str, Any]:
+    """Proof and study of a record."""
+    from diffnum.discrete import convergence_study, prove
+
+    proof = prove(name)
+    study = convergence_study(name, process=process, steps=steps)
+    wrong = [text for text, ok in proof.claims if not ok] + study.disagreements()
+    return {**study.to_dict(), "proof": [list(claim) for claim in proof.claims], "ok": not wrong, "wrong": wrong}
+
+
+def _own(
+    path: str,
+    order: float | None,
+    convention: str,
+    options: dict[str, Any],
+    process: Any,
+    steps: tuple[int, ...] | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Study of a sampler of the user's own."""
+    from diffnum.discrete import convergence_study
+    from diffnum.discrete.own import convention_of
+
+    found: Any = imported(path)
+    try:
+        how = convention_of(found, convention or None)  # type: ignore[arg-type]
+        study = convergence_study(
+            partial(found, **options) if options else found, process=process, steps=steps, convention=how, seed=seed
+        )
+    except TypeError as error:
+        raise typer.BadParameter(f"--sampler {path!r}: {error}") from None
+    wrong = study.objections(float(order if order is not None else 1))
+    return {**study.to_dict(), "name": path, "claimed": order, "ok": not wrong, "wrong": wrong}

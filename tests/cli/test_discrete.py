@@ -1,0 +1,86 @@
+"""``diffnum verify --discrete``: samplers on tokens, recorded and of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from diffnum import cli
+
+OWN = """
+import numpy as np
+
+def bridge(model, x, t, s):
+    return model.process.posterior(model(x, t), x, t, s)
+
+def slow(model, x, t, s, share=0.5):
+    right = bridge(model, x, t, s)
+    return right if s == 0.0 else share * right + (1 - share) * np.eye(right.shape[-1])[x]
+
+def tokens(model, x, nodes, rng):
+    return np.where(x == model.tokens, 0, x)
+
+def anyhow(a, b):
+    return a
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "my_token_samplers.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "my_token_samplers"
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        cli.main(words)
+    out, err = capsys.readouterr()
+    return int(left.value.code or 0), out, err
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "status"),
+    [
+        ("bridge", ("--order", "1"), 0),
+        ("bridge", ("--order", "2"), 1),
+        ("bridge", ("--order", "1", "--schedule", "uniform"), 0),
+        ("bridge", ("--order", "1", "--schedule", "masked-cosine", "--steps", "8,16,32,64"), 0),
+        ("slow", ("--order", "1"), 1),
+        ("slow", ("--order", "1", "--option", "share=1.0"), 0),
+        ("tokens", ("--order", "1"), 1),
+    ],
+)
+def test_a_sampler_of_ones_own_is_judged(own: str, capsys, name: str, words: tuple[str, ...], status: int) -> None:  # type: ignore[no-untyped-def]
+    found, out, err = run(capsys, "verify", "--discrete", "--sampler", f"{own}:{name}", *words)
+    assert found == status, out + err
+    assert out.startswith("FAIL" if status else "ok")
+
+
+def test_recorded_samplers_are_proved_and_measured(capsys) -> None:  # type: ignore[no-untyped-def]
+    status, out, _ = run(capsys, "verify", "ancestral", "--discrete", "--schedule", "masked", "--json")
+    (data,) = json.loads(out)
+    assert status == 0
+    assert data["order"] == 1
+    assert data["proof"]
+    assert {s["problem"] for s in data["series"]} == {"weak chain", "strong chain"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--sampler", "{}:anyhow", "--order", "1"), "tell no convention"),
+        (("--sampler", "{}:bridge"), "needs --order"),
+        (("--schedule", "gaussian", "ancestral"), "masked, uniform"),
+        (("no_such_sampler",), "unknown"),
+        (("first_hitting",), "its law is exact"),
+        (("ancestral", "--mutate"), "--mutate and --out"),
+    ],
+)
+def test_bad_words_are_named(own: str, capsys, words: tuple[str, ...], message: str) -> None:  # type: ignore[no-untyped-def]
+    status, out, err = run(capsys, "verify", "--discrete", *(word.format(own) for word in words))
+    assert status != 0
+    assert message in " ".join((out + err).replace("│", " ").split())
