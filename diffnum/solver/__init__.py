@@ -7,6 +7,8 @@ for their device.
 
 The loop is written from the inside out: :func:`evaluations` asks for the model's values and is told them. :func:`solve`
 and :func:`iterate` answer with a model; a host that calls the network itself, such as a pipeline, answers by itself.
+After each step the loop shows the :class:`State` and goes on from the one that is sent back, if one is: the one hook
+for whatever alters states between steps, such as resampling, corrections by Markov chains, projections, repainting.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from diffnum.types import Array, Denoiser
 __all__ = [
     "Combine",
     "Evaluation",
+    "Events",
     "Group",
     "Noise",
     "Rows",
@@ -96,6 +99,10 @@ class State(NamedTuple):
         return self.vectors["x"]
 
 
+Events: TypeAlias = Generator[Evaluation | State, Any, None]
+"""A run: yields questions, which are answered by arrays, and states, which may be answered by altered ones."""
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """All states of a run.
@@ -120,8 +127,11 @@ def iterate(
     history: Mapping[str, Array] | None = None,
     noise: Noise | None = None,
     combine: Combine | None = None,
-) -> Iterator[State]:
+) -> Generator[State, State | None, None]:
     """Yield the state after each step of a plan; arguments are checked at the call, before the first step.
+
+    A ``for`` loop sees the states. A host that calls ``send(altered)`` instead of ``next`` lets the run go on from the
+    altered state, which has the step, time and vectors of the one that it saw, in arrays like those.
 
     Parameters
     ----------
@@ -155,15 +165,15 @@ def iterate(
     return _answered(evaluations(numbers, x, history=history, noise=noise, combine=combine), model)
 
 
-def _answered(run: Generator[Evaluation | State, Array, None], model: Denoiser) -> Iterator[State]:
+def _answered(run: Events, model: Denoiser) -> Generator[State, State | None, None]:
     """States of a run whose questions a model answers."""
-    event = next(run, None)
-    while event is not None:
-        if isinstance(event, State):
-            yield event
-            event = next(run, None)
-        else:
-            event = run.send(model(event.x, event.t))
+    reply: Any = None
+    while True:
+        try:
+            event = run.send(reply)
+        except StopIteration:
+            return
+        reply = (yield event) if isinstance(event, State) else model(event.x, event.t)
 
 
 def evaluations(
@@ -173,11 +183,12 @@ def evaluations(
     history: Mapping[str, Array] | None = None,
     noise: Noise | None = None,
     combine: Combine | None = None,
-) -> Generator[Evaluation | State, Array, None]:
+) -> Events:
     """The loop for hosts that call the model themselves; arguments are checked at the call.
 
-    Each :class:`Evaluation` that it yields is to be answered by ``send`` with the model's value; after each step it
-    yields the :class:`State`, and goes on at ``next``.
+    Each :class:`Evaluation` that it yields is to be answered by ``send`` with the model's value. After each step it
+    yields the :class:`State`, and goes on at ``next``, or from another state at ``send(altered)``: of the same step and
+    time, with the same vectors, in arrays of the same shape and dtype that share no memory with each other.
 
     Parameters
     ----------
@@ -207,14 +218,12 @@ def evaluations(
     return _steps(plan, vectors, first, noise, combine or combinations)
 
 
-def _nothing() -> Generator[Evaluation | State, Array, None]:
+def _nothing() -> Events:
     """A run without steps."""
     yield from ()
 
 
-def _steps(
-    plan: Plan, vectors: Mapping[str, Array], first: int, noise: Noise | None, combine: Combine
-) -> Generator[Evaluation | State, Array, None]:
+def _steps(plan: Plan, vectors: Mapping[str, Array], first: int, noise: Noise | None, combine: Combine) -> Events:
     """Steps of a run whose arguments have been checked."""
     like = vectors["x"]
     shape = like.shape
@@ -228,8 +237,8 @@ def _steps(
             values |= {name: noise(index, j, like) for j, name in enumerate(tableau.noises)}
         for number, (t, alpha, sigma) in enumerate(stages):
             name, stage = f"k{number + 1}", before[number]
-            state = values["x"] if stage is None else stage(values)[name]
-            answer = yield Evaluation(state if mean is None else state + mean, t, index)
+            at = values["x"] if stage is None else stage(values)[name]
+            answer = yield Evaluation(at if mean is None else at + mean, t, index)
             if getattr(answer, "shape", None) != shape:
                 raise ValueError(
                     f"model returned shape {getattr(answer, 'shape', type(answer).__name__)} at step {index}, t={t:g}: "
@@ -241,7 +250,37 @@ def _steps(
         vectors = after(values)
         if mean is not None:
             vectors = {**vectors, "x": vectors["x"] + mean}
-        yield State(index + 1, tableau.t_to, vectors)
+        state = State(index + 1, tableau.t_to, vectors)
+        reply = yield state
+        if reply is not None:
+            vectors = _accepted(reply, state)
+
+
+def _accepted(reply: Any, state: State) -> Mapping[str, Array]:
+    """Vectors of a state that was sent back, checked against the one that was shown."""
+    if not isinstance(reply, State):
+        raise TypeError(
+            f"reply is a {type(reply).__name__}: after a step send a State, such as state._replace(vectors=...), or "
+            "nothing"
+        )
+    if (reply.step, reply.t) != (state.step, state.t):
+        raise ValueError(
+            f"reply is at step {reply.step}, t={reply.t:g}, the run at step {state.step}, t={state.t:g}: "
+            "alter the state that was yielded last"
+        )
+    if set(reply.vectors) != set(state.vectors):
+        raise ValueError(
+            f"reply has the vectors {', '.join(sorted(reply.vectors))}: pass {', '.join(sorted(state.vectors))}"
+        )
+    for name, vector in reply.vectors.items():
+        own = state.vectors[name]
+        if getattr(vector, "shape", None) != own.shape or vector.dtype != own.dtype:
+            dtype = getattr(vector, "dtype", type(vector).__name__)
+            raise ValueError(
+                f"reply.vectors[{name!r}] has shape {getattr(vector, 'shape', None)} and dtype {dtype}: "
+                f"it must be an array like the one that was yielded, {tuple(own.shape)} {own.dtype}"
+            )
+    return reply.vectors
 
 
 def combinations(plan: Plan, like: Array) -> Iterator[tuple[Sequence[Group | None], Group]]:
