@@ -75,11 +75,6 @@ class Accuracy:
         """Whether no error exceeds the bound."""
         return self.worst <= self.bound
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Accuracy:
-        """Accuracy from JSON, where an infinite error is null."""
-        return cls(**{**data, "worst": math.inf if data["worst"] is None else data["worst"]})
-
 
 @dataclass(frozen=True)
 class Inputs:

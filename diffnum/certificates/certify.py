@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from diffnum._version import __version__
 from diffnum.certificates.accuracy import Accuracy, certify_accuracy
 from diffnum.certificates.agreement import agreements
 from diffnum.certificates.balls import require_flint
 from diffnum.certificates.orders import END_STEPS, END_VARIANTS, PROBLEMS, SCHEDULES, measure_ends, measure_orders
-from diffnum.certificates.records import Agreement, Certificate, Certificates, Measurement, ProofResult, finite
+from diffnum.certificates.records import Agreement, Certificate, Certificates, Measurement, ProofResult
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
 from diffnum.coefficients.method import GRID_KINDS, Method
+from diffnum.jobs.data import from_data, jsonable
+from diffnum.jobs.environment import versions
 from diffnum.jobs.ledger import Ledger, Progress, digest, source_digest
 from diffnum.jobs.parallel import spread
 from diffnum.proofs import prove
 
-__all__ = ["certifiable", "certify", "versions"]
+__all__ = ["LIBRARIES", "certifiable", "certify"]
+
+LIBRARIES = ("numpy", "scipy", "sympy", "python-flint")
+"""What the numbers of a certificate depend on."""
 
 POINTS = 200
 """Inputs drawn for each kind of step in ball arithmetic."""
@@ -129,7 +131,7 @@ def certify(
         "points": points,
         "source": source_digest(),
     }
-    return Certificates(certificates, seed, versions(), settings)
+    return Certificates(certificates, seed, versions(*LIBRARIES), settings)
 
 
 def _checked_levels(steps: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -140,12 +142,6 @@ def _checked_levels(steps: Sequence[int] | None) -> tuple[int, ...] | None:
     if len(levels) < 4 or levels[0] < 1 or any(b <= a for a, b in pairwise(levels)):
         raise ValueError(f"steps={levels} decide no rate: give four or more, positive and increasing")
     return levels
-
-
-def versions() -> dict[str, str]:
-    """Versions that the numbers belong to."""
-    names = ("numpy", "scipy", "sympy", "python-flint")
-    return {"diffnum": __version__, **{n: version(n) for n in names}, "python": platform.python_version()}
 
 
 def certifiable(name: str) -> Method:
@@ -169,7 +165,7 @@ def _results(
 ) -> dict[tuple[str, str], Any]:
     """Results by (method, piece), those that are at hand from the ledger."""
     ledger = Ledger(None if cache_dir is None else Path(cache_dir) / "certificates.jsonl")
-    environment = {"source": source_digest(), **versions()}
+    environment = {"source": source_digest(), **versions(*LIBRARIES)}
     keys = {task: digest([asdict(task), environment]) for task in tasks}
     missing = [task for task in tasks if keys[task] not in ledger]
     done = len(tasks) - len(missing)
@@ -184,7 +180,7 @@ def _results(
 def _work(task: Task) -> Any:
     """One piece, as JSON-able data."""
     if task.piece == "golden":
-        return {name: asdict(agreement) for name, agreement in agreements().items()}
+        return jsonable(agreements())
     record = find_method(task.name)
     if task.piece == "proof":
         proof = prove(record)
@@ -194,10 +190,10 @@ def _work(task: Task) -> Any:
             "identities": [(i.claim, i.ok, i.detail) for i in proof.identities],
         }
     if task.piece == "accuracy":
-        return finite(asdict(certify_accuracy(record, points=task.points, seed=task.seed)))
+        return jsonable(certify_accuracy(record, points=task.points, seed=task.seed))
     if task.piece == "ends":
-        return [finite(asdict(m)) for m in measure_ends(record, task.seed)]
-    return [finite(asdict(m)) for m in measure_orders(record, task.piece, task.seed, task.steps)]
+        return jsonable(measure_ends(record, task.seed))
+    return jsonable(measure_orders(record, task.piece, task.seed, task.steps))
 
 
 def _certificate(
@@ -213,7 +209,7 @@ def _certificate(
         recorded={kind: record.order_on(kind) for kind in GRID_KINDS},
         recorded_with_startup=record.order_with_startup,
         proof=ProofResult(**found[record.name, "proof"]),
-        accuracy=Accuracy.from_dict(found[record.name, "accuracy"]),
+        accuracy=from_data(Accuracy, found[record.name, "accuracy"]),
         orders=tuple(orders),
         ends=tuple(Measurement(**m) for m in found[record.name, "ends"]),
         golden=_agreement(record, golden),

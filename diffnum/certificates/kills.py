@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffnum.certificates.certify import certifiable, versions
+from diffnum.certificates.certify import LIBRARIES, certifiable
 from diffnum.certificates.mutants import KINDS, Mutant, mutants, mutated
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
@@ -18,6 +18,7 @@ from diffnum.convergence.nodes import INTERVAL, PLAIN_INTERVAL
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.probe import Probe, probe
 from diffnum.convergence.rate import RateEstimate
+from diffnum.jobs.environment import versions
 from diffnum.jobs.ledger import Ledger, Progress, digest, source_digest
 from diffnum.jobs.parallel import spread
 from diffnum.problems import three_peaks
@@ -197,7 +198,7 @@ def mutate(
     """
     chosen = [certifiable(name).name for name in (catalogue() if names is None else names)]
     ledger = Ledger(None if cache_dir is None else Path(cache_dir) / "mutants.jsonl")
-    environment = {"source": source_digest(), **versions()}
+    environment = {"source": source_digest(), **versions(*LIBRARIES)}
     keys = {name: digest([name, environment]) for name in chosen}
     missing = [name for name in chosen if keys[name] not in ledger]
     done = len(chosen) - len(missing)

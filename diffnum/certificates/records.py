@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from diffnum.certificates.accuracy import Accuracy
 from diffnum.coefficients.method import GRID_KINDS
+from diffnum.jobs.data import from_data, json_text, jsonable
 
-__all__ = ["Agreement", "Certificate", "Certificates", "Measurement", "ProofResult", "finite"]
+__all__ = ["Agreement", "Certificate", "Certificates", "Measurement", "ProofResult"]
 
 FORMAT = "diffnum-certificates-v1"
 
@@ -211,20 +212,12 @@ class Certificate:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able record."""
         verdict = {"ok": self.ok, "contradictions": list(self.contradictions), "undecided": list(self.undecided)}
-        return {**finite(asdict(self)), "verdict": verdict}
+        return {**jsonable(self), "verdict": verdict}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Certificate:
         """Certificate from :meth:`to_dict`."""
-        built: dict[str, Any] = {
-            "proof": ProofResult(**data["proof"]),
-            "accuracy": Accuracy.from_dict(data["accuracy"]),
-            "orders": tuple(Measurement(**m) for m in data["orders"]),
-            "ends": tuple(Measurement(**m) for m in data["ends"]),
-            "golden": Agreement(**data["golden"]),
-        }
-        values: dict[str, Any] = {f.name: built.get(f.name, data.get(f.name)) for f in fields(cls)}
-        return cls(**values)
+        return from_data(cls, data)
 
 
 def _lowest(rows: Sequence[Measurement]) -> str:
@@ -272,14 +265,14 @@ class Certificates:
             "format": FORMAT,
             "seed": self.seed,
             "versions": dict(self.versions),
-            "settings": finite(dict(self.settings)),
+            "settings": jsonable(self.settings),
             "ok": self.ok,
             "certificates": [c.to_dict() for c in self.certificates],
         }
 
     def to_json(self) -> str:
         """JSON text: the same for the same findings."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+        return json_text(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> Certificates:
@@ -300,12 +293,3 @@ class Certificates:
         if found != FORMAT:
             raise ValueError(f"text has format={found!r}, not {FORMAT}: make the certificates anew")
         return made
-
-
-def finite(value: Any) -> Any:
-    """JSON-able record with None for what JSON cannot say."""
-    if isinstance(value, Mapping):
-        return {str(k): finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

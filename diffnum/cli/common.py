@@ -18,6 +18,7 @@ import typer
 
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as all_methods
+from diffnum.jobs.data import json_text
 
 __all__ = [
     "Jobs",
@@ -37,8 +38,6 @@ __all__ = [
     "records",
     "settings",
     "tracked",
-    "write_json",
-    "written",
 ]
 
 Jobs = Annotated[
@@ -123,7 +122,7 @@ def echo(text: str) -> None:
 
 def print_json(data: Any) -> None:
     """Print JSON that every reader accepts: what is not finite becomes null."""
-    typer.echo(_json(data))
+    typer.echo(json_text(data), nl=False)
 
 
 def check_writable(path: Path) -> None:
@@ -134,34 +133,6 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise OSError(error.errno, f"{path} cannot be written ({error.strerror}): give another place") from error
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON to a file that is whole or absent."""
-    from diffnum.jobs.files import write_file
-
-    write_file(path, [(_json(data) + "\n").encode()])
-
-
-def _json(data: Any) -> str:
-    return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False)
-
-
-def _finite(data: Any) -> Any:
-    """Data with null for numbers that JSON lacks."""
-    if isinstance(data, float):
-        return data if data - data == 0.0 else None
-    if isinstance(data, dict):
-        return {str(k): _finite(v) for k, v in data.items()}
-    return [_finite(v) for v in data] if isinstance(data, list | tuple) else data
-
-
-def written(path: Path, text: str) -> None:
-    """Write a file that is whole or absent, and the folders that it needs."""
-    from diffnum.jobs.files import write_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, [text.encode()])
 
 
 def finish(ok: bool) -> None:

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from diffnum.cli.common import Json, Model, Seed, check_writable, echo, integers, print_json, progress_bar, write_json
+from diffnum.cli.common import Json, Model, Seed, check_writable, echo, integers, print_json, progress_bar
 from diffnum.coefficients.catalogue import method as find_method
+from diffnum.jobs.files import write_json
 
 __all__ = ["compare", "sample"]
 
@@ -79,7 +80,7 @@ def sample(
                     settings={"model": model, "grid": grid} | ({} if guidance is None else {"guidance": guidance}),
                     command=["diffnum", *sys.argv[1:]],
                     group=group,
-                    progress=None if report is None else lambda d, t: report(d, t, model),
+                    progress=None if report is None else lambda d, t, _: report(d, t, model),
                 )
         elif group.world > 1:
             raise typer.BadParameter(f"--out {str(out)!r}: several processes write a folder, not a file")
@@ -205,7 +206,7 @@ def compare(
                 seed,
                 grid=grid,
                 tolerance=tolerance,
-                progress=lambda d, t: report(d, t, f"{model}, errors"),
+                progress=lambda d, t, what: report(d, t, f"{model}, errors: {what}"),
             )
         if images:
             network = load(model, device=device)
@@ -219,7 +220,7 @@ def compare(
                 terminal=terminal,
                 features=features,  # type: ignore[arg-type]
                 reference_nfe=reference_nfe,
-                progress=lambda d, t: report(d, t, f"{model}, sets"),
+                progress=lambda d, t, what: report(d, t, f"{model}, sets: {what}"),
             )
     command = shlex.join(["diffnum", *sys.argv[1:]])
     data = {

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from diffnum.cli.common import Jobs, Json, echo, finish, print_json, progress_bar, written
+from diffnum.cli.common import Jobs, Json, echo, finish, print_json, progress_bar
+from diffnum.jobs.files import write_text
 
 __all__ = ["audit", "report"]
 
@@ -32,9 +33,9 @@ def audit(
         found = run_audit(library, cache_dir=cache, jobs=jobs, only=parts, progress=show)
     command = f"diffnum audit {library}" + (f" --only {only!r}" if only else "")
     if out is not None:
-        written(out, found.to_html())
+        write_text(out, found.to_html())
     if results is not None:
-        written(results, found.to_results(command))
+        write_text(results, found.to_results(command))
     echo(found.to_json() if as_json else str(found))
     finish(found.ok)
 

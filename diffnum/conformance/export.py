@@ -10,6 +10,7 @@ from typing import Any
 
 from diffnum._version import __version__
 from diffnum.conformance.vectors import COMMON, document, subjects
+from diffnum.jobs.files import write_json, write_text
 from diffnum.jobs.ledger import Progress
 
 __all__ = ["SCHEMAS", "export", "schema"]
@@ -50,14 +51,13 @@ def export(folder: str | Path, names: Sequence[str] | None = None, *, progress: 
         documents.append(document(name))
         if progress is not None:
             progress(i, len(chosen), name)
-    (folder / "vectors").mkdir(parents=True, exist_ok=True)
     listed = []
     for data in documents:
         path = Path("vectors") / f"{data['subject']}.json"
-        (folder / path).write_text(json.dumps(data, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(folder / path, data, indent=None)
         listed.append({"subject": data["subject"], "file": path.as_posix(), "vectors": len(data["vectors"])})
     index = {"format": "diffnum-index-v1", "version": __version__, "subjects": listed}
-    (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "index.json", index)
     for name in ("README.md", *SCHEMAS):
-        (folder / name).write_text(_text(name), encoding="utf-8")
+        write_text(folder / name, _text(name))
     return folder

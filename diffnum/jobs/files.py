@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-__all__ = ["PARTIAL", "digest", "locked", "write_file", "write_folder"]
+from diffnum.jobs.data import json_text
+
+__all__ = ["PARTIAL", "digest", "locked", "write_file", "write_folder", "write_json", "write_text"]
 
 PARTIAL = ".part"
 """Ending of what is being written; such a file or folder is never read."""
@@ -41,6 +43,18 @@ def write_file(path: Path, chunks: Chunks) -> None:
         partial.unlink(missing_ok=True)
         raise
     _flush_folder(path.parent)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text in UTF-8 as :func:`write_file` does, and make the folders that it needs."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, [text.encode()])
+
+
+def write_json(path: str | Path, data: Any, *, indent: int | None = 1) -> None:
+    """Write JSON that every reader accepts, as :func:`write_text` does; see :func:`diffnum.jobs.data.jsonable`."""
+    write_text(path, json_text(data, indent=indent))
 
 
 def write_folder(path: Path, files: Iterable[tuple[str, Chunks]]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from diffnum import schedules
 from diffnum.forms import conversion
+from diffnum.jobs.files import write_text
 from diffnum.plans.buffers import Layout, layout
 from diffnum.tableau import Tableau, entries
 from diffnum.types import FloatArray, Prediction, Schedule
@@ -156,7 +157,7 @@ class Plan:
         """Plan as JSON text (shortest round-trip floats); written to ``path`` where given."""
         text = json.dumps(self.to_dict())
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_text(path, text)
         return text
 
     @classmethod

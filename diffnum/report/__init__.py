@@ -6,18 +6,18 @@ spread over processes, one task a method or network; what a task returns is text
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-from diffnum._version import __version__
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
 from diffnum.coefficients.method import GRID_KINDS
+from diffnum.jobs.environment import versions_text
 from diffnum.jobs.files import write_file
+from diffnum.jobs.ledger import Progress
 from diffnum.jobs.parallel import spread
 from diffnum.report.methods import SHIPPED_STEPS, MethodSection, examine
 from diffnum.report.networks import ModelSection, sample_network
@@ -28,9 +28,6 @@ __all__ = ["DEFAULT_MODELS", "MethodSection", "ModelSection", "Report", "build_r
 
 DEFAULT_MODELS = ("toy/digits", "galaxies/hsc-32")
 """A smooth network that ships with the package, and one that others trained."""
-
-Progress: TypeAlias = Callable[[int, int, str], object]
-"""Called as ``progress(done, total, what)`` when a task is done."""
 
 
 @dataclass(frozen=True)
@@ -192,11 +189,8 @@ def _summary_text(report: Report) -> str:
 
 def _run_facts(report: Report, quick: bool) -> list[tuple[str, str]]:
     """Versions, seeds and settings."""
-    packages = ("numpy", "scipy", "sympy", "torch", "matplotlib")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return [
-        ("Version", f"diffnum {__version__}"),
-        ("Python", f"{platform.python_version()}; {versions}"),
+        ("Versions", versions_text("numpy", "scipy", "sympy", "torch", "matplotlib")),
         ("Seed", f"{SEED}, for starting points and noise"),
         (
             "Problems",

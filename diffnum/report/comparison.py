@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffnum._version import __version__
+from diffnum.jobs.environment import versions_text
 from diffnum.report.networks import picture
 from diffnum.report.prose import percent
 from diffnum.templates import render
@@ -229,6 +228,5 @@ def _run(quality: Quality, comparison: Comparison | None) -> list[tuple[str, str
                 f"{exact.evaluations} evaluations an image, good to {exact.agreement:.0e}",
             )
         )
-    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "torch"))
-    found.append(("Versions", f"diffnum {__version__}, Python {platform.python_version()}, {versions}"))
+    found.append(("Versions", versions_text("numpy", "scipy", "torch")))
     return found

@@ -7,10 +7,10 @@ like the data is another question, with other answers: here both are measured on
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ import torch
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Start
+from diffnum.jobs.ledger import Progress
 from diffnum.models.quality.features import Features, Source, features_for
 from diffnum.models.quality.metrics import (
     frechet_distance,
@@ -42,9 +43,6 @@ METRICS = {
 """Names and meanings of what is measured; the last two where features of the training images are here."""
 
 REFERENCE_METHOD = "dpmpp_3m_corrected"
-
-Progress: TypeAlias = Callable[[int, int], object]
-"""Called as ``progress(done, total)`` in images times evaluations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +235,7 @@ def measure_quality(
     batch : int
         Images in flight at once.
     progress : callable, optional
-        Called as ``progress(done, total)`` in images times evaluations.
+        Called as ``progress(done, total, what)`` in images times evaluations.
 
     Returns
     -------
@@ -339,7 +337,7 @@ class _Runner:
             parts.append(part.cpu().float())
             self.done += len(part) * numbers.nfe
             if self.progress is not None:
-                self.progress(self.done, self.total)
+                self.progress(self.done, self.total, "images times evaluations")
         return torch.cat(parts)
 
 

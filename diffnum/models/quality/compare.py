@@ -9,7 +9,7 @@ the reference can be trusted is measured by a second run at ten times the tolera
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
@@ -22,6 +22,8 @@ from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Start
 from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.forms import predict
+from diffnum.jobs.data import jsonable
+from diffnum.jobs.ledger import Progress
 from diffnum.models.denoiser import NetworkDenoiser
 from diffnum.models.runs.sampling import initial_noise
 from diffnum.plans import plan_for
@@ -40,9 +42,6 @@ LIMITED = 0.4
 """A rate that is lower than a method's order by this much is put down to the network."""
 
 Integrator: TypeAlias = Literal["RK45", "DOP853"]
-
-Progress: TypeAlias = Callable[[int, int], object]
-"""Called as ``progress(done, total)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +170,7 @@ class Comparison:
             "reference": {
                 "integrator": ref.integrator,
                 "tolerance": ref.tolerance,
-                "agreement": _finite(ref.agreement),
+                "agreement": jsonable(ref.agreement),
                 "evaluations": ref.evaluations,
                 "t_start": ref.t_start,
                 "t_end": ref.t_end,
@@ -183,8 +182,8 @@ class Comparison:
                     "order": r.order,
                     "nfe": list(r.nfe),
                     "steps": list(r.steps),
-                    "errors": [_finite(e) for e in r.errors],
-                    "rates": [_finite(e) for e in r.rates],
+                    "errors": [jsonable(e) for e in r.errors],
+                    "rates": [jsonable(e) for e in r.rates],
                     "observed": r.observed,
                     "status": r.estimate.status,
                     "reason": r.estimate.reason,
@@ -236,7 +235,7 @@ def converged_reference(
     check : bool
         Repeat at ten times the tolerance, to know how far the result can be trusted.
     progress : callable, optional
-        Called as ``progress(done, total)`` in samples.
+        Called as ``progress(done, total, what)`` in samples.
 
     Returns
     -------
@@ -265,7 +264,7 @@ def converged_reference(
         if check:
             loose.append(_integrate(one, x[i : i + 1], (t_start, t_end), 10 * tolerance, integrator)[0])
         if progress is not None:
-            progress(i + 1, len(x))
+            progress(i + 1, len(x), "reference samples")
     result = torch.cat(ends) if ends else x
     agreement = _relative(torch.cat(loose), result) if loose else math.nan
     return Reference(result, agreement, round(evaluations / max(len(x), 1)), tolerance, integrator, t_start, t_end)
@@ -306,7 +305,7 @@ def compare(
     tolerance, integrator
         As in :func:`converged_reference`.
     progress : callable, optional
-        Called as ``progress(done, total)`` in reference samples and runs.
+        Called as ``progress(done, total, what)`` in reference samples and runs.
 
     Returns
     -------
@@ -337,7 +336,7 @@ def compare(
             x,
             tolerance=tolerance,
             integrator=integrator,
-            progress=None if progress is None else lambda i, _: progress(i, total),
+            progress=None if progress is None else lambda i, _, what: progress(i, total, what),
         )
     done = n
     rows = []
@@ -347,7 +346,7 @@ def compare(
             images.append(solve(numbers, model, x))
             done += 1
             if progress is not None:
-                progress(done, total)
+                progress(done, total, record.name)
         rows.append(_row(record, levels, plans[record.name], images, reference))
     return Comparison(model.name, tuple(rows), reference, n, seed, grid)
 
@@ -431,8 +430,3 @@ def _per_sample(difference: torch.Tensor) -> FloatArray:
 def _relative(x: torch.Tensor, reference: torch.Tensor) -> float:
     """Root-mean-square distance relative to the reference."""
     return math.sqrt(float((x - reference).square().mean() / reference.square().mean()))
-
-
-def _finite(value: float) -> float | None:
-    """Value, or None where JSON has no number for it."""
-    return float(value) if math.isfinite(value) else None

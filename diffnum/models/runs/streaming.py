@@ -15,7 +15,7 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -27,6 +27,7 @@ import torch
 
 from diffnum._version import __version__
 from diffnum.jobs.files import digest, locked, write_file, write_folder
+from diffnum.jobs.ledger import Progress
 from diffnum.models.runs.sampling import draw
 from diffnum.plans import Plan
 
@@ -34,9 +35,6 @@ __all__ = ["Format", "Manifest", "Processes", "processes", "read_images", "strea
 
 Format: TypeAlias = Literal["npy", "safetensors", "png"]
 """Shards as one array file (npy, safetensors; in the range of the model) or as a folder of pictures (png, 8 bits)."""
-
-Progress: TypeAlias = Callable[[int, int], object]
-"""Called as ``progress(done, total)`` in images of this process."""
 
 _VERSION = 1
 _CPU = torch.device("cpu")
@@ -186,7 +184,7 @@ def stream(
     group : Processes, optional
         From :func:`processes`.
     progress : callable, optional
-        Called as ``progress(done, total)`` in images of this process.
+        Called as ``progress(done, total, what)`` in images of this process.
 
     Returns
     -------
@@ -354,7 +352,7 @@ class _Run:
             ):
                 parts.append(images.cpu())
                 if progress is not None:
-                    progress(finished + sum(map(len, parts)), total)
+                    progress(finished + sum(map(len, parts)), total, "images")
             finished += len(samples)
             self._keep(index, torch.cat(parts))
 

@@ -141,7 +141,7 @@ def test_the_table_names_every_method_and_how_far_it_can_be_trusted(smooth: Comp
 def test_progress_ends_at_its_total() -> None:
     calls: list[tuple[int, int]] = []
     compare(
-        gaussian(VPLinear()), ("ddim",), nfe=(5, 10), n=2, tolerance=1e-4, progress=lambda d, t: calls.append((d, t))
+        gaussian(VPLinear()), ("ddim",), nfe=(5, 10), n=2, tolerance=1e-4, progress=lambda d, t, _: calls.append((d, t))
     )
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
 

@@ -299,7 +299,7 @@ def test_the_size_of_pictures_is_not_known_before_and_their_shards_come_one_by_o
     class Enough(Exception):
         pass
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: int, total: int, what: str) -> None:
         assert total == 10**12
         if done > 24:
             raise Enough
