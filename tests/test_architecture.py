@@ -76,11 +76,7 @@ def modules() -> list[str]:
 def test_every_module_has_its_place_in_the_layers() -> None:
     contract = next(c for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
     placed = {name for layer in contract["layers"] for name in re.findall(r"[\w.]+", layer)}
-    missing = [
-        name
-        for name in modules()
-        if not any(f"{name}.".startswith(f"{p}.") for p in placed)
-    ]
+    missing = [name for name in modules() if not any(f"{name}.".startswith(f"{p}.") for p in placed)]
     assert not missing, f"give {missing} a line in the layers of pyproject.toml"
 
 
