@@ -1,0 +1,33 @@
+"""Autoguidance: the weak model is a smaller or less trained one, with the condition."""
+
+from __future__ import annotations
+
+from diffnum.guidance.guided import Guided, Scale
+from diffnum.types import Denoiser
+
+__all__ = ["autoguidance"]
+
+
+def autoguidance(
+    model: Denoiser, weak: Denoiser, scale: Scale, *, interval: tuple[float, float] | None = None
+) -> Guided:
+    """Guidance by a worse version of the same model.
+
+    Parameters
+    ----------
+    model, weak : Denoiser
+        Good model and bad one, both with the same condition and schedule; they may predict different things.
+    scale : float or callable
+        Weight of the good model; 1 is no guidance.
+    interval : tuple of two floats, optional
+        As for :func:`classifier_free`.
+
+    Returns
+    -------
+    Guided
+
+    References
+    ----------
+    Karras et al. 2024, arXiv:2406.02507; NVlabs/edm2 at 4bf8162f, generate_images.py, ``edm_sampler``.
+    """
+    return Guided(model, weak, scale, interval)

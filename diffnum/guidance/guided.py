@@ -1,0 +1,179 @@
+"""The guided model: a main model and a weak one, extrapolated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from array_api_compat import array_namespace, is_array_api_obj
+
+from diffnum.forms import predict
+from diffnum.types import Array, Denoiser, Prediction, Schedule
+
+__all__ = ["Guided", "Scale"]
+
+Scale: TypeAlias = float | Callable[[float], float]
+"""Weight of the main model, or a function of time that gives it."""
+
+
+@dataclass(frozen=True)
+class Guided:
+    """A model guided by a weaker one; a :class:`diffnum.types.Denoiser`.
+
+    Attributes that are not its own (``sample_shape``, ``dtype``, ``to_image``, ...) are those of the main model.
+
+    Parameters
+    ----------
+    main : Denoiser
+        Model that is followed.
+    weak : Denoiser or None
+        Model that is moved away from; None for ``main.conditioned(None)``, evaluated in one pass with ``main`` where
+        it offers ``with_unconditional``.
+    scale : float or callable
+        Weight w of the main model; 1 is no guidance. A function takes the time and returns the weight.
+    interval : tuple of two floats, optional
+        Noise levels sigma/alpha, ``low < sigma/alpha <= high``, between which there is guidance; outside only the main
+        model is evaluated.
+    rescale : float
+        Share, 0 to 1, of the correction that gives every sample the standard deviation of the main prediction.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, the schedules of the models differ, or there is no weak model.
+    """
+
+    main: Denoiser
+    weak: Denoiser | None
+    scale: Scale
+    interval: tuple[float, float] | None = None
+    rescale: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.scale) and not math.isfinite(self.scale):
+            raise ValueError(f"scale={self.scale!r} is no weight: give a finite number; 1 is no guidance")
+        if self.interval is not None and not 0.0 <= self.interval[0] < self.interval[1]:
+            raise ValueError(
+                f"interval={self.interval!r} is no range of noise levels: give (low, high) in sigma/alpha, "
+                "0 <= low < high"
+            )
+        if not 0.0 <= self.rescale <= 1.0:
+            raise ValueError(f"rescale={self.rescale!r} is not between 0 (off) and 1; 0.7 is usual")
+        if self.weak is None and not hasattr(self.main, "conditioned"):
+            raise ValueError(
+                "unconditional=None: the model has no conditioned(None) to take the unconditional prediction from; "
+                "pass the unconditional model"
+            )
+        if self.weak is not None and self.weak.schedule != self.main.schedule:
+            raise ValueError(
+                f"the models have different schedules, {self.main.schedule!r} and {self.weak.schedule!r}: guidance "
+                "combines predictions at the same time"
+            )
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the main model predicts."""
+        return self.main.prediction
+
+    @property
+    def schedule(self) -> Schedule:
+        """Schedule of both models."""
+        return self.main.schedule
+
+    def conditioned(self, condition: Any) -> Guided:
+        """Return the same guidance with a condition bound to the main model.
+
+        Parameters
+        ----------
+        condition
+            As the main model takes it.
+        """
+        main: Any = self.main
+        return replace(self, main=main.conditioned(condition))
+
+    def weight(self, t: Any) -> Any:
+        """Weight of the main model at time ``t``: a float, or an array for an array of times."""
+        w = self.scale(t) if callable(self.scale) else self.scale
+        if self.interval is None:
+            return w
+        low, high = self.interval
+        lam = self.schedule.half_log_snr(t)
+        bounds = -math.log(high) if high < math.inf else -math.inf, -math.log(low) if low > 0.0 else math.inf
+        inside = (lam >= bounds[0]) & (lam < bounds[1])
+        if is_array_api_obj(inside):
+            xp = array_namespace(inside)
+            return xp.where(inside, w, xp.ones_like(lam))
+        return w if inside else 1.0
+
+    def __call__(self, x: Array, t: Any) -> Array:
+        """Predict at states ``x``, shape (batch, ...), and time ``t``, a number or shape (batch,)."""
+        w = self.weight(t)
+        if isinstance(w, float | int) and w == 1.0:
+            return self.main(x, t)
+        main, weak = self._both(x, t)
+        guided = weak + _beside(w, x) * (main - weak)
+        return _rescaled(guided, main, self.rescale) if self.rescale else guided
+
+    def jvp(self, x: Array, t: Any, tangent: Array) -> Array:
+        """Jacobian-vector product of the prediction, where both models offer theirs.
+
+        Parameters
+        ----------
+        x : array, shape (batch, ...)
+            States.
+        t : float or array, shape (batch,)
+            Time.
+        tangent : array, shape of ``x``
+            Direction.
+
+        Raises
+        ------
+        ValueError
+            If the prediction is rescaled: that couples the entries of a sample.
+        """
+        if self.rescale:
+            raise ValueError(f"rescale={self.rescale}: the Jacobian of a rescaled prediction is not offered")
+        main: Any = self.main
+        weak = self._weak()
+        if weak.prediction != main.prediction:
+            raise ValueError(f"the models predict {main.prediction!r} and {weak.prediction!r}: give both the same")
+        a, b = (model.jvp(x, t, tangent) for model in (main, weak))
+        return b + _beside(self.weight(t), x) * (a - b)
+
+    def _weak(self) -> Any:
+        main: Any = self.main
+        return main.conditioned(None) if self.weak is None else self.weak
+
+    def _both(self, x: Array, t: Any) -> tuple[Array, Array]:
+        main: Any = self.main
+        if self.weak is None and hasattr(main, "with_unconditional"):
+            conditional, unconditional = main.with_unconditional(x, t)
+            return conditional, unconditional
+        return main(x, t), predict(self._weak(), x, t, main.prediction)
+
+    def __getattr__(self, name: str) -> Any:
+        """Look up what is not guidance in the main model."""
+        if name.startswith("__") or "main" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.__dict__["main"], name)
+
+
+# ---------------------------------------------------------------- arrays
+
+
+def _beside(w: Any, x: Array) -> Any:
+    """Weight that multiplies a batch: a number, or one number a sample."""
+    if not is_array_api_obj(w) or w.ndim == 0:
+        return w
+    xp = array_namespace(x)
+    return xp.reshape(xp.astype(w, x.dtype), (-1,) + (1,) * (x.ndim - 1))
+
+
+def _rescaled(guided: Array, main: Array, share: float) -> Array:
+    """Guided prediction with, to a share, the standard deviation that the main one has in each sample."""
+    xp = array_namespace(guided)
+    axes = tuple(range(1, guided.ndim))
+    wanted, found = (xp.std(value, axis=axes, keepdims=True) for value in (main, guided))
+    return guided * (share * (wanted / found) + (1.0 - share))
