@@ -1,4 +1,4 @@
-"""Put the toy models into wheels, and nothing of them into an editable install, which reads them where they are."""
+"""Put the toy models and the bibliography into wheels; an editable install reads them where they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEFT_OUT = ("cache", "__pycache__")
 
 
 class ToyModels(BuildHookInterface):  # type: ignore[type-arg]
-    """Adds ``toy_models/`` as ``diffnum/_toy_models``, without downloads and checkpoints."""
+    """Adds ``toy_models/`` as ``diffnum/_toy_models``, without downloads and checkpoints, and ``_references.bib``."""
 
     PLUGIN_NAME = "custom"
 
@@ -21,6 +21,7 @@ class ToyModels(BuildHookInterface):  # type: ignore[type-arg]
         if version == "editable":
             return
         root = Path(self.root)
+        build_data["force_include"][str(root / "book" / "references.bib")] = "diffnum/_references.bib"
         for path in sorted((root / "toy_models").rglob("*")):
             place = path.relative_to(root / "toy_models")
             if path.is_file() and path.suffix in SHIPPED and not set(LEFT_OUT) & set(place.parts):

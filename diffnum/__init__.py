@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from diffnum.models.loading.pretrained import load as load
     from diffnum.models.runs.sampling import sample as sample
     from diffnum.plans import Plan as Plan
+    from diffnum.plans import cite as cite
     from diffnum.plans import plan as plan
     from diffnum.problems.gaussian import Gaussian as Gaussian
     from diffnum.problems.mixture import GaussianMixture as GaussianMixture
@@ -54,6 +55,7 @@ _NAMES = {
     "ModelStatistics": "diffnum.calibration.statistics",
     "Plan": "diffnum.plans",
     "audit": "diffnum.audits",
+    "cite": "diffnum.plans",
     "convergence_study": "diffnum.convergence.study",
     "derive": "diffnum.proofs",
     "dpm_solver_v3": "diffnum.calibration.statistics",

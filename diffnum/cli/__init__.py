@@ -33,6 +33,7 @@ _COMMANDS = (
     verify.verify,
     analysis.analyse,
     catalogue.plan,
+    catalogue.cite,
     networks.sample,
     networks.compare,
     reports.audit,

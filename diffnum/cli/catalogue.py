@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from diffnum.cli.common import Jobs, Json, Kind, Name, Names, echo, finish, prin
 from diffnum.coefficients.catalogue import methods as all_methods
 from diffnum.jobs.parallel import spread
 
-__all__ = ["STOCHASTIC_ORDERS", "derive", "methods", "plan", "prove"]
+__all__ = ["STOCHASTIC_ORDERS", "cite", "derive", "methods", "plan", "prove"]
 
 STOCHASTIC_ORDERS = ("strong_order", "weak_order", "law_order")
 """Options of a stochastic record that are orders."""
@@ -88,6 +89,20 @@ def prove(names: Names = None, kind: Kind = "deterministic", jobs: Jobs = None, 
     if as_json:
         print_json([asdict(p) for p in proofs])
     finish(all(p.ok for p in proofs))
+
+
+def cite(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Methods, or files of plans (.json).", show_default=False)
+    ] = None,
+) -> None:
+    """Print BibTeX of what was used: of methods, or of plans with their schedules."""
+    from diffnum.plans import Plan
+    from diffnum.plans import cite as citation
+
+    if not names:
+        raise typer.BadParameter("names is empty: name a method, such as dpmpp_2m, or the file of a plan")
+    echo(citation(*(Plan.from_json(Path(name)) if name.endswith(".json") else name for name in names)))
 
 
 def plan(

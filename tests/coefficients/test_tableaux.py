@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 import diffnum as dn
 from diffnum.coefficients import TABLEAUX, ButcherTableau, runge_kutta_weights
 from diffnum.coefficients.tableaux import LOWER, two_stage
-from diffnum.derivation.algebra.trees import rooted_trees, runge_kutta_order
+from diffnum.derivation.algebra.trees import rooted_trees
 from diffnum.derivation.tableaux import PRINTED
+from tests.derivation.tableau_order import runge_kutta_order
 
 NAMES = list(TABLEAUX)
 nodes = st.fractions(Fraction(1, 20), 1, max_denominator=40)

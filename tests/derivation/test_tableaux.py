@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from diffnum.derivation import tableaux
-from diffnum.derivation.algebra.trees import runge_kutta_order
 from diffnum.derivation.tableaux import PRINTED, Printed, overdetermined, printed, solved
+from tests.derivation.tableau_order import runge_kutta_order
 
 inner = st.fractions(Fraction(1, 12), 1, max_denominator=12)
 

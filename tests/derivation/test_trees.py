@@ -9,15 +9,8 @@ from typing import Any
 import pytest
 import sympy
 
-from diffnum.derivation.algebra.trees import (
-    CLOCK,
-    Tree,
-    bushy,
-    elementary_weight,
-    order_conditions,
-    rooted_trees,
-    runge_kutta_order,
-)
+from diffnum.derivation.algebra.trees import CLOCK, Tree, bushy, elementary_weight, order_conditions, rooted_trees
+from tests.derivation.tableau_order import runge_kutta_order
 
 
 def explicit(*rows: tuple[Any, ...]) -> list[list[Any]]:

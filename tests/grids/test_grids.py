@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -208,7 +209,7 @@ def test_json_round_trip_is_exact(name: str) -> None:
     again = grids.Grid.from_dict(json.loads(json.dumps(grid.to_dict(), allow_nan=False)))
     assert again == grid
     assert hash(again) == hash(grid)
-    assert again != grid.with_terminal("stop")
+    assert again != replace(grid, terminal=grids.TERMINALS["stop"])
     assert grid != "grid"
 
 

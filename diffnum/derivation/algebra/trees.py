@@ -25,7 +25,6 @@ __all__ = [
     "elementary_weight",
     "order_conditions",
     "rooted_trees",
-    "runge_kutta_order",
 ]
 
 
@@ -199,14 +198,6 @@ def order_conditions(
         )
     trees = [tree for n in range(1, order + 1) for tree in rooted_trees(n, clock=c is not None)]
     return tuple((tree, elementary_weight(tree, a, b, c) - Fraction(1, tree.density)) for tree in trees)
-
-
-def runge_kutta_order(
-    a: Sequence[Sequence[Any]], b: Sequence[Any], c: Sequence[Any] | None = None, highest: int = 8
-) -> int:
-    """Order of an exact Runge-Kutta tableau, ``highest`` at most."""
-    failing = (tree.order for tree, residual in order_conditions(a, b, c, highest) if residual != 0)
-    return min(failing, default=highest + 1) - 1
 
 
 # -- general linear steps ----------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from diffnum.models.denoiser import NetworkDenoiser
 from diffnum.models.loading.files import MissingModelError, ModelFileError, find_bytes, verified_bytes
 from diffnum.schedules import VPLinear
 
-__all__ = ["FETCH_COMMAND", "ScoreMixer", "galaxy_names", "load_galaxy", "to_flux"]
+__all__ = ["FETCH_COMMAND", "ScoreMixer", "galaxy_names", "load_galaxy"]
 
 FETCH_COMMAND = "pip install --no-deps galaxygrad==0.2.1"
 """The one command that fetches the weights."""
@@ -272,19 +272,3 @@ def load_galaxy(
         default_t_start=_T_MAX,
         default_t_end=1e-3,
     )
-
-
-def to_flux(x: torch.Tensor) -> torch.Tensor:
-    """Map samples of the networks other than ``hsc-log`` from x = log(flux + 1) / 0.1 to flux.
-
-    Parameters
-    ----------
-    x
-        Samples, any shape.
-
-    Returns
-    -------
-    torch.Tensor
-        ``exp(0.1 x) - 1``, shaped like ``x``.
-    """
-    return torch.expm1(0.1 * x)

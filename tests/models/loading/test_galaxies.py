@@ -15,7 +15,7 @@ import torch
 
 from diffnum.models import MissingModelError, ModelFileError, NetworkDenoiser, load, model_ids
 from diffnum.models.loading.files import find_bytes
-from diffnum.models.loading.galaxies import FETCH_COMMAND, ScoreMixer, galaxy_names, load_galaxy, to_flux
+from diffnum.models.loading.galaxies import FETCH_COMMAND, ScoreMixer, galaxy_names, load_galaxy
 
 FILE = "eqx_hsc_ScoreNet32.eqx"
 HERE = find_bytes("galaxygrad", FILE)
@@ -78,11 +78,6 @@ def test_an_unknown_network_is_refused() -> None:
 def test_the_mixer_takes_multiples_of_its_patch() -> None:
     with pytest.raises(ValueError, match="size=30 is not a multiple"):
         ScoreMixer(30)
-
-
-def test_flux_inverts_the_logarithm_of_the_data_space() -> None:
-    flux = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)
-    torch.testing.assert_close(to_flux(torch.log(flux + 1.0) / 0.1), flux)
 
 
 @needs_wheel
