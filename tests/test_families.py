@@ -29,7 +29,7 @@ CONSTANTS = MappingProxyType(
 NO_FAMILIES = {
     "coefficients": {"method", "programme", "tableaux", "noise"},  # what all families are made of
     "coefficients/catalogue": {"members"},
-    "derivation": {"records", "given", "tableaux"},
+    "derivation": {"records", "given", "tableaux", "jumps"},  # jumps: of the discrete wing
     "derivation/published": set(),
 }
 
