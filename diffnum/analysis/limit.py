@@ -19,6 +19,7 @@ and zeros are negative in z and interlace: the levels lie between the two ends, 
 .. math:: y \leftarrow y + \frac{\zeta_j^2 - \rho_j^2}{\rho_j}\, \epsilon(y, \rho_j) ,
 
 Euler's but for its length, multiplies by :math:`(c + \zeta_j^2)/(c + \rho_j^2)`. A constant factor K follows the last.
+Noise in the sampler does not help: see :func:`gaussian_limit`.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class GaussianLimit:
 
 
 def gaussian_limit(nfe: int, noise_levels: Pair = NOISE_LEVELS, variances: Pair = VARIANCES) -> GaussianLimit:
-    """Least worst relative error of the output's standard deviation that any deterministic sampler can have.
+    """Least worst relative error of the output's standard deviation that any sampler can have.
 
     Parameters
     ----------
@@ -138,8 +139,9 @@ def gaussian_limit(nfe: int, noise_levels: Pair = NOISE_LEVELS, variances: Pair 
 
     Notes
     -----
-    The bound is a theorem about deterministic samplers with scalar weights: a sampler that adds noise has an output
-    variance that is a sum of squares, which is a larger class.
+    The bound holds for all samplers with scalar weights, those that add noise included: their output has a variance
+    that is a sum of squares of such functions, and the divided difference over the extrema shows that it is no closer.
+    The book's chapter on the best possible sampler has the proof.
 
     Examples
     --------

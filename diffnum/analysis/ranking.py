@@ -58,7 +58,7 @@ class Ranking:
     nfe : int
         Evaluations allowed.
     limit : GaussianLimit
-        What no deterministic method can beat in ``worst``.
+        What no method can beat in ``worst``.
     rows : tuple of Rank
         By ``rms_log``, ascending.
     """

@@ -102,7 +102,7 @@ def spectral_limit(
     starts: int = 4,
     seed: int = 0,
 ) -> SpectralLimit:
-    r"""Least expected squared error that any deterministic sampler can have on Gaussian data with a given spectrum.
+    r"""Least expected squared error that any sampler can have on Gaussian data with a given spectrum.
 
     Minimised is :math:`\sum_i w_i (c_i + \rho_e^2) (G(c_i)/G^*(c_i) - 1)^2` over all gains G of N evaluations.
 

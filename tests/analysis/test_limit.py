@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ ALL_SCHEDULES = (
     dn.schedules.MeanReverting(theta=0.7, sigma_inf=1.3, mean=0.4),
     dn.schedules.Tabulated.from_betas(dn.schedules.linear_betas()),
 )
+EVERY = tuple(name for name in dn.methods("all") if "churn" not in name)  # churn begins where the schedules end
 RANGES = ((1e-4, 1.0), (1e-12, 1.0), (1e-6, 1e6), (0.3, 0.3), (0.0, np.inf), (0.01, np.inf), (0.0, 1.0))
 
 
@@ -97,26 +99,26 @@ def test_a_step_of_free_length_has_the_zero_that_it_is_given() -> None:
 # -- nothing lies below it ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("nfe", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("nfe", [1, 3, 8])
 @pytest.mark.parametrize("variances", [(1e-4, 1.0), (1e-3, 1e3)], ids=str)
 @pytest.mark.parametrize("schedule", [None, dn.schedules.EDM()], ids=["vp-fitted", "edm"])
 def test_no_method_of_the_catalogue_on_any_grid_lies_below_it(
     nfe: int, variances: tuple[float, float], schedule: Any
 ) -> None:
-    found = rank(nfe, variances, schedule=schedule, points=31)
-    assert len({row.method for row in found.rows}) > 10
+    found = rank(nfe, variances, methods=EVERY, schedule=schedule, points=31)
+    assert len({row.method for row in found.rows}) > 20
     assert found.least_worst.worst > found.limit.error
 
 
-def random_plan(nfe: int, rng: np.random.Generator) -> Plan:
-    """Evaluations at random levels, each of a random combination of the start and all evaluations before it."""
+def random_plan(nfe: int, rng: np.random.Generator, noises: int = 0) -> Plan:
+    """Evaluations at random levels, each of a random combination of start, noise and all evaluations before it."""
     schedule = dn.schedules.EDM()
     levels = np.exp(rng.uniform(np.log(0.002), np.log(80.0), nfe))
     weights = [rng.standard_normal((nfe, nfe)) * np.exp(rng.uniform(-3, 3, nfe)) for _ in range(2)]
     step = Tableau(
-        ("x",), ("x",), (), 80.0, 0.002, levels, np.ones(nfe), levels,
+        ("x",), ("x",), tuple(f"z{j + 1}" for j in range(noises)), 80.0, 0.002, levels, np.ones(nfe), levels,
         U=rng.standard_normal((nfe, 1)), A=np.tril(weights[0], -1), V=rng.standard_normal((1, 1)), B=weights[1][:1],
-        stage_noise=np.zeros((nfe, 0)), noise=np.zeros((1, 0)),
+        stage_noise=rng.standard_normal((nfe, noises)), noise=0.1 * rng.standard_normal((1, noises)),
     )  # fmt: skip
     return Plan("random", "noise", schedule, (step,), {}, "ramp", "stop", "noise")
 
@@ -124,7 +126,40 @@ def random_plan(nfe: int, rng: np.random.Generator) -> Plan:
 @pytest.mark.parametrize("nfe", [1, 2, 3, 6])
 def test_no_plan_of_a_random_search_lies_below_it(nfe: int) -> None:
     limit, rng = gaussian_limit(nfe), np.random.default_rng(nfe)
-    assert min(spectrum_error(random_plan(nfe, rng), limit.extrema).worst for _ in range(300)) > limit.error
+    for noises in (0, 2):
+        plans = (random_plan(nfe, rng, noises) for _ in range(200))
+        assert min(spectrum_error(plan, limit.extrema).worst for plan in plans) > limit.error
+
+
+@pytest.mark.parametrize("start", ["noise", "marginal"])
+@pytest.mark.parametrize("nfe", [1, 2, 4])
+def test_noise_put_into_the_best_plan_makes_it_worse_wherever_it_enters(nfe: int, start: Any) -> None:
+    limit = gaussian_limit(nfe)
+    numbers, c = limit.plan(dn.schedules.EDM()), limit.extrema
+    assert propagation_error(numbers, c, start) == pytest.approx(limit.error, rel=1e-6)
+    for i, step in enumerate(numbers.steps):
+        for stage, out in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (1.0, -1.0)):
+            size = 1e-3 * step.t_to
+            noisy = replace(
+                step, noises=("z1",), stage_noise=np.full((1, 1), size * stage), noise=np.full((1, 1), size * out)
+            )
+            changed = replace(numbers, steps=(*numbers.steps[:i], noisy, *numbers.steps[i + 1 :]))
+            assert propagation_error(changed, c, start) > limit.error
+
+
+def propagation_error(numbers: Plan, c: np.ndarray, start: Any) -> float:
+    """Worst relative error of the output's standard deviation, beside the exact flow's from the same start."""
+    law = propagate(numbers, 0.0, c, start=start)
+    return float(np.abs(np.sqrt(law.variance / law.start_variance) / law.exact_gain - 1).max())
+
+
+@pytest.mark.parametrize("nfe", [1, 3, 10])
+def test_the_residues_have_the_signs_on_which_the_proof_for_noise_rests(nfe: int) -> None:
+    limit = gaussian_limit(nfe)
+    zeros, poles = limit.zeros**2, limit.levels**2
+    for top, bottom, sign in ((poles, zeros, 1), (zeros, poles, -1)):
+        residues = [np.prod(top - a) / np.prod(np.delete(bottom, i) - a) for i, a in enumerate(bottom)]
+        assert (np.sign(residues) == sign).all()
 
 
 @pytest.mark.parametrize("nfe", [1, 2, 3])

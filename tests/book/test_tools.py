@@ -129,7 +129,7 @@ def long_lines(chapter: str) -> list[str]:
 
 
 def test_code_in_chapters_fits_a_page() -> None:
-    parts = ("foundations", "solvers", "noise", "practice", "reference")
+    parts = ("foundations", "solvers", "noise", "few_steps", "practice", "reference")
     files = [BOOK / "index.md", *(file for part in parts for file in (BOOK / part).glob("*.md"))]
     assert {f.name: lines for f in files if (lines := long_lines(f.read_text(encoding="utf-8")))} == {}
     assert long_lines(f"```{{code-cell}} python\n---\nmystnb: {{}}\n---\n{'x' * 77}\n```\n") == ["x" * 77]
@@ -181,12 +181,12 @@ def test_the_bibliography_has_no_key_twice_and_closes_every_entry() -> None:
 
 def test_every_chapter_is_in_the_table_of_contents_and_no_other() -> None:
     listed = set(re.findall(r"- file: (\S+)", (BOOK / "_toc.yml").read_text(encoding="utf-8"))) | {"index"}
-    parts = ("foundations", "solvers", "noise", "practice", "reference")
+    parts = ("foundations", "solvers", "noise", "few_steps", "practice", "reference")
     written = {f"{part}/{file.stem}" for part in parts for file in (BOOK / part).glob("*.md")} | {"index"}
     assert listed == written
 
 
 def test_no_chapter_is_an_empty_page() -> None:
-    parts = ("foundations", "solvers", "noise", "practice")
+    parts = ("foundations", "solvers", "noise", "few_steps", "practice")
     files = [file for part in parts for file in (BOOK / part).glob("*.md")]
     assert [file.name for file in files if len(file.read_text(encoding="utf-8")) < 2000] == []
