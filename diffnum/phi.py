@@ -1,7 +1,8 @@
 r"""The phi functions of exponential integrators, to full float64 accuracy on the whole real line.
 
-Every coefficient in the package is built from ``+ - * /`` and :func:`phi`, so this is the only place where
-cancellation has to be fought. Two formulas, and a switch between them at ``|z| = 1.1 k + 1.2``:
+Every coefficient in the package is built from ``+ - * /`` and :func:`phi`, that of some noise from square roots and
+:func:`log1p` too, so this is the only place where cancellation has to be fought. For phi there are two formulas, and
+a switch between them at ``|z| = 1.1 k + 1.2``:
 
 * near zero, the Taylor series ``sum_j z^j / (j + k)!`` by Horner's rule, which is also the recurrence
   ``phi_n = z phi_{n+1} + 1/n!`` run *downward*, the direction in which errors shrink;
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from diffnum.types import Scalar
 
-__all__ = ["phi"]
+__all__ = ["log1p", "phi"]
 
 _MAX_ORDER = 64
 """Largest ``k`` in floating point: beyond it the ``1/n!`` of the series leave the float64 range too early."""
@@ -122,6 +123,34 @@ def phi(k: int, z: Scalar) -> Scalar:
     if isinstance(z, float | int):
         return _phi_float(k, float(z))
     return _phi_array_api(k, z)
+
+
+def log1p(x: Scalar) -> Scalar:
+    r"""Natural logarithm of ``1 + x``, without loss of digits for small ``x``.
+
+    Parameters
+    ----------
+    x : float, int, numpy scalar or array, torch tensor, mpmath number, sympy expression
+        Real argument > -1. Also any object whose sum with 1 has a method ``_log_()``, which is then called.
+
+    Returns
+    -------
+    float, array, mpmath number or sympy expression
+        Of the kind and shape of ``x``.
+    """
+    if isinstance(x, float | int):
+        return math.log1p(x)
+    own = getattr(1 + x, "_log_", None)
+    if own is not None:
+        return own()
+    sympy, mpmath = sys.modules.get("sympy"), sys.modules.get("mpmath")
+    if sympy is not None and isinstance(x, sympy.Expr):
+        return sympy.log(1 + x)
+    if mpmath is not None and isinstance(x, mpmath.ctx_mp_python.mpnumeric):
+        return x.context.log1p(x)
+    import array_api_compat
+
+    return array_api_compat.array_namespace(np.asarray(x) if isinstance(x, np.generic) else x).log1p(x)
 
 
 class _Series(NamedTuple):

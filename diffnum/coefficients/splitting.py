@@ -23,7 +23,7 @@ import numpy as np
 from diffnum.coefficients.adams import ddim
 from diffnum.coefficients.stochastic import BaseRule, ddim_eta, ddim_eta_step
 from diffnum.forms import ExponentialKernel
-from diffnum.phi import phi
+from diffnum.phi import log1p, phi
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 from diffnum.types import FloatArray, Scalar
 
@@ -31,12 +31,6 @@ __all__ = ["CHURN_LIMIT", "ancestral_step", "churn", "churn_step", "dpmpp_sde"]
 
 CHURN_LIMIT = math.sqrt(2.0) - 1.0
 """Largest relative increase of sigma by churn that EDM allows."""
-
-
-def _log(value: Scalar) -> Scalar:
-    """Natural logarithm in the arithmetic of its argument."""
-    own = getattr(value, "_log_", None)
-    return np.log(value) if own is None else own()
 
 
 def dpmpp_sde(
@@ -96,9 +90,9 @@ def noise_midpoint_step(window: Window, order: int) -> Step:
         return euler_step(window)
     x, k1, k2 = vectors("x k1 k2")
     half = window.rational(1, 2)
-    inner, total = window.moment(0, half), window.moment(0)
-    last = total * phi(0, half * window.step)
-    return Step((Stage(0, x), Stage(half, x + inner * k1)), x + (total - last) * k1 + last * k2)
+    inner, total, part = window.moment(0, half), window.moment(0), half * window.step
+    first, last = -total * part * phi(1, part), total * phi(0, part)
+    return Step((Stage(0, x), Stage(half, x + inner * k1)), x + first * k1 + last * k2)
 
 
 def noise_heun_step(window: Window, order: int) -> Step:
@@ -137,9 +131,20 @@ def ancestral_step(window: Window, order: int, base: BaseRule, eta: Scalar = 1.0
     d, _, v = ddim_eta(window.step, eta)
     if isinstance(v, int):  # no noise
         return base(window, order)
-    step = _stretched(window, order, base, window.step - _log(d), anchor=0)
+    step = _stretched(window, order, base, _length_down(window.step, eta), anchor=0)
     moved = Vector({name: d * w if name == "x" else w for name, w in step.x.items()})
     return Step(step.stages, moved + v**0.5 * vector("z1"))
+
+
+def _length_down(h: Scalar, eta: Scalar) -> Scalar:
+    """``h - log d``, the length of the step to sigma_down, d as in :func:`ddim_eta`.
+
+    With ``d^2 = e^{-2h} (1 + (1 - eta^2)(e^{2h} - 1))`` no digits are lost on short steps, where d is close to 1, nor
+    on long ones, where it is close to 0.
+    """
+    if isinstance(eta, int | float) and eta == 1:
+        return 2 * h
+    return 2 * h - log1p((1 - eta) * (1 + eta) * 2 * h * phi(1, 2 * h)) / 2
 
 
 def churn_step(
@@ -182,11 +187,13 @@ def dpmpp_sde_step(window: Window, order: int, eta: Scalar = 1.0) -> Step:
     half = window.rational(1, 2)
     if order == 1:
         return ddim_eta_step(window, order, eta)
-    (d_r, w_r, v_r), (d, (b1, b2), v), q = dpmpp_sde(window.step, half, eta)
+    h = window.step
+    (d_r, w_r, v_r), (d, (b1, b2), v), q = dpmpp_sde(h, half, eta)
+    rest = half * phi(0, -half * h) * phi(1, -half * h) / phi(1, -h)  # 1 - q, which cancels on long steps
     end = d * x + b1 * k1 + b2 * k2
     stage = d_r * x + w_r * k1
     if not isinstance(v, int):
-        stage, end = stage + v_r**0.5 * z1, end + (v * q) ** 0.5 * z1 + (v * (1 - q)) ** 0.5 * z2
+        stage, end = stage + v_r**0.5 * z1, end + (v * q) ** 0.5 * z1 + (v * rest) ** 0.5 * z2
     return Step((Stage(0, x), Stage(half, stage)), end)
 
 
@@ -266,4 +273,4 @@ def _given_rise(window: Window) -> Scalar:
         raise ValueError(
             f"churn={gamma.min():g} to {gamma.max():g} is out of range: use 0 to sqrt(2) - 1, as churn(...) gives"
         )
-    return _log(1 + gamma)
+    return log1p(gamma)

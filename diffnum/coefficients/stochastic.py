@@ -306,9 +306,11 @@ def ddim_eta(h: Scalar, eta: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
         raise ValueError(
             f"eta={eta} asks for more noise than the level at the end of the step: use eta <= 1 or smaller steps"
         )
-    whole = isinstance(eta, int | float) and eta == 1  # the root is exact, and free of cancellation on long steps
-    d = phi(0, -h) if whole else (1 - v) ** 0.5
-    return d, 1 - d * phi(0, -h), v
+    decay = phi(0, -h)
+    whole = isinstance(eta, int | float) and eta == 1  # the root is exact
+    # 1 - v and 1 - d e^{-h} in terms of one sign: no digits are lost on long steps, nor on short ones
+    d = decay if whole else (decay * decay + (1 - eta) * (1 + eta) * 2 * h * phi(1, -2 * h)) ** 0.5
+    return d, 2 * h * phi(1, -2 * h) * (1 + eta * eta * decay * decay) / (1 + d * decay), v
 
 
 # -- step rules --------------------------------------------------------------------------------------

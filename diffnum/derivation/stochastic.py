@@ -87,15 +87,15 @@ def _slope_in_sigma(window: Window, node: Fraction, first: Fraction, last: Fract
     """Two-stage methods that step dx/dsigma, written for D: x' = (x - D)/sigma, with alpha = 1.
 
     Slopes at the nodes 0 and ``node`` get the shares ``first`` and ``last`` of the whole step in sigma. In units of
-    sigma at the start, sigma is e(c) = 1 - I_0(c) at the node c.
+    sigma at the start, sigma is e(c) at the node c, the inverse of the growth of alpha/sigma.
     """
     x, k1, k2 = vectors("x k1 k2")
-    inner, end = window.moment(0, node), 1 - window.moment(0)
-    at = 1 - inner
+    inner, at = window.moment(0, node), 1 / window.kernel.discount(node)
     stage = x + inner * k1  # in units of sigma at the stage, relative to the decay of x
     # x_1 - x_0 = (e - 1) (first (x_0 - D_0) + last (x_c - D_c)/e_c), with x_c = e_c x_0 + inner D_0
-    on_first = (end - 1) * (-first + last * inner / at)
-    on_second = -(end - 1) * last / at
+    fallen = window.moment(0)  # 1 - e
+    on_first = fallen * (first - last * inner / at)
+    on_second = fallen * last / at
     step = Step((Stage(0, x), Stage(1 if node == 1 else node, stage)), x + on_first * k1 + on_second * k2)
     line = Line(
         "The slope dx/dsigma = (x - D)/sigma is stepped, and its weights are turned into those of D.",

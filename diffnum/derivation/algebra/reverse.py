@@ -121,6 +121,14 @@ class SquareRoot:
 
     __rmul__ = __mul__
 
+    def __add__(self, other: Any) -> Surd:
+        return Surd(self.radicand.symbols.constant(0) + other, self)
+
+    __radd__ = __add__
+
+    def __rsub__(self, other: Any) -> Surd:
+        return Surd(self.radicand.symbols.constant(0) + other, -self)
+
     def __neg__(self) -> SquareRoot:
         return SquareRoot(-self.factor, self.radicand)
 
@@ -139,6 +147,29 @@ class SquareRoot:
 
     def __repr__(self) -> str:
         return f"({self.factor})*sqrt({self.radicand})"
+
+
+@dataclass(frozen=True, eq=False)
+class Surd:
+    """``rational + root``, for products in which the roots go out, such as ``(1 - eta)(1 + eta)``.
+
+    Parameters
+    ----------
+    rational : Exact
+        Element of the field.
+    root : SquareRoot
+        Root of another one.
+    """
+
+    rational: Exact
+    root: SquareRoot
+
+    def __mul__(self, other: Surd) -> Any:
+        if not isinstance(other, Surd) or self.root.radicand != other.root.radicand:
+            return NotImplemented
+        cross = self.rational * other.root.factor + other.rational * self.root.factor
+        plain = self.rational * other.rational + self.root * other.root
+        return Surd(plain, SquareRoot(cross, self.root.radicand)) if cross else plain
 
 
 def covariance(a: Mapping[str, Any], b: Mapping[str, Any]) -> Any:

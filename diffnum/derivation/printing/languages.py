@@ -1,26 +1,23 @@
-"""Printed weights in programming languages: sympy's printers, and the phi functions that the code needs.
+"""Printed weights in programming languages, and the phi functions that the code needs.
 
-Each printer gets common subexpressions and results, and writes one stand-alone function. The phi functions are summed
-as Taylor series near zero and taken from their closed form elsewhere, so that small steps keep their digits.
+Weights are sums, products, whole powers, square roots, exponentials and phi functions: one walk over their expression
+writes all languages, whose differences are data, and refuses what is none of these. Each printer gets common
+subexpressions and results, and writes one stand-alone function in the standard of its language. The phi functions are
+summed as Taylor series near zero and taken from their closed form elsewhere, so that small steps keep their digits.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias
 
 import sympy
-from sympy.printing.c import C99CodePrinter
-from sympy.printing.codeprinter import CodePrinter
-from sympy.printing.julia import JuliaCodePrinter
-from sympy.printing.pycode import PythonCodePrinter
-from sympy.printing.rust import RustCodePrinter
 
 from diffnum.derivation.algebra.symbols import phi
 
-__all__ = ["LANGUAGES", "Printable", "Printer"]
+__all__ = ["LANGUAGES", "Dialect", "Printable", "Printer"]
 
 
 class Printable(Protocol):
@@ -48,48 +45,105 @@ Shared: TypeAlias = Sequence[tuple[Any, Any]]
 Printer: TypeAlias = Callable[[Printable, Shared, Sequence[sympy.Expr]], str]
 
 
-def _phi_call(printer: Any, expression: Any) -> str:
-    """``phi(k, z)`` with a plain integer k."""
-    return f"phi({int(expression.args[0])}, {printer._print(expression.args[1])})"
+@dataclass(frozen=True)
+class Dialect:
+    """How a language writes what a weight is made of; the placeholders are written expressions.
+
+    Parameters
+    ----------
+    integer : str
+        Whole number ``{}``, as a double where division of whole numbers would be cut off.
+    power : str
+        Whole power: ``{base}`` is an atom, ``{n}`` a whole number above 1.
+    exp, sqrt : str
+        Functions of ``{}``.
+    times, over : str
+        Signs; with spaces where ``1/(a - b)`` could be read as a call of ``/``, as a published grammar of Julia does.
+    """
+
+    integer: str
+    power: str
+    exp: str
+    sqrt: str
+    times: str = "*"
+    over: str = "/"
+
+    def write(self, expression: sympy.Expr) -> str:
+        """Expression in this language.
+
+        Raises
+        ------
+        TypeError
+            If something stands in it that no printed program has: nothing is ever printed by guess.
+        """
+        return self._level(sympy.sympify(expression))[0]
+
+    def _level(self, e: sympy.Expr) -> tuple[str, int]:
+        """Text, and how strongly it holds together: as a sum, a product, or an atom."""
+        if e.is_Symbol:
+            return e.name, _ATOM
+        if e.is_Add:
+            return self._sum(e), _SUM
+        if e.could_extract_minus_sign():
+            return f"-{self._inside(-e, _PRODUCT)}", _SUM
+        if e.is_Integer:
+            return self.integer.format(int(e)), _ATOM
+        if e.is_Mul or e.is_Rational or (e.is_Pow and e.exp.could_extract_minus_sign() and e.exp.is_Rational):
+            return self._product(e), _PRODUCT
+        if e.is_Pow and e.exp.is_Rational:
+            return self._power(e.base, e.exp), _ATOM
+        if isinstance(e, sympy.exp) or e is sympy.E:
+            return self.exp.format(self.write(sympy.log(e) if e is sympy.E else e.exp)), _ATOM
+        if isinstance(e, phi):
+            return f"phi({int(e.args[0])}, {self.write(e.args[1])})", _ATOM
+        raise TypeError(f"expression={e} of type {type(e).__name__} has no place in a printed program")
+
+    def _inside(self, e: sympy.Expr, least: int) -> str:
+        """Text with brackets where it must hold together at least so strongly."""
+        text, level = self._level(e)
+        return text if level >= least else f"({text})"
+
+    def _sum(self, e: sympy.Add) -> str:
+        first, *rest = e.as_ordered_terms()
+        signed = [
+            f" - {self._inside(-t, _PRODUCT)}" if t.could_extract_minus_sign() else f" + {self._inside(t, _PRODUCT)}"
+            for t in rest
+        ]
+        return self.write(first) + "".join(signed)
+
+    def _product(self, e: sympy.Expr) -> str:
+        above, below = [], []
+        for factor in sympy.Mul.make_args(e):
+            if factor.is_Rational:
+                above += [sympy.Integer(factor.p)] if factor.p != 1 else []
+                below += [sympy.Integer(factor.q)] if factor.q != 1 else []
+            elif factor.is_Pow and factor.exp.is_Rational and factor.exp.is_negative:
+                below.append(1 / factor)
+            else:
+                above.append(factor)
+        numerator = self.times.join(self._inside(f, _PRODUCT) for f in above) or self.integer.format(1)
+        if not below:
+            return numerator
+        if len(below) == 1:
+            return f"{numerator}{self.over}{self._inside(below[0], _ATOM)}"
+        return f"{numerator}{self.over}({self.times.join(self._inside(f, _PRODUCT) for f in below)})"
+
+    def _power(self, base: sympy.Expr, exponent: sympy.Rational) -> str:
+        if exponent.q > 2:
+            raise TypeError(f"expression={base**exponent} has no place in a printed program: roots are square roots")
+        if exponent.q == 2:
+            text, n = self.sqrt.format(self.write(base)), int(exponent.p)
+        else:
+            text, n = self._inside(base, _ATOM), int(exponent.p)
+        return text if n == 1 else self.power.format(base=text, n=n)
 
 
-class _Python(PythonCodePrinter):  # type: ignore[misc]
-    _print_phi = _phi_call
+_SUM, _PRODUCT, _ATOM = range(3)
 
-
-class _C(C99CodePrinter):  # type: ignore[misc]
-    _print_phi = _phi_call
-
-
-class _Julia(JuliaCodePrinter):  # type: ignore[misc]
-    _print_phi = _phi_call
-
-    def doprint(self, expression: Any, assign_to: Any = None) -> str:
-        """Print for scalars: sympy's printer writes every operation element by element."""
-        text = super().doprint(expression, assign_to)
-        return re.sub(r" ?\.\^ ?", "^", re.sub(r" ?\.([*/]) ?", r" \1 ", text))
-
-
-class _Rust(RustCodePrinter):  # type: ignore[misc]
-    # every number is written as f64; sympy's own casts lose the brackets of sums (1.14: 2*h*(u - 2) loses them)
-    _print_phi = _phi_call
-    _print_Mul = CodePrinter._print_Mul
-    _print_Add = CodePrinter._print_Add
-
-    def _print_Integer(self, expression: Any, _type: bool = False) -> str:
-        return f"{int(expression)}.0"
-
-    def _print_Rational(self, expression: Any) -> str:
-        return f"{int(expression.p)}.0/{int(expression.q)}.0"
-
-    def _print_Pow(self, expression: Any) -> str:
-        base = self._print(expression.base)
-        if not expression.base.is_Symbol:
-            base = f"({base})"
-        return f"{base}.recip()" if expression.exp == -1 else f"{base}.powi({int(expression.exp)})"
-
-    def _print_exp(self, expression: Any) -> str:
-        return f"({self._print(expression.args[0])}).exp()"
+_PYTHON = Dialect("{}", "{base}**{n}", "math.exp({})", "math.sqrt({})")
+_C = Dialect("{}.0", "pow({base}, {n})", "exp({})", "sqrt({})")
+_JULIA = Dialect("{}", "{base}^{n}", "exp({})", "sqrt({})", " * ", " / ")
+_RUST = Dialect("{}.0", "{base}.powi({n})", "f64::exp({})", "f64::sqrt({})")
 
 
 _PYTHON_PHI = '''def phi(k, z):
@@ -181,10 +235,10 @@ def _every(shared: Shared, results: Sequence[sympy.Expr]) -> list[sympy.Expr]:
 
 
 def _python(formula: Printable, shared: Shared, results: Sequence[sympy.Expr]) -> str:
-    show = _Python({"fully_qualified_modules": True}).doprint
+    show = _PYTHON.write
     notes = "\n\n    ".join([formula.notes[0], "\n    ".join(formula.notes[1:])])
     every = _every(shared, results)
-    head = ["import math", "", ""] if _uses(every, phi, sympy.exp) else []
+    head = ["import math", "", ""] if _uses(every, phi, sympy.exp, sympy.Pow) else []
     head += [_PYTHON_PHI, ""] if _uses(every, phi) else []
     return "\n".join(
         [
@@ -201,7 +255,7 @@ def _python(formula: Printable, shared: Shared, results: Sequence[sympy.Expr]) -
 
 
 def _c(formula: Printable, shared: Shared, results: Sequence[sympy.Expr]) -> str:
-    show = _C().doprint
+    show = _C.write
     arguments = ", ".join(f"double {name}" for name in formula.arguments)
     return "\n".join(
         [
@@ -220,7 +274,7 @@ def _c(formula: Printable, shared: Shared, results: Sequence[sympy.Expr]) -> str
 
 
 def _julia(formula: Printable, shared: Shared, results: Sequence[sympy.Expr]) -> str:
-    show = _Julia().doprint
+    show = _JULIA.write
     notes = "\n\n".join([formula.notes[0], "\n".join(formula.notes[1:])])
     return "\n".join(
         [
@@ -238,7 +292,7 @@ def _julia(formula: Printable, shared: Shared, results: Sequence[sympy.Expr]) ->
 
 
 def _rust(formula: Printable, shared: Shared, results: Sequence[sympy.Expr]) -> str:
-    show = _Rust().doprint
+    show = _RUST.write
     arguments = ", ".join(f"{name}: f64" for name in formula.arguments)
     return "\n".join(
         [

@@ -90,23 +90,61 @@ def _meaning(name: str, prediction: str) -> sympy.Expr:
     return power * phi(order + 1, argument)
 
 
-def _in_phi(expression: sympy.Expr) -> sympy.Expr:
-    """Expression with every difference ``1 - exp(z)`` written ``-z phi_1(z)``, which keeps its digits."""
+def _in_phi(weight: Any, closed: sympy.Expr) -> sympy.Expr:
+    """Weight with every difference of exponentials written ``-z phi_1(z)``, which keeps its digits.
 
-    def pair(e: sympy.Expr) -> sympy.Expr:
-        (exponential,) = e.atoms(sympy.exp)
-        z = exponential.exp
-        return e.coeff(exponential) * z * phi(1, z)
+    A weight in formal moments stays as it is, ``closed``.
+    """
+    if isinstance(weight, SquareRoot):
+        return _steady(weight.factor) * sympy.sqrt(_steady(weight.radicand))
+    formal = isinstance(weight, Exact) and any(str(s)[:2] in ("I_", "M_") for s in _symbols_of(weight))
+    return _steady(weight) if isinstance(weight, Exact) and not formal else closed
 
-    def matches(e: sympy.Expr) -> bool:
-        if not (e.is_Add and len(e.args) == 2 and len(e.atoms(sympy.exp)) == 1):
-            return False
-        (exponential,) = e.atoms(sympy.exp)
-        return bool(
-            e.coeff(exponential) in (1, -1) and e + -e.coeff(exponential) * exponential == -e.coeff(exponential)
-        )
 
-    return expression.replace(matches, pair)
+def _symbols_of(weight: Exact) -> set[sympy.Symbol]:
+    """Symbols in a weight."""
+    return set(weight.value.as_expr().free_symbols)
+
+
+def _steady(weight: Exact) -> sympy.Expr:
+    """Quotient of two polynomials in exponentials, each without cancellation."""
+    numerator, denominator = (_factored(p, weight) for p in (weight.value.numer, weight.value.denom))
+    return numerator / denominator
+
+
+def _factored(polynomial: Any, weight: Exact) -> sympy.Expr:
+    """Polynomial as it is where it has one or two terms in the exponentials, else factor by factor."""
+    whole = _difference(polynomial, weight)
+    if whole is not None:
+        return whole
+    constant, factors = polynomial.factor_list()
+    parts = [_difference(f, weight) for f, _ in factors]
+    plain = [f.as_expr().xreplace(dict(weight.symbols.meaning)) for f, _ in factors]
+    powers = [(p if q is None else q) ** n for p, q, (_, n) in zip(plain, parts, factors, strict=True)]
+    return sympy.Mul(sympy.Rational(int(constant.numerator), int(constant.denominator)), *powers)
+
+
+def _difference(polynomial: Any, weight: Exact) -> sympy.Expr | None:
+    """``c (A - B)`` for products A, B of exponentials, as ``-c A z phi_1(z)`` with ``z = log(B/A)``; else None."""
+    names = [str(s) for s in polynomial.ring.symbols]
+    meaning = weight.symbols.meaning
+    places = [i for i, name in enumerate(names) if name in "ET"]
+    groups: dict[tuple[int, ...], Any] = {}
+    for powers, coefficient in polynomial.terms():
+        rest = tuple(0 if i in places else p for i, p in enumerate(powers))
+        group = groups.setdefault(tuple(powers[i] for i in places), {})
+        group[rest] = coefficient
+    coefficients = {k: polynomial.ring.from_dict(v) for k, v in groups.items()}
+    exponents = [meaning[polynomial.ring.symbols[i]].exp for i in places]
+
+    def exponent(powers: tuple[int, ...]) -> sympy.Expr:
+        return sympy.Add(*(p * z for p, z in zip(powers, exponents, strict=True)))
+
+    if len(coefficients) != 2 or sum(coefficients.values()) != 0:
+        return None
+    first, second = sorted(coefficients)
+    z = exponent(second) - exponent(first)
+    return -coefficients[first].as_expr() * sympy.exp(exponent(first)) * z * phi(1, z)
 
 
 @dataclass(frozen=True)
@@ -133,7 +171,7 @@ class ReverseFormula(Formula):
                 nodes[row] = _node(node)
             closed = {source: _closed(w, form) for source, w in value.items()}
             typeset[row] = {s: w for s, w in closed.items() if w != 0}
-            rows[row] = {s: (_in_phi(w) if s[0] == "z" else w).xreplace(both) for s, w in typeset[row].items()}
+            rows[row] = {s: _in_phi(value[s], w).xreplace(both) for s, w in typeset[row].items()}
         return cls(name, form, nodes, rows, parameters, typeset)
 
     @property
@@ -175,7 +213,8 @@ class ReverseFormula(Formula):
     def _sum(self, name: str, row: Mapping[str, sympy.Expr]) -> str:
         if name[0] in "mv":
             return super()._sum(name, row)
-        text = super()._sum(name, {s: w for s, w in row.items() if s[0] in "xkm"})
+        means = {source: w for source, w in row.items() if source[0] in "km"}
+        text = super()._sum(name, {"x": sympy.Integer(1), **means})
         decay = row.get("x", sympy.Integer(1))
         if decay != 1:
             text = rf"{sympy.latex(decay)}\, {text}"
