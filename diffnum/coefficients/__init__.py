@@ -1,29 +1,56 @@
-"""Verified coefficient functions: plain mathematics, importable without sympy and torch."""
+"""Verified coefficient functions: plain mathematics, importable without sympy and torch.
 
-from diffnum.coefficients.adams import (
-    adams_bashforth,
-    ddim,
-    dpmpp_2m,
-    dpmpp_3m,
-    dpmpp_3m_corrected,
-    exponential_adams,
-)
-from diffnum.coefficients.constant_steps import abm, adams_moulton_constant, ipndm_v, plms
-from diffnum.coefficients.exponential_runge_kutta import etd_rk3, hochbruck_ostermann_4, krogstad_4, res_3s
-from diffnum.coefficients.flow import pseudo_corrector
-from diffnum.coefficients.momentum import ghvb, ghvb_variable
-from diffnum.coefficients.predictor_corrector import unic, unic_vary, unip, unipc
-from diffnum.coefficients.runge_kutta import dpm_solver_2, dpm_solver_3, etd_rk4, heun, runge_kutta_weights
-from diffnum.coefficients.splitting import churn, dpmpp_sde
-from diffnum.coefficients.stochastic import (
-    ddim_eta,
-    noise_variance,
-    reverse_kernel,
-    sde_dpm_1,
-    sde_dpmpp_1,
-    stochastic_adams,
-)
-from diffnum.coefficients.tableaux import TABLEAUX, ButcherTableau
+Each is loaded with the module of its family when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffnum.coefficients.adams import (
+        adams_bashforth,
+        ddim,
+        dpmpp_2m,
+        dpmpp_3m,
+        dpmpp_3m_corrected,
+        exponential_adams,
+    )
+    from diffnum.coefficients.constant_steps import abm, adams_moulton_constant, ipndm_v, plms
+    from diffnum.coefficients.exponential_runge_kutta import etd_rk3, hochbruck_ostermann_4, krogstad_4, res_3s
+    from diffnum.coefficients.flow import pseudo_corrector
+    from diffnum.coefficients.momentum import ghvb, ghvb_variable
+    from diffnum.coefficients.predictor_corrector import unic, unic_vary, unip, unipc
+    from diffnum.coefficients.runge_kutta import dpm_solver_2, dpm_solver_3, etd_rk4, heun, runge_kutta_weights
+    from diffnum.coefficients.splitting import churn, dpmpp_sde
+    from diffnum.coefficients.stochastic import (
+        ddim_eta,
+        noise_variance,
+        reverse_kernel,
+        sde_dpm_1,
+        sde_dpmpp_1,
+        stochastic_adams,
+    )
+    from diffnum.coefficients.tableaux import TABLEAUX, ButcherTableau
+
+_HOMES = {
+    name: family
+    for family, names in {
+        "adams": "adams_bashforth ddim dpmpp_2m dpmpp_3m dpmpp_3m_corrected exponential_adams",
+        "constant_steps": "abm adams_moulton_constant ipndm_v plms",
+        "exponential_runge_kutta": "etd_rk3 hochbruck_ostermann_4 krogstad_4 res_3s",
+        "flow": "pseudo_corrector",
+        "momentum": "ghvb ghvb_variable",
+        "predictor_corrector": "unic unic_vary unip unipc",
+        "runge_kutta": "dpm_solver_2 dpm_solver_3 etd_rk4 heun runge_kutta_weights",
+        "splitting": "churn dpmpp_sde",
+        "stochastic": "ddim_eta noise_variance reverse_kernel sde_dpm_1 sde_dpmpp_1 stochastic_adams",
+        "tableaux": "ButcherTableau TABLEAUX",
+    }.items()
+    for name in names.split()
+}
+"""Name -> module of its family."""
 
 __all__ = [
     "TABLEAUX",
@@ -63,3 +90,19 @@ __all__ = [
     "unip",
     "unipc",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name, or the module of a family, when it is first used."""
+    if name in _HOMES.values():
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: use one of {', '.join(__all__)}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names."""
+    return sorted(__all__)

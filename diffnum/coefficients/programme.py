@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
 
 from diffnum.coefficients.runge_kutta import exponential_runge_kutta_step
 from diffnum.forms import RHO, ExponentialKernel, SemilinearForm
 from diffnum.tableau import Step, Window
-
-if TYPE_CHECKING:
-    from diffnum.coefficients.method import Method
 
 __all__ = ["LOWERING", "STARTS", "OwnStart", "Placement", "Rule", "Start", "programme"]
 
@@ -118,12 +115,43 @@ class OwnStart:
     form: SemilinearForm | None = None
 
 
-_PROGRAMMES: WeakKeyDictionary[Method, dict[Any, tuple[Placement, ...]]] = WeakKeyDictionary()
+_PROGRAMMES: WeakKeyDictionary[Programmed, dict[Any, tuple[Placement, ...]]] = WeakKeyDictionary()
 """Programmes that were asked for before. They go when their record goes, with whatever its rule holds."""
 
 
+class Programmed(Protocol):
+    """What a programme asks of a record; see :class:`diffnum.coefficients.method.Method` for the meanings."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def form(self) -> SemilinearForm: ...
+    @property
+    def rule(self) -> Rule: ...
+    @property
+    def top(self) -> int: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def exact_steps(self) -> int: ...
+    @property
+    def exact_history(self) -> tuple[str, ...]: ...
+    @property
+    def start(self) -> Start: ...
+    @property
+    def own_start(self) -> OwnStart | None: ...
+    @property
+    def inner_times(self) -> tuple[float, ...]: ...
+    @property
+    def singlestep(self) -> bool: ...
+    @property
+    def full_orders(self) -> bool: ...
+    @property
+    def stochastic(self) -> bool: ...
+
+
 def programme(
-    method: Method,
+    method: Programmed,
     n_steps: int,
     *,
     start: Start | None = None,
@@ -143,7 +171,7 @@ def programme(
 
 
 def _multistep(
-    method: Method,
+    method: Programmed,
     n_steps: int,
     start: Start,
     lower_order_final: bool,
@@ -185,7 +213,7 @@ def _multistep(
     return tuple(placements)
 
 
-def _singlestep(method: Method, n_intervals: int, continues: bool) -> tuple[Placement, ...]:
+def _singlestep(method: Programmed, n_intervals: int, continues: bool) -> tuple[Placement, ...]:
     """Steps of a singlestep method: as many of full order as fit, then lower ones, each interval used once."""
     full, rest = divmod(n_intervals, method.top)
     orders = [method.top] * full + ([rest] if rest else [])
@@ -198,7 +226,7 @@ def _singlestep(method: Method, n_intervals: int, continues: bool) -> tuple[Plac
     return tuple(placements)
 
 
-def _check(method: Method, n_steps: int, start: str) -> None:
+def _check(method: Programmed, n_steps: int, start: str) -> None:
     """Refuse what cannot be run."""
     if start not in STARTS:
         raise ValueError(f"start={start!r} is unknown: use one of {', '.join(STARTS)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.abc import MetaPathFinder
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -94,7 +93,7 @@ NAMES: Final[Mapping[str, str]] = MappingProxyType(
 """Name in a module that stays -> its place."""
 
 
-class MovedModules(MetaPathFinder):
+class MovedModules:
     """Finder that answers the import of a module of 0.1 with its place."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: Any = None) -> None:  # noqa: ARG002
