@@ -110,6 +110,16 @@ class Grid:
     def _key(self) -> tuple[Any, ...]:
         return tuple(self.t.tolist()), tuple(self.lam.tolist()), self.terminal, self.name
 
+    def with_terminal(self, name: str) -> Grid:
+        """Return the same nodes with another terminal rule.
+
+        Parameters
+        ----------
+        name : str
+            One of :data:`TERMINALS`.
+        """
+        return replace(self, terminal=find_terminal(name))
+
     def split(self, step: int) -> tuple[Grid, Grid]:
         """Two grids that share node ``step``; the first stops there, the second keeps the terminal rule.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -209,7 +208,7 @@ def test_json_round_trip_is_exact(name: str) -> None:
     again = grids.Grid.from_dict(json.loads(json.dumps(grid.to_dict(), allow_nan=False)))
     assert again == grid
     assert hash(again) == hash(grid)
-    assert again != replace(grid, terminal=grids.TERMINALS["stop"])
+    assert again != grid.with_terminal("stop")
     assert grid != "grid"
 
 

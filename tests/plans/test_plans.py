@@ -162,7 +162,7 @@ def test_plans_to_zero_noise_end_at_the_data_prediction_of_their_last_call(metho
     assert np.max(np.abs(x - schedule.mean)) < 5
     for terminal in TERMINALS:
         counted = dn.method(method).nfe(STEPS + 1, terminal=terminal, ends_at_zero=True)
-        assert dn.plan(method, schedule, replace(grid, terminal=dn.grids.TERMINALS[terminal])).nfe == counted
+        assert dn.plan(method, schedule, grid.with_terminal(terminal)).nfe == counted
 
 
 def test_edm_heun_to_zero_takes_two_evaluations_a_step_but_one_on_the_last() -> None:
