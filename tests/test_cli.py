@@ -79,7 +79,7 @@ def test_verify_finds_a_stochastic_method_that_falls_short(run, monkeypatch: pyt
     from diffnum.cli import verify
 
     record = dn.method("ddpm")
-    wrong = replace(record, options={**record.options, "weak_order": 2.0})
+    wrong = replace(record, noise=replace(record.noise, weak=2.0))
     monkeypatch.setattr(verify, "records", lambda *_: [wrong])
     done = run("verify", "ddpm")
     assert done.status == 1

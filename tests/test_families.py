@@ -29,7 +29,7 @@ CONSTANTS = MappingProxyType(
 NO_FAMILIES = {
     "coefficients": {"method", "programme", "tableaux", "noise"},  # what all families are made of
     "coefficients/catalogue": {"members"},
-    "derivation": {"records", "given", "tableaux", "jumps"},  # jumps: of the discrete wing
+    "derivation": {"records", "given", "tableaux", "response", "jumps"},  # jumps: of the discrete wing
     "derivation/published": set(),
 }
 
@@ -40,14 +40,6 @@ BUILT_BY_CALIBRATION = {"model_statistics": {"coefficients/catalogue"}}
 """Families whose records are made from numbers that are found for one model, in ``calibration/``."""
 
 
-WITH_NOISE = {
-    "extended_reverse": {"coefficients/catalogue", "derivation", "derivation/published"},
-    "splitting": {"derivation", "derivation/published"},
-    "stochastic": {"derivation", "derivation/published"},
-}
-"""Families with noise that share files."""
-
-
 def stems(package: Path, wing: str) -> set[str]:
     """Stems of the families that have a file in a wing."""
     files = {path.stem for path in (package / wing).glob("*.py")}
@@ -56,7 +48,7 @@ def stems(package: Path, wing: str) -> set[str]:
 
 def missing(package: Path) -> list[str]:
     """Files, and constants in them, that some family lacks."""
-    excused = {**MADE_OF_OTHERS, **BUILT_BY_CALIBRATION, **WITH_NOISE}
+    excused = {**MADE_OF_OTHERS, **BUILT_BY_CALIBRATION}
     found = []
     for stem in sorted(set().union(*(stems(package, wing) for wing in WINGS))):
         for wing, content in WINGS.items():

@@ -199,7 +199,7 @@ def build(record: Method, length: float, parameters: Mapping[str, float] | None 
 
 def noise_level(record: Method) -> float:
     """Tau of the equation whose mean the method follows; 0 for the probability flow."""
-    return float(record.options.get("noise_level", 0.0))
+    return 0.0 if record.noise is None else float(record.noise.level or 0.0)
 
 
 def _steady(record: Method) -> Placement:

@@ -149,8 +149,8 @@ def certifiable(name: str) -> Method:
     record = find_method(name)
     if record.stochastic:
         raise ValueError(
-            f"method={name!r} is stochastic: strong and weak orders are measured by "
-            "diffnum.convergence.stochastic.stochastic_study, certificates cover the deterministic methods"
+            f"method={name!r} is stochastic: strong and weak orders and those in law are measured by "
+            "diffnum.convergence_study(..., measure='strong'), certificates cover the deterministic methods"
         )
     if record.parameters:
         raise ValueError(

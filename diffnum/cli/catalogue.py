@@ -9,12 +9,10 @@ import typer
 
 from diffnum.cli.common import Jobs, Json, Kind, Name, Names, echo, finish, print_json, records, tracked
 from diffnum.coefficients.catalogue import methods as all_methods
+from diffnum.coefficients.noise import ORDERS
 from diffnum.jobs.parallel import spread
 
-__all__ = ["STOCHASTIC_ORDERS", "cite", "derive", "methods", "plan", "prove"]
-
-STOCHASTIC_ORDERS = ("strong_order", "weak_order", "law_order")
-"""Options of a stochastic record that are orders."""
+__all__ = ["cite", "derive", "methods", "plan", "prove"]
 
 
 def methods(kind: Kind = "all", as_json: Json = False) -> None:
@@ -28,13 +26,13 @@ def methods(kind: Kind = "all", as_json: Json = False) -> None:
                 "form": r.form.name,
                 "orders": dict(r.orders),
                 "aliases": dict(r.aliases),
-                **({k: r.options[k] for k in STOCHASTIC_ORDERS} if r.stochastic else {}),
+                **({} if r.noise is None else {f"{kind}_order": r.noise.order(kind) for kind in ORDERS}),
             }
             for r in records
         ]
         print_json(rows)
         return
-    plain, noisy = ([r for r in records if r.stochastic == answer] for answer in (False, True))
+    plain, noisy = [r for r in records if r.noise is None], [(r, r.noise) for r in records if r.noise is not None]
     if plain:
         echo(f"{'name':<22} {'order':>5} {'shipped':>7} {'claimed':>7} {'form':<9} title")
     for r in plain:
@@ -42,8 +40,8 @@ def methods(kind: Kind = "all", as_json: Json = False) -> None:
     if noisy:
         gap = "\n" if plain else ""
         echo(f"{gap}{'stochastic':<22} {'strong':>6} {'weak':>6} {'in law':>7} {'noise-free':>10} {'form':<9} title")
-    for r in noisy:
-        strong, weak, law = (f"{r.options[k]:g}" for k in STOCHASTIC_ORDERS)
+    for r, noise in noisy:
+        strong, weak, law = (f"{noise.order(kind):g}" for kind in ORDERS)
         echo(f"{r.name:<22} {strong:>6} {weak:>6} {law:>7} {r.order:>10} {r.form.name:<9} {r.title}")
 
 

@@ -28,7 +28,7 @@ from diffnum.phi import phi
 from diffnum.tableau import Step, Vector, Window, vector
 from diffnum.types import FloatArray, Scalar
 
-__all__ = ["NOISE_SCALES", "NoiseScale", "er_sde", "er_sde_step", "extended_step", "reverse_moments"]
+__all__ = ["NOISE_SCALES", "NoiseScale", "er_sde", "er_sde_step", "reverse_moments"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,28 @@ class NoiseScale:
     def __call__(self, rho: FloatArray) -> FloatArray:
         """Value of phi."""
         return np.asarray(rho * np.exp(self.log_excess(rho)))
+
+    def over(self, window: Window, count: int, *, riemann: bool = False) -> tuple[Kernel, tuple[Scalar, ...], Scalar]:
+        r"""What a step of ER-SDE needs of it.
+
+        Parameters
+        ----------
+        window : Window
+            Place on the grid.
+        count : int
+            Number of moments, and of nodes with the current one.
+        riemann : bool
+            Take the sums of the official code for the moments.
+
+        Returns
+        -------
+        kernel, nodes, rise
+            Moments of the kernel and past nodes, both in s, and :math:`\int \tau^2 d\lambda`; the int 0 without noise.
+        """
+        start, end, past = _levels(window)
+        nodes = tuple((rho - start) / (end - start) for rho in past[: count - 1])
+        moments = riemann_moments if riemann else reverse_moments
+        return moments(self, start, end, count), nodes, 0 if self.name == "ode" else self.rise(start, end)
 
     def rise(self, start: FloatArray, end: FloatArray) -> FloatArray:
         r""":math:`\int \tau^2 d\lambda` from ``start`` down to ``end``.
@@ -236,17 +258,7 @@ def er_sde_step(
     window: Window, order: int, scale: NoiseScale, *, corrected: bool = False, riemann: bool = False
 ) -> Step:
     """ER-SDE-Solver of order 1, 2 or 3; 1 NFE."""
-    start, end, past = _levels(window)
-    nodes = tuple((rho - start) / (end - start) for rho in past[: order - 1])
-    moments = riemann_moments if riemann else reverse_moments
-    rise = 0 if scale.name == "ode" else scale.rise(start, end)
-    return extended_step(window, moments(scale, start, end, order), nodes, rise, corrected=corrected)
-
-
-def extended_step(
-    window: Window, kernel: Kernel, nodes: Sequence[Scalar], rise: Scalar, *, corrected: bool = False
-) -> Step:
-    """Step of ER-SDE from the moments of its kernel, past nodes in s, and the integral of tau^2 over the step."""
+    kernel, nodes, rise = scale.over(window, order, riemann=riemann)
     step = multistep(window, er_sde(kernel, nodes, corrected=corrected))
     if isinstance(rise, int):  # no noise
         return step

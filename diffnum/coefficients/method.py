@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from diffnum.coefficients.noise import Noise
 from diffnum.coefficients.programme import LOWERING, OwnStart, Placement, Rule, Start, programme
 from diffnum.forms import SemilinearForm
 from diffnum.jobs.moved import answering
@@ -52,6 +53,9 @@ class Method:
         Equation number or code location of the source.
     options : mapping
         Parameters of the family (variant, beta, inner nodes); part of the derivation's key.
+    noise : Noise, optional
+        How it draws noise, and its strong and weak orders and that in law; ``order`` is then that of the same weights
+        without noise. None for solvers of the probability flow.
     orders : mapping of str to int
         Exceptions to ``order`` by kind of grid (uniform, smooth, irregular in the form's clock).
     aliases : mapping of str to str
@@ -109,6 +113,7 @@ class Method:
     deviation: str = field(default="", repr=False)
     corrected: str = field(default="", repr=False)
     stiff_order: int | None = None
+    noise: Noise | None = None
 
     def order_on(self, grid: str) -> int:
         """Order of the update formula with exact history on one of the :data:`GRID_KINDS`."""
@@ -167,7 +172,7 @@ class Method:
     @property
     def stochastic(self) -> bool:
         """Whether the method draws noise, so that its orders are strong and weak ones."""
-        return self.family == "stochastic"
+        return self.noise is not None
 
     @property
     def exact_steps(self) -> int:

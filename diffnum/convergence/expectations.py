@@ -22,8 +22,16 @@ import numpy as np
 
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method
+from diffnum.coefficients.noise import NoisyMeasure
 from diffnum.convergence.oracle import Oracle
-from diffnum.convergence.stochastic import StochasticSeries, StochasticStudy, make_plan, noise_level, until_decided
+from diffnum.convergence.stochastic import (
+    StochasticSeries,
+    StochasticStudy,
+    make_plan,
+    noise_level,
+    recorded,
+    until_decided,
+)
 from diffnum.plans import Plan
 from diffnum.problems import Mixture1D, three_peaks
 from diffnum.schedules import VPLinear
@@ -266,8 +274,8 @@ def expectation_study(
         quantity = f"E[{name}]" + (" given the start" if given_start else "")
         estimate = until_decided(errors, steps, 1.0, 1.0, floor=FLOOR, extra=1)
         series.append(StochasticSeries(type(data).__name__, grid, quantity, estimate))
-    kind = "weak" if given_start else "law"
-    return StochasticStudy(record.name, kind, tuple(series), float(record.options[f"{kind}_order"]))
+    kind: NoisyMeasure = "weak" if given_start else "law"
+    return StochasticStudy(record.name, kind, tuple(series), recorded(record, kind))
 
 
 def _marginal(problem: Mixture1D, alpha: float, sigma: float) -> tuple[FloatArray, FloatArray]:

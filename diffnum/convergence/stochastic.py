@@ -16,6 +16,7 @@ stated unless the standard error is below a quarter of the finest bias.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,6 +27,7 @@ from diffnum.analysis.gaussian import propagate_problem
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.extended_reverse import NOISE_SCALES, NoiseScale
 from diffnum.coefficients.method import GRID_KINDS, Method
+from diffnum.coefficients.noise import NoisyMeasure
 from diffnum.convergence.nodes import INTERVAL, fractions
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate, estimate_rate
@@ -46,6 +48,7 @@ __all__ = [
     "make_plan",
     "monte_carlo_study",
     "noise_level",
+    "recorded",
     "strong_study",
     "until_decided",
     "weak_study",
@@ -255,7 +258,7 @@ def strong_study(
             errors = _sampled(record, tau, rate, oracle, kind, steps, seed)
             estimate = estimate_rate(tuple(steps), errors, scale=oracle.scale, grid=0.5)
         series.append(StochasticSeries(type(exact).__name__, kind, "strong error", estimate))
-    return StochasticStudy(record.name, "strong", tuple(series), float(record.options["strong_order"]))
+    return StochasticStudy(record.name, "strong", tuple(series), recorded(record, "strong"))
 
 
 def _sampled(
@@ -340,7 +343,7 @@ def weak_study(
 
             estimate = until_decided(errors, steps, float(np.max(np.abs(truth))), 1.0)
             series.append(StochasticSeries("Gaussian", kind, quantity, estimate))
-    return StochasticStudy(record.name, "weak", tuple(series), float(record.options["weak_order"]))
+    return StochasticStudy(record.name, "weak", tuple(series), recorded(record, "weak"))
 
 
 def law_study(
@@ -380,7 +383,7 @@ def law_study(
 
             estimate = until_decided(errors, steps, 1.0, 1.0)
             series.append(StochasticSeries("Gaussian", kind, f"{quantity} of the output", estimate))
-    return StochasticStudy(record.name, "law", tuple(series), float(record.options["law_order"]))
+    return StochasticStudy(record.name, "law", tuple(series), recorded(record, "law"))
 
 
 def monte_carlo_study(
@@ -448,7 +451,7 @@ def monte_carlo_study(
         )
         for j, name in enumerate(expectations)
     )
-    return StochasticStudy(record.name, "weak", series, float(record.options["weak_order"]))
+    return StochasticStudy(record.name, "weak", series, recorded(record, "weak"))
 
 
 _BLOCK = 4096
@@ -466,17 +469,22 @@ def _default_gaussian() -> Gaussian:
 def _equation(method: Method | str) -> tuple[Method, Level, float]:
     """Record, noise level, and rate of the noise's weight on the path."""
     record = find_method(method) if isinstance(method, str) else method
-    if not record.stochastic:
+    if record.noise is None:
         raise ValueError(f"method={record.name!r} is deterministic: use convergence_study")
     if record.parameters:
         raise ValueError(
             f"method={record.name!r} takes {', '.join(record.parameters)} from its caller, so that it approaches no "
             "equation of its own: study the member with a fixed noise level"
         )
-    if "noise_level" not in record.options:
-        return record, NOISE_SCALES[record.options["noise_scale"]], 0.0
-    tau = float(record.options["noise_level"])
+    if record.noise.level is None:
+        return record, NOISE_SCALES[record.noise.scale], 0.0
+    tau = float(record.noise.level)
     return record, tau, tau**2 if record.form.prediction == "data" else -1.0
+
+
+def recorded(record: Method, measure: NoisyMeasure) -> float:
+    """Order that the catalogue records."""
+    return math.nan if record.noise is None else float(record.noise.order(measure))
 
 
 def noise_level(method: Method | str) -> tuple[Method, float]:
@@ -509,7 +517,8 @@ def _reference(
     if isinstance(tau, NoiseScale):
         name, rate = f"er_sde_{2 if record.top == 3 else 3}_{tau.name}", 0.0
     else:
-        stem = "sde_dpmpp_2m_heun" if record.name.startswith("sde_trapezoid") else "sde_trapezoid"
+        own = record.noise is not None and record.noise.base == "trapezoid"
+        stem = "sde_dpmpp_2m_heun" if own else "sde_trapezoid"  # never the method under study
         name, rate = f"{stem}_tau{tau:.17g}", tau**2
     return make_plan(find_method(name), oracle, kind, refinement * finest), rate
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from diffnum.derivation.records import Derivation, Derived, Identity, Line, OnBases, Proof, Residuals
+from diffnum.derivation.records import Derivation, Derived, Identity, Line, OnBases, Proof, Residuals, Scheme
 from diffnum.jobs.stems import gathered
 
-__all__ = ["DERIVATIONS", "Derivation", "Derived", "Identity", "Line", "Proof", "Residuals"]
+__all__ = ["DERIVATIONS", "SCHEMES", "Derivation", "Derived", "Identity", "Line", "Proof", "Residuals", "Scheme"]
 
 _FOUND: Final[Mapping[str, Any]] = gathered(__name__, __path__, "DERIVATION")
 
@@ -20,3 +20,6 @@ DERIVATIONS: Final[Mapping[str, Callable[..., Derived]]] = MappingProxyType(
     {family: found.on(_FOUND) if isinstance(found, OnBases) else found for family, found in _FOUND.items()}
 )
 """Family of a method -> ``derivation(window, order, rate, **options) -> Derived``."""
+
+SCHEMES: Final[Mapping[str, Scheme]] = gathered(__name__, __path__, "SCHEME")
+"""Name -> way to bring in noise."""

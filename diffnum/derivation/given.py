@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from diffnum.tableau import Window
 
-__all__ = ["STATISTICAL", "SymbolicStatistics", "example", "furnish", "given_names"]
+__all__ = ["STATISTICAL", "GivenScale", "SymbolicStatistics", "example", "furnish", "given_names"]
 
 Value: TypeAlias = Callable[[str], Any]
 """Symbol, or number, by name."""
@@ -138,3 +138,23 @@ FURNISHED: Final[Mapping[str, Furnished]] = MappingProxyType(
     }
 )
 """Families whose windows hold more."""
+
+
+# -- ER-SDE --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GivenScale:
+    """Noise scale function of which a window knows the kernel, and the integral of tau^2 is a symbol.
+
+    Parameters
+    ----------
+    rise : number
+        The integral over the step; the int 0 without noise.
+    """
+
+    rise: Any
+
+    def over(self, window: Window, count: int, *, riemann: bool = False) -> tuple[Any, tuple[Any, ...], Any]:  # noqa: ARG002
+        """Kernel, past nodes and integral; see :meth:`diffnum.coefficients.extended_reverse.NoiseScale.over`."""
+        return window.kernel, window.past[: count - 1], self.rise

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import sympy
 
 from diffnum.derivation.printing.formulas import Formula
-from diffnum.tableau import Step
+from diffnum.tableau import Step, Window
 
-__all__ = ["Derivation", "Derived", "Identity", "Line", "OnBases", "Proof", "Residuals"]
+__all__ = ["Derivation", "Derive", "Derived", "Entry", "Identity", "Line", "OnBases", "Proof", "Residuals", "Scheme"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,44 @@ class Derived:
     step: Step
     argument: tuple[Line, ...] = ()
     asymptotic: tuple[str, ...] = field(default=())
+
+
+Derive: TypeAlias = Callable[[Window, int, "int | None"], Derived]
+"""``derive(window, order, rate) -> Derived``."""
+
+Entry: TypeAlias = Literal["path", "sigma", "after", "before"]
+"""Where the draws of a step enter: along it, as the increments of one path of the equation, or of one in another clock;
+after all evaluations; before them."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A way to bring in noise.
+
+    Parameters
+    ----------
+    derive : callable
+        ``derive(base, window, order, symbols) -> Derived`` from the derivation ``base`` of the part without noise,
+        in a field of the reverse equation.
+    entry : {"path", "sigma", "after", "before"}
+        Where the draws of a step enter. Noise before or after all evaluations keeps exact marginals, between steps of
+        the flow.
+    parameter : {"tau", "eta", "scale"}
+        What its rules call the noise level: that of the equation, on a whole step; eta, which stands for one that
+        depends on the step; or a function that gives it.
+    level : int, optional
+        Level at which it is derived, where its weights are known in closed form at no other.
+    """
+
+    derive: Callable[..., Derived]
+    entry: Entry
+    parameter: Literal["tau", "eta", "scale"]
+    level: int | None = None
+
+    @property
+    def splits(self) -> bool:
+        """Whether noise stands between steps of the flow."""
+        return self.entry in ("after", "before")
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ MODULES: Final[Mapping[str, str]] = MappingProxyType(
         "diffnum.plot_labels": "diffnum.plot.labels",
         "diffnum.problems.statistics": "diffnum.calibration.exact",
         "diffnum.statistics": "diffnum.calibration.statistics",
-        "diffnum.stochastic_proofs": "diffnum.proofs.stochastic",
+        "diffnum.stochastic_proofs": "diffnum.proofs.noise",
         "diffnum.tasks": "diffnum.jobs.ledger",
         "diffnum.thresholding": "diffnum.guidance.thresholding",
     }

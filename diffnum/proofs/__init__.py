@@ -15,37 +15,27 @@ import sympy
 
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method
-from diffnum.coefficients.programme import Placement
-from diffnum.derivation import DERIVATIONS, Derivation, Identity, Proof, Residuals
+from diffnum.derivation import DERIVATIONS, SCHEMES, Derivation, Identity, Proof, Residuals
 from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.algebra.trees import bushy
 from diffnum.derivation.given import STATISTICAL
-from diffnum.derivation.printing.formulas import FormalKernel, Formula, formal_names
+from diffnum.derivation.printing.formulas import Formula
+from diffnum.derivation.printing.noise import ReverseFormula
 from diffnum.jobs.moved import answering
-from diffnum.proofs import stochastic as stochastic_proofs
+from diffnum.proofs.arithmetic import is_derivable, parameters_of
 from diffnum.proofs.claims import decide, derived_is_shipped, is_derived, shipped_is_published
+from diffnum.proofs.noise import law_identities, order_identities_with_noise, response_of
 from diffnum.proofs.orders import (
     as_expression,
     expanded,
     formal_order,
     grids_to_prove,
     order_by_moments,
+    order_identities,
     predicted_history,
-    proved_order,
     statistics_defects,
 )
-from diffnum.proofs.steps import (
-    derive_step,
-    derived,
-    derived_step,
-    given_symbols,
-    parameters_of,
-    placements,
-    recorded,
-    symbols_of,
-    top_placement,
-    window_of,
-)
+from diffnum.proofs.steps import Case, cases, derived_step, placements, top_case
 from diffnum.proofs.theorems import theorems_of
 
 __all__ = [
@@ -89,23 +79,29 @@ def derive(name: str | Method) -> Derivation:
     1 - exp(-h)
     """
     record = find_method(name) if isinstance(name, str) else name
-    if record.stochastic:
-        return stochastic_proofs.derive(record)
-    if record.family not in DERIVATIONS:
+    if not is_derivable(record):
         raise ValueError(f"family={record.family!r} has no derivation: use one of {', '.join(DERIVATIONS)}")
-    place, rate = top_placement(record), record.form.rate
-    found = derived(record, place, symbols_of(record, place, rate))
+    top = top_case(record)
+    step = top.derived.step
     terms = _error_terms(record)
     return Derivation(
         name=record.name,
-        step=found.step,
-        weights={row: {s: as_expression(w) for s, w in value.items()} for row, _, value in found.step.rows()},
-        argument=found.argument,
-        asymptotic=found.asymptotic,
+        step=step,
+        weights={row: {s: as_expression(w) for s, w in value.items()} for row, _, value in step.rows()},
+        argument=top.derived.argument,
+        asymptotic=top.derived.asymptotic,
         error_constant=terms.get(str(bushy(record.order_on("uniform") + 1)), sympy.Integer(0)),
         error_terms=terms,
-        formula=_formula(record, place),
+        formula=_formula(top),
+        strong_constant=_strong_constant(record),
     )
+
+
+def _strong_constant(record: Method) -> sympy.Expr | None:
+    """None without noise; noise of a path in another clock leaves more than its response."""
+    if record.noise is None or record.noise.silent or SCHEMES[record.noise.scheme].entry == "sigma":
+        return None
+    return sympy.Rational(*response_of(record).strong_constant.as_integer_ratio())
 
 
 def _error_terms(record: Method) -> dict[str, sympy.Expr]:
@@ -119,15 +115,16 @@ def _error_terms(record: Method) -> dict[str, sympy.Expr]:
     return {str(r.tree): as_expression(r.leading) / r.tree.symmetry for r in expansion.failing if r.tree}
 
 
-def _formula(record: Method, place: Placement) -> Formula:
+def _formula(top: Case) -> Formula:
     """Derived step over formal moments, for print."""
-    rate = record.form.rate
-    asked = recorded(record, place, rate).asked
-    symbols = Symbols.make(place.past, 0, 1, [*given_symbols(record, place), *formal_names(asked)])
-    window = window_of(record, place, symbols.h, symbols.past, FormalKernel(symbols), symbols.__getitem__)
-    step = derive_step(record, place, window, rate, symbols.__getitem__).step
-    parameters = {name: record.options[name] for name in parameters_of(record)}
-    return Formula.of(record.name, record.form.name, rate, step, parameters)
+    record = top.record
+    if record.noise is None:
+        parameters = {name: record.options[name] for name in parameters_of(record)}
+        return Formula.of(record.name, record.form.name, top.rate, top.formal.step, parameters)
+    # eta stands for a noise level that depends on the step
+    level = None if SCHEMES[record.noise.scheme].parameter == "eta" else record.noise.level
+    parameters = {} if level is None else {"tau": level}
+    return ReverseFormula.written(record.name, record.form.name, top.rate, top.formal.step, parameters)
 
 
 def prove(name: str | Method) -> Proof:
@@ -149,44 +146,31 @@ def prove(name: str | Method) -> Proof:
         If ``name`` is unknown.
     """
     record = find_method(name) if isinstance(name, str) else name
-    if record.stochastic:
-        return stochastic_proofs.prove(record)
     begin = time.perf_counter()
-    moments = ""
     if record.form.quadrature:  # no expansion knows the sums: the formula is proved, with the order that it claims
-        record, moments = replace(record, order=record.claimed_order), " with exact moments"
+        record = replace(record, order=record.claimed_order)
     runs = decide("the rule can be run", lambda: "" if placements(record) else "it makes no steps")
     if not runs.ok:
         return Proof(record.name, False, (runs,), (), -1, {}, time.perf_counter() - begin)
-    identities = [*derived_is_shipped(record), *shipped_is_published(record), *theorems_of(record)]
+    kinds = cases(record)
+    top = top_case(record, kinds)
     residuals: list[Residuals] = []
     orders: dict[str, int] = {}
-    for grid in grids_to_prove(record):
-
-        def difference(grid: str = grid) -> str:
-            orders[grid], summaries = proved_order(record, grid)
-            residuals.extend(summaries)
-            if orders[grid] != record.order_on(grid) or summaries[-1].zero:
-                return f"the order is {orders[grid]}{' or more' if summaries[-1].zero else ''}"
-            return ""
-
-        identities.append(
-            decide(f"order {record.order_on(grid)}{moments} on {_GRID_TEXT[grid]}, and no more", difference)
-        )
-    if "m0" in top_placement(record).known:
+    identities = [
+        *derived_is_shipped(record, kinds),
+        *shipped_is_published(top),
+        *theorems_of(top),
+        *law_identities(top),
+        *order_identities(record, residuals, orders),
+        *order_identities_with_noise(record),
+    ]
+    if "m0" in top.placement.known:
         identities.append(predicted_history(record))
     order = min((orders[grid] for grid in grids_to_prove(record) if grid in orders and grid != "irregular"), default=-1)
     orders |= {kind: order for kind in GRID_KINDS if orders and kind not in orders}
     seconds = time.perf_counter() - begin
     ok = all(i.ok for i in identities)
     return Proof(record.name, ok, tuple(identities), tuple(residuals), order, orders, seconds)
-
-
-_GRID_TEXT = {
-    "uniform": "constant steps",
-    "smooth": "smoothly varying steps",
-    "irregular": "steps of arbitrary ratios",
-}
 
 
 __getattr__ = answering(__name__)

@@ -12,18 +12,14 @@ from diffnum.coefficients.method import GRID_KINDS, Method
 from diffnum.coefficients.programme import Rule
 from diffnum.derivation import Identity, Residuals
 from diffnum.derivation.algebra.bseries import Expansion, expand
+from diffnum.derivation.algebra.reverse import SquareRoot
 from diffnum.derivation.algebra.symbols import Exact, Symbols, is_zero
 from diffnum.derivation.algebra.trees import bushy
 from diffnum.derivation.given import STATISTICAL, furnish
 from diffnum.derivation.model_statistics import moment_defects
+from diffnum.proofs.arithmetic import exact_rule, parameters_of, settings_of, without_noise
 from diffnum.proofs.claims import decide
-from diffnum.proofs.steps import (
-    exact_rule,
-    inner_nodes,
-    parameters_of,
-    settings_of,
-    top_placement,
-)
+from diffnum.proofs.steps import inner_nodes, top_placement
 from diffnum.tableau import Step, Window
 
 __all__ = [
@@ -33,6 +29,7 @@ __all__ = [
     "furnished",
     "grids_to_prove",
     "order_by_moments",
+    "order_identities",
     "predicted_history",
     "proved_order",
     "statistics_defects",
@@ -40,7 +37,8 @@ __all__ = [
 
 
 def expanded(record: Method, grid: str, row: str = "x", highest: int | None = None) -> Expansion:
-    """B-series of the step at full order with exact history; averages of an endless smooth history."""
+    """B-series of the step at full order with exact history, without noise; averages of an endless smooth history."""
+    record = without_noise(record)
     place = top_placement(record)
     return expand(
         place.rule,
@@ -81,6 +79,31 @@ def formal_order(record: Method, grid: str) -> int:
         Kind of steps in the clock of the form.
     """
     return proved_order(record, grid)[0]
+
+
+def order_identities(record: Method, residuals: list[Residuals], orders: dict[str, int]) -> Iterator[Identity]:
+    """Order of the weights on each kind of grid, from both sides; what was found is added to the two collections."""
+    moments = " with exact moments" if record.form.quadrature else ""
+    of_weights = "" if record.noise is None else "without noise the weights have "
+    for grid in grids_to_prove(record):
+
+        def difference(grid: str = grid) -> str:
+            orders[grid], summaries = proved_order(record, grid)
+            residuals.extend(summaries)
+            if orders[grid] != record.order_on(grid) or summaries[-1].zero:
+                return f"the order is {orders[grid]}{' or more' if summaries[-1].zero else ''}"
+            return ""
+
+        yield decide(
+            f"{of_weights}order {record.order_on(grid)}{moments} on {_GRID_TEXT[grid]}, and no more", difference
+        )
+
+
+_GRID_TEXT = {
+    "uniform": "constant steps",
+    "smooth": "smoothly varying steps",
+    "irregular": "steps of arbitrary ratios",
+}
 
 
 def grids_to_prove(record: Method) -> tuple[str, ...]:
@@ -167,7 +190,9 @@ def predicted_history(record: Method) -> Identity:
 
 
 def as_expression(value: Any) -> sympy.Expr:
-    """Exact number or function as a sympy expression."""
+    """Exact number, function or root as a sympy expression."""
+    if isinstance(value, SquareRoot):
+        return value.as_expr()
     if isinstance(value, Exact):  # factors look best while E is a symbol, and odd where it is a root
         expression = value.value.as_expr()
         factored = expression if value.symbols.root > 1 else sympy.factor(expression)

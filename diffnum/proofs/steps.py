@@ -7,72 +7,138 @@ The rules run in one field of rational functions, in which equality is decided
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 from diffnum.coefficients.method import Method
-from diffnum.coefficients.programme import Placement, Rule, Start
-from diffnum.derivation import DERIVATIONS, Derived
+from diffnum.coefficients.programme import Placement, Start
+from diffnum.derivation import Derived
+from diffnum.derivation.algebra.reverse import SquareRoot, covariance
 from diffnum.derivation.algebra.symbols import Symbols
-from diffnum.derivation.given import STATISTICAL, SymbolicStatistics, example, furnish, given_names
-from diffnum.derivation.printing.formulas import RecordingKernel
+from diffnum.derivation.given import STATISTICAL, example, furnish, given_names
+from diffnum.derivation.printing.formulas import RecordingKernel, formal_names
+from diffnum.derivation.printing.notation import NOISE
 from diffnum.forms import Kernel
+from diffnum.proofs.arithmetic import Arithmetic, arithmetic_of, derivation_of, exact_rule, parameters_of
 from diffnum.tableau import Step, Window
 
 __all__ = [
-    "derive_step",
-    "derived",
+    "Case",
+    "cases",
+    "collected",
     "derived_step",
-    "described",
-    "exact_rule",
-    "given_symbols",
     "inner_nodes",
-    "parameters_of",
     "placements",
     "published_difference",
-    "recorded",
     "row_difference",
-    "settings_of",
-    "shipped",
     "step_difference",
-    "symbols_of",
+    "top_case",
     "top_placement",
-    "window_of",
 ]
 
 
-# -- running rules in exact arithmetic ---------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One kind of step of a method, with what is computed of it, once.
+
+    Parameters
+    ----------
+    record : Method
+        Method.
+    placement : Placement
+        Kind of step.
+    rate : int or None
+        Growth rate of the kernel on which it is looked at: that of the record, or of the other prediction.
+    """
+
+    record: Method
+    placement: Placement
+    rate: int | None
+
+    @classmethod
+    def of(cls, record: Method, placement: Placement) -> Case:
+        """Case on the kernel of the record."""
+        return cls(record, placement, arithmetic_of(record).rate(record))
+
+    @property
+    def described(self) -> str:
+        """Kind of step in words."""
+        history = ", ".join(sorted(self.placement.known - {"x"})) or "none"
+        return f"order {self.placement.order}, history {history}{', last step' if self.placement.last else ''}"
+
+    @property
+    def _arithmetic(self) -> Arithmetic:
+        return arithmetic_of(self.record)
+
+    @cached_property
+    def given(self) -> tuple[str, ...]:
+        """Symbols of the method's own."""
+        return (*parameters_of(self.record), *given_names(self.record.family, self.placement.past))
+
+    @cached_property
+    def asked(self) -> RecordingKernel:
+        """Which moments and fractions derivation and shipped rule ask for; noise asks for none."""
+        record, place, kernel = self.record, self.placement, RecordingKernel({})
+        past = tuple(Fraction(-j) for j in range(1, place.past + 1))
+
+        def value(name: str) -> Fraction:
+            return example(record.family, name)
+
+        window = self.window(Fraction(1), past, kernel, value)
+        derivation_of(record, value)(window, place.order, self.rate)
+        if record.noise is None:
+            exact_rule(place.rule, lambda name, v: value(name) if v is None else Fraction(v))(window, place.order)
+        return kernel
+
+    @cached_property
+    def symbols(self) -> Symbols:
+        """Field in which the step can be computed."""
+        return self._arithmetic.field(self.placement, self.rate, self.asked.root, self.given)
+
+    def window(self, step: Any, past: tuple[Any, ...], kernel: Kernel, value: Callable[[str], Any]) -> Window:
+        """Window of a step with everything that the rule asks for; ``value`` gives its symbols."""
+        return furnish(
+            _plain_window(self.placement, step, past, kernel), self.record.family, value, self.record.options
+        )
+
+    def shipped_in(self, symbols: Symbols) -> Step:
+        """Step as it ships, in a field that may be that of another case."""
+        kernel = symbols.shipped_kernel(self.placement.past + 1)
+        window = self.window(symbols.h, symbols.past, kernel, symbols.__getitem__)
+        return self._arithmetic.rule(self.record, self.placement.rule, symbols)(window, self.placement.order)
+
+    @cached_property
+    def shipped(self) -> Step:
+        """Step as it ships, in exact arithmetic."""
+        return self.shipped_in(self.symbols)
+
+    def _derived_on(self, symbols: Symbols, kernel: Kernel) -> Derived:
+        window = self.window(symbols.h, symbols.past, kernel, symbols.__getitem__)
+        return self._arithmetic.derive(self.record, window, self.placement.order, self.rate, symbols.__getitem__)
+
+    @cached_property
+    def derived(self) -> Derived:
+        """Step as it is derived, in the same arithmetic."""
+        return self._derived_on(self.symbols, self.symbols.derived_kernel(self.placement.past + 1))
+
+    @cached_property
+    def formal(self) -> Derived:
+        """Derived step over formal moments, for print."""
+        names = [*self.given, *formal_names(self.asked.asked)]
+        kernel = self._arithmetic.formal(self.placement, self.rate, self.asked.root, names)
+        return self._derived_on(kernel.symbols, kernel)
 
 
-def exact_rule(rule: Rule, value: Callable[[str, Any], Any]) -> Rule:
-    """Rule with its floating-point parameters replaced by ``value(name, number)``, and statistics by symbols."""
-    if not isinstance(rule, partial):
-        return rule
-    keywords = {k: value(k, v) if isinstance(v, float) else v for k, v in rule.keywords.items()}
-    if "statistics" in keywords:
-        keywords["statistics"] = SymbolicStatistics(lambda name: value(name, None))
-    return partial(rule.func, *rule.args, **keywords)
+def _plain_window(place: Placement, step: Any, past: tuple[Any, ...], kernel: Kernel) -> Window:
+    return Window(step, past, kernel, place.known, place.depth, place.last, inner=inner_nodes(place), past_times=past)
 
 
-def parameters_of(record: Method) -> tuple[str, ...]:
-    """Names of the floating-point parameters of a method; they are symbols in its proof."""
-    return tuple(k for k, v in record.options.items() if isinstance(v, float))
-
-
-def settings_of(record: Method) -> dict[str, Any]:
-    """Options of the derivation other than order and real parameters."""
-    return {k: v for k, v in record.options.items() if k != "order" and not isinstance(v, float)}
-
-
-def derive_step(
-    record: Method, place: Placement, window: Window, rate: int | None, parameter: Callable[[str], Any]
-) -> Derived:
-    """Run the derivation of a method's family; ``parameter`` gives its symbols."""
-    options = settings_of(record) | {name: parameter(name) for name in parameters_of(record)}
-    if record.family in STATISTICAL:
-        options["statistics"] = SymbolicStatistics(parameter)
-    return DERIVATIONS[record.family](window, place.order, rate, **options)
+def inner_nodes(place: Placement) -> tuple[Fraction, ...]:
+    """Inner nodes that a plan would provide, on a grid whose steps are constant in the clock."""
+    given = tuple(Fraction(c).limit_denominator(64) for c in place.inner_times)
+    return given or tuple(Fraction(j, place.stride) for j in range(1, place.stride))
 
 
 def derived_step(record: Method, place: Placement, window: Window, parameter: Callable[[str], Any]) -> Step:
@@ -89,61 +155,10 @@ def derived_step(record: Method, place: Placement, window: Window, parameter: Ca
     parameter : callable
         Value of a floating-point parameter of the method, such as ``"beta"``.
     """
-    return derive_step(record, place, window, record.form.rate, parameter).step
+    return arithmetic_of(record).derive(record, window, place.order, record.form.rate, parameter).step
 
 
-def window_of(
-    record: Method, place: Placement, step: Any, past: tuple[Any, ...], kernel: Kernel, value: Callable[[str], Any]
-) -> Window:
-    """Window of a step with everything that the rule asks for; ``value`` gives its symbols."""
-    plain = Window(step, past, kernel, place.known, place.depth, place.last, inner=inner_nodes(place), past_times=past)
-    return furnish(plain, record.family, value, record.options)
-
-
-def inner_nodes(place: Placement) -> tuple[Fraction, ...]:
-    """Inner nodes that a plan would provide, on a grid whose steps are constant in the clock."""
-    given = tuple(Fraction(c).limit_denominator(64) for c in place.inner_times)
-    return given or tuple(Fraction(j, place.stride) for j in range(1, place.stride))
-
-
-def recorded(record: Method, place: Placement, rate: int | None) -> RecordingKernel:
-    """Which moments and fractions derivation and shipped rule ask for."""
-    kernel = RecordingKernel({})
-    past = tuple(Fraction(-j) for j in range(1, place.past + 1))
-
-    def value(name: str) -> Fraction:
-        return example(record.family, name)
-
-    window = window_of(record, place, Fraction(1), past, kernel, value)
-    derive_step(record, place, window, rate, value)
-    exact_rule(place.rule, lambda name, v: value(name) if v is None else Fraction(v))(window, place.order)
-    return kernel
-
-
-def symbols_of(record: Method, place: Placement, rate: int | None) -> Symbols:
-    """Field in which a step of a method can be computed."""
-    moments = [f"M_{k}" for k in range(place.past + 1)] if rate is None else []
-    root = recorded(record, place, rate).root
-    return Symbols.make(place.past, rate, root, [*given_symbols(record, place), *moments])
-
-
-def given_symbols(record: Method, place: Placement) -> tuple[str, ...]:
-    """Symbols of the method's own."""
-    return (*parameters_of(record), *given_names(record.family, place.past))
-
-
-def shipped(record: Method, place: Placement, symbols: Symbols) -> Step:
-    """Step as it ships, in exact arithmetic."""
-    kernel = symbols.shipped_kernel(place.past + 1)
-    window = window_of(record, place, symbols.h, symbols.past, kernel, symbols.__getitem__)
-    return exact_rule(place.rule, lambda name, _: symbols[name])(window, place.order)
-
-
-def derived(record: Method, place: Placement, symbols: Symbols) -> Derived:
-    """Step as it is derived, in the same arithmetic."""
-    kernel = symbols.derived_kernel(place.past + 1)
-    window = window_of(record, place, symbols.h, symbols.past, kernel, symbols.__getitem__)
-    return derive_step(record, place, window, symbols.rate, symbols.__getitem__)
+# -- kinds of steps ----------------------------------------------------------------------------------
 
 
 def placements(record: Method) -> tuple[Placement, ...]:
@@ -154,8 +169,13 @@ def placements(record: Method) -> tuple[Placement, ...]:
     own += record.programme(n, start="ramp", lower_order_final=True)
     unique: dict[Any, Placement] = {}
     for place in own:
-        unique.setdefault((place.order, place.past, place.known, place.last, place.stride, place.inner_times), place)
+        unique.setdefault(_kind(place), place)
     return tuple(unique.values())
+
+
+def _kind(place: Placement) -> tuple[Any, ...]:
+    """What tells one kind of step from another."""
+    return place.order, place.past, place.known, place.last, place.stride, place.inner_times
 
 
 def top_placement(record: Method) -> Placement:
@@ -163,20 +183,31 @@ def top_placement(record: Method) -> Placement:
     return record.programme(record.exact_steps + record.top + 2, start="ramp")[-2]
 
 
-def described(place: Placement) -> str:
-    """Kind of step in words."""
-    history = ", ".join(sorted(place.known - {"x"})) or "none"
-    return f"order {place.order}, history {history}{', last step' if place.last else ''}"
+def cases(record: Method) -> tuple[Case, ...]:
+    """All kinds of steps of a method."""
+    return tuple(Case.of(record, place) for place in placements(record))
+
+
+def top_case(record: Method, among: tuple[Case, ...] = ()) -> Case:
+    """The step at full order with its own history, not the last; one of those at hand where it is among them."""
+    place = top_placement(record)
+    return next((case for case in among if _kind(case.placement) == _kind(place)), Case.of(record, place))
 
 
 # -- comparing steps ---------------------------------------------------------------------------------
 
 
+def _comparable(weight: Any) -> Any:
+    """Weight, or its square where it is a root."""
+    return weight.square if isinstance(weight, SquareRoot) else weight
+
+
 def row_difference(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
-    """First vector of a row whose weights differ, or nothing."""
+    """First vector of a row whose weights differ, or nothing; roots are compared by their squares."""
     for source in sorted({*a, *b}):
-        if a.get(source, 0) - b.get(source, Fraction(0)) != 0:
-            return f"the weight of {source} in row {name} is {a.get(source, 0)} against {b.get(source, 0)}"
+        left, right = (_comparable(row.get(source, Fraction(0))) for row in (a, b))
+        if left - right != 0:
+            return f"the weight of {source} in row {name} is {left} against {right}"
     return ""
 
 
@@ -193,9 +224,15 @@ def step_difference(a: Step, b: Step) -> str:
     return ""
 
 
+def collected(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Row with the variance of its draws in their place."""
+    rest = {source: weight for source, weight in row.items() if source[0] != NOISE}
+    return rest if len(rest) == len(row) else rest | {NOISE: covariance(row, row)}
+
+
 def published_difference(rows: Mapping[str, Mapping[str, Any]], step: Step) -> str:
     """First difference between a printed formula and a step; the printed rows leave the state out."""
-    shipped = {name: row for name, node, row in step.rows() if node is not None}
+    shipped = {name: collected(row) for name, node, row in step.rows() if node is not None}
     stages = {f"k{i}" for i, stage in enumerate(step.stages, start=1) if dict(stage.value) == {"x": 1}}
     if {*rows} != {*shipped} - stages:
         return f"rows {sorted(rows)} are printed and {sorted({*shipped} - stages)} are shipped"

@@ -23,11 +23,11 @@ from diffnum.forms import ExponentialKernel
 from diffnum.proofs.claims import decide
 from diffnum.proofs.orders import as_expression, furnished
 from diffnum.proofs.steps import (
+    Case,
     published_difference,
     row_difference,
-    shipped,
     step_difference,
-    symbols_of,
+    top_case,
     top_placement,
 )
 from diffnum.tableau import Window
@@ -35,22 +35,23 @@ from diffnum.tableau import Window
 __all__ = ["THEOREMS", "theorems_of"]
 
 
-def theorems_of(record: Method) -> Iterator[Identity]:
-    """What is known of a method beyond its weights and its order."""
-    if record.family in THEOREMS:
-        yield from THEOREMS[record.family](record)
+def theorems_of(top: Case) -> Iterator[Identity]:
+    """What is known of a method beyond its weights and its order, from its step at full order."""
+    if top.record.family in THEOREMS:
+        yield from THEOREMS[top.record.family](top)
 
 
-def _adams(record: Method) -> Iterator[Identity]:
-    if top_placement(record).order == 1 and record.form.rate:
+def _adams(top: Case) -> Iterator[Identity]:
+    if top.placement.order == 1 and top.rate:
         yield decide("DDIM makes the same state of data, noise and rho", _ddim_everywhere)
 
 
-def _dpmpp_3m_corrected(record: Method) -> Iterator[Identity]:
-    yield decide("the weights are those of eab_3", lambda: _same_as(record, "eab_3"))
+def _dpmpp_3m_corrected(top: Case) -> Iterator[Identity]:
+    yield decide("the weights are those of eab_3", lambda: _same_as(top, "eab_3"))
 
 
-def _dpm_solver(record: Method) -> Iterator[Identity]:
+def _dpm_solver(top: Case) -> Iterator[Identity]:
+    record = top.record
     if record.singlestep:
         return
     yield decide("for all inner nodes derived == shipped == published", lambda: _free_nodes(record))
@@ -58,25 +59,25 @@ def _dpm_solver(record: Method) -> Iterator[Identity]:
     yield decide(claim, lambda: _order_of_free_nodes(record))
 
 
-def _dc_solver(record: Method) -> Iterator[Identity]:
-    yield decide("with ratios 1 the weights are those of UniPC", lambda: _is_unipc(record))
-    yield decide("a ratio other than 1 leaves order 1", lambda: _compensated_order(record))
+def _dc_solver(top: Case) -> Iterator[Identity]:
+    yield decide("with ratios 1 the weights are those of UniPC", lambda: _is_unipc(top))
+    yield decide("a ratio other than 1 leaves order 1", lambda: _compensated_order(top.record))
 
 
-def _unip(record: Method) -> Iterator[Identity]:
-    order, variant = top_placement(record).order, record.options.get("variant", "vary_coeff")
+def _unip(top: Case, *, corrected: bool = False) -> Iterator[Identity]:
+    order, variant = top.placement.order, top.record.options.get("variant", "vary_coeff")
     exact = order >= 3 or variant == "vary_coeff"  # elsewhere the authors put 1/2 for the solution
     if order >= 2 and exact:
-        yield decide(f"the predictor is eab_{order}", lambda: _predictor_is(record, f"eab_{order}"))
+        yield decide(f"the predictor is eab_{order}", lambda: _predictor_is(top, f"eab_{order}", corrected=corrected))
     elif order == 2 and variant == "bh2":
-        yield decide("the predictor is dpmpp_2m", lambda: _predictor_is(record, "dpmpp_2m"))
+        yield decide("the predictor is dpmpp_2m", lambda: _predictor_is(top, "dpmpp_2m", corrected=corrected))
 
 
-def _unipc(record: Method) -> Iterator[Identity]:
-    yield from _unip(record)
-    if top_placement(record).order >= 2 and record.options.get("fixed", True):
+def _unipc(top: Case) -> Iterator[Identity]:
+    yield from _unip(top, corrected=True)
+    if top.placement.order >= 2 and top.record.options.get("fixed", True):
         claim = "the corrector is the Adams-Moulton method on one node more"
-        yield decide(claim, lambda: _corrector_is_moulton(record))
+        yield decide(claim, lambda: _corrector_is_moulton(top))
 
 
 def _ddim_everywhere() -> str:
@@ -98,10 +99,8 @@ def _ddim_everywhere() -> str:
     return "" if all(is_zero(state - states[0]) for state in states) else f"the states are {states}"
 
 
-def _same_as(record: Method, other: str) -> str:
-    place, relative = top_placement(record), top_placement(find_method(other))
-    symbols = symbols_of(record, place, record.form.rate)
-    return step_difference(shipped(record, place, symbols), shipped(find_method(other), relative, symbols))
+def _same_as(top: Case, other: str) -> str:
+    return step_difference(top.shipped, top_case(find_method(other)).shipped_in(top.symbols))
 
 
 _INNER = ("r_1", "r_2")
@@ -147,12 +146,11 @@ def _order_of_free_nodes(record: Method) -> str:
     return "" if only else f"the errors are {[str(r.leading) for r in found.failing]}"
 
 
-def _is_unipc(record: Method) -> str:
-    """Compensation with ratio 1 against UniPC of the same order and variant, at every order of its programme."""
-    noise = "_noise" if record.form.rate == 1 else ""
+def _is_unipc(top: Case) -> str:
+    """Compensation with ratio 1 against UniPC of the same order and variant."""
+    record, place, symbols = top.record, top.placement, top.symbols
+    noise = "_noise" if top.rate == 1 else ""
     relative = find_method(f"unipc_{record.top}_{record.options['variant']}{noise}")
-    symbols = symbols_of(record, top_placement(record), record.form.rate)
-    place = top_placement(record)
     window = Window(
         symbols.h, symbols.past, symbols.shipped_kernel(), place.known, place.depth, place.last, past_times=symbols.past
     )
@@ -181,29 +179,24 @@ def _compensated_order(record: Method) -> str:
     return ""
 
 
-def _predictor_is(record: Method, other: str) -> str:
-    place, relative = top_placement(record), top_placement(find_method(other))
-    symbols = symbols_of(record, place, record.form.rate)
-    step = shipped(record, place, symbols)
-    predicted = step.x if record.family == "unip" else step.stages[-1].value
+def _predictor_is(top: Case, other: str, *, corrected: bool) -> str:
+    predicted = top.shipped.stages[-1].value if corrected else top.shipped.x
     predictor = {"k1" if name == "m0" else name: w for name, w in predicted.items()}
-    return row_difference("x", predictor, shipped(find_method(other), relative, symbols).x)
+    return row_difference("x", predictor, top_case(find_method(other)).shipped_in(top.symbols).x)
 
 
-def _corrector_is_moulton(record: Method) -> str:
-    place = top_placement(record)
-    symbols = symbols_of(record, place, record.form.rate)
+def _corrector_is_moulton(top: Case) -> str:
+    place, symbols, step = top.placement, top.symbols, top.shipped
     nodes = (Fraction(0), *symbols.past[: place.order - 1], Fraction(1))
     kernel = symbols.derived_kernel()
     weights = moment_weights(nodes, [kernel.moment(k) for k in range(len(nodes))])
-    step = shipped(record, place, symbols)
     newest = "m0" if "m0" in place.known else "k1"
     names = (newest, *(f"m{j}" for j in range(1, place.order)), f"k{step.nfe}")
     moulton = {"x": 1, **dict(zip(names, weights, strict=True))}
     return row_difference("x", moulton, step.x)
 
 
-THEOREMS: Final[Mapping[str, Callable[[Method], Iterator[Identity]]]] = MappingProxyType(
+THEOREMS: Final[Mapping[str, Callable[[Case], Iterator[Identity]]]] = MappingProxyType(
     {
         "adams": _adams,
         "dc_solver": _dc_solver,
@@ -215,4 +208,4 @@ THEOREMS: Final[Mapping[str, Callable[[Method], Iterator[Identity]]]] = MappingP
         "unipc_vary": _unipc,
     }
 )
-"""Family -> theorems on a record of it."""
+"""Family -> theorems on a method of it, from its step at full order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -18,10 +19,11 @@ from diffnum.coefficients import stochastic as cs
 from diffnum.convergence.stochastic import strong_study
 from diffnum.derivation.algebra.reverse import ReverseParts, ReverseSymbols, SquareRoot, covariance, path_covariance
 from diffnum.derivation.algebra.symbols import SymbolicKernel
-from diffnum.derivation.published import stochastic as published
-from diffnum.proofs import stochastic as stochastic_proofs
-from diffnum.proofs.steps import top_placement
-from diffnum.proofs.stochastic import response_of
+from diffnum.derivation.printing.notation import NOISE
+from diffnum.derivation.published import PUBLISHED
+from diffnum.proofs import claims
+from diffnum.proofs.noise import law_identities, response_of
+from diffnum.proofs.steps import top_case, top_placement
 
 NAMES = list(dn.methods("stochastic"))
 QUICK = (
@@ -55,18 +57,20 @@ def weights(name):
         yield from ((row, source) for source, weight in value.items() if not (isinstance(weight, int) and weight == 0))
 
 
-@pytest.mark.parametrize(("name", "row", "source"), [(n, *entry) for n in QUICK for entry in weights(n)])
+@pytest.mark.parametrize(
+    ("name", "row", "source"), [(n, *entry) for n in (*QUICK, "er_sde_2", "er_sde_3") for entry in weights(n)]
+)
 def test_one_percent_on_any_weight_breaks_the_identity(name, row, source):
     spoilt = perturbed(dn.method(name), row, source)
-    assert not all(identity.ok for identity in stochastic_proofs.derived_is_shipped(spoilt))
+    assert not claims.is_derived(spoilt)
 
 
 @pytest.mark.parametrize("name", ["seeds_2", "sde_trapezoid"])
 def test_one_percent_on_the_noise_is_no_path(name):
     for row in ("k2", "x"):
-        found = list(stochastic_proofs._noise(perturbed(dn.method(name), row, "z1")))
+        found = list(law_identities(top_case(perturbed(dn.method(name), row, "z1"))))
         assert not found[0].ok
-    assert all(i.ok for i in stochastic_proofs._noise(dn.method(name)))
+    assert all(i.ok for i in law_identities(top_case(dn.method(name))))
 
 
 def test_the_noise_of_the_official_seeds_3_is_that_of_no_path():
@@ -80,41 +84,41 @@ def test_the_noise_of_the_official_seeds_3_is_that_of_no_path():
             x["z1"], x["z2"] = x["z2"], x["z1"]
         return type(step)(step.stages, type(step.x)(x), step.memory)
 
-    from functools import partial
-
-    proof = stochastic_proofs.prove(replace(record, rule=partial(swapped, tau=1.0)))
+    proof = dn.prove(replace(record, rule=partial(swapped, tau=1.0)))
     failed = [i.claim for i in proof.identities if not i.ok]
     assert any("one path" in claim for claim in failed)
     assert not any(claim.startswith("shipped == published") for claim in failed), "the variances agree"
 
 
 @pytest.mark.parametrize("name", ["sde_dpmpp_2m", "ddim_eta0.5", "dpm_2_ancestral", "seeds_3"])
-@pytest.mark.parametrize("key", ["strong_order", "weak_order"])
+@pytest.mark.parametrize("key", ["strong", "weak"])
 def test_a_record_that_claims_another_order_is_refuted(name, key):
     record = dn.method(name)
-    proof = dn.prove(replace(record, options={**record.options, key: record.options[key] + 1}))
+    proof = dn.prove(replace(record, noise=replace(record.noise, **{key: record.noise.order(key) + 1})))
     assert not proof.ok
-    assert [i.claim.split()[0] for i in proof.identities if not i.ok] == [key.split("_")[0]]
+    assert [i.claim.split()[0] for i in proof.identities if not i.ok] == [key]
 
 
 def test_a_record_with_another_slope_is_refuted():
     record = dn.method("er_sde_3")
-    assert not dn.prove(replace(record, options={**record.options, "corrected": True})).ok
+    proof = dn.prove(replace(record, noise=replace(record.noise, base="er_sde_corrected")))
+    assert any(i.claim.startswith("derived == shipped") for i in proof.identities if not i.ok)
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_tampered_published_formula_is_noticed(name, monkeypatch):
     record = dn.method(name)
-    sound = stochastic_proofs._printed(record)
 
-    def rows(symbols):
-        printed, variances = sound.rows(symbols)
-        return printed, {row: v * Fraction(101, 100) for row, v in variances.items()}
+    def tampered(sound, symbols, order, **options):
+        printed = sound.rows(symbols, order, **options)
+        return {
+            r: {s: w * Fraction(101, 100) if s == NOISE else w for s, w in row.items()} for r, row in printed.items()
+        }
 
-    tampered = MappingProxyType({stochastic_proofs._stem(name): published.PublishedStep("tampered", rows)})
-    monkeypatch.setattr(published, "PUBLISHED_STOCHASTIC", tampered)
-    monkeypatch.setattr(published, "sa_solver", lambda *_: published.PublishedStep("tampered", rows))
-    assert not stochastic_proofs.shipped_is_published(record).ok
+    changed = tuple(replace(f, rows=partial(tampered, f)) for f in PUBLISHED[record.family])
+    assert all(i.ok for i in claims.shipped_is_published(top_case(record)))
+    monkeypatch.setattr(claims, "PUBLISHED", MappingProxyType({record.family: changed}))
+    assert not any(i.ok for i in claims.shipped_is_published(top_case(record)))
 
 
 def test_a_rule_that_raises_is_reported_and_not_raised():
@@ -182,7 +186,7 @@ def test_printed_code_gives_the_weights_of_the_plan(name):
     namespace = {}
     exec(derivation.code("python"), namespace)
     formula = derivation.formula
-    h, tau = 0.37, float(dn.method(name).options["noise_level"])
+    h, tau = 0.37, float(dn.method(name).noise.level)
     values = {"h": h, "tau": tau, "u_1": -0.8, "u_2": -2.1}
     found = namespace[formula.function](*(values[a] for a in formula.arguments))
     record = dn.method(name)
@@ -206,7 +210,7 @@ def test_every_derivation_is_typeset_with_its_noise_and_argument(name):
     assert derivation.argument
     assert derivation.strong_constant is None or derivation.strong_constant > 0
     assert (derivation.strong_constant is None) == (name == "dpmpp_sde")
-    if dn.method(name).options["scheme"] == "reverse":
+    if dn.method(name).noise.scheme == "reverse":
         assert "isometry" in derivation.argument[-1].text
 
 

@@ -31,6 +31,7 @@ _FIRST = (
     "momentum",
     "flow",
     "stochastic",
+    "splitting",
 )
 """Families that lists begin with; the other ones follow by name."""
 

@@ -53,7 +53,6 @@ def _members(method: Lookup) -> tuple[Members, ...]:
             claimed_order=order,
             aliases={},
             distinguish=_DISTINGUISH if order == 3 else "",
-            options={**relative.options, **({"formula": relative.name} if relative.stochastic else {})},
         )
 
     return (Members(rf"mrs_({'|'.join(sorted(_RELATIVES, key=len, reverse=True))})", build, (), kind="all"),)

@@ -1,4 +1,4 @@
-"""Records of the split stochastic methods (ancestral, churned) and of ER-SDE; options as in :mod:`.stochastic`."""
+"""Records of the split stochastic methods (ancestral, churned); orders as in :mod:`.stochastic`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from diffnum.coefficients import extended_reverse, splitting
+from diffnum.coefficients import splitting
 from diffnum.coefficients.catalogue.members import Members
-from diffnum.coefficients.catalogue.stochastic import LEVEL, orders
+from diffnum.coefficients.catalogue.stochastic import LEVEL, noise_of
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Rule
 from diffnum.forms import DATA
@@ -52,7 +51,7 @@ def _ancestral(found: re.Match[str]) -> Method:
     return Method(
         name=found[0],
         title=base.title,
-        family="stochastic",
+        family=found[1],
         form=DATA,
         order=base.order,
         rule=partial(splitting.ancestral_step, base=base.rule, eta=eta),
@@ -62,7 +61,7 @@ def _ancestral(found: re.Match[str]) -> Method:
         summary="A step of the probability flow down to sigma_down, then noise.",
         claimed_order=base.order,
         order_with_startup=base.order,
-        options={**orders(eta, base.order, 1, base.order), "scheme": "ancestral", "base": base.derivation},
+        noise=noise_of("ancestral", base.derivation, eta, base.order, 1, base.order),
         aliases={"k-diffusion": f"{base.function}(eta={eta:g})", "ComfyUI": found[1]},
         distinguish="a solver of weak order 2: the law of the output is of order 2, not the law given the start.",
     )
@@ -74,7 +73,7 @@ def _dpmpp_sde(found: re.Match[str]) -> Method:
     return Method(
         name=found[0],
         title="DPM-Solver++ (stochastic)",
-        family="stochastic",
+        family="dpmpp_sde",
         form=DATA,
         order=2,
         rule=partial(splitting.dpmpp_sde_step, eta=eta),
@@ -84,7 +83,7 @@ def _dpmpp_sde(found: re.Match[str]) -> Method:
         summary="Two stages, each with the noise of an ancestral step; the draws are increments of one path in sigma.",
         claimed_order=2,
         order_with_startup=2,
-        options={**orders(eta, 2, weak, weak), "scheme": "stages", "base": "dpm_solver"},
+        noise=noise_of("stages", "dpm_solver", eta, 2, weak, weak),
         aliases={"k-diffusion": f"sample_dpmpp_sde(eta={eta:g})", "ComfyUI": "dpmpp_sde"},
         distinguish="the same function with independent draws, which has weak order 1.",
     )
@@ -95,7 +94,7 @@ def _churn(found: re.Match[str]) -> Method:
     return Method(
         name=found[0],
         title=base.title,
-        family="stochastic",
+        family=found[1],
         form=DATA,
         order=base.order,
         rule=partial(splitting.churn_step, base=base.rule, tau=tau, given=given),
@@ -106,45 +105,10 @@ def _churn(found: re.Match[str]) -> Method:
         summary="Noise raises sigma by a factor; a step of the probability flow leads down from there.",
         claimed_order=base.order,
         order_with_startup=base.order,
-        options={**orders(tau, base.order, 1, base.order), "scheme": "churn", "base": base.derivation},
+        noise=noise_of("churn", base.derivation, tau, base.order, 1, base.order),
         aliases={"k-diffusion": f"{base.function}(s_churn=...)"},
         distinguish="the churn of EDM is a number a step: ..._given takes it, as splitting.churn(...) makes it; "
         "..._tauT has the churn exp(T^2 h) - 1, for which the reverse equation of that noise level is approached.",
-    )
-
-
-def _er_sde(found: re.Match[str]) -> Method | None:
-    order, corrected, scale, riemann = int(found[1]), bool(found[2]), found[3] or "sde5", bool(found[4])
-    if corrected and order < 3:
-        return None
-    true_order = 2 if order == 3 and not corrected else order
-    level = {"ode": 0.0, "sde": 1.0, "sde2": 0.5**0.5, "sde3": 1.5**0.5}.get(scale)
-    options: dict[str, Any] = orders(
-        1.0 if level is None else level, true_order, min(true_order, 2), min(true_order, 2)
-    )
-    if level is None:  # it varies
-        del options["noise_level"]
-    return Method(
-        name=found[0],
-        title=f"ER-SDE-Solver-{order}{' corrected' if corrected else ''}, noise scale {scale}",
-        family="stochastic",
-        form=DATA,
-        order=true_order,
-        highest=order,
-        rule=partial(
-            extended_reverse.er_sde_step,
-            scale=extended_reverse.NOISE_SCALES[scale],
-            corrected=corrected,
-            riemann=riemann,
-        ),
-        depth=order - 1,
-        cite="cui2025ersde",
-        equation=f"QinpengCui/ER-SDE-Solver at 25ca6c2e, vp_{order}_order{'_taylor' if order > 1 else ''}",
-        summary="Polynomials in sigma/alpha on the reverse equation whose noise level is a function of sigma/alpha.",
-        claimed_order=order,
-        order_with_startup=min(true_order, 2),
-        options={**options, "noise_scale": scale, "scheme": "extended", "base": "er_sde", "corrected": corrected},
-        distinguish="er_sde_3_corrected, with the slope of the parabola." if order == 3 and not corrected else "",
     )
 
 
@@ -155,12 +119,5 @@ FAMILY = (
     Members(rf"dpmpp_sde{_ETA}", _dpmpp_sde, ("dpmpp_sde",), kind="stochastic"),
     Members(
         rf"({'|'.join(_CHURNED)}){LEVEL}", _churn, tuple(_CHURNED), {"edm_stochastic": "edm_heun_churn"}, "stochastic"
-    ),
-    Members(
-        rf"er_sde_([123])(_corrected)?(?:_({'|'.join(extended_reverse.NOISE_SCALES)}))?(_riemann)?",
-        _er_sde,
-        ("er_sde_1", "er_sde_2", "er_sde_3", "er_sde_3_corrected"),
-        {"er_sde": "er_sde_3"},
-        "stochastic",
     ),
 )

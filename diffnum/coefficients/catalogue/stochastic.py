@@ -1,9 +1,8 @@
 """Records of the stochastic methods.
 
 ``order`` is the deterministic order of the same weights in the limit of no noise; the orders with noise are in
-``options``: ``strong_order`` (root mean square on a shared path), ``weak_order`` (moments, given the start) and
-``law_order`` (law of the output from the exact marginal). ``noise_level`` is the tau of the equation that the method
-approaches; names that end in ``_given`` take it from the caller, one number an interval.
+:class:`~diffnum.coefficients.noise.Noise`, with the tau of the equation that the method approaches. Names that end in
+``_given`` take it from the caller, one number an interval.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from diffnum.coefficients.adams import (
 )
 from diffnum.coefficients.catalogue.members import Members
 from diffnum.coefficients.method import Method
+from diffnum.coefficients.noise import Noise, Scheme
 from diffnum.coefficients.programme import Rule
 from diffnum.coefficients.runge_kutta import exponential_runge_kutta_step
 from diffnum.forms import DATA, NOISE, SemilinearForm
@@ -48,6 +48,7 @@ class _Recipe:
     depth: int = 0
     highest: int = 0
     claimed_order: int = 0
+    options: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     distinguish: str = ""
 
@@ -94,7 +95,7 @@ _RECIPES: Mapping[str, _Recipe] = {
         "DPM-Solver++(3M) SDE as shipped", stochastic.dpmpp_3m_taylor_step, "dpmpp_3m", 2, 2, "katherine2022kdiffusion",
         "version 0.1.1, sampling.py, sample_dpmpp_3m_sde",
         "Three-step method whose second difference lacks a factor 2.",
-        depth=2, highest=3, claimed_order=3,
+        depth=2, highest=3, claimed_order=3, options={"ramp": "taylor"},
         aliases={"k-diffusion": "sample_dpmpp_3m_sde(eta=tau**2)", "ComfyUI": "dpmpp_3m_sde"},
         distinguish="sde_dpmpp_3m_corrected.",
     ),
@@ -153,7 +154,7 @@ def _on_reverse_equation(name: str, recipe: _Recipe, tau: float, *, given: bool)
     return Method(
         name=name,
         title=recipe.title,
-        family="stochastic",
+        family=f"sde_{recipe.derivation}",
         form=recipe.form,
         order=recipe.order,
         highest=recipe.highest,
@@ -165,21 +166,20 @@ def _on_reverse_equation(name: str, recipe: _Recipe, tau: float, *, given: bool)
         summary=recipe.summary,
         claimed_order=recipe.claimed_order or recipe.order,
         order_with_startup=min(recipe.order, 2),
-        options={
-            **orders(tau, recipe.order, recipe.weak_order, recipe.weak_order),
-            "scheme": "reverse",
-            "base": recipe.derivation,
-        },
+        options=recipe.options,
+        noise=noise_of("reverse", recipe.derivation, tau, recipe.order, recipe.weak_order, recipe.weak_order),
         aliases=recipe.aliases,
         distinguish=recipe.distinguish,
     )
 
 
-def orders(tau: float, order: int, weak_order: int, law_order: int) -> dict[str, float]:
-    """Noise level and the orders with it."""
-    if tau == 0:
-        return {"noise_level": 0.0, "strong_order": order, "weak_order": order, "law_order": order}
-    return {"noise_level": tau, "strong_order": 1, "weak_order": weak_order, "law_order": law_order}
+def noise_of(
+    scheme: Scheme, base: str, level: float | None, order: int, weak: int, law: int, *, scale: str = ""
+) -> Noise:
+    """Noise of strong order 1; without any, all orders are that of the weights."""
+    if level == 0:
+        return Noise(scheme, base, order, order, order, level, scale)
+    return Noise(scheme, base, 1, weak, law, level, scale)
 
 
 def _by_recipe(found: re.Match[str]) -> Method:
@@ -202,7 +202,7 @@ def _sa_solver(found: re.Match[str]) -> Method | None:
     return Method(
         name=found[0],
         title=f"SA-Solver, predictor {predictor}, corrector {corrector or 'none'}",
-        family="stochastic",
+        family="sa_solver",
         form=DATA if prediction == "data" else NOISE,
         order=order,
         highest=top,
@@ -214,14 +214,8 @@ def _sa_solver(found: re.Match[str]) -> Method | None:
         summary="Stochastic Adams methods on the reverse equation; predictor and corrector share their noise.",
         claimed_order=order,
         order_with_startup=min(order, 3 if corrector else 2),
-        options={
-            **orders(tau, order, min(order, 2), min(order, 2)),
-            "scheme": "reverse",
-            "base": "sa_solver",
-            "predictor": predictor,
-            "corrector": corrector,
-            "exact": exact,
-        },
+        options={"predictor": predictor, "corrector": corrector, "exact": exact},
+        noise=noise_of("reverse", "sa_solver", tau, order, min(order, 2), min(order, 2)),
         aliases={}
         if exact
         else {
@@ -241,7 +235,7 @@ def _ddim_eta(found: re.Match[str]) -> Method:
     return Method(
         name=found[0],
         title="DDPM (ancestral)" if found[0] == "ddpm" else f"DDIM, eta = {eta:g}",
-        family="stochastic",
+        family="ddim_eta",
         form=DATA,
         order=1,
         rule=partial(stochastic.ddim_eta_step, eta=eta),
@@ -251,7 +245,7 @@ def _ddim_eta(found: re.Match[str]) -> Method:
         summary="DDIM with part of the noise drawn anew; with eta = 1 the ancestral step of DDPM.",
         claimed_order=1,
         order_with_startup=1,
-        options={**orders(eta, 1, 1, 1), "scheme": "ancestral", "base": "adams"},
+        noise=noise_of("ancestral", "adams", eta, 1, 1, 1),
         aliases={
             "diffusers": f"DDIMScheduler, eta={eta:g}" + ("; DDPMScheduler" if eta == 1 else ""),
             "k-diffusion": f"sample_euler_ancestral(eta={eta:g})",

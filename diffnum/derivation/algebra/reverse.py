@@ -20,6 +20,7 @@ import sympy
 from sympy.polys.fields import FracField
 
 from diffnum.derivation.algebra.symbols import Exact, Symbols, as_fraction
+from diffnum.forms import Kernel
 
 __all__ = ["ReverseParts", "ReverseSymbols", "SquareRoot", "covariance", "path_covariance"]
 
@@ -28,23 +29,42 @@ class ReverseSymbols(Symbols):
     """Field of the reverse equation; use :meth:`for_reverse`. ``tau`` and ``eta`` are among its names."""
 
     @classmethod
-    def for_reverse(cls, past: int = 0, root: int = 1, extra: Sequence[str] = ()) -> ReverseSymbols:
-        """Field with ``past`` ratios, exponentials of multiples of h/root and tau^2 h/root, and ``extra`` symbols."""
+    def for_reverse(
+        cls, past: int = 0, root: int = 1, extra: Sequence[str] = (), rate: int | None = -1
+    ) -> ReverseSymbols:
+        """Field with ``past`` ratios, exponentials of multiples of h/root and tau^2 h/root, and ``extra`` symbols.
+
+        Parameters
+        ----------
+        past, root, extra
+            As in :meth:`~diffnum.derivation.algebra.symbols.Symbols.make`.
+        rate : {-1, 1} or None
+            Data or noise prediction; None where the moments are symbols.
+        """
         names = ["h", "tau", "E", "T", *(f"u_{j}" for j in range(1, past + 1)), *extra]
         variables = [sympy.Symbol(name) for name in names]
         field = FracField(variables, sympy.QQ)
         h, tau = variables[:2]
         meaning = {variables[2]: sympy.exp(-h / root), variables[3]: sympy.exp(-(tau**2) * h / root)}
         generators: dict[str, Any] = {}
-        result = cls(field, -1, root, generators, meaning)
+        result = cls(field, rate, root, generators, meaning)
         generators.update((n, Exact(g, result)) for n, g in zip(names, field.gens, strict=True))
         one, E, T = result.constant(1), generators["E"], generators["T"]
         generators["eta"] = SquareRoot(one, (1 - T ** (2 * root)) / (1 - E ** (2 * root)))
         return result
 
-    def kernel(self, prediction: str) -> Any:
+    @property
+    def prediction(self) -> str:
+        """What the model predicts."""
+        return "noise" if self.rate == 1 else "data"
+
+    def derived_kernel(self, moments: int = 0) -> Kernel:
         """Kernel with which a derivation runs: moments by parts."""
-        return ReverseParts(self, prediction)
+        return self.shipped_kernel(moments) if self.rate is None else ReverseParts(self, self.prediction)
+
+    def exp(self, multiple: Fraction | int | Exact) -> Exact:
+        """``exp(multiple * h)`` as a power of E."""
+        return self.power(-as_fraction(multiple), 0)
 
     def power(self, plain: Fraction | int, noisy: Fraction | int) -> Exact:
         """``exp(-(plain + noisy tau^2) h)`` as a monomial in E and T."""

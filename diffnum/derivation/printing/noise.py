@@ -2,91 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from math import factorial
 from typing import Any
 
 import sympy
 
-from diffnum.derivation.algebra.reverse import ReverseParts, ReverseSymbols, SquareRoot
+from diffnum.derivation.algebra.reverse import SquareRoot
 from diffnum.derivation.algebra.symbols import Exact, as_fraction, phi
 from diffnum.derivation.printing.formulas import Formula, copies, term
 from diffnum.tableau import Step
 
-__all__ = ["FormalSymbols", "RecordingSymbols", "ReverseFormula"]
-
-Asked = dict[tuple[int, Fraction], None]
-"""Moments that a derivation asks for: power and fraction of the step."""
-
-
-class RecordingSymbols(ReverseSymbols):
-    """Field whose kernel notes the moments that it is asked for."""
-
-    asked: Asked
-
-    @classmethod
-    def of(cls, symbols: ReverseSymbols, asked: Asked) -> RecordingSymbols:
-        """Field like ``symbols``; ``asked`` is filled."""
-        result = cls(symbols.field, symbols.rate, symbols.root, symbols.names, symbols.meaning)
-        object.__setattr__(result, "asked", asked)
-        return result
-
-    def kernel(self, prediction: str) -> Any:
-        """Kernel that notes."""
-        return _Kernel(ReverseParts(self, prediction), self.asked)
-
-
-class FormalSymbols(ReverseSymbols):
-    """Field in which the moments are symbols."""
-
-    @classmethod
-    def of(cls, past: int, root: int, asked: Asked, extra: Sequence[str]) -> FormalSymbols:
-        """Field with a symbol for each moment of ``asked``."""
-        return cls.for_reverse(past, root, [*extra, *(_name(*key) for key in asked)])  # type: ignore[return-value]
-
-    def kernel(self, prediction: str) -> Any:
-        """Kernel of symbols."""
-        return _Kernel(ReverseParts(self, prediction), None)
-
-
-@dataclass(frozen=True)
-class _Kernel:
-    """Kernel that notes what it is asked for, or answers with symbols."""
-
-    exact: ReverseParts
-    asked: Asked | None
-
-    def moment(self, k: int, fraction: Any = 1) -> Exact:
-        key = (k, as_fraction(fraction))
-        if self.asked is None:
-            return self.exact.symbols[_name(*key)]
-        self.asked[key] = None
-        return self.exact.moment(k, fraction)
-
-    def discount(self, fraction: Any = 1) -> Exact:
-        return self.exact.discount(fraction)
-
-    def rational(self, numerator: int, denominator: int) -> Fraction:
-        return Fraction(numerator, denominator)
-
-
-def _name(k: int, fraction: Fraction) -> str:
-    return f"I_{k}_{fraction.numerator}_{fraction.denominator}"
-
+__all__ = ["ReverseFormula"]
 
 _BOTH = sympy.Symbol(r"(1{+}\tau^{2})")
 """1 + tau^2 as one symbol, which keeps formulas short; the name is what LaTeX prints."""
 
 
-def _meaning(name: str, prediction: str) -> sympy.Expr:
+def _meaning(name: str, rate: int | None) -> sympy.Expr:
     """A moment in phi functions."""
     _, k, numerator, denominator = name.split("_")
     h, both = sympy.Symbol("h"), _BOTH
     c, order = sympy.Rational(int(numerator), int(denominator)), int(k)
+    if rate is None:
+        return sympy.Symbol(f"M_{order}")
     power = c ** (order + 1) * factorial(order) * both * h
-    argument = -c * both * h if prediction == "data" else c * h
+    argument = -c * both * h if rate == -1 else c * h
     return power * phi(order + 1, argument)
 
 
@@ -97,7 +39,7 @@ def _in_phi(weight: Any, closed: sympy.Expr) -> sympy.Expr:
     """
     if isinstance(weight, SquareRoot):
         return _steady(weight.factor) * sympy.sqrt(_steady(weight.radicand))
-    formal = isinstance(weight, Exact) and any(str(s)[:2] in ("I_", "M_") for s in _symbols_of(weight))
+    formal = isinstance(weight, Exact) and any(str(s).startswith("moment_") for s in _symbols_of(weight))
     return _steady(weight) if isinstance(weight, Exact) and not formal else closed
 
 
@@ -160,7 +102,9 @@ class ReverseFormula(Formula):
     typeset: Mapping[str, Mapping[str, sympy.Expr]] = field(default_factory=dict)
 
     @classmethod
-    def written(cls, name: str, form: str, step: Step, parameters: Mapping[str, float]) -> ReverseFormula:
+    def written(
+        cls, name: str, form: str, rate: int | None, step: Step, parameters: Mapping[str, float]
+    ) -> ReverseFormula:
         """Formula of a step over formal moments."""
         nodes: dict[str, Any] = {}
         rows: dict[str, dict[str, sympy.Expr]] = {}
@@ -169,7 +113,7 @@ class ReverseFormula(Formula):
         for row, node, value in step.rows():
             if node is not None:
                 nodes[row] = _node(node)
-            closed = {source: _closed(w, form) for source, w in value.items()}
+            closed = {source: _closed(w, rate) for source, w in value.items()}
             typeset[row] = {s: w for s, w in closed.items() if w != 0}
             rows[row] = {s: _in_phi(value[s], w).xreplace(both) for s, w in typeset[row].items()}
         return cls(name, form, nodes, rows, parameters, typeset)
@@ -234,7 +178,7 @@ def _node(node: Any) -> sympy.Expr:
     return sympy.Rational(value.numerator, value.denominator)
 
 
-def _closed(weight: Any, form: str) -> sympy.Expr:
+def _closed(weight: Any, rate: int | None) -> sympy.Expr:
     """Weight as an expression, its moments in phi functions."""
     if isinstance(weight, SquareRoot):
         return weight.as_expr()
@@ -242,7 +186,7 @@ def _closed(weight: Any, form: str) -> sympy.Expr:
         value = as_fraction(weight)
         return sympy.Rational(value.numerator, value.denominator)
     rational = weight.value.as_expr()
-    formal = any(str(symbol)[:2] in ("I_", "M_") for symbol in rational.free_symbols)
+    formal = [s for s in rational.free_symbols if str(s).startswith("moment_")]
     expression = sympy.factor(rational) if formal else sympy.expand(rational)
-    moments = {s: _meaning(str(s), form) for s in expression.free_symbols if str(s).startswith("I_")}
+    moments = {s: _meaning(str(s), rate) for s in formal}
     return expression.xreplace(dict(weight.symbols.meaning)).xreplace(moments)

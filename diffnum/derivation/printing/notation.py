@@ -14,17 +14,35 @@ from typing import Any, TypeAlias
 
 from diffnum.derivation.algebra.symbols import Symbols
 
-__all__ = ["ANY_ORDER", "DPM_CODE", "HNW", "UNIPC_CODE", "Published", "Rows", "phi", "psi", "rate", "ratios", "sign"]
+__all__ = [
+    "ANY_ORDER",
+    "DPM_CODE",
+    "HNW",
+    "KDIFFUSION",
+    "NOISE",
+    "UNIPC_CODE",
+    "Published",
+    "Rows",
+    "phi",
+    "psi",
+    "rate",
+    "ratios",
+    "sign",
+]
 
 ANY_ORDER = 99
 """Largest order of a formula that is printed for every order."""
 
 HNW = "Hairer, Norsett and Wanner I, section III"
 UNIPC_CODE = "wl-zhao/UniPC at cf9de85b, uni_pc.py"
+KDIFFUSION = "k-diffusion 0.1.1, sampling.py, "
 DPM_CODE = "LuChengTHU/dpm-solver at 52bc3fbc, dpm_solver_pytorch.py"
 
 Rows: TypeAlias = dict[str, dict[str, Any]]
-"""Row -> evaluation -> weight."""
+"""Row -> evaluation -> weight; under :data:`NOISE` the variance of the row's draws."""
+
+NOISE = "z"
+"""Entry of a printed row for the variance of its noise, in units of sigma^2 at its node."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +58,8 @@ class Published:
     orders : tuple of two int
         Smallest and largest order for which it is printed.
     rows : callable
-        ``rows(symbols, order, **options) -> {row: {evaluation: weight}}``; with the ratios ``symbols.past``.
+        ``rows(symbols, order, **options) -> {row: {evaluation: weight}}``; with the ratios ``symbols.past``. The
+        weight of the state is left out where it is 1.
     """
 
     source: str
