@@ -3,7 +3,7 @@
 Tokens are noised independently. At time t a token shows the data with probability ``alpha(t)``; otherwise it shows
 the mask (:class:`Masked`), or a token drawn uniformly (:class:`Uniform`). Given the posterior marginals of the data
 ``p[n, d, a] = P(x_0^d = a | x_t)``, the exact reverse rates and the exact one-token bridge are closed formulas: a
-model of the marginals is all that a sampler needs. (That these formulas are right for every law is proved in
+model of the marginals is all that a sampler needs. (Bayes' rule, of which they are the result, is in
 :mod:`diffnum.derivation.jumps`.)
 """
 
@@ -90,8 +90,10 @@ class Masked:
     survival : str or Survival
         Probability alpha(t) that a token is still there; ``"linear"`` by default.
 
-    Notes ----- Reverse rate of a masked token to token b: ``-alpha'/(1 - alpha) p_b``. The posterior marginals do not
-    depend on the time.
+    Notes
+    -----
+    Reverse rate of a masked token to token b: ``-alpha'/(1 - alpha) p_b``. The posterior marginals do not depend on the
+    time.
     """
 
     survival: Any = "linear"
@@ -184,9 +186,10 @@ class Uniform:
     survival : str or Survival
         Probability alpha(t) that a token is not lost; ``"linear"`` by default.
 
-    Notes ----- Reverse rate from x to b: ``-alpha'/(S alpha)`` times the concrete score ``1 + p_b alpha/c - p_x
-    alpha/(alpha + c)`` with ``c = (1 - alpha)/S``, which is the ratio of the probabilities of the two noisy
-    sequences.
+    Notes
+    -----
+    Reverse rate from x to b: ``-alpha'/(S alpha)`` times the concrete score, which is the ratio of the probabilities of
+    the two noisy sequences: ``1 + p_b alpha/c - p_x alpha/(alpha + c)`` with ``c = (1 - alpha)/S``.
     """
 
     survival: Any = "linear"

@@ -208,7 +208,7 @@ _LISTED = (
         "algorithm of the theta-RK-2 method, theta = 1/2",
         "Midpoint rates, from the beginning of the step.",
         deviation="its mean rates are right to second order but the jumps of the inner leap are drawn anew, "
-        "so that the law is of first order; the source's second order is that of a bound in KL",
+        "so that the law is of first order; the source speaks of KL, in which a law of first order has second order",
     ),
     TokenSampler(
         "theta_trapezoidal",
