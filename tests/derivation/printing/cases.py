@@ -10,13 +10,13 @@ from typing import Any
 import mpmath
 
 import diffnum as dn
-from diffnum.coefficients.extended_reverse import extended_step
 from diffnum.coefficients.method import Method
-from diffnum.derivation.given import furnish
+from diffnum.derivation.given import GivenScale, furnish
 from diffnum.derivation.printing.formulas import Formula
 from diffnum.forms import ExponentialKernel, TabulatedKernel
 from diffnum.proofs import Derivation
-from diffnum.proofs.steps import exact_rule, inner_nodes, top_placement
+from diffnum.proofs.arithmetic import exact_rule
+from diffnum.proofs.steps import inner_nodes, top_placement
 from diffnum.tableau import Step, Window
 
 UNLISTED = (
@@ -61,8 +61,8 @@ def given(name: str) -> float:
 
 def level(record: Method, h: float) -> Any:
     """tau of a step: what the eta of an ancestral method stands for there."""
-    level = record.options.get("noise_level", 0.9)
-    if record.options["scheme"] != "ancestral" or level == 1:
+    level = 0.9 if record.noise.level is None else record.noise.level
+    if record.noise.scheme != "ancestral" or level == 1:
         return mpmath.mpf(level)
     with mpmath.workdps(50):
         variance = -(mpmath.mpf(level) ** 2) * mpmath.expm1(-2 * mpmath.mpf(h))
@@ -120,11 +120,11 @@ def _stochastic(name: str, h: float) -> Step:
     record = dn.method(name)
     place, long = top_placement(record), mpmath.mpf(h)
     past = tuple(mpmath.mpf(u) for u in PAST[: place.past])
-    if record.options["scheme"] == "extended":
+    if record.noise.scheme == "extended":
         kernel = TabulatedKernel(tuple(mpmath.mpf(m) for m in MOMENTS[: place.order]))
         window = Window(long, past, kernel, place.known, place.depth, place.last)
         rise = level(record, h) ** 2 * long
-        return extended_step(window, kernel, past[: place.order - 1], rise, corrected=record.options["corrected"])
+        return place.rule.func(window, place.order, **{**place.rule.keywords, "scale": GivenScale(rise)})
     rate = -1 if record.form.prediction == "data" else 1
     window = Window(long, past, ExponentialKernel(long, rate), place.known, place.depth, place.last)
     return place.rule(window, place.order)
