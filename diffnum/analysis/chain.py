@@ -70,32 +70,40 @@ def chain_plan(
             f"({error}): ask for the limit between sigma / alpha that it reaches"
         ) from None
     alpha, sigma = (np.asarray(f(grid.t), dtype=np.float64) for f in (schedule.alpha, schedule.sigma))
-    rho = sigma[1:-1] / alpha[1:-1]
-    lengths = (zeros**2 - rho**2) / rho
-    # the state waits at the level of the next evaluation, the first one at the start of the run
+    # the state waits at the level of the next evaluation; the first one, at the start of the run
     nodes = [0, *range(2, len(levels) + 2)]
     factors = np.ones(len(levels))
     factors[-1] = scale
-    steps = []
-    for j, (i, k) in enumerate(pairwise(nodes), start=1):
-        factor = factors[j - 1] * alpha[k]
-        steps.append(
-            Tableau(
-                ("x",), ("x",), (), float(grid.t[i]), float(grid.t[k]),
-                grid.t[j : j + 1].copy(), alpha[j : j + 1].copy(), sigma[j : j + 1].copy(),
-                U=np.array([[alpha[j] / alpha[i]]]), A=np.zeros((1, 1)),
-                V=np.array([[factor / alpha[i]]]), B=np.array([[factor * lengths[j - 1]]]),
-                stage_noise=np.zeros((1, 0)), noise=np.zeros((1, 0)),
-            )
-        )  # fmt: skip
-    return Plan(name, "noise", schedule, tuple(steps), {}, "ramp", "stop", "noise")
+    places = zip(pairwise(nodes), zeros, factors, strict=True)
+    steps = tuple(
+        _free_step(grid.t, alpha, sigma, (i, j, k), zero, factor)
+        for j, ((i, k), zero, factor) in enumerate(places, start=1)
+    )
+    return Plan(name, "noise", schedule, steps, {}, "ramp", "stop", "noise")
+
+
+def _free_step(
+    t: FloatArray, alpha: FloatArray, sigma: FloatArray, nodes: tuple[int, int, int], zero: float, factor: float
+) -> Tableau:
+    """Step from one node to another, with the model called at a third; in y = x / alpha Euler's but for its length."""
+    start, model, end = nodes
+    level = sigma[model] / alpha[model]
+    length = (zero**2 - level**2) / level
+    return Tableau(
+        ("x",), ("x",), (), float(t[start]), float(t[end]),
+        t[model : model + 1].copy(), alpha[model : model + 1].copy(), sigma[model : model + 1].copy(),
+        U=np.array([[alpha[model] / alpha[start]]]), A=np.zeros((1, 1)),
+        V=np.array([[factor * alpha[end] / alpha[start]]]), B=np.array([[factor * alpha[end] * length]]),
+        stage_noise=np.zeros((1, 0)), noise=np.zeros((1, 0)),
+    )  # fmt: skip
 
 
 def chain_table(title: str, levels: FloatArray, zeros: FloatArray, scale: float) -> str:
     """Levels and zeros as text."""
-    lines = [title, f"{'level':>12} {'zero':>12} {'step':>12}   (sigma / alpha; a constant factor {scale:.6g} follows)"]
     rows = zip(levels, zeros, (zeros**2 - levels**2) / levels, strict=True)
-    return "\n".join([*lines, *(f"{r:>12.6g} {z:>12.6g} {s:>12.6g}" for r, z, s in rows)])
+    lines = [title, f"{'level':>12} {'zero':>12} {'step':>12}"]
+    lines += [f"{level:>12.6g} {zero:>12.6g} {step:>12.6g}" for level, zero, step in rows]
+    return "\n".join([*lines, f"in sigma / alpha; a constant factor {scale:.6g} follows"])
 
 
 # -- checks ---------------------------------------------------------------------------------------------------

@@ -70,6 +70,14 @@ def test_the_limit_is_stable_for_thirty_evaluations_and_ratios_of_twelve_decades
     assert np.abs(limit.gain(probes(limit)) / limit.exact_gain(probes(limit)) - 1).max() <= limit.error + 1e-11
 
 
+@pytest.mark.parametrize("schedule", [dn.schedules.VPLinear(), dn.schedules.FlowMatching()], ids=lambda s: s.name)
+def test_a_run_to_clean_data_attains_it_too(schedule: Any) -> None:
+    limit = gaussian_limit(6, (80.0, 0.0), (1e-3, 2.0))
+    error = spectrum_error(limit.plan(schedule), limit.extrema)
+    assert error.worst == pytest.approx(limit.error, abs=1e-12)
+    np.testing.assert_allclose(limit.exact_gain(limit.extrema), np.sqrt(limit.extrema / (limit.extrema + 6400)))
+
+
 def test_the_numbers_of_the_usual_range() -> None:
     errors = [gaussian_limit(n).error for n in (3, 5, 8, 10)]
     np.testing.assert_allclose(errors, [1.2e-2, 4.5e-4, 3.2e-6, 1.2e-7], rtol=0.05)
@@ -221,7 +229,8 @@ def test_the_limit_grows_with_the_range_and_falls_with_the_evaluations() -> None
 def test_text_has_levels_zeros_and_constant() -> None:
     text = str(gaussian_limit(2))
     assert "0.06415" in text
-    assert len(text.splitlines()) == 4
+    assert len(text.splitlines()) == 5
+    assert text.endswith(f"a constant factor {gaussian_limit(2).scale:.6g} follows")
 
 
 @pytest.mark.parametrize(
