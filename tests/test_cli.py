@@ -18,7 +18,7 @@ import diffnum as dn
 from diffnum import cli
 from diffnum.cli import common
 
-VERBS = ("methods", "derive", "prove", "verify", "analyse", "plan", "sample", "compare", "report")
+VERBS = ("methods", "derive", "prove", "verify", "analyse", "plan", "sample", "compare", "fit", "report")
 
 
 class Outcome:

@@ -1,4 +1,4 @@
-"""Numbers found for one model or spectrum: statistics, compensation ratios, decisions.
+"""Numbers found for one model or spectrum: statistics, compensation ratios, decisions, whole plans.
 
 What needs torch is loaded when it is first used.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from diffnum.calibration.compensation import CascadeRegression, RatioSearch, exact_reference, search_ratios
 from diffnum.calibration.decisions import Decision, Decisions, decide
 from diffnum.calibration.exact import exact_statistics
+from diffnum.calibration.fitting import Fit, fit_plan
 from diffnum.calibration.statistics import ModelStatistics, dpm_solver_v3
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = [
     "CascadeRegression",
     "Decision",
     "Decisions",
+    "Fit",
     "ModelStatistics",
     "RatioSearch",
     "decide",
@@ -29,6 +31,7 @@ __all__ = [
     "estimate_statistics",
     "exact_reference",
     "exact_statistics",
+    "fit_plan",
     "search_ratios",
 ]
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from diffnum.cli import analysis, catalogue, golden, networks, reports, verify
+from diffnum.cli import analysis, catalogue, fitting, golden, networks, reports, verify
 
 __all__ = ["app", "main"]
 
@@ -36,6 +36,7 @@ _COMMANDS = (
     catalogue.cite,
     networks.sample,
     networks.compare,
+    fitting.fit,
     reports.audit,
     reports.report,
 )

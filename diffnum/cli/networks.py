@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from diffnum.cli.common import Json, Model, Seed, check_writable, echo, integers, print_json, progress_bar
+from diffnum.cli.fitting import read_plan
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.jobs.files import write_json
 
-__all__ = ["compare", "sample"]
+__all__ = ["compare", "guided", "label_of", "sample"]
 
 
 def sample(
@@ -42,6 +43,9 @@ def sample(
     fmt: Annotated[str, typer.Option("--format", help="Shards of a folder: npy, safetensors or png.")] = "npy",
     grid: Annotated[str, typer.Option(help="Grid of diffnum.grids.")] = "uniform_half_log_snr",
     terminal: Annotated[str, typer.Option(help="Terminal rule.")] = "stop",
+    plan: Annotated[
+        Path | None, typer.Option(help="Plan from a file, in place of method, steps and grid.", show_default=False)
+    ] = None,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu, or cuda (one GPU a process).")] = "cpu",
     as_json: Json = False,
@@ -54,14 +58,19 @@ def sample(
     from diffnum.models.runs.streaming import processes, stream
     from diffnum.plans import plan_for
 
+    if plan is not None and (steps is not None or nfe is not None):
+        raise typer.BadParameter(f"--plan {str(plan)!r}: the plan says its steps, leave --steps and --nfe out")
     if steps is None and nfe is None:
         steps = 20
-    labels = _label(label)
+    labels = label_of(label)
     with processes(device) as group:
         network: Any = load(model, dtype=dtype, device=group.device)
         if guidance is not None:
-            network = _guided(network, guidance, labels)
-        numbers = plan_for(network, method, steps, nfe=nfe, grid=grid, terminal=terminal)
+            network = guided(network, guidance, labels)
+        if plan is None:
+            numbers = plan_for(network, method, steps, nfe=nfe, grid=grid, terminal=terminal)
+        else:
+            numbers = read_plan(plan, network)
         facts = {"out": str(out), "model": model, "method": numbers.method, "n": n, "nfe": numbers.nfe, "seed": seed}
         if out.suffix not in (".png", ".npy"):
             title = "sampling" if group.world == 1 else f"sampling, process {group.rank + 1} of {group.world}"
@@ -111,7 +120,7 @@ def sample(
         echo(f"{out}: {n} images of {model} by {numbers.method}, {numbers.nfe} evaluations each, seed {seed}")
 
 
-def _guided(network: Any, scale: float, labels: int | Literal["each"] | None) -> Any:
+def guided(network: Any, scale: float, labels: int | Literal["each"] | None) -> Any:
     """Network with classifier-free guidance, which needs a class to be guided to."""
     from diffnum.guidance import classifier_free
 
@@ -122,7 +131,7 @@ def _guided(network: Any, scale: float, labels: int | Literal["each"] | None) ->
     return classifier_free(network, scale)
 
 
-def _label(text: str | None) -> int | Literal["each"] | None:
+def label_of(text: str | None) -> int | Literal["each"] | None:
     """A class, all classes in turn, or none."""
     if text is None or text == "each":
         return text  # type: ignore[return-value]
@@ -158,7 +167,13 @@ def compare(
     methods: Annotated[
         str, typer.Option(help="Methods, separated by blanks or commas; one of each kind by default.")
     ] = "",
-    nfe: Annotated[str, typer.Option(help="Evaluations allowed, separated by blanks or commas.")] = "5,6,8,10,15,20",
+    nfe: Annotated[
+        str | None,
+        typer.Option(
+            help="Evaluations allowed, separated by blanks or commas; those of the plans, or 5,6,8,10,15,20.",
+            show_default=False,
+        ),
+    ] = None,
     n: Annotated[int, typer.Option(help="Samples held against a converged reference; 0 for none.", min=0)] = 4,
     images: Annotated[int, typer.Option(help="Images in each set; 0 for no distances between sets.", min=0)] = 256,
     seed: Seed = 0,
@@ -168,6 +183,9 @@ def compare(
     reference_nfe: Annotated[int, typer.Option(help="Evaluations of the reference set.", min=2)] = 200,
     tolerance: Annotated[float, typer.Option(help="Tolerance of the converged reference.")] = 1e-7,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    plan: Annotated[
+        list[Path] | None, typer.Option(help="Plan from a file, in the table as one more row.", show_default=False)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Page (.html), figure of errors (.svg, .png, .pdf) or numbers (.json) to write.")
     ] = None,
@@ -189,7 +207,7 @@ def compare(
     more_methods, more_nfe = _sorted_words(ctx.args)
     names = [*methods.replace(",", " ").split(), *more_methods]
     chosen = [find_method(name) for name in names] if names else DEFAULT_METHODS
-    levels = (*integers("--nfe", nfe), *more_nfe)
+    levels = (*integers("--nfe", nfe or _levels_of(plan or ())), *more_nfe)
     if out is not None:
         check_writable(out)
     found, quality = None, None
@@ -206,6 +224,7 @@ def compare(
                 seed,
                 grid=grid,
                 tolerance=tolerance,
+                plans=[read_plan(path, exact) for path in plan or ()],
                 progress=lambda d, t, what: report(d, t, f"{model}, errors: {what}"),
             )
         if images:
@@ -220,6 +239,7 @@ def compare(
                 terminal=terminal,
                 features=features,  # type: ignore[arg-type]
                 reference_nfe=reference_nfe,
+                plans=[read_plan(path, network) for path in plan or ()],
                 progress=lambda d, t, what: report(d, t, f"{model}, sets: {what}"),
             )
     command = shlex.join(["diffnum", *sys.argv[1:]])
@@ -245,6 +265,16 @@ def compare(
         print_json(data)
     else:
         echo("\n".join(str(part) for part in (found, quality) if part is not None))
+
+
+def _levels_of(paths: Sequence[Path]) -> str:
+    """Evaluations of plans in files, or the usual ones."""
+    from diffnum.plans import Plan
+
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise typer.BadParameter(f"--plan {missing[0]!r}: there is no such file")
+    return " ".join(map(str, sorted({Plan.from_json(path).nfe for path in paths}))) or "5,6,8,10,15,20"
 
 
 def _sorted_words(words: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -45,6 +45,9 @@ class Plan:
     history_prediction : str
         Prediction of the evaluations that are passed between the steps, and of ``history``: that of the method's form,
         whatever the model predicts.
+    found_for : mapping, optional
+        Of a plan that was found for one model: which (``model``, ``sha256``, ``guidance``), and how (``seed``,
+        ``command``). Running it on another one gives a warning.
     """
 
     method: str
@@ -55,6 +58,7 @@ class Plan:
     start: str
     terminal: str
     history_prediction: Prediction
+    found_for: Mapping[str, Any] | None = None
 
     @property
     def nfe(self) -> int:
@@ -144,6 +148,7 @@ class Plan:
             "terminal": self.terminal,
             "history": dict(self.history),
             "history_prediction": self.history_prediction,
+            **({} if self.found_for is None else {"found_for": dict(self.found_for)}),
             "steps": [
                 {
                     name: value.tolist() if isinstance(value, np.ndarray) else value
@@ -192,6 +197,7 @@ class Plan:
             start=data["start"],
             terminal=data["terminal"],
             history_prediction=data["history_prediction"],
+            found_for=data.get("found_for"),
         )
 
     def table(self) -> str:

@@ -23,6 +23,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 
 from diffnum.forms import PREDICTIONS
 from diffnum.plans import Plan
+from diffnum.plans.found import warn_if_found_elsewhere
 from diffnum.solver.noise import SampleStreams
 from diffnum.types import Array, Denoiser
 
@@ -161,6 +162,7 @@ def iterate(
         raise ValueError(
             f"model has the schedule {model.schedule!r}, the plan {plan.schedule!r}: make the plan on model.schedule"
         )
+    warn_if_found_elsewhere(plan, model)
     numbers = plan.for_prediction(model.prediction) if plan.steps else plan
     return _answered(evaluations(numbers, x, history=history, noise=noise, combine=combine), model)
 

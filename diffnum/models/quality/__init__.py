@@ -19,6 +19,7 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Start
 from diffnum.jobs.ledger import Progress
+from diffnum.models.quality.compare import FOUND
 from diffnum.models.quality.features import Features, Source, features_for
 from diffnum.models.quality.metrics import (
     frechet_distance,
@@ -210,6 +211,7 @@ def measure_quality(
     reference_nfe: int = 200,
     shown: int = 4,
     batch: int = 64,
+    plans: Sequence[Plan] = (),
     progress: Progress | None = None,
 ) -> Quality:
     """Draw sets of images by several methods at several numbers of evaluations, and measure their distances.
@@ -234,6 +236,8 @@ def measure_quality(
         Images to keep.
     batch : int
         Images in flight at once.
+    plans : sequence of Plan
+        Plans found elsewhere (:func:`diffnum.calibration.fit_plan`), one for each of ``nfe``: one more row.
     progress : callable, optional
         Called as ``progress(done, total, what)`` in images times evaluations.
 
@@ -256,30 +260,39 @@ def measure_quality(
     records = [find_method(m) if isinstance(m, str) else m for m in methods]
     if not records:
         raise ValueError("methods is empty: name at least one")
-    plans = {
+    named = {
         r.name: [plan_for(model, r, nfe=k, grid=grid, terminal=terminal, start=start) for k in levels] for r in records
     }
+    facts = [(r.name, r.title.removesuffix(" (bh2)"), r.family, r.order) for r in records]
+    if plans:
+        named[FOUND[0]] = sorted(plans, key=lambda p: p.nfe)
+        facts.append(FOUND)
+        if tuple(p.nfe for p in named[FOUND[0]]) != levels:
+            raise ValueError(
+                f"plans have {[p.nfe for p in named[FOUND[0]]]} evaluations and nfe={list(levels)}: "
+                "give one plan for each"
+            )
     # The reference stops at the last time: a terminal rule is part of what is judged.
     fine, half = (plan_for(model, REFERENCE_METHOD, nfe=k, grid=grid) for k in (reference_nfe, reference_nfe // 2))
     seen = features_for(model, features)
-    runner = _Runner(model, n, seed, batch, progress, n * sum(p.nfe for ps in plans.values() for p in ps))
+    runner = _Runner(model, n, seed, batch, progress, n * sum(p.nfe for ps in named.values() for p in ps))
     runner.total += n * (fine.nfe + half.nfe)
     reference = runner.images(fine)
     halving = _relative(runner.images(half), reference)
     target = _Target(reference, seen(model, reference), seen)
     rows = []
-    for record in records:
-        sets = [runner.images(numbers) for numbers in plans[record.name]]
+    for name, label, family, order in facts:
+        sets = [runner.images(numbers) for numbers in named[name]]
         found, blocks = zip(*(target.measures(model, x) for x in sets), strict=True)
         rows.append(
             QualityRow(
-                method=record.name,
-                label=record.title.removesuffix(" (bh2)"),
-                family=record.family,
-                order=record.order,
+                method=name,
+                label=label,
+                family=family,
+                order=order,
                 asked=levels,
-                nfe=tuple(p.nfe for p in plans[record.name]),
-                steps=tuple(len(p) for p in plans[record.name]),
+                nfe=tuple(p.nfe for p in named[name]),
+                steps=tuple(len(p) for p in named[name]),
                 values={name: tuple(values[name] for values in found) for name in found[0]},
                 blocks=blocks,
                 images=tuple(x[:shown] for x in sets),

@@ -26,11 +26,20 @@ from diffnum.jobs.data import jsonable
 from diffnum.jobs.ledger import Progress
 from diffnum.models.denoiser import NetworkDenoiser
 from diffnum.models.runs.sampling import initial_noise
-from diffnum.plans import plan_for
+from diffnum.plans import Plan, plan_for
 from diffnum.solver import solve
 from diffnum.types import FloatArray
 
-__all__ = ["DEFAULT_METHODS", "DEFAULT_NFE", "Comparison", "Reference", "Row", "compare", "converged_reference"]
+__all__ = [
+    "DEFAULT_METHODS",
+    "DEFAULT_NFE",
+    "FOUND",
+    "Comparison",
+    "Reference",
+    "Row",
+    "compare",
+    "converged_reference",
+]
 
 DEFAULT_METHODS = ("ddim", "edm_heun", "dpmpp_2m", "dpmpp_3m_corrected", "unipc_3_bh2")
 """One method of each kind: first order, one-step, multistep of order 2 and 3, predictor-corrector."""
@@ -282,6 +291,7 @@ def compare(
     reference: Reference | None = None,
     tolerance: float = 1e-8,
     integrator: Integrator = "RK45",
+    plans: Sequence[Plan] = (),
     progress: Progress | None = None,
 ) -> Comparison:
     """Run methods on a network at several numbers of evaluations and hold them against a converged reference.
@@ -304,6 +314,8 @@ def compare(
         From :func:`converged_reference` on the same noise; computed where not given.
     tolerance, integrator
         As in :func:`converged_reference`.
+    plans : sequence of Plan
+        Plans found elsewhere (:func:`diffnum.calibration.fit_plan`), of different numbers of evaluations: one more row.
     progress : callable, optional
         Called as ``progress(done, total, what)`` in reference samples and runs.
 
@@ -325,8 +337,10 @@ def compare(
     records = [find_method(m) if isinstance(m, str) else m for m in methods]
     if not records:
         raise ValueError("methods is empty: name at least one")
-    plans = {r.name: [plan_for(model, r, nfe=k, grid=grid, start=start) for k in levels] for r in records}
-    total, done = n + sum(map(len, plans.values())), 0
+    named = {r.name: [plan_for(model, r, nfe=k, grid=grid, start=start) for k in levels] for r in records}
+    found = sorted(plans, key=lambda p: p.nfe)
+    _check_found(found)
+    total, done = n + sum(map(len, named.values())) + len(found), 0
     schedule, t_start = model.schedule, model.default_t_start
     noise = initial_noise(n, model.sample_shape, seed, dtype=torch.float64, device=model.device)
     x = float(schedule.sigma(t_start)) * noise + schedule.mean
@@ -342,17 +356,41 @@ def compare(
     rows = []
     for record in records:
         images = []
-        for numbers in plans[record.name]:
+        for numbers in named[record.name]:
             images.append(solve(numbers, model, x))
             done += 1
             if progress is not None:
                 progress(done, total, record.name)
-        rows.append(_row(record, levels, plans[record.name], images, reference))
+        facts = (record.name, record.title.removesuffix(" (bh2)"), record.family, record.order)
+        rows.append(_row(facts, levels, named[record.name], images, reference))
+    if found:
+        ends = []
+        for numbers in found:
+            ends.append(solve(numbers, model, x))
+            done += 1
+            if progress is not None:
+                progress(done, total, FOUND[0])
+        rows.append(_row(FOUND, tuple(p.nfe for p in found), found, ends, reference))
     return Comparison(model.name, tuple(rows), reference, n, seed, grid)
 
 
+FOUND = ("found", "found plans", "found", 0)
+"""Name, label, family and order of a row of found plans: they have no order, each is one set of numbers."""
+
+
+def _check_found(plans: Sequence[Plan]) -> None:
+    """Refuse two found plans of one number of evaluations: a row has one of each."""
+    levels = [p.nfe for p in plans]
+    if len(set(levels)) < len(levels):
+        raise ValueError(f"plans have {levels} evaluations: give one plan for each number")
+
+
 def _row(
-    record: Method, asked: tuple[int, ...], plans: Sequence[Any], images: Sequence[torch.Tensor], reference: Reference
+    facts: tuple[str, str, str, int],
+    asked: tuple[int, ...],
+    plans: Sequence[Any],
+    images: Sequence[torch.Tensor],
+    reference: Reference,
 ) -> Row:
     """Errors of one method, and the rate that they support."""
     size = math.sqrt(float(reference.x.square().mean()))
@@ -360,10 +398,10 @@ def _row(
     steps, first = np.unique([len(p) for p in plans], return_index=True)  # two levels may allow the same steps
     floor = 0.0 if math.isnan(reference.agreement) else reference.agreement  # of the looser run: an upper bound
     return Row(
-        method=record.name,
-        label=record.title.removesuffix(" (bh2)"),
-        family=record.family,
-        order=record.order,
+        method=facts[0],
+        label=facts[1],
+        family=facts[2],
+        order=facts[3],
         asked=asked,
         nfe=tuple(p.nfe for p in plans),
         steps=tuple(len(p) for p in plans),

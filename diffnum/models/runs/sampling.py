@@ -14,6 +14,7 @@ from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Start
 from diffnum.grids import Grid
 from diffnum.plans import Plan, plan_for
+from diffnum.plans.found import warn_if_found_elsewhere
 from diffnum.solver import State, solve
 from diffnum.solver.noise import SampleStreams, start_noise
 from diffnum.types import Array, Prediction, Schedule
@@ -158,6 +159,7 @@ def draw(
 
     from diffnum.models.update import fused
 
+    warn_if_found_elsewhere(numbers, model)
     scale = float(numbers.schedule.sigma(numbers.steps[0].t_from))
     dtype = torch.float32 if model.dtype in (torch.float16, torch.bfloat16) else model.dtype
     stochastic = any(step.noises for step in numbers.steps)
@@ -216,7 +218,7 @@ def check_memory(model: Any, n: int) -> None:
 
 def sample(
     model: Any,
-    method: Method | str = "dpmpp_2m",
+    method: Method | Plan | str = "dpmpp_2m",
     steps: int | None = None,
     n: int = 16,
     *,
@@ -237,8 +239,8 @@ def sample(
     ----------
     model : NetworkDenoiser
         From :func:`diffnum.load`, perhaps ``.conditioned(label)``.
-    method : Method or str
-        Method of the catalogue.
+    method : Method, Plan or str
+        Method of the catalogue; or a plan, which says its steps and grid itself.
     steps, nfe : int, optional
         Number of steps or of evaluations; 20 steps if neither is given.
     n : int
@@ -274,11 +276,16 @@ def sample(
         if value < least:
             raise ValueError(f"{name}={value}: use a whole number, at least {least}")
     check_memory(model, n)
-    if steps is None and nfe is None and not isinstance(grid, Grid):
-        steps = 20
-    numbers = plan_for(
-        model, method, steps, nfe=nfe, grid=grid, t_start=t_start, t_end=t_end, terminal=terminal, start=start
-    )
+    if isinstance(method, Plan):
+        if steps is not None or nfe is not None:
+            raise ValueError(f"steps={steps}, nfe={nfe}: a plan says its steps itself, leave both out")
+        numbers = method
+    else:
+        if steps is None and nfe is None and not isinstance(grid, Grid):
+            steps = 20
+        numbers = plan_for(
+            model, method, steps, nfe=nfe, grid=grid, t_start=t_start, t_end=t_end, terminal=terminal, start=start
+        )
     total = -(-n // batch) * len(numbers)
     report = None if progress is None else lambda done, s: progress(done // batch * len(numbers) + s.step, total)
     runs = draw(model, numbers, range(first, first + n), seed, batch=batch, callback=report)

@@ -1,0 +1,85 @@
+"""The loss of a fit over all its samples, with its normal equations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from diffnum.calibration.hosts import Host
+from diffnum.calibration.losses import Goal
+from diffnum.calibration.sensitivities import Native, run, run_with_tangents
+from diffnum.calibration.weights import SolverSpace
+from diffnum.types import Array, FloatArray
+
+__all__ = ["SumOfSquares"]
+
+
+@dataclass(frozen=True, eq=False)
+class SumOfSquares:
+    """Loss of a vector of the space over all chunks, relative to the size of what is aimed at."""
+
+    host: Host
+    space: SolverSpace
+    vector: FloatArray
+    parts: tuple[Any, ...]
+    x: list[Array]
+    goals: tuple[Goal, ...]
+
+    def whole(self, theta: FloatArray) -> FloatArray:
+        """Whole vector, the fixed numbers included."""
+        full = self.vector.copy()
+        full[self.space.mask] = theta
+        return full
+
+    @cached_property
+    def size(self) -> float:
+        """What the sum of squares is divided by."""
+        return sum(goal.size(self.host.numpy) for goal in self.goals)
+
+    def natives(self) -> Iterator[tuple[Native, Array, Goal]]:
+        """Chunks."""
+        for part, x, goal in zip(self.parts, self.x, self.goals, strict=True):
+            yield Native(self.host.differentiable(part), self.space.form.prediction), x, goal
+
+    def loss(self, theta: FloatArray) -> float:
+        """Sum of squares."""
+        full = self.whole(theta)
+        if not self.space.valid(full):
+            return math.inf
+        numbers, total = self.space.numbers(full), 0.0
+        for native, x, goal in self.natives():
+            states = list(run(native, numbers, x)) if goal.whole else [_last(run(native, numbers, x))]
+            r = self.host.numpy(goal.residuals(states, numbers))
+            total += float(r @ r)
+        return total / self.size if math.isfinite(total) else math.inf
+
+    def linearise(self, theta: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        """Sum of squares and normal equations."""
+        full = self.whole(theta)
+        numbers, slopes = self.space.numbers(full), self.space.slopes(full)
+        total, gradient, gram = 0.0, np.zeros(len(theta)), np.zeros((len(theta), len(theta)))
+        for native, x, goal in self.natives():
+            pairs = run_with_tangents(native, numbers, slopes, x)
+            kept = list(pairs) if goal.whole else [_last(pairs)]
+            states, along = [p[0] for p in kept], [p[1] for p in kept]
+            r = self.host.numpy(goal.residuals(states, numbers))
+            jacobian = self.host.numpy(goal.tangents(states, along, numbers, slopes))
+            total += float(r @ r)
+            gradient += jacobian @ r
+            gram += jacobian @ jacobian.T
+        if not math.isfinite(total + float(gram.sum())):
+            raise ValueError("the model, or its derivatives, returned NaN or infinity on the way: check its weights")
+        return total / self.size, gradient / self.size, gram / self.size
+
+
+def _last(values: Iterator[Any]) -> Any:
+    """Last of a run."""
+    value = None
+    for value in values:  # noqa: B007
+        pass
+    return value

@@ -1,0 +1,387 @@
+"""Plans found for one model: the best few evaluations by least squares on a teacher's end points.
+
+The prototype of this is short: residuals are distances from where a converged plan ends, unknowns are all numbers of a
+sampler (:mod:`diffnum.calibration.weights`), derivatives go forward through the run, and Levenberg-Marquardt needs ten
+or twenty steps. Everything is measured on noises that the fit has not seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffnum.calibration.descent import SumOfSquares
+from diffnum.calibration.diagnostics import Diagnostics, diagnose
+from diffnum.calibration.hosts import Host, host_of
+from diffnum.calibration.least_squares import Iterate, levenberg_marquardt
+from diffnum.calibration.losses import LOSSES, EndpointGoal, FeatureGoal, Goal, TrajectoryGoal
+from diffnum.calibration.rivals import Rival, Samples, catalogue_plans, chunked_samples, endpoint_error, ranked
+from diffnum.calibration.teachers import Teacher, converged_teacher, own_teacher
+from diffnum.calibration.weights import FREE, SolverSpace
+from diffnum.jobs.ledger import Ledger, Progress, digest
+from diffnum.plans import Plan
+from diffnum.types import Array, Denoiser, FloatArray
+
+__all__ = ["Fit", "converged_samples", "fit_plan"]
+
+_SCREENED = (8, 32)
+"""Noises on which all rivals, then the better ones, are tried; the best are measured on all."""
+
+_KEPT = (24, 8)
+"""Rivals that are left after each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A plan that was found, and what it is worth.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its numbers; ``plan.found_for`` says for what it was found, and how.
+    train_error, test_error : float
+        Root-mean-square distance of its end points from the teacher's, relative to their size, on the noises of the
+        fit and on unseen ones.
+    baseline : Rival
+        The best plan of the catalogue on the same unseen noises: method, grid, error, plan.
+    start : Rival
+        Plan of the catalogue from which it was found, with its error on the noises of the fit.
+    losses : tuple of float
+        Root of the loss after each step, the start included.
+    teacher : Teacher
+        What was followed, and how far it is converged.
+    diagnostics : Diagnostics
+        What its numbers say.
+    space : SolverSpace
+        The space that was searched.
+    theta : ndarray, shape (space.size,)
+        Where in it the plan is.
+    """
+
+    plan: Plan
+    train_error: float
+    test_error: float
+    baseline: Rival
+    start: Rival
+    losses: tuple[float, ...]
+    teacher: Teacher
+    diagnostics: Diagnostics
+    space: SolverSpace
+    theta: FloatArray
+
+    @property
+    def ratio(self) -> float:
+        """Error on unseen noises over that of the best of the catalogue."""
+        return self.test_error / self.baseline.error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers of the result but for the plan, as JSON-able data."""
+        return {
+            "found_for": dict(self.plan.found_for or {}),
+            "nfe": self.plan.nfe,
+            "train_error": self.train_error,
+            "test_error": self.test_error,
+            "baseline": {k: getattr(self.baseline, k) for k in ("method", "grid", "error")},
+            "ratio": self.ratio,
+            "start": {k: getattr(self.start, k) for k in ("method", "grid", "error")},
+            "losses": list(self.losses),
+            "teacher": {
+                "method": self.teacher.plan.method,
+                "steps": len(self.teacher.plan),
+                "agreement": self.teacher.agreement,
+            },
+            "diagnostics": asdict(self.diagnostics),
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.plan.nfe} evaluations: error {self.test_error:.4g} on unseen noises ({self.train_error:.4g} on "
+            f"those of the fit), {self.ratio:.2f} of the best of the catalogue, {self.baseline.name} "
+            f"({self.baseline.error:.4g})"
+        )
+
+
+def fit_plan(
+    model: Denoiser,
+    nfe: int,
+    *,
+    n: int = 128,
+    n_test: int | None = None,
+    seed: int = 0,
+    free: Sequence[str] = FREE,
+    loss: str = "endpoint",
+    features: Callable[[Array], Array] | None = None,
+    rows: str = "free",
+    starts: int = 2,
+    iterations: int = 25,
+    teacher: Plan | None = None,
+    teacher_tolerance: float = 1e-3,
+    derivatives: str = "forward",
+    label: Any = None,
+    t_start: float | None = None,
+    t_end: float | None = None,
+    memory: int = 2**28,
+    ledger: str | Path | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Fit:
+    r"""Find the plan of a few evaluations that follows a converged one best.
+
+    Parameters
+    ----------
+    model : Denoiser
+        A network, as from :func:`diffnum.load`, perhaps guided, or the exact denoiser of a problem.
+    nfe : int
+        Evaluations of the plan.
+    n, n_test : int
+        Noises of the fit, and unseen ones (as many by default): the streams 0 to n - 1, and the following, of ``seed``.
+    seed : int
+        Seed of the noises, the same as in :func:`diffnum.sample`. The same seed gives the same bits.
+    free : sequence of str
+        What may change, of ``"times"`` (the level that the network is told), ``"levels"`` (that of the states),
+        ``"weights"``, ``"scale"`` (a factor on the state in the last step).
+    loss : {"endpoint", "trajectory", "features"}
+        Squared distance of the end points; of all states on the way; of ``features`` of the end points.
+    features : callable, optional
+        For the loss of that name: a differentiable torch function from samples to features, shape (n, m).
+    rows : {"free", "order_1", "order_2"}
+        Conditions on every row of weights.
+    starts : int
+        From how many of the best plans of the catalogue to begin; the best result on the noises of the fit is taken.
+    iterations : int
+        Steps of Levenberg-Marquardt from each start, at most.
+    teacher : Plan, optional
+        Plan to follow; by default one of so many steps that twice as many change less than ``teacher_tolerance``.
+    derivatives : {"forward", "differences"}
+        How a network is differentiated: ``torch.func.jvp``, or central differences, for networks without it (and on a
+        CPU sometimes the faster way).
+    label : int, "each" or None
+        Condition of a network with classes; ``"each"`` for all in turn.
+    t_start, t_end : float, optional
+        Ends of the run; those of the model by default.
+    memory : int
+        Bytes for tangents: it decides how many samples go through at once.
+    ledger : path, optional
+        File in which finished work is written down; a run that was interrupted goes on from there.
+    progress : callable, optional
+        Called as ``progress(done, total, what)``.
+    command : str
+        What was typed, for ``plan.found_for``.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, the teacher is stochastic or does not converge, there are too few samples for
+        the number of unknowns, the model returns NaN, or it has no forward derivatives.
+
+    References
+    ----------
+    The space: Shaul et al., Bespoke Non-Stationary Solvers, arXiv:2403.01329, section 3.
+    """
+    _check(nfe, n, n_test, seed, loss, features, starts, iterations)
+    host = host_of(model, derivatives=derivatives, label=label)
+    ends = _ends(model, t_start, t_end)
+    space = SolverSpace.native(model.prediction, model.schedule, ends, nfe)
+    space = replace(space, free=tuple(free), rows=rows)
+    if getattr(model, "rounds_time", False) and ({"times", "levels"} & set(free)):
+        raise ValueError(f"free={tuple(free)!r}: the network rounds times to its labels; use free=('weights', 'scale')")
+    dim, unknowns = math.prod(host.shape), int(space.mask.sum())
+    if n * dim < 2 * unknowns:
+        raise ValueError(
+            f"n={n}: {n * dim} residuals are too few for {unknowns} unknowns; use at least n={-(-2 * unknowns // dim)}"
+        )
+    identity = host.identity()
+    settings = {
+        "identity": identity, "nfe": int(nfe), "n": n, "n_test": n_test, "seed": seed, "free": list(free), "loss": loss,
+        "rows": rows, "starts": starts, "ends": list(ends), "derivatives": derivatives,
+        "memory": memory, "teacher": teacher_tolerance if teacher is None else teacher.to_dict(),
+        "schedule": model.schedule.to_dict(),
+    }  # fmt: skip
+    chunk = max(1, min(64, n, memory // ((nfe + 3) * unknowns * dim * host.itemsize)))
+    job = _Job(host, space, chunk, seed, Ledger(None if ledger is None else Path(ledger)), digest(settings), progress)
+    total = starts * iterations + 3
+    job.report(0, total, "teacher")
+    guide = converged_teacher(host, seed, ends, teacher_tolerance) if teacher is None else own_teacher(teacher, ends)
+    count = n if n_test is None else n_test
+    train, test = job.samples(guide, range(n)), job.samples(guide, range(n, n + count))
+    job.report(1, total, "catalogue")
+    rivals = catalogue_plans(model.schedule, ends, nfe)
+    for noises, kept in zip(_SCREENED, _KEPT, strict=True):
+        rivals = ranked(rivals, train.head(noises))[: max(kept, 2 * starts)]
+    rivals = ranked(rivals, train)
+    baseline = ranked(rivals, test)[0]
+    goals = job.goals(loss, train, guide, features)
+    best: tuple[float, Rival, FloatArray, tuple[float, ...]] | None = None
+    for number, (rival, vector) in enumerate(_beginnings(space, rivals, starts)):
+        theta, losses = job.descend(number, vector, train, goals, iterations, total)
+        error = endpoint_error(space.plan(theta), train) if loss != "features" else losses[-1]
+        if best is None or error < best[0]:
+            best = (error, rival, theta, losses)
+    if best is None:
+        raise ValueError(f"nfe={nfe}: no plan of the catalogue has as many evaluations to start from; use more")
+    _, rival, theta, losses = best
+    job.report(total - 1, total, "unseen noises")
+    found_for = {
+        **identity, "seed": seed, "n": n, "loss": loss, "free": list(free), "rows": rows, "command": command,
+    }  # fmt: skip
+    plan = replace(space.plan(theta), found_for=found_for)
+    result = Fit(
+        plan,
+        endpoint_error(plan, train),
+        endpoint_error(plan, test),
+        baseline,
+        rival,
+        losses,
+        guide,
+        diagnose(space, theta, plan, baseline, test),
+        space,
+        theta,
+    )
+    job.report(total, total, "done")
+    return result
+
+
+def converged_samples(
+    host: Host, ends: tuple[float, float], n: int, seed: int, *, tolerance: float = 1e-3, chunk: int = 64
+) -> Samples:
+    """Noises 0 to n - 1 of a seed with the end points of a converged run, to hold plans against.
+
+    Parameters
+    ----------
+    host : Host
+        Where the model lives (:func:`diffnum.calibration.hosts.host_of`).
+    ends : (float, float)
+        Times of the first and the last state.
+    n, seed : int
+        Number of samples, and seed of their noises.
+    tolerance : float
+        As ``teacher_tolerance`` of :func:`fit_plan`.
+    chunk : int
+        Samples that go through at once.
+    """
+    guide, nothing = converged_teacher(host, seed, ends, tolerance), Ledger(None)
+
+    def reached(part: Any, x: Array, first: int) -> Array:
+        return guide.ends(host, part, x, str(first), nothing)
+
+    parts, x, target = zip(*chunked_samples(host, reached, seed, range(n), chunk, ends), strict=True)
+    return Samples(host, parts, x, target)
+
+
+def _check(nfe: Any, n: Any, n_test: Any, seed: Any, loss: str, features: Any, starts: Any, iterations: Any) -> None:
+    """Refuse what cannot be fitted."""
+    counts = {"nfe": (nfe, 1), "n": (n, 1), "n_test": (1 if n_test is None else n_test, 1), "seed": (seed, 0)}
+    for name, (value, least) in {**counts, "starts": (starts, 1), "iterations": (iterations, 0)}.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(f"{name}={value!r}: use a whole number, at least {least}")
+    if loss not in LOSSES:
+        raise ValueError(f"loss={loss!r} is unknown: use one of {', '.join(LOSSES)}")
+    if (features is None) == (loss == "features"):
+        raise ValueError(
+            f"loss={loss!r} and features={features!r}: the loss 'features', and it alone, needs a function"
+        )
+
+
+def _ends(model: Any, t_start: float | None, t_end: float | None) -> tuple[float, float]:
+    """Ends of the run: the caller's, else the model's, else the schedule's."""
+    found = []
+    for name, value in (("default_t_start", t_start), ("default_t_end", t_end)):
+        own = getattr(model, name, None) if value is None else value
+        found.append(float(getattr(model.schedule, name) if own is None else own))
+    if not found[0] > found[1]:
+        raise ValueError(f"t_start={found[0]} is not later than t_end={found[1]}: sampling goes from noise to data")
+    return found[0], found[1]
+
+
+def _beginnings(space: SolverSpace, rivals: Sequence[Rival], count: int) -> Iterator[tuple[Rival, FloatArray]]:
+    """The best plans that are points of the space, no method twice."""
+    used: set[str] = set()
+    for rival in rivals:
+        if len(used) == count:
+            return
+        try:
+            vector = space.vector_of(rival.plan)
+        except ValueError:
+            continue
+        if rival.method not in used:
+            used.add(rival.method)
+            yield rival, vector
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One fit: where it runs, in what space, and what is known of it already."""
+
+    host: Host
+    space: SolverSpace
+    chunk: int
+    seed: int
+    ledger: Ledger
+    key: str
+    progress: Progress | None
+
+    def report(self, done: int, total: int, what: str) -> None:
+        if self.progress is not None:
+            self.progress(done, total, what)
+
+    def samples(self, guide: Teacher, indices: range) -> Samples:
+        """Noises and end points."""
+
+        def ends(part: Any, x: Array, first: int) -> Array:
+            return guide.ends(self.host, part, x, f"{self.key}/ends/{first}/{len(x)}", self.ledger)
+
+        where = (self.space.t_start, self.space.t_end)
+        parts, x, target = zip(*chunked_samples(self.host, ends, self.seed, indices, self.chunk, where), strict=True)
+        return Samples(self.host, parts, x, target, indices.start)
+
+    def goals(self, loss: str, train: Samples, guide: Teacher, features: Any) -> tuple[Goal, ...]:
+        """What each chunk is held against."""
+        if loss == "features":
+            from diffnum.calibration.networks import push_features
+
+            return tuple(FeatureGoal(features(t), features, push_features) for t in train.target)
+        mean = self.host.model.schedule.mean
+        shift = mean if isinstance(mean, float) else self.host.array(np.asarray(mean, dtype=np.float64))
+        if loss == "trajectory":
+            kept = (guide.kept(self.host, part, x) for part, x in zip(train.parts, train.x, strict=True))
+            return tuple(TrajectoryGoal(self.space.schedule, levels, states) for levels, states in kept)
+        return tuple(EndpointGoal(target - shift) for target in train.target)
+
+    def descend(
+        self,
+        number: int,
+        vector: FloatArray,
+        train: Samples,
+        goals: tuple[Goal, ...],
+        iterations: int,
+        total: int,
+    ) -> tuple[FloatArray, tuple[float, ...]]:
+        """Best vector from one start, and the roots of the losses on the way."""
+        mean = self.host.model.schedule.mean
+        shift = mean if isinstance(mean, float) else self.host.array(np.asarray(mean, dtype=np.float64))
+        mask = self.space.mask
+        problem = SumOfSquares(self.host, self.space, vector, train.parts, [x - shift for x in train.x], goals)
+        low, high = (bound[mask] for bound in self.space.bounds)
+        now = Iterate(vector[mask], problem.loss(vector[mask]), 1e-2)
+        losses = [math.sqrt(now.loss)]
+        while (name := f"{self.key}/{number}/{len(losses)}") in self.ledger:
+            known = self.ledger[name]
+            now = Iterate(np.array(known["theta"]), known["loss"], known["damping"], known["number"], known["idle"])
+            losses.append(math.sqrt(now.loss))
+        for better in levenberg_marquardt(problem, now, (low, high), iterations=iterations):
+            now = better
+            losses.append(math.sqrt(now.loss))
+            self.ledger.put(f"{self.key}/{number}/{len(losses) - 1}", {**asdict(now), "theta": now.theta.tolist()})
+            self.report(2 + number * iterations + now.number, total, f"start {number + 1}, loss {losses[-1]:.4g}")
+        whole = vector.copy()
+        whole[mask] = now.theta
+        return whole, tuple(losses)

@@ -1,0 +1,231 @@
+"""Where the fit of a network runs: torch, forward derivatives of many tangents at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from diffnum.calibration.hosts import guidance
+from diffnum.calibration.sensitivities import Differentiable, time_difference
+from diffnum.solver.noise import start_noise
+from diffnum.types import FloatArray
+
+__all__ = [
+    "DERIVATIVES",
+    "DifferencedNetwork",
+    "ForwardNetwork",
+    "NetworkHost",
+    "differentiated",
+    "push_features",
+    "weights_digest",
+]
+
+_TANGENTS = 16
+"""Tangents that go through a network at once: more need more memory and are hardly faster."""
+
+
+class _PlainNorms(TorchFunctionMode):
+    """Group normalisation written out: the fused one has no forward derivative for every layout of memory."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Replace one function."""
+        if func is functional.group_norm or func is torch.group_norm:
+            return _group_norm(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _group_norm(
+    x: torch.Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
+) -> torch.Tensor:
+    grouped = x.reshape(x.shape[0], num_groups, -1)
+    centred = grouped - grouped.mean(-1, keepdim=True)
+    result = (centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + eps)).reshape(x.shape)
+    column = (1, x.shape[1], *(1,) * (x.ndim - 2))
+    if weight is not None:
+        result = result * weight.reshape(column)
+    return result if bias is None else result + bias.reshape(column)
+
+
+@contextmanager
+def differentiated() -> Iterator[None]:
+    """Operations that forward mode knows: plain attention, plain norms; no graph is built."""
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _PlainNorms():
+        yield
+
+
+@dataclass(frozen=True, eq=False)
+class ForwardNetwork:
+    """A network with forward derivatives (``torch.func.jvp`` under ``torch.vmap``)."""
+
+    model: Any
+
+    def push(self, x: torch.Tensor, t: float, tangents: torch.Tensor) -> torch.Tensor:
+        """Derivatives along tangents, shape (p, *x.shape)."""
+
+        def along(v: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = torch.func.jvp(lambda state: self.model(state, t), (x,), (v,))[1]
+            return found
+
+        return self._guarded(lambda: torch.vmap(along, chunk_size=_TANGENTS)(tangents))
+
+    def rate(self, x: torch.Tensor, t: float) -> torch.Tensor:
+        """Derivative by time."""
+        time = torch.tensor(t, dtype=torch.float64)
+        return self._guarded(lambda: torch.func.jvp(lambda s: self.model(x, s), (time,), (torch.ones_like(time),))[1])
+
+    def _guarded(self, product: Callable[[], torch.Tensor]) -> torch.Tensor:
+        try:
+            with differentiated():
+                return product()
+        except (RuntimeError, NotImplementedError, TypeError) as error:
+            if "memory" in str(error):
+                raise
+            raise ValueError(
+                f"model {getattr(self.model, 'name', type(self.model).__name__)} has no forward derivatives in torch "
+                f'({str(error).splitlines()[0]}): use derivatives="differences"'
+            ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class DifferencedNetwork:
+    """A network differentiated by central differences: two evaluations a tangent, for any network."""
+
+    model: Any
+
+    def push(self, x: torch.Tensor, t: float, tangents: torch.Tensor) -> torch.Tensor:
+        """Derivatives along tangents."""
+        reach = torch.finfo(x.dtype).eps ** (1 / 3) * float(x.square().mean().sqrt())
+        found = []
+        for v in tangents:
+            step = reach / max(float(v.square().mean().sqrt()), torch.finfo(x.dtype).tiny * 1e10)
+            found.append((self.model(x + step * v, t) - self.model(x - step * v, t)) / (2 * step))
+        return torch.stack(found)
+
+    def rate(self, x: torch.Tensor, t: float) -> torch.Tensor:
+        """Derivative by time."""
+        found: torch.Tensor = time_difference(self.model, x, t, torch.finfo(x.dtype).eps ** (1 / 3))
+        return found
+
+
+DERIVATIVES: Mapping[str, Callable[[Any], Differentiable]] = {
+    "forward": ForwardNetwork,
+    "differences": DifferencedNetwork,
+}
+"""Ways to differentiate a network."""
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkHost:
+    """Networks of the package, also guided ones.
+
+    Parameters
+    ----------
+    model : NetworkDenoiser or Guided
+        The network.
+    derivatives : {"forward", "differences"}
+        How it is differentiated.
+    label : int, "each" or None
+        Condition of every sample; "each" for all classes in turn.
+
+    Raises
+    ------
+    ValueError
+        If the way is unknown, or the network has no such labels.
+    """
+
+    model: Any
+    derivatives: str = "forward"
+    label: Any = None
+
+    def __post_init__(self) -> None:
+        if self.derivatives not in DERIVATIVES:
+            raise ValueError(f"derivatives={self.derivatives!r} is unknown: use one of {', '.join(DERIVATIVES)}")
+        if self.label is not None and self.model.num_classes is None:
+            raise ValueError(f"label={self.label!r}: {self.model.name} has no labels; leave label out")
+        labels = getattr(self.model, "labels", None)
+        if labels is not None and labels.ndim:
+            raise ValueError(
+                f"model is bound to {len(labels)} labels, one a sample: bind one for all, or give label='each'"
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.model.sample_shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the states."""
+        half = self.model.dtype in (torch.float16, torch.bfloat16)
+        return torch.float32 if half else self.model.dtype
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes a number."""
+        return self.dtype.itemsize
+
+    def noise(self, seed: int, first: int, count: int) -> torch.Tensor:
+        """Draws on the device of the network."""
+        return self.array(start_noise(count, self.shape, seed, first=first))
+
+    def part(self, first: int, count: int) -> Any:
+        """The network with the labels of these samples."""
+        if self.label is None:
+            return self.model
+        if self.label == "each":
+            return self.model.conditioned([i % self.model.num_classes for i in range(first, first + count)])
+        return self.model.conditioned(self.label)
+
+    def differentiable(self, model: Any) -> Differentiable:
+        """Network with its derivatives."""
+        return DERIVATIVES[self.derivatives](model)
+
+    def array(self, values: FloatArray) -> torch.Tensor:
+        """Tensor of the network's dtype, on its device."""
+        return torch.from_numpy(np.array(values, dtype=np.float64)).to(device=self.model.device, dtype=self.dtype)
+
+    def rounded(self, x: torch.Tensor) -> torch.Tensor:
+        """Values rounded to bfloat16."""
+        return x.to(torch.bfloat16).to(x.dtype)
+
+    def numpy(self, x: torch.Tensor) -> FloatArray:
+        """Values in float64 on the CPU."""
+        return np.asarray(x.detach().to("cpu", torch.float64).numpy())
+
+    def identity(self) -> dict[str, Any]:
+        """Name, digest of all parameters and buffers, condition and guidance."""
+        label = {} if self.label is None else {"label": self.label}
+        return {"model": str(self.model.name), "sha256": weights_digest(self.model), **label, **guidance(self.model)}
+
+
+def weights_digest(model: Any) -> str:
+    """SHA-256 of all parameters and buffers of a network, the same in float32 and float64.
+
+    Parameters
+    ----------
+    model : NetworkDenoiser or Guided
+        The network.
+    """
+    total = hashlib.sha256()
+    for name, value in sorted(model.module.state_dict().items()):
+        total.update(name.encode() + b"\0")
+        total.update(value.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def push_features(
+    features: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, along: torch.Tensor
+) -> torch.Tensor:
+    """Derivatives of a function of states along tangents."""
+    with differentiated():
+        found: torch.Tensor = torch.vmap(lambda v: torch.func.jvp(features, (x,), (v,))[1], chunk_size=_TANGENTS)(along)
+    return found

@@ -1,0 +1,170 @@
+"""What a found plan has to beat: every method of the catalogue on every grid, at the same evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from diffnum import grids
+from diffnum.calibration.hosts import Host, start_states
+from diffnum.calibration.weights import unrolled
+from diffnum.coefficients.catalogue import methods
+from diffnum.plans import Plan, plan
+from diffnum.solver import solve
+from diffnum.types import Array, Schedule
+
+__all__ = ["Rival", "Samples", "catalogue_plans", "endpoint_error"]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Noises with the end points that they should reach.
+
+    Parameters
+    ----------
+    host : Host
+        Where the model lives.
+    parts : tuple of models
+        The model for each chunk.
+    x, target : tuple of arrays
+        First states and wanted end points of each chunk.
+    """
+
+    host: Host
+    parts: tuple[Any, ...]
+    x: tuple[Array, ...]
+    target: tuple[Array, ...]
+
+    @property
+    def size(self) -> float:
+        """Sum of squares of the end points."""
+        return float(sum((self.host.numpy(t) ** 2).sum() for t in self.target))
+
+    def head(self, count: int) -> Samples:
+        """The first so many samples."""
+        parts, x, target = [], [], []
+        first = 0
+        for states, ends in zip(self.x, self.target, strict=True):
+            taken = min(len(states), count - first)
+            if taken <= 0:
+                break
+            parts.append(self.host.part(self.first + first, taken))
+            x.append(states[:taken])
+            target.append(ends[:taken])
+            first += taken
+        return Samples(self.host, tuple(parts), tuple(x), tuple(target), self.first)
+
+    first: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """A plan of the catalogue and how well it does.
+
+    Parameters
+    ----------
+    method, grid : str
+        Names of the method and of the grid builder.
+    error : float
+        Root-mean-square distance from the end points, relative to their root mean square.
+    plan : Plan
+        Its numbers.
+    """
+
+    method: str
+    grid: str
+    error: float
+    plan: Plan
+
+    @property
+    def name(self) -> str:
+        """Method and grid."""
+        return f"{self.method} on {self.grid}"
+
+
+def chunked_samples(
+    host: Host, teacher: Any, seed: int, indices: range, chunk: int, ends: tuple[float, float]
+) -> Iterator[tuple[Any, Array, Array]]:
+    """Parts of the model, first states and end points, chunk by chunk; ``teacher(part, x, first)`` makes the last."""
+    for first in range(indices.start, indices.stop, chunk):
+        count = min(chunk, indices.stop - first)
+        part = host.part(first, count)
+        x = start_states(host, seed, first, count, ends[0])
+        yield part, x, teacher(part, x, first)
+
+
+def endpoint_error(plan: Plan, samples: Samples, rounding: bool = False) -> float:
+    """Root-mean-square distance from the end points, relative to their root mean square; infinite where it overflows.
+
+    Parameters
+    ----------
+    plan : Plan
+        Numbers of the run.
+    samples : Samples
+        Noises and end points.
+    rounding : bool
+        Round every evaluation to bfloat16.
+    """
+    total, host = 0.0, samples.host
+    for part, x, target in zip(samples.parts, samples.x, samples.target, strict=True):
+        model = _Rounded(part, host) if rounding else part
+        with np.errstate(over="ignore", invalid="ignore"):
+            end = solve(plan, model, x, check_finite=False)
+            total += float(((host.numpy(end) - host.numpy(target)) ** 2).sum())
+    return float(np.sqrt(total / samples.size)) if np.isfinite(total) else float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class _Rounded:
+    """A model whose values are rounded to bfloat16."""
+
+    model: Any
+    host: Host
+
+    @property
+    def prediction(self) -> Any:
+        return self.model.prediction
+
+    @property
+    def schedule(self) -> Any:
+        return self.model.schedule
+
+    def __call__(self, x: Array, t: Any) -> Array:
+        return self.host.rounded(self.model(x, t))
+
+
+def catalogue_plans(schedule: Schedule, ends: tuple[float, float], nfe: int) -> list[Rival]:
+    """All plans of the catalogue that can be made, numbers that occur twice left out; their errors are not known yet.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The noising process.
+    ends : (float, float)
+        Times of the first and the last state.
+    nfe : int
+        Evaluations allowed; methods with several a step may use fewer.
+    """
+    found, seen = [], set()
+    for name, record in methods().items():
+        for grid_name, builder in grids.GRIDS.items():
+            try:
+                grid = builder(schedule, record.steps_for(nfe), t_start=ends[0], t_end=ends[1])
+                made = plan(record, schedule, grid)
+                states, t = unrolled(made.for_prediction("data"))
+            except (ValueError, TypeError):  # a method that needs another schedule, more steps or parameters
+                continue
+            key = tuple(np.round(np.concatenate([states.ravel(), t]), 9).tolist())
+            if key not in seen and np.isfinite(states).all():
+                seen.add(key)
+                found.append(Rival(name, grid_name, float("nan"), made))
+    return found
+
+
+def ranked(rivals: Sequence[Rival], samples: Samples) -> list[Rival]:
+    """Rivals with their errors on these samples, best first."""
+    measured = [Rival(r.method, r.grid, endpoint_error(r.plan, samples), r.plan) for r in rivals]
+    return sorted(measured, key=lambda r: r.error)

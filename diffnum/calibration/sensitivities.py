@@ -1,0 +1,166 @@
+"""Runs of a sampler with the derivatives of all its states by all its numbers, by forward differentiation.
+
+The recurrence of the states is differentiated line by line; of the network it needs products of its Jacobian with
+tangents, and the derivative by the time that it is told. Both are asked for through :class:`Differentiable`, so that
+the same lines serve exact problems in numpy and networks in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from diffnum.calibration.weights import Numbers, Slopes
+from diffnum.forms import PREDICTIONS, conversion
+from diffnum.types import Array, Denoiser, Prediction
+
+__all__ = ["Differentiable", "ExactDifferentiable", "Native", "run", "run_with_tangents"]
+
+
+class Differentiable(Protocol):
+    """A model with products of its Jacobian."""
+
+    @property
+    def model(self) -> Denoiser:
+        """The model itself."""
+
+    def push(self, x: Array, t: float, tangents: Array) -> Array:
+        """Derivatives of ``model(x, t)`` along ``tangents``, shape (p, *x.shape)."""
+
+    def rate(self, x: Array, t: float) -> Array:
+        """Derivative of ``model(x, t)`` by ``t``, shape of ``x``."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExactDifferentiable:
+    """A model of numpy arrays with a method ``jvp``; the derivative by time is a central difference."""
+
+    model: Any
+
+    def push(self, x: Array, t: float, tangents: Array) -> Array:
+        """Derivatives along tangents."""
+        return np.stack([self.model.jvp(x, t, v) for v in tangents]) if len(tangents) else 0.0 * tangents
+
+    def rate(self, x: Array, t: float) -> Array:
+        """Derivative by time."""
+        return time_difference(self.model, x, t, 1e-5)
+
+
+def time_difference(model: Denoiser, x: Array, t: float, step: float) -> Array:
+    """Derivative of a model by time as a difference, central inside the schedule."""
+    low, high = model.schedule.t_min, model.schedule.t_max
+    before, after = max(t - step * max(t, 1e-3 * high), low), min(t + step * max(t, 1e-3 * high), high)
+    return (model(x, after) - model(x, before)) / (after - before)
+
+
+@dataclass(frozen=True, eq=False)
+class Native:
+    """A model seen in the prediction of a form, less the mean of its process, with derivatives.
+
+    Parameters
+    ----------
+    inner : Differentiable
+        Model of any prediction.
+    prediction : str
+        Prediction wanted.
+    """
+
+    inner: Differentiable
+    prediction: Prediction
+
+    def value(self, x: Array, t: float) -> tuple[Array, Array]:
+        """Prediction at a state, and the model's own, both of the process without its mean."""
+        model = self.inner.model
+        shift = self._shift(x, t, model.prediction)
+        own = model(x + self._mean(x), t) - shift
+        p, q = self._factors(t)
+        return p * x + q * own, own
+
+    def push(self, x: Array, t: float, tangents: Array) -> Array:
+        """Derivatives along tangents, shape (p, *x.shape)."""
+        p, q = self._factors(t)
+        return p * tangents + q * self.inner.push(x + self._mean(x), t, tangents)
+
+    def rate(self, x: Array, t: float, own: Array) -> Array:
+        """Derivative by time; ``own`` is the model's prediction there."""
+        schedule = self.inner.model.schedule
+        step = 1e-6 * max(t, 1e-3 * schedule.t_max)
+        before, after = max(t - step, schedule.t_min), min(t + step, schedule.t_max)
+        slopes = [(b - a) / (after - before) for a, b in zip(self._factors(before), self._factors(after), strict=True)]
+        name = self.inner.model.prediction
+        drift = (self._shift(x, after, name) - self._shift(x, before, name)) / (after - before)
+        return slopes[0] * x + slopes[1] * own + self._factors(t)[1] * (self.inner.rate(x + self._mean(x), t) - drift)
+
+    def _factors(self, t: float) -> tuple[float, float]:
+        """Factors of the state and of the model in the prediction wanted."""
+        model = self.inner.model
+        alpha, sigma = float(model.schedule.alpha(t)), float(model.schedule.sigma(t))
+        p, q = conversion(model.prediction, self.prediction, alpha, sigma)
+        return float(p), float(q)
+
+    def _mean(self, x: Array) -> Any:
+        mean = self.inner.model.schedule.mean
+        if isinstance(mean, float) and mean == 0.0:
+            return 0.0
+        return array_namespace(x).asarray(np.array(mean), dtype=x.dtype, device=device(x))
+
+    def _shift(self, x: Array, t: float, prediction: Prediction) -> Any:
+        """What the mean adds to a prediction."""
+        schedule = self.inner.model.schedule
+        return PREDICTIONS[prediction](float(schedule.alpha(t)), float(schedule.sigma(t)))[0] * self._mean(x)
+
+
+def run(native: Native, numbers: Numbers, x: Array) -> Iterator[Array]:
+    """Yield the states after each step, the mean of the process left out."""
+    values: list[Array] = []
+    for n, t in enumerate(numbers.t.tolist()):
+        values.append(native.value(x, t)[0])
+        x = _linear(numbers.carry[n], x, numbers.weights[n], values)
+        yield x
+
+
+def run_with_tangents(native: Native, numbers: Numbers, slopes: Slopes, x: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield the states after each step with their derivatives, shape (p, *x.shape)."""
+    xp = array_namespace(x)
+    count = len(slopes.t)
+    tangents = xp.zeros((count, *x.shape), dtype=x.dtype, device=device(x))
+    active = np.zeros(count, dtype=bool)
+    values: list[Array] = []
+    pushed: list[Array] = []
+    for n, t in enumerate(numbers.t.tolist()):
+        value, own = native.value(x, t)
+        change = 0.0 * tangents
+        index = np.flatnonzero(active).tolist()
+        if index:
+            change[index] = native.push(x, t, tangents[index])
+        if (turning := slopes.t[:, n]).any():
+            change = change + _column(turning, x) * native.rate(x, t, own)
+            active |= turning != 0
+        values.append(value)
+        pushed.append(change)
+        tangents = _linear(numbers.carry[n], tangents, numbers.weights[n], pushed)
+        for factor, array in ((slopes.carry[:, n], x), *zip(slopes.weights[:, n].T, values, strict=False)):
+            used = np.flatnonzero(factor)
+            if len(used):
+                tangents[used.tolist()] += _column(factor[used], x) * array
+                active[used] = True
+        x = _linear(numbers.carry[n], x, numbers.weights[n], values)
+        yield x, tangents
+
+
+def _linear(carry: float, x: Array, weights: Any, values: Sequence[Array]) -> Array:
+    """One row."""
+    total = float(carry) * x
+    for weight, value in zip(weights.tolist(), values, strict=False):
+        total = total + weight * value
+    return total
+
+
+def _column(factor: Any, x: Array) -> Array:
+    """Numbers along a new first axis."""
+    column = array_namespace(x).asarray(np.ascontiguousarray(factor), dtype=x.dtype, device=device(x))
+    return column.reshape((-1, *(1,) * x.ndim))

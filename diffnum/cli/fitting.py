@@ -1,0 +1,106 @@
+"""Command that finds a plan for a network, and the reader of such plans."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from diffnum.cli.common import Json, Model, Seed, check_writable, echo, print_json, progress_bar
+from diffnum.jobs.files import write_text
+
+__all__ = ["fit", "read_plan"]
+
+
+def fit(
+    model: Model,
+    nfe: Annotated[int, typer.Option(help="Evaluations of the plan.", min=1)] = 6,
+    out: Annotated[
+        Path, typer.Option(help="File of the plan (.json); a log beside it lets a stopped run go on.")
+    ] = Path("plan.json"),
+    n: Annotated[int, typer.Option("--n", "-n", help="Noises of the fit; as many unseen ones judge it.", min=1)] = 128,
+    seed: Seed = 0,
+    label: Annotated[str | None, typer.Option(help='Class, or "each" for all in turn.', show_default=False)] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none. Needs --label.")
+    ] = None,
+    free: Annotated[str, typer.Option(help="What may change.")] = "times,levels,weights,scale",
+    rows: Annotated[str, typer.Option(help="Conditions on the weights: free, order_1 or order_2.")] = "free",
+    loss: Annotated[str, typer.Option(help="endpoint or trajectory.")] = "endpoint",
+    starts: Annotated[int, typer.Option(help="Plans of the catalogue to start from.", min=1)] = 2,
+    iterations: Annotated[int, typer.Option(help="Steps from each start, at most.", min=0)] = 25,
+    derivatives: Annotated[str, typer.Option(help="forward or differences.")] = "forward",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Find the plan of a few evaluations that follows a converged one best, and hold it against the catalogue."""
+    if out.suffix != ".json":
+        raise typer.BadParameter(f"--out {str(out)!r}: give a file that ends in .json")
+    from diffnum.calibration import fit_plan
+    from diffnum.cli.networks import guided, label_of
+    from diffnum.models import load
+
+    check_writable(out)
+    labels = label_of(label)
+    network: Any = load(model, dtype=dtype, device=device)
+    if guidance is not None:
+        network = guided(network, guidance, labels)
+    with progress_bar(f"fitting {model}") as report:
+        found = fit_plan(
+            network,
+            nfe,
+            n=n,
+            seed=seed,
+            label=labels,
+            free=tuple(free.replace(",", " ").split()),
+            rows=rows,
+            loss=loss,
+            starts=starts,
+            iterations=iterations,
+            derivatives=derivatives,
+            ledger=out.with_suffix(".log.jsonl"),
+            progress=report,
+            command=shlex.join(["diffnum", *sys.argv[1:]]),
+        )
+    write_text(out, found.plan.to_json())
+    out.with_suffix(".log.jsonl").unlink(missing_ok=True)
+    if as_json:
+        print_json({"out": str(out), **found.to_dict()})
+    else:
+        echo(f"{out}: {model}, {found}")
+
+
+def read_plan(path: Path, model: Any) -> Any:
+    """Plan of a file for a network; a warning where it was found for another one.
+
+    Parameters
+    ----------
+    path : Path
+        File of the plan.
+    model : NetworkDenoiser or Guided
+        The network that is to be sampled.
+
+    Raises
+    ------
+    ValueError
+        If the file is no plan, or its schedule is another one.
+    """
+    from diffnum.calibration.networks import weights_digest
+    from diffnum.plans import Plan
+
+    if not path.is_file():
+        raise typer.BadParameter(f"--plan {str(path)!r}: there is no such file")
+    plan = Plan.from_json(path)
+    if plan.schedule != model.schedule:
+        raise typer.BadParameter(
+            f"--plan {str(path)!r}: it is a plan for the schedule {plan.schedule.name}, and the network has "
+            f"{model.schedule.name}; take one that was made for this network"
+        )
+    found_for = plan.found_for or {}
+    if found_for.get("model") == model.name and weights_digest(model) != found_for.get("sha256"):
+        typer.echo(f"diffnum: {path} was found for other weights of {model.name}; its error is not known", err=True)
+    return plan

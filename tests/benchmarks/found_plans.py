@@ -1,0 +1,96 @@
+"""Found plans beside the best of the catalogue, on noises that no fit has seen: error, Frechet distance, transfer.
+
+    python tests/benchmarks/found_plans.py toy_models/plans/toy-digits-*.json [--n 256] [--seed 1] [--json FILE]
+
+For each plan file: its error (root mean square distance from a converged run, relative) over that of the best of all
+catalogue methods x all grids at the same evaluations, on the same noises; both Frechet distances to the converged set
+in the features of the network; with --transfer the ratio again where the plan was not found: with classes, and under
+guidance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import diffnum as dn
+from diffnum.calibration.fitting import converged_samples
+from diffnum.calibration.hosts import host_of
+from diffnum.calibration.rivals import catalogue_plans, endpoint_error, ranked
+from diffnum.models.quality.features import features_for
+from diffnum.models.quality.metrics import frechet_distance
+
+SCREENED = ((16, 16), (64, 6))
+
+
+def model_of(found_for: dict[str, Any]) -> tuple[Any, Any]:
+    """Network and label for which a plan was found."""
+    model = dn.load(found_for["model"])
+    label = found_for.get("label")
+    if "guidance" in found_for:
+        model = dn.guidance.classifier_free(model, found_for["guidance"])
+    return model, label
+
+
+def held(plan: dn.Plan, model: Any, label: Any, n: int, seed: int, features: bool) -> dict[str, Any]:
+    """Error of a plan beside the best of the catalogue on one model."""
+    host = host_of(model, label=label)
+    ends = float(plan.times[0]), float(plan.times[-1])
+    samples = converged_samples(host, ends, n, seed)
+    rivals = catalogue_plans(model.schedule, ends, plan.nfe)
+    for count, kept in SCREENED:
+        rivals = ranked(rivals, samples.head(min(count, n)))[:kept]
+    best = ranked(rivals, samples)[0]
+    error = endpoint_error(plan, samples)
+    found: dict[str, Any] = {"error": error, "best": best.name, "best_error": best.error, "ratio": error / best.error}
+    if features:
+        seen = features_for(model, "auto")
+
+        def embedded(numbers: dn.Plan) -> Any:
+            parts = zip(samples.parts, samples.x, strict=True)
+            return seen(model, torch.cat([dn.solve(numbers, part, x) for part, x in parts]))
+
+        target = seen(model, torch.cat(samples.target))
+        found["frechet"] = frechet_distance(embedded(plan), target)
+        found["best_frechet"] = frechet_distance(embedded(best.plan), target)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plans", nargs="+", type=Path)
+    parser.add_argument("--n", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--transfer", action="store_true", help="also where the plan was not found")
+    parser.add_argument("--json", type=Path)
+    words = parser.parse_args()
+    rows = []
+    numbers = f"{'error':>9}{'best':>9}{'ratio':>7}{'Frechet':>9}{'best':>9}"
+    print(f"{'plan':<24}{'on':<22}{'nfe':>4}{numbers}  best of the catalogue")
+    for path in sorted(words.plans, key=lambda p: (p.stem.rsplit("-", 1)[0], dn.Plan.from_json(p).nfe)):
+        plan = dn.Plan.from_json(path)
+        model, label = model_of(dict(plan.found_for or {}))
+        places = {"its own": (model, label)}
+        if words.transfer and model.num_classes is not None:
+            places |= {"every class in turn": (dn.load(model.name), "each")}
+            for scale in (2.0, 4.0):
+                places[f"guidance {scale:g}"] = (dn.guidance.classifier_free(dn.load(model.name), scale), "each")
+        for place, (where, its_label) in places.items():
+            bare = replace(plan, found_for=None)  # that it was found elsewhere is the point
+            row = {"plan": path.stem, "on": place, "nfe": plan.nfe}
+            row |= held(bare, where, its_label, words.n, words.seed, place == "its own")
+            rows.append(row)
+            distances = [f"{row[k]:>9.3g}" if k in row else " " * 9 for k in ("frechet", "best_frechet")]
+            numbers = f"{row['error']:>9.4f}{row['best_error']:>9.4f}{row['ratio']:>7.2f}{''.join(distances)}"
+            print(f"{path.stem:<24}{place:<22}{plan.nfe:>4}{numbers}  {row['best']}", flush=True)
+    if words.json is not None:
+        words.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
