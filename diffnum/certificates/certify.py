@@ -204,7 +204,7 @@ def _certificate(
     return Certificate(
         name=record.name,
         title=record.title[0].upper() + record.title[1:],
-        nfe_per_step=record.nfe(21) - record.nfe(20),
+        nfe_per_step=record.nfe_per_step,
         claimed=record.claimed_order,
         recorded={kind: record.order_on(kind) for kind in GRID_KINDS},
         recorded_with_startup=record.order_with_startup,

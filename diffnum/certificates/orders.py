@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from diffnum.certificates.records import Measurement
 from diffnum.coefficients.method import GRID_KINDS, Method
-from diffnum.convergence.record import Series, Variant
+from diffnum.convergence.record import ConvergenceStudy, Series, Variant
 from diffnum.convergence.study import convergence_study
 from diffnum.problems import rotated_product, three_peaks
 from diffnum.schedules import EDM, FlowMatching, MeanReverting, SubVP, VPCosine, VPLinear
 from diffnum.types import Problem, Schedule
 
-__all__ = ["END_STEPS", "END_VARIANTS", "PROBLEMS", "SCHEDULES", "measure_ends", "measure_orders"]
+__all__ = [
+    "END_STEPS",
+    "END_VARIANTS",
+    "PROBLEMS",
+    "SCHEDULES",
+    "contradictions",
+    "formula_and_shipped",
+    "measure_ends",
+    "measure_orders",
+]
 
 SCHEDULES: Final[Mapping[str, Schedule]] = MappingProxyType(
     {s.name: s for s in (VPLinear(), VPCosine(), SubVP(), EDM(), FlowMatching(), MeanReverting(mean=0.4))}
@@ -51,6 +61,39 @@ def measure_ends(record: Method, seed: int) -> tuple[Measurement, ...]:
     study = convergence_study(record, product, variants=END_VARIANTS, measures=("global",), steps=END_STEPS, seed=seed)
     least = {kind: min(record.order_with_startup, record.order_on(kind)) for kind in GRID_KINDS}
     return _measured(study.series, "vp-linear", {}, least)
+
+
+def formula_and_shipped(name: str, seed: int, *, quick: bool = False) -> ConvergenceStudy:
+    """Order of the formula by the study's own rules, and of the run as shipped at :data:`END_STEPS`.
+
+    Low-order starts show late, and step counts that decide every run as shipped would cost more than all else.
+
+    Parameters
+    ----------
+    name : str
+        Method.
+    seed : int
+        Seed of the starting points.
+    quick : bool
+        Measure on the three peaks only: the other problem is too kind to show the defect of some weights.
+    """
+    peaks, product = ({label: PROBLEMS[label]} for label in ("three peaks", "rotated product"))
+    formula = convergence_study(name, peaks if quick else PROBLEMS, variants=("formula",), seed=seed)
+    whole = peaks if quick else product
+    shipped = convergence_study(name, whole, variants=("as shipped",), measures=("global",), steps=END_STEPS, seed=seed)
+    return replace(formula, series=(*formula.series, *shipped.series))
+
+
+def contradictions(record: Method, series: Sequence[Series]) -> Iterator[str]:
+    """Decided rates that exclude the recorded order; a higher one on a kinder problem does not, if another shows it."""
+    for kind in GRID_KINDS:
+        order = record.order_on(kind)
+        here = [s for s in series if s.grid == kind]
+        shown = any(s.estimate.supports(order) for s in here)
+        for s in here:
+            above = s.estimate.rate is not None and s.estimate.rate > order
+            if s.estimate.rejects(order) and not (shown and above):
+                yield f"{record.name}: {s.problem} on {kind} grids, {s.estimate.reason}; recorded {order}"
 
 
 def _measured(

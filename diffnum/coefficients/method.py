@@ -228,6 +228,12 @@ class Method:
         )
         return sum(p.rehearse().nfe for p in placements) + (denoised or terminal in DENOISING)
 
+    @property
+    def nfe_per_step(self) -> int:
+        """Model evaluations that one step more costs, once the start-up is over."""
+        long = 4 * (self.top + self.exact_steps)
+        return self.nfe(long + 1) - self.nfe(long)
+
     def steps_for(self, nfe: int, *, terminal: str = "stop", ends_at_zero: bool = False) -> int:
         """Largest number of steps whose evaluations do not exceed ``nfe``.
 

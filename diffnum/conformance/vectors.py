@@ -194,7 +194,7 @@ def _facts(record: Method) -> dict[str, Any]:
         "claimed_order": record.claimed_order,
         "orders": {kind: record.order_on(kind) for kind in GRID_KINDS},
         "order_with_startup": record.order_with_startup,
-        "nfe_per_step": record.nfe(21) - record.nfe(20),
+        "nfe_per_step": record.nfe_per_step,
         "cite": record.cite,
         "equation": record.equation,
         "summary": record.summary,

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from diffnum.certificates.orders import END_STEPS
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
 from diffnum.coefficients.method import GRID_KINDS
@@ -19,7 +20,7 @@ from diffnum.jobs.environment import versions_text
 from diffnum.jobs.files import write_file
 from diffnum.jobs.ledger import Progress
 from diffnum.jobs.parallel import spread
-from diffnum.report.methods import SHIPPED_STEPS, MethodSection, examine
+from diffnum.report.methods import MethodSection, examine
 from diffnum.report.networks import ModelSection, sample_network
 from diffnum.report.prose import SEED
 from diffnum.templates import render
@@ -199,7 +200,7 @@ def _run_facts(report: Report, quick: bool) -> list[tuple[str, str]]:
         (
             "Steps",
             "formula: 20 to 320, more or fewer where these do not decide; as shipped, on the product: "
-            f"{SHIPPED_STEPS[0]} to {SHIPPED_STEPS[-1]}",
+            f"{END_STEPS[0]} to {END_STEPS[-1]}",
         ),
         (
             "Grids",

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method
 from diffnum.report.prose import SEED, anchor, broken, sentence, to_mathml
-from diffnum.types import Problem
 
-__all__ = ["SHIPPED_STEPS", "MethodSection", "examine"]
-
-SHIPPED_STEPS = (40, 80, 160, 320, 640)
-"""Step counts at which whole runs are measured."""
+__all__ = ["MethodSection", "examine"]
 
 
 @dataclass(frozen=True)
@@ -63,17 +59,18 @@ def examine(name: str, *, quick: bool = False) -> MethodSection:
     quick : bool
         Measure on one problem only.
     """
+    from diffnum.certificates.orders import contradictions, formula_and_shipped
     from diffnum.plot import to_svg
     from diffnum.proofs import derive, prove
 
     record = find_method(name)
     derivation, proof = derive(name), prove(name)
-    study = _study(name, quick)
+    study = formula_and_shipped(name, SEED, quick=quick)
     measured = {kind: _measured(study.select(), kind) for kind in GRID_KINDS}
-    contradictions = tuple(_contradictions(record, study.select()))
+    against = tuple(contradictions(record, study.select()))
     undecided = tuple(f"{name} on {s.grid} grids ({s.problem})" for s in study.select() if s.order is None)
     shipped = min((_measured(study.select("as shipped"), kind) for kind in GRID_KINDS), key=_number)
-    verdict, tone = _verdict(record, study, shipped, bool(contradictions) or not proof.ok)
+    verdict, tone = _verdict(record, study, shipped, bool(against) or not proof.ok)
     return MethodSection(
         name=name,
         title=record.title[0].upper() + record.title[1:],
@@ -83,7 +80,7 @@ def examine(name: str, *, quick: bool = False) -> MethodSection:
         proof_ok=proof.ok,
         measured=measured,
         shipped=shipped,
-        nfe_per_step=record.nfe(21) - record.nfe(20),
+        nfe_per_step=record.nfe_per_step,
         verdict=verdict,
         tone=tone,
         summary=record.summary,
@@ -100,37 +97,9 @@ def examine(name: str, *, quick: bool = False) -> MethodSection:
         study_verdict=sentence(study.verdict.partition(": ")[2]),
         study_table="\n".join(str(study).splitlines()[1:]),
         plot=to_svg(study.plot(), title=_plot_title(record, measured), prefix=anchor(name)),
-        contradictions=contradictions,
+        contradictions=against,
         undecided=undecided,
     )
-
-
-def _study(name: str, quick: bool) -> Any:
-    """Order of the formula by the study's own rules, and of the run as shipped at fixed step counts.
-
-    Low-order starts show late, and step counts that decide every run as shipped would cost more than all else.
-    """
-    from diffnum.convergence.study import convergence_study
-    from diffnum.problems import rotated_product, three_peaks
-
-    product: dict[str, Problem] = {"rotated product": rotated_product(dim=4, seed=1)}
-    problems = product if quick else {"three peaks": three_peaks(), **product}
-    formula = convergence_study(name, problems, variants=("formula",), seed=SEED)
-    shipped = convergence_study(
-        name, product, variants=("as shipped",), measures=("global",), steps=SHIPPED_STEPS, seed=SEED
-    )
-    return replace(formula, series=(*formula.series, *shipped.series))
-
-
-def _contradictions(record: Method, series: Sequence[Any]) -> Iterator[str]:
-    """Decided rates that exclude the recorded order; a higher one on a kinder problem does not, if another shows it."""
-    for kind in GRID_KINDS:
-        order = record.order_on(kind)
-        here = [s for s in series if s.grid == kind]
-        shown = any(s.estimate.supports(order) for s in here)
-        for s in here:
-            if s.estimate.rejects(order) and not (shown and s.estimate.rate > order):
-                yield f"{record.name}: {s.problem} on {kind} grids, {s.estimate.reason}; recorded {order}"
 
 
 def _measured(series: Sequence[Any], kind: str) -> str:
