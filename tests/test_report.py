@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import diffnum as dn
+from diffnum.certificates.orders import contradictions
 from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.report import MethodSection, ModelSection, Report, _render, build_report, examine
-from diffnum.report.methods import _contradictions
 from diffnum.report.prose import broken, to_mathml
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -167,7 +167,7 @@ def test_a_record_is_contradicted_by_a_lower_rate_or_by_higher_ones_throughout(
     orders: tuple[int, int], contradicted: bool
 ) -> None:
     series = [measured(name, order) for name, order in zip("ab", orders, strict=True)]
-    assert bool(list(_contradictions(dn.method("dpmpp_2m"), series))) is contradicted
+    assert bool(list(contradictions(dn.method("dpmpp_2m"), series))) is contradicted
 
 
 def test_what_is_undecided_is_said_and_is_no_failure(section: MethodSection, tmp_path: Path) -> None:
