@@ -26,8 +26,10 @@ __all__ = [
     "StageData",
     "bayes_posterior",
     "bayes_rates",
+    "bridge_claims",
     "first_hitting_claims",
     "first_hitting_time",
+    "frozen_claims",
     "leap_expansion",
     "remasking_claims",
     "thinning_claims",
@@ -264,3 +266,66 @@ def remasking_claims() -> tuple[tuple[str, bool], ...]:
     a, b, s = sp.symbols("a b s", positive=True)
     shown = a * (1 - s) + (1 - a) * (b - (1 - s) * a) / (1 - a)
     return (("with any share masked again each token shows with probability alpha_s", sp.simplify(shown - b) == 0),)
+
+
+# -- kernels of one token -----------------------------------------------------------------------------
+
+
+def frozen_claims(jump: str) -> tuple[tuple[str, bool], ...]:
+    """What frozen rates r_1, r_2 to two values do to one token in a time h: claim and whether it holds.
+
+    Parameters
+    ----------
+    jump : {"exponential", "linear", "rejecting"}
+        How rates become probabilities.
+    """
+    h, r, q = sp.symbols("h r q", positive=True)
+    total = r + q
+    if jump == "exponential":
+        # events of any value overwrite: from each of the three states to value i at rate r_i
+        rates = sp.Matrix([[-total, r, q], [0, -q, q], [0, r, -r]])
+        moved = (1 - sp.exp(-h * total)) / total
+        law = sp.Matrix([[sp.exp(-h * total), moved * r, moved * q]])
+        solved = sp.simplify(law.diff(h) - law * rates) == sp.zeros(1, 3) and law.subs(h, 0) == sp.Matrix([[1, 0, 0]])
+        return (("the first jump decides: the same law as if every later event overwrote the token", bool(solved)),)
+    if jump == "rejecting":
+        one = r * h * sp.exp(-r * h) * sp.exp(-q * h)
+        return (
+            (
+                "one event of this value and none of another: h r exp(-h sum)",
+                sp.simplify(one - h * r * sp.exp(-h * total)) == 0,
+            ),
+        )
+    first = sp.series((1 - sp.exp(-h * total)) * r / total, h, 0, 2).removeO()
+    return (("Euler's probability h r is that of the jump to first order", sp.simplify(first - h * r) == 0),)
+
+
+def bridge_claims() -> tuple[tuple[str, bool], ...]:
+    """What Bayes' rule makes of a token's bridge, masked and uniform, three tokens: claim and whether it holds."""
+    a, b = sp.symbols("alpha_t alpha_s", positive=True)
+    p = list(sp.symbols("p_0 p_1", positive=True))
+    p.append(1 - sum(p))
+    size = len(p)
+
+    def masked(keep: Any) -> Any:
+        return sp.Matrix(
+            size + 1, size + 1, lambda i, j: 1 if i == j == size else keep * int(i == j) if j < size else 1 - keep
+        )
+
+    def uniform(keep: Any) -> Any:
+        return sp.Matrix(size, size, lambda i, j: keep * int(i == j) + (1 - keep) / size)
+
+    hidden = bayes_posterior(masked(a / b), masked(b)[:size, :], masked(a)[:size, :], p, size)
+    shown = (b - a) / (1 - a)
+    masked_right = all(sp.simplify(hidden[i] - shown * p[i]) == 0 for i in range(size))
+    leap = 1 - sp.exp(-(sp.log(1 - a) - sp.log(1 - b)))
+    exact = bayes_posterior(uniform(a / b), uniform(b), uniform(a), p, 0)
+    rest, later = (1 - a) / size, (1 - b) / size
+    weight = [p[i] / (a + rest if i == 0 else rest) for i in range(size)]
+    closed = [(b * weight[i] + later * sum(weight)) * ((1 - a / b) / size + a / b * int(i == 0)) for i in range(size)]
+    uniform_right = all(sp.simplify(exact[i] - closed[i]) == 0 for i in range(size))
+    return (
+        ("by Bayes' rule a masked token shows b with probability (alpha_s - alpha_t)/(1 - alpha_t) p_b", masked_right),
+        ("that is the leap with frozen marginals in the clock -log(1 - alpha)", sp.simplify(leap - shown) == 0),
+        ("the uniform bridge that ships is Bayes' rule", uniform_right),
+    )

@@ -15,7 +15,7 @@ from diffnum.discrete.correlation import (
     parallel_divergence,
     total_correlation,
 )
-from diffnum.discrete.enumeration import StateSpace
+from diffnum.discrete.enumeration import ModelSpace, StateSpace
 from diffnum.discrete.jumps import Uniformisation, generator, reverse_law
 from diffnum.discrete.laws import HiddenChain, Law
 from diffnum.discrete.models import ExactTokens, TokenModel
@@ -41,6 +41,7 @@ __all__ = [
     "Leap",
     "LeapStage",
     "Masked",
+    "ModelSpace",
     "OutputLaw",
     "Remask",
     "StateSpace",

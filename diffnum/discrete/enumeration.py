@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from diffnum.discrete.laws import Law, TokenArray
-from diffnum.discrete.processes import TokenProcess
+from diffnum.discrete.processes import Masked, TokenProcess
 from diffnum.types import FloatArray
 
-__all__ = ["LARGEST_SPACE", "StateSpace", "expand", "push"]
+__all__ = ["LARGEST_SPACE", "Enumerated", "ModelSpace", "StateSpace", "expand", "push"]
 
 LARGEST_SPACE = 20_000
 """Most noisy states that laws are enumerated over."""
@@ -25,7 +25,98 @@ CHUNK = 1 << 16
 """Rows that are pushed at once."""
 
 
-class StateSpace:
+class Enumerated:
+    """All states of some tokens under a process.
+
+    Parameters
+    ----------
+    length, tokens : int
+        Number of positions and of tokens.
+    process : Masked or Uniform
+        The noise.
+
+    Raises
+    ------
+    ValueError
+        For more than ``LARGEST_SPACE`` states.
+    """
+
+    def __init__(self, length: int, tokens: int, process: TokenProcess) -> None:
+        self.process, self.length, self.tokens = process, length, tokens
+        self.letters = process.states(tokens)
+        self.size = self.letters**length
+        if self.size > LARGEST_SPACE:
+            raise ValueError(
+                f"{self.letters}**{length} states are too many to enumerate (at most {LARGEST_SPACE}): "
+                "take a shorter law, or dn.discrete.monte_carlo"
+            )
+
+    @cached_property
+    def states(self) -> TokenArray:
+        """All states, shape (N, L), the last position fastest."""
+        shape = (self.letters,) * self.length
+        return np.stack(np.unravel_index(np.arange(self.size), shape), axis=1).astype(np.int64)
+
+    def index(self, x: TokenArray) -> TokenArray:
+        """Place of each state of shape (n, L) in the list."""
+        powers = self.letters ** np.arange(self.length - 1, -1, -1)
+        return np.asarray(x @ powers)
+
+    def noise(self) -> FloatArray:
+        """Law without data, shape (N,)."""
+        out, one = np.ones(1), self.process.noise(self.tokens)
+        for _ in range(self.length):
+            out = np.multiply.outer(out, one).ravel()
+        return out
+
+    def denoised(self, t: float) -> FloatArray:
+        """Marginals of the data given each state, shape (N, L, S)."""
+        raise NotImplementedError
+
+
+class ModelSpace(Enumerated):
+    """All states of a few positions under a model of masked data, the other positions held.
+
+    A network's marginals need not belong to any one law. Its reverse chain is a chain all the same, whose output is
+    that of the first-hitting sampler: to this law the samplers' laws are compared.
+
+    Parameters
+    ----------
+    model : TokenModel
+        ``model(x, t)`` returns marginals, shape (n, L, S).
+    held : array_like of int, shape (L,)
+        Tokens of the positions that are held; -1 where a position is free.
+
+    Raises
+    ------
+    ValueError
+        If nothing is free, too much is, or a token lies outside.
+    """
+
+    def __init__(self, model: Any, held: Any) -> None:
+        held = np.asarray(held)
+        if held.shape != (model.length,) or held.min() < -1 or held.max() >= model.tokens:
+            raise ValueError(
+                f"held has shape {held.shape}: pass {model.length} tokens below {model.tokens}, -1 where free"
+            )
+        self.free = np.flatnonzero(held == -1)
+        if not self.free.size:
+            raise ValueError("held leaves no position free: mark free ones by -1")
+        super().__init__(self.free.size, model.tokens, Masked())
+        self.model, self.held = model, held
+
+    @cached_property
+    def _denoised(self) -> FloatArray:
+        x = np.repeat(self.held[None], self.size, axis=0)
+        x[:, self.free] = self.states
+        return np.asarray(self.model(x, 0.5), dtype=np.float64)[:, self.free]
+
+    def denoised(self, t: float) -> FloatArray:  # noqa: ARG002
+        """Marginals that the model gives, shape (N, L, S)."""
+        return self._denoised
+
+
+class StateSpace(Enumerated):
     """All noisy sequences of a law under a process, with the exact model on each.
 
     Parameters
@@ -42,27 +133,9 @@ class StateSpace:
     """
 
     def __init__(self, law: Law, process: TokenProcess) -> None:
-        self.law, self.process = law, process
-        self.length, self.tokens = law.length, law.tokens
-        self.letters = process.states(law.tokens)
-        self.size = self.letters**self.length
-        if self.size > LARGEST_SPACE:
-            raise ValueError(
-                f"{self.letters}**{self.length} states are too many to enumerate (at most {LARGEST_SPACE}): "
-                "take a shorter law, or dn.discrete.monte_carlo"
-            )
+        super().__init__(law.length, law.tokens, process)
+        self.law = law
         self._latest: tuple[float, FloatArray] | None = None
-
-    @cached_property
-    def states(self) -> TokenArray:
-        """All states, shape (N, L), the last position fastest."""
-        shape = (self.letters,) * self.length
-        return np.stack(np.unravel_index(np.arange(self.size), shape), axis=1).astype(np.int64)
-
-    def index(self, x: TokenArray) -> TokenArray:
-        """Place of each state of shape (n, L) in the list."""
-        powers = self.letters ** np.arange(self.length - 1, -1, -1)
-        return np.asarray(x @ powers)
 
     def marginal(self, t: float) -> FloatArray:
         """Exact law of the state at time t, shape (N,)."""
@@ -72,12 +145,21 @@ class StateSpace:
             out = np.tensordot(out, matrix, axes=(0, 0))
         return np.asarray(out.ravel())
 
-    def noise(self) -> FloatArray:
-        """Law without data, shape (N,)."""
-        out, one = np.ones(1), self.process.noise(self.tokens)
-        for _ in range(self.length):
-            out = np.multiply.outer(out, one).ravel()
-        return out
+    def score(self, t: float) -> FloatArray:
+        """Exact concrete score: probability of the state with one token replaced over that of the state.
+
+        Returns
+        -------
+        ndarray, shape (N, L, states)
+            ``score[x, d, b] = P_t(x with token d set to b) / P_t(x)``; zero at states that are impossible.
+        """
+        law = self.marginal(t)
+        powers = self.letters ** np.arange(self.length - 1, -1, -1)
+        steps = (np.arange(self.letters) - self.states[..., None]) * powers[:, None]
+        of = law[:, None, None]
+        return np.asarray(
+            np.where(of > 0, law[np.arange(self.size)[:, None, None] + steps], 0.0) / np.where(of > 0, of, 1.0)
+        )
 
     def data(self) -> FloatArray:
         """The law of the data on the states, shape (N,)."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffnum.discrete.enumeration import StateSpace
+from diffnum.discrete.enumeration import Enumerated, StateSpace
 from diffnum.discrete.laws import TokenArray
 from diffnum.discrete.models import answered
 from diffnum.discrete.processes import TokenProcess
@@ -20,7 +20,7 @@ SLACK = 1.0 + 1e-9
 """Bounds are raised by so much, against rounding."""
 
 
-def generator(space: StateSpace, t: float) -> Any:
+def generator(space: Enumerated, t: float) -> Any:
     """Generator of the exact reverse chain at time t.
 
     Returns

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffnum.discrete.enumeration import StateSpace, expand, push
+from diffnum.discrete.enumeration import Enumerated, ModelSpace, StateSpace, expand, push
 from diffnum.discrete.jumps import Uniformisation, reverse_law
 from diffnum.discrete.laws import Law, TokenArray, drawn, uniforms
 from diffnum.discrete.models import TokenModel, answered
@@ -93,7 +93,7 @@ def nodes_of(process: TokenProcess, steps: int, nodes: Any = None) -> FloatArray
     return times
 
 
-def advance(rule: StepRule, space: StateSpace, law: FloatArray, t: float, s: float) -> FloatArray:
+def advance(rule: StepRule, space: Enumerated, law: FloatArray, t: float, s: float) -> FloatArray:
     """Law on all states after one step from t to s, exactly, shape (N,)."""
     process = space.process
     at = np.flatnonzero(law > 0)
@@ -107,7 +107,7 @@ def advance(rule: StepRule, space: StateSpace, law: FloatArray, t: float, s: flo
     return push(weights, rule.stage(rule.stages - 1, process, states, posteriors, t, s))
 
 
-def run(rule: StepRule, space: StateSpace, law: FloatArray, nodes: FloatArray, *, finish: bool = True) -> FloatArray:
+def run(rule: StepRule, space: Enumerated, law: FloatArray, nodes: FloatArray, *, finish: bool = True) -> FloatArray:
     """Law on all states after the steps between the nodes; the last step is the bridge where it ends in the data."""
     for t, s in zip(nodes[:-1].tolist(), nodes[1:].tolist(), strict=True):
         law = advance(Bridge() if finish and s == 0.0 else rule, space, law, t, s)
@@ -116,20 +116,20 @@ def run(rule: StepRule, space: StateSpace, law: FloatArray, nodes: FloatArray, *
 
 def output_law(
     name: str | TokenSampler,
-    law: Law,
+    law: Law | ModelSpace,
     process: TokenProcess | None = None,
     steps: int | Sequence[int] | None = None,
     *,
     nodes: Any = None,
 ) -> OutputLaw:
-    """Exact law of the output of a sampler with the exact model, by enumeration.
+    """Exact law of the output of a sampler with the exact model, or with a network on a few positions, by enumeration.
 
     Parameters
     ----------
     name : str or TokenSampler
         Sampler.
-    law : Law
-        The data.
+    law : Law or ModelSpace
+        The data; or the states of a network, whose own chain is then the truth.
     process : Masked or Uniform, optional
         The noise; masked with a linear schedule by default.
     steps : int, or sequence of int
@@ -161,10 +161,10 @@ def output_law(
     record = sampler(name)
     process = Masked() if process is None else process
     checked_process(record, process)
-    space = StateSpace(law, process)
+    space: Any = law if isinstance(law, ModelSpace) else StateSpace(law, process)
     evaluations: int | None
     if isinstance(record.rule, Unmask):
-        out, evaluations = record.rule.law(space, steps), len(record.rule.plan(law.length, steps))
+        out, evaluations = record.rule.law(space, steps), len(record.rule.plan(space.length, steps))
     elif isinstance(record.rule, Uniformisation):
         end = record.rule.end
         before = reverse_law(
@@ -175,10 +175,11 @@ def output_law(
         times = nodes_of(process, _whole(steps) if nodes is None else 0, nodes)
         out = run(record.rule, space, space.noise(), times)
         evaluations = record.evaluations * (len(times) - 2) + 1
-    return OutputLaw(record.name, shown(space, out, record.name), law.table, evaluations)
+    truth = law.table if isinstance(law, Law) else shown(space, Unmask(one=True).law(space, None), "first_hitting")
+    return OutputLaw(record.name, shown(space, out, record.name), truth, evaluations)
 
 
-def shown(space: StateSpace, law: FloatArray, name: str) -> FloatArray:
+def shown(space: Enumerated, law: FloatArray, name: str) -> FloatArray:
     """Law on the data, shape (S,) * L; raises where masks are left."""
     table = law.reshape((space.letters,) * space.length)[(slice(0, space.tokens),) * space.length]
     left = float(law.sum() - table.sum())
@@ -220,7 +221,7 @@ def sample(
     ----------
     model : TokenModel
         ``model(x, t)`` returns the marginals of the data, shape (n, L, S); see :class:`ExactTokens`, and
-        :func:`diffnum.models.tokens.load_tokens` for a network.
+        :func:`diffnum.models.load_tokens` for a network.
     process : Masked or Uniform, optional
         The noise that the model was made for; masked with a linear schedule by default.
     method : str or TokenSampler

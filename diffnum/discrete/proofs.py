@@ -87,7 +87,7 @@ def prove(name: str | TokenSampler) -> TokenProof:
     ValueError
         If the sampler claims nothing that is proved here.
     """
-    from diffnum.derivation.jumps import first_hitting_claims, thinning_claims
+    from diffnum.derivation.jumps import bridge_claims, first_hitting_claims, frozen_claims, thinning_claims
 
     record = sampler(name)
     rule = record.rule
@@ -101,7 +101,8 @@ def prove(name: str | TokenSampler) -> TokenProof:
         if record.order == 1:
             wrong = [str(value) for value in second if value != 0]
             claims.append((f"not of order 2: residuals {', '.join(wrong)}", bool(wrong)))
-        return TokenProof(record.name, found.order, tuple(claims))
+        kernel = frozen_claims(rule.jump) if isinstance(rule, Leap) else bridge_claims()
+        return TokenProof(record.name, found.order, (*kernel, *claims))
     if isinstance(rule, Unmask) and rule.one and rule.order == "random":
         return TokenProof(record.name, None, first_hitting_claims())
     if isinstance(rule, Remask):

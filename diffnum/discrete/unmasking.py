@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from diffnum.discrete.enumeration import StateSpace, expand
+from diffnum.discrete.enumeration import Enumerated, expand
 from diffnum.discrete.laws import TokenArray, drawn
 from diffnum.discrete.steps import tempered
 from diffnum.types import FloatArray
@@ -146,7 +146,7 @@ class Unmask:
             shares = counts(width, steps // self.blocks if isinstance(steps, int) else steps, self.rule)
         return [(b * width, (b + 1) * width, k) for b in range(self.blocks) for k in shares]
 
-    def law(self, space: StateSpace, steps: int | Sequence[int] | None) -> FloatArray:
+    def law(self, space: Enumerated, steps: int | Sequence[int] | None) -> FloatArray:
         """Exact law of the output on all states, shape (N,)."""
         mask, length = space.tokens, space.length
         law = space.noise()
@@ -163,7 +163,7 @@ class Unmask:
 
     def _shown(
         self,
-        space: StateSpace,
+        space: Enumerated,
         x: TokenArray,
         guess: TokenArray,
         p: FloatArray,

@@ -123,6 +123,22 @@ def test_mixing_rates_leave_the_exact_marginal_alone(process: Masked) -> None:
     np.testing.assert_allclose(flow, 0.0, atol=1e-14)
 
 
+@pytest.mark.parametrize("process", PROCESSES, ids=names)
+def test_the_concrete_score_is_the_ratio_of_exact_marginals_and_gives_the_rates(process: Masked) -> None:
+    space, t = StateSpace(random_law(3, 3, 2), process), 0.6
+    law, score, x = space.marginal(t), space.score(t), space.states
+    for d, b in ((0, 0), (1, 2)):
+        y = x.copy()
+        y[:, d] = b
+        np.testing.assert_allclose(score[:, d, b] * law, law[space.index(y)], atol=1e-15)
+    forward = np.stack([process.forward_rates(np.full((1, 2), b), 3, t)[0, 0] for b in range(space.letters)])
+    rates = score * forward.T[x]
+    np.put_along_axis(rates, x[..., None], 0.0, axis=-1)
+    np.testing.assert_allclose(rates, process.rates(space.denoised(t), x, t), atol=1e-12)
+    if isinstance(process, Uniform):
+        np.testing.assert_allclose(process.score(space.denoised(t), x, t), score, atol=1e-12)
+
+
 def symbolic(process: str, size: int, alpha: sp.Expr) -> sp.Matrix:
     if process == "masked":
         return sp.Matrix(size, size + 1, lambda a, b: alpha * int(a == b) if b < size else 1 - alpha)

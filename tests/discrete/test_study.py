@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from diffnum.derivation.jumps import leap_expansion
+from diffnum.derivation.jumps import bridge_claims, frozen_claims, leap_expansion
 from diffnum.discrete import (
     SAMPLERS,
     Bridge,
@@ -50,6 +50,15 @@ def test_the_recorded_order_is_proved(name: str) -> None:
     proof = prove(name)
     assert proof.ok, proof
     assert proof.claims
+
+
+@pytest.mark.parametrize("jump", ["exponential", "linear", "rejecting"])
+def test_kernels_of_one_token_are_derived(jump: str) -> None:
+    assert all(ok for _, ok in frozen_claims(jump))
+
+
+def test_the_bridge_that_ships_is_derived() -> None:
+    assert [ok for _, ok in bridge_claims()] == [True, True, True]
 
 
 @pytest.mark.parametrize("name", REFINED)
