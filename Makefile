@@ -12,6 +12,7 @@ EXTRAS := images,report,train,dev
 GALAXIES := galaxygrad==0.2.1
 K_DIFFUSION := k-diffusion==0.1.1.post1 torchdiffeq==0.2.5
 
+BASE ?= HEAD~1
 REPORT ?= out/demo/report.html
 # One process per core, four at most: each worker holds torch and sympy.
 PYTEST_FLAGS ?= -n auto --maxprocesses=4
@@ -24,10 +25,17 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup models try-models demo book test test-fast check format bench gpu wheel clean distclean
+# What runs on the base dependencies, and in a minute, with a few examples of each law. tests/optional.py knows what needs more.
+CORE := $(addprefix tests/,test_phi.py test_tableau.py schedules grids forms problems plans solver coefficients/test_catalogue.py \
+  coefficients/test_adams.py coefficients/test_method.py calibration guidance analysis/test_gaussian.py analysis/test_stability.py \
+  derivation/test_symbols.py derivation/test_series.py proofs convergence/test_rate.py test_cli.py)
+FEW := $(ONE_THREAD) HYPOTHESIS_PROFILE=few
+
+.PHONY: help setup models try-models demo book test test-fast test-base test-lowest test-wheel check format bench bench-against gpu \
+  wheel clean distclean
 
 help:  ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.stamp  ## create .venv and install the package with its pinned dependencies (once)
 
@@ -47,11 +55,25 @@ test: setup $(VENV)/.audit try-models check  ## all checks, then all tests (slow
 test-fast: setup  ## the tests that take seconds, without the static checks
 	$(ONE_THREAD) $(PY) -m pytest $(PYTEST_FLAGS) -m "not slow"
 
-check: setup  ## ruff, mypy --strict, import-linter
+test-base: .cache/base/.stamp  ## tests of the core with the base dependencies alone: no torch, no matplotlib
+	$(FEW) .cache/base/bin/python -m pytest -m "not slow" -q $(CORE)
+
+# Old libraries on newer ones that they bring are deprecated here and there; that is theirs.
+test-lowest: .cache/lowest/.stamp  ## the same with the oldest libraries that pyproject.toml allows
+	$(FEW) .cache/lowest/bin/python -m pytest -m "not slow" -q -W ignore::DeprecationWarning \
+	  $(CORE) tests/plot tests/templates tests/certificates/test_accuracy.py
+
+test-wheel: .cache/wheel/.stamp  ## the wheel in a fresh environment elsewhere: the README's programs and commands
+	$(PY) .ci/try_wheel.py .cache/wheel/diffnum-*.whl
+
+check: setup  ## ruff, mypy --strict, import-linter; dead code, spelling, dependencies
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/vulture
+	$(VENV)/bin/codespell
+	$(VENV)/bin/deptry diffnum
 
 format: setup  ## let ruff rewrite what it can
 	$(PY) -m ruff check --fix .
@@ -61,8 +83,11 @@ models: $(VENV)/.models  ## fetch the pretrained galaxy networks (a wheel, only 
 
 bench: $(VENV)/.audit  ## print the benchmark ratios, each measured side by side in one run
 	@for script in tests/benchmarks/[a-z]*.py; do \
-	  name=$$(basename "$$script" .py); [ "$$name" = gpu ] && continue; \
+	  name=$$(basename "$$script" .py); case "$$name" in gpu|against) continue;; esac; \
 	  echo "== $$name"; $(PY) -m "tests.benchmarks.$$name"; done
+
+bench-against: setup  ## plan, solve and score side by side with a commit: make bench-against BASE=HEAD~1
+	$(PY) -m tests.benchmarks.against $(BASE)
 
 gpu: $(if $(filter $(VENV)/%,$(PY)),setup)  ## checks and timings on an accelerator (PY=python3 uses that interpreter instead)
 	$(PY) -m tests.benchmarks.gpu
@@ -71,7 +96,7 @@ wheel: setup  ## build dist/*.whl
 	$(PIP) wheel . --no-deps --no-build-isolation --wheel-dir dist
 
 clean:  ## remove what building and testing left behind (keeps .venv)
-	rm -rf out build dist book/_build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf out build dist .cache book/_build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find diffnum tests toy_models -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## clean, and remove .venv too
@@ -87,6 +112,24 @@ $(VENV)/.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "Installing the pinned packages into $(VENV) (about two minutes the first time) ..."
 	@$(PIP) install -c $(CONSTRAINTS) hatchling editables
 	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[$(EXTRAS)]'
+	@touch $@
+
+.cache/wheel/.stamp: $(VENV)/.stamp $(shell find diffnum -name '*.py') hatch_build.py
+	@rm -rf .cache/wheel
+	@$(PIP) wheel . --no-deps --no-build-isolation --wheel-dir .cache/wheel
+	@touch $@
+
+# The clone is what is tested there; the wheel brings its dependencies.
+.cache/base/.stamp: $(CONSTRAINTS) pyproject.toml | .cache/wheel/.stamp
+	@rm -rf .cache/base && $(PYTHON) -m venv .cache/base
+	@.cache/base/bin/python -m pip --disable-pip-version-check -qq install -c $(CONSTRAINTS) .cache/wheel/diffnum-*.whl \
+	  pytest hypothesis
+	@touch $@
+
+.cache/lowest/.stamp: .ci/lowest.txt pyproject.toml | .cache/wheel/.stamp
+	@rm -rf .cache/lowest && $(PYTHON) -m venv .cache/lowest
+	@.cache/lowest/bin/python -m pip --disable-pip-version-check -qq install -c .ci/lowest.txt \
+	  "$$(echo .cache/wheel/diffnum-*.whl)[plot,report,verify]" pytest hypothesis
 	@touch $@
 
 $(VENV)/.audit: $(VENV)/.stamp

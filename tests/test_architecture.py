@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import diffnum
 from diffnum.coefficients.catalogue import aliases, method, methods
+from tests import optional
+from tests.optional import NEEDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "diffnum"
@@ -157,8 +160,8 @@ def test_the_version_is_stated_once() -> None:
     assert f"## {diffnum.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def pins() -> dict[str, str]:
-    lines = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+def pins(name: str = "constraints.txt") -> dict[str, str]:
+    lines = (ROOT / ".ci" / name).read_text(encoding="utf-8").splitlines()
     found = [line.split("==") for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(name): pin for name, pin in found}
 
@@ -202,6 +205,46 @@ def test_pins_satisfy_the_bounds_of_the_project() -> None:
     ]
     for requirement in map(Requirement, wanted):
         assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)]), requirement
+
+
+def lower_bounds(*extras: str) -> dict[str, str]:
+    """Lowest version that the project allows of each base dependency and of each that ``extras`` ask for."""
+    project = PYPROJECT["project"]
+    texts = [*project["dependencies"], *(text for extra in extras for text in project["optional-dependencies"][extra])]
+    return {
+        canonicalize_name(requirement.name): bound.version
+        for requirement in map(Requirement, texts)
+        for bound in requirement.specifier
+        if bound.operator == ">="
+    }
+
+
+def test_the_lowest_versions_that_are_tested_are_the_lowest_that_are_allowed() -> None:
+    tested = pins("lowest.txt")
+    bounds = lower_bounds("plot", "report", "verify")
+    bounds |= {name: bound for name, bound in lower_bounds("dev").items() if name in {"pytest", "hypothesis"}}
+    assert len(bounds) > 10
+    assert {name: Version(tested[name]) for name in bounds} == {name: Version(bound) for name, bound in bounds.items()}
+
+
+def test_release_notes_have_a_category_for_every_key_of_the_changelog() -> None:
+    notes = (ROOT / ".github" / "release.yml").read_text(encoding="utf-8")
+    labels = re.findall(r"labels: \[(\w+)\]", notes.split("categories:")[1])
+    keys = re.findall(r"^\| `(\w+)` \|", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(labels) == sorted(keys)
+
+
+def test_tests_that_need_more_than_the_base_are_there() -> None:
+    assert [place for place in NEEDS if not (ROOT / "tests" / place).exists()] == []
+
+
+def test_what_is_not_installed_is_left_out_and_what_is_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optional, "NEEDS", {"plot": ("no_such_library",), "test_phi.py": ("numpy",)})
+    here = ROOT / "tests"
+    assert optional.missing(here / "plot" / "test_plot.py") == ["no_such_library"]
+    assert optional.missing(here / "test_phi.py") == optional.missing(here / "plots") == []
+    with pytest.raises(pytest.skip.Exception, match="needs no_such_library"):
+        _ = optional.optional("no_such_library").zeros
 
 
 @pytest.mark.slow

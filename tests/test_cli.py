@@ -160,6 +160,7 @@ def samplers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "my_samplers"
 
 
+@pytest.mark.needs("flint", "jinja2")
 def test_verify_certifies_methods_and_writes_the_page(run, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     module = importlib.import_module("diffnum.certificates.certify")
     monkeypatch.setattr(module, "agreements", dict)  # the recorded trajectories take seconds
@@ -193,6 +194,7 @@ def test_verify_accepts_the_order_of_a_sampler_and_no_other(  # type: ignore[no-
     assert done.out.startswith("FAIL" if status else "ok")
 
 
+@pytest.mark.needs("matplotlib")
 def test_analyse_prints_draws_and_says_as_json_what_the_objects_know(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     words = ("analyse", "lms_2", "--nfe", "5,10", "--eigenvalues", "0.1,1")
     text = run(*words).out
@@ -320,6 +322,7 @@ def test_plan_is_a_table_or_a_plan(run) -> None:  # type: ignore[no-untyped-def]
     assert (made.prediction, made.terminal, len(made)) == ("v", "denoise", 7)
 
 
+@pytest.mark.needs("torch", "PIL")
 def test_sample_writes_a_picture_or_an_array(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     words = ("sample", "toy/digits", "--steps", "3", "--n", "2", "--label", "4", "--seed", "5", "--out")
     assert "2 images of toy/digits by dpmpp_2m, 3 evaluations each" in run(*words, str(tmp_path / "a" / "x.png")).out
@@ -329,6 +332,7 @@ def test_sample_writes_a_picture_or_an_array(run, tmp_path: Path) -> None:  # ty
     assert np.array_equal(np.load(facts["out"]), expected)
 
 
+@pytest.mark.needs("torch")
 def test_sample_guides_to_a_class(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     words = ("sample", "toy/digits", "--steps", "3", "--n", "2", "--guidance", "3", "--out", str(tmp_path / "x.npy"))
     run(*words, "--label", "4")
@@ -338,6 +342,7 @@ def test_sample_guides_to_a_class(run, tmp_path: Path) -> None:  # type: ignore[
     assert (done.status, "--guidance 3: give --label" in done.err) == (2, True)
 
 
+@pytest.mark.needs("torch", "matplotlib", "jinja2")
 def test_compare_prints_errors_and_draws_them(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     words = ("compare", "toy/digits", "--methods", "ddim, dpmpp_2m", "--nfe", "5,10", "--n", "1", "--tolerance", "1e-4")
     words = (*words, "--images", "0")
@@ -348,6 +353,7 @@ def test_compare_prints_errors_and_draws_them(run, tmp_path: Path) -> None:  # t
     assert "dpmpp_2m" in run(*words).out
 
 
+@pytest.mark.needs("torch", "matplotlib", "jinja2")
 def test_report_writes_a_page_and_says_what_it_found(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     from diffnum import report
 
@@ -441,6 +447,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(run, verb: st
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+@pytest.mark.needs("flint", "jinja2")
 @pytest.mark.parametrize("delay", [0.0, 0.3, 1.5])  # while processes start, import and work
 def test_an_interrupt_is_quiet_and_leaves_no_process(delay: float, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "diffnum", "verify", "--jobs", "2", "--cache", str(tmp_path)]

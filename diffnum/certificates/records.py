@@ -16,9 +16,6 @@ __all__ = ["Agreement", "Certificate", "Certificates", "Measurement", "ProofResu
 
 FORMAT = "diffnum-certificates-v1"
 
-FINDINGS = ("as recorded", "above", "below", "undecided", "observed")
-"""What a measured rate says of the recorded order; "observed" where the record says nothing."""
-
 
 @dataclass(frozen=True)
 class ProofResult:
@@ -54,7 +51,8 @@ class Measurement:
     rate : float or None
         Extrapolated rate; where nothing settles the last pair rate.
     finding : str
-        One of :data:`FINDINGS`.
+        What the rate says of the recorded order: "as recorded", "above", "below", "undecided", or
+        "observed" where the record says nothing.
     reason : str
         The estimator's sentence.
     steps, errors : sequences

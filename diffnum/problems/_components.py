@@ -23,7 +23,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from diffnum.problems._states import Coefficient, LinearForm
-from diffnum.problems._threads import calling_thread, product
+from diffnum.problems._threads import by_calling_thread, product
 from diffnum.types import Array, FloatArray
 
 DIRECT_LIMIT = 1024
@@ -132,13 +132,9 @@ class Components:
     ) -> Array:
         direct = self._is_direct(per_sample=_size(alpha) > 1)
         width = self.means.size if direct else max(self.means.shape)
-        with calling_thread(array_namespace(states[0]), states[0].shape[0] * self._work):
-            return in_blocks(width, function, alpha, sigma, form, *states)
-
-    @property
-    def _work(self) -> int:
-        """Multiplications of one matrix product, for one sample."""
-        return self.means.size if self.bases is None else self.bases.size
+        # Multiplications of one matrix product.
+        work = states[0].shape[0] * (self.means if self.bases is None else self.bases).size
+        return by_calling_thread(work, in_blocks, states[0], width, function, alpha, sigma, form, *states)
 
 
 class Direct:

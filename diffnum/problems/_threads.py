@@ -14,8 +14,7 @@ left alone: products are divided into blocks that it does not spread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -30,38 +29,37 @@ SMALL = 1 << 20
 SMALL_PRODUCT = 1 << 21
 """Largest number of multiplications of one of numpy's matrix products that one thread does."""
 
-UNSPREAD = 1 << 18
-"""Largest number of multiplications that OpenBLAS leaves to one thread, products with one row included."""
-
-_NUMPY = "array_api_compat.numpy"
+UNSPREAD = 450_000
+"""Multiplications that OpenBLAS leaves to one thread; 0.3.31 spreads from 460800 with one row, from 2^19 with more."""
 
 
 @cache
-def _runtimes(namespace: str) -> tuple[Any, ...]:  # noqa: ARG001
-    """OpenMP runtimes of the process; asked once a namespace, when its library is loaded already."""
+def _runtimes() -> tuple[Any, ...]:
+    """OpenMP runtimes of the process; first asked for when torch is loaded."""
     return tuple(ThreadpoolController().select(user_api="openmp").lib_controllers)
 
 
-@contextmanager
-def calling_thread(xp: Any, work: float) -> Iterator[None]:
-    """Keep OpenMP to the calling thread inside the block, if ``work`` multiplications are few.
+def by_calling_thread(work: float, function: Callable[..., Array], y: Array, *args: Any) -> Array:
+    """Return ``function(*args)``, computed by the calling thread alone if it is small.
 
     Parameters
     ----------
-    xp : module
-        Namespace of the arrays.
     work : float
-        Number of multiplications of the block; more than :data:`SMALL` may use all threads.
+        Number of multiplications of the largest matrix product; more than :data:`SMALL` may use all threads.
+    function : callable
+        What is computed.
+    y : array
+        The state: numpy's arrays need no care but that of :func:`product`.
+    *args
+        Arguments of ``function``.
     """
-    if work > SMALL:
-        yield
-        return
-    before = [(runtime, runtime.get_num_threads()) for runtime in _runtimes(xp.__name__)]
-    changed = [(runtime, threads) for runtime, threads in before if threads > 1]
+    if work > SMALL or isinstance(y, np.ndarray):
+        return function(*args)
+    changed = [(runtime, threads) for runtime in _runtimes() if (threads := runtime.get_num_threads()) > 1]
     for runtime, _ in changed:
         runtime.set_num_threads(1)
     try:
-        yield
+        return function(*args)
     finally:
         for runtime, threads in changed:
             runtime.set_num_threads(threads)
@@ -69,9 +67,11 @@ def calling_thread(xp: Any, work: float) -> Iterator[None]:
 
 def product(xp: Any, a: Array, b: Array) -> Array:
     """Matrix product of shapes (n, k) and (k, m), by the calling thread alone if it is small."""
-    (n, k), m = a.shape, b.shape[1]
-    if xp.__name__ != _NUMPY or not UNSPREAD < n * k * m <= SMALL_PRODUCT:
+    if not isinstance(a, np.ndarray):
         return xp.matmul(a, b)
+    (n, k), m = a.shape, b.shape[1]
+    if not UNSPREAD < n * k * m <= SMALL_PRODUCT:
+        return np.matmul(a, b)
     out = np.empty((n, m), dtype=np.result_type(a, b))
     if n >= m:
         for run in _runs(n, UNSPREAD // (k * m)):

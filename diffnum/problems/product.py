@@ -40,7 +40,7 @@ from diffnum.problems._states import (
     probabilities,
     real_array,
 )
-from diffnum.problems._threads import calling_thread, product
+from diffnum.problems._threads import by_calling_thread, product
 from diffnum.types import Array, FloatArray, Prediction, Schedule
 
 
@@ -246,8 +246,8 @@ class CoordinateMixtures:
             each = form.data * p["means"] + gain_of(p["spectra"], v, lift(alpha), form) * r
             return xp.astype(self._out(xp, p, xp.sum(weights * each, axis=-1)), y.dtype)
 
-        with calling_thread(array_namespace(y), y.shape[0] * self._work):
-            return in_blocks(self.means.size, block, alpha, sigma, form, y)
+        size = self.means.size
+        return by_calling_thread(y.shape[0] * self._work, in_blocks, y, size, block, alpha, sigma, form, y)
 
     def jvp(self, y: Array, tangent: Array, alpha: Coefficient, sigma: Coefficient, form: LinearForm) -> Array:
         """Differentiate :meth:`predict` at ``y`` along ``tangent``, both of shape (n, d)."""
@@ -259,8 +259,8 @@ class CoordinateMixtures:
             slope = xp.sum(turn(xp, weights, -r / v) * (form.data * p["means"] + gain * r) + weights * gain, axis=-1)
             return xp.astype(self._out(xp, p, slope * self._in(xp, p, u)), y.dtype)
 
-        with calling_thread(array_namespace(y), y.shape[0] * self._work):
-            return in_blocks(self.means.size, block, alpha, sigma, form, y, tangent)
+        size = self.means.size
+        return by_calling_thread(y.shape[0] * self._work, in_blocks, y, size, block, alpha, sigma, form, y, tangent)
 
     def log_prob(self, x: Array) -> Array:
         """Log-density of the data, float64, shape (n,)."""

@@ -20,11 +20,11 @@ the fine steps' normals, and both classes keep that.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -46,9 +46,6 @@ __all__ = [
     "noise_levels",
     "start_noise",
 ]
-
-Intervals: TypeAlias = Sequence[Sequence[tuple[float, float]]]
-"""For each step and each of its draws, the half-log-SNRs between which the draw gathers noise."""
 
 _STREAMS, _TREE, _CELLS, _START = range(4)  # uses of one seed that must not meet
 

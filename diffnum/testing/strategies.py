@@ -16,7 +16,7 @@ __all__ = ["grids", "mixtures", "schedules"]
 
 
 @st.composite
-def mixtures(
+def mixtures(  # noqa: D417 (hypothesis passes `draw`)
     draw: st.DrawFn, *, dim: st.SearchStrategy[int] | None = None, components: st.SearchStrategy[int] | None = None
 ) -> GaussianMixture:
     """Gaussian mixtures with diagonal covariances, means within 2 and variances from 0.05 to 1.
@@ -54,7 +54,7 @@ def schedules() -> st.SearchStrategy[Schedule]:
 
 
 @st.composite
-def grids(
+def grids(  # noqa: D417 (hypothesis passes `draw`)
     draw: st.DrawFn,
     *,
     schedule: Schedule | None = None,

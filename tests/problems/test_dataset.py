@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffnum.problems import FiniteDataset, GaussianMixture
 from diffnum.schedules import EDM, FlowMatching, VPLinear
 from diffnum.types import Problem
+from tests.optional import optional
 
 from .cases import PREDICTIONS, close, fractions, inner_time, predictions, schedules, seeds, states
+
+torch = optional("torch")
 
 
 def points(seed: int, count: int = 6, dim: int = 3) -> np.ndarray:

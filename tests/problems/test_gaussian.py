@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from scipy.stats import multivariate_normal
 
 from diffnum.problems import Gaussian, gaussian_example
 from diffnum.problems._flow import integrate
 from diffnum.types import Problem
+from tests.optional import optional
 
 from .cases import PREDICTIONS, SCHEDULES, close, fractions, inner_time, schedules, seeds, states
+
+torch = optional("torch")
 
 FORMS = {
     "full": gaussian_example(),

@@ -10,13 +10,13 @@ import sys
 import mpmath
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffnum.problems import Gaussian, GaussianMixture, Mixture1D, _components
 from diffnum.schedules import EDM, FlowMatching, MeanReverting, VPLinear
 from diffnum.types import Denoiser, Problem
+from tests.optional import optional
 
 from .cases import (
     KINDS,
@@ -33,6 +33,8 @@ from .cases import (
     seeds,
     states,
 )
+
+torch = optional("torch")
 
 quick = settings(max_examples=40, deadline=None)
 
@@ -444,7 +446,6 @@ def test_bad_mixtures_are_refused_with_the_reason(name):
 X = np.zeros((4, 3))
 BAD_CALLS = {
     "integers": ((X.astype(int), 0.5), TypeError, "x has dtype int64"),
-    "integer tensors": ((torch.zeros(4, 3, dtype=torch.int64), 0.5), TypeError, "x has dtype torch.int64"),
     "complex states": ((X.astype(complex), 0.5), TypeError, "x has dtype complex128"),
     "a list": (([[0.0, 0.0, 0.0]], 0.5), TypeError, "x is a list"),
     "a wrong size": ((np.zeros((4, 2)), 0.5), ValueError, r"x has shape \(4, 2\); expected \(batch, 3\)"),
@@ -460,6 +461,11 @@ def test_bad_states_and_times_are_refused_with_the_reason(name):
     arguments, error, message = BAD_CALLS[name]
     with pytest.raises(error, match=message):
         make_mixture(0, "full").denoiser(VPLinear())(*arguments)
+
+
+def test_tensors_of_integers_are_refused_with_their_dtype():
+    with pytest.raises(TypeError, match=r"x has dtype torch\.int64"):
+        make_mixture(0, "full").denoiser(VPLinear())(torch.zeros(4, 3, dtype=torch.int64), 0.5)
 
 
 def test_other_bad_arguments_are_refused_with_the_reason():

@@ -8,7 +8,6 @@ import pickle
 import mpmath
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,8 +25,11 @@ from diffnum.problems._flow import integrate
 from diffnum.problems.product import log_tail
 from diffnum.schedules import EDM, MeanReverting, VPLinear
 from diffnum.types import Problem
+from tests.optional import optional
 
 from .cases import PREDICTIONS, SCHEDULES, close, fractions, inner_time, predictions, schedules, seeds, states
+
+torch = optional("torch")
 
 quick = settings(max_examples=40, deadline=None)
 

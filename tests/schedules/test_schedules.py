@@ -13,12 +13,14 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffnum import schedules as sch
 from diffnum.types import Schedule
+from tests.optional import optional
+
+torch = optional("torch")
 
 ANALYTIC: list[Any] = [
     sch.VPLinear(),

@@ -1,0 +1,73 @@
+"""Install a wheel in a fresh environment outside the clone, and do there what the README promises of a bare install.
+
+Run ``python .ci/try_wheel.py dist/diffnum-*.whl``. Nothing of the clone is read but the pinned versions and the
+README, whose first two programs need the base dependencies alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+WHERE = """
+import importlib.metadata, pathlib, diffnum
+home = pathlib.Path(diffnum.__file__).parent
+assert "site-packages" in home.parts, home
+assert diffnum.__version__ == importlib.metadata.version("diffnum")
+assert (home / "py.typed").exists()
+assert list((home / "_toy_models").rglob("*.safetensors"))
+"""
+
+
+def main(wheel: str) -> None:
+    """Raise ``SystemExit`` with the output of the first thing that does not do what it should."""
+    programs = PROGRAM.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    bare = [code for code in programs if "dn.load(" not in code]
+    if len(bare) < 2:
+        raise SystemExit("the README has no two programs for a bare install")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        venv.create(folder / "venv", with_pip=True)
+        commands = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
+        environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+
+        def run(*words: str, status: int = 0, program: str = "diffnum") -> str:
+            done = subprocess.run(
+                [commands / program, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+            if done.returncode != status:
+                raise SystemExit(f"{program} {' '.join(words)}: status {done.returncode}\n{done.stdout}{done.stderr}")
+            print("ok:", program, *(word.strip().splitlines()[0] for word in words), flush=True)
+            return done.stdout + done.stderr
+
+        constraints = ROOT / ".ci" / "constraints.txt"
+        quiet = ("--disable-pip-version-check", "--quiet")
+        run("install", *quiet, "-c", str(constraints), str(Path(wheel).resolve()), program="pip")
+        run("-c", WHERE, program="python")
+        for code in bare:
+            run("-c", code, program="python")
+        names = {row["name"] for row in json.loads(run("methods", "--json"))}
+        if "dpmpp_2m" not in names:
+            raise SystemExit("diffnum methods --json does not list dpmpp_2m")
+        run("plan", "dpmpp_2m", "--steps", "8", "--json")
+        run("prove", "dpmpp_2m")
+        run("derive", "unipc_3", "--code", "rust")
+        midpoint = next(code for code in bare if "def midpoint" in code).split("study =")[0]
+        (folder / "own.py").write_text(midpoint, encoding="utf-8")
+        (folder / "wrong.py").write_text(midpoint.replace("model.noise(half", "model.noise(x"), encoding="utf-8")
+        run("verify", "--sampler", "own:midpoint", "--schedule", "edm", "--order", "2")
+        run("verify", "--sampler", "wrong:midpoint", "--schedule", "edm", "--order", "2", status=1)
+        if "pip install 'diffnum[" not in run("sample", "toy/digits", "-n", "1", status=2):
+            raise SystemExit("diffnum sample without torch does not say what to install")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

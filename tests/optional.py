@@ -1,0 +1,52 @@
+"""What tests need beyond the base dependencies, and what becomes of them where it is not installed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NEEDS = {
+    "audits": ("torch", "jinja2"),
+    "benchmarks": ("torch",),
+    "book": ("matplotlib",),
+    "calibration/test_estimate.py": ("torch",),
+    "certificates": ("flint", "jinja2"),
+    "conformance": ("jsonschema",),
+    "foreign": ("torch",),
+    "interop": ("torch", "safetensors"),
+    "models": ("torch", "safetensors", "PIL"),
+    "plot": ("matplotlib",),
+    "problems/test_threads.py": ("torch",),
+    "templates": ("jinja2",),
+    "test_notebooks.py": ("torch", "jupytext", "nbclient", "ipykernel"),
+    "test_readme.py": ("torch",),
+    "test_report.py": ("torch", "matplotlib", "jinja2"),
+}
+"""Folders and files of ``tests/`` that make no sense without these libraries. Everything else runs on the base
+dependencies; single tests that want more are marked ``needs``, or use :func:`optional` or ``pytest.importorskip``."""
+
+
+def missing(path: Path) -> list[str]:
+    """Libraries that a folder or file of tests needs and that are not installed."""
+    place = path.relative_to(Path(__file__).parent).as_posix()
+    wanted = [needs for start, needs in NEEDS.items() if place == start or place.startswith(f"{start}/")]
+    return sorted({name for needs in wanted for name in needs if find_spec(name) is None})
+
+
+def optional(name: str) -> Any:
+    """Module ``name``, or a stand-in that skips the test that first uses it."""
+    return import_module(name) if find_spec(name) else _Absent(name)
+
+
+class _Absent:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith(("_", "pytest")):  # pytest looks at everything that a file holds
+            raise AttributeError(attribute)
+        pytest.skip(f"needs {self._name}", allow_module_level=True)
