@@ -195,6 +195,10 @@ def bayes_posterior(between: Any, early: Any, late: Any, p: Sequence[Any], x: in
         Law of the later state given the earlier one.
     early, late : Matrix, shape (S, K)
         Laws of the two states given the datum.
+    p : sequence of length S
+        Posterior probabilities of the datum.
+    x : int
+        State at the later time.
     """
     data = [a for a in range(len(p)) if late[a, x] != 0]
     return [sum(p[a] * early[a, b] * between[b, x] / late[a, x] for a in data) for b in range(between.shape[0])]

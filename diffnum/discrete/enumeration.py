@@ -199,6 +199,7 @@ def expand(probs: FloatArray) -> tuple[TokenArray, TokenArray, FloatArray]:
     Parameters
     ----------
     probs : ndarray, shape (n, L, K)
+        Law of each of the L tokens, for each row.
 
     Returns
     -------
@@ -225,7 +226,9 @@ def push(weights: FloatArray, probs: FloatArray) -> FloatArray:
     Parameters
     ----------
     weights : ndarray, shape (n,)
+        Probabilities of the rows.
     probs : ndarray, shape (n, L, K)
+        Law of each of the L tokens, for each row.
 
     Returns
     -------

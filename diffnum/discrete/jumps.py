@@ -46,6 +46,10 @@ def reverse_law(space: StateSpace, t: float, s: float, law: FloatArray | None = 
 
     Parameters
     ----------
+    space : StateSpace
+        States and their chain.
+    t, s : float
+        Times, t > s.
     law : ndarray, shape (N,), optional
         Law at time t; the exact marginal by default, and then the result is the exact marginal again.
     """
