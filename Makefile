@@ -28,7 +28,7 @@ MAKEFLAGS += --no-print-directory
 # What runs on the base dependencies, and in a minute, with a few examples of each law. tests/optional.py knows what needs more.
 CORE := $(addprefix tests/,test_phi.py test_tableau.py schedules grids forms problems plans solver coefficients/test_catalogue.py \
   coefficients/test_adams.py coefficients/test_method.py calibration guidance analysis/test_gaussian.py analysis/test_stability.py \
-  jobs derivation/test_symbols.py derivation/test_series.py proofs convergence/test_rate.py test_cli.py)
+  jobs derivation/test_symbols.py derivation/test_series.py proofs/test_proofs.py convergence/test_rate.py test_cli.py)
 FEW := $(ONE_THREAD) HYPOTHESIS_PROFILE=few
 
 .PHONY: help setup models try-models demo book test test-fast test-base test-lowest test-wheel check format bench bench-against gpu \

@@ -44,9 +44,11 @@ def test_gain_and_offset_are_those_of_the_loop(name: str, schedule: Any) -> None
     output = propagate(numbers, MEAN, EIGENVALUES)
     centre = float(schedule.mean)
     ours = output.response * (MEAN - centre) + (1 - output.gain) * centre
-    size = np.abs(gain) + np.abs(offset) + 1
-    assert np.abs(output.gain - gain).max() <= 1e-12 * size.max()
-    assert np.abs(ours - offset).max() <= 1e-12 * size.max()
+    # Rounding grows with the weights: those of the cubic in time reach 451 next to the end of the flow.
+    weight = max(1.0, *(abs(w) for step in numbers.programme for _, row in step for w in row.values()))
+    allowed = 256 * np.finfo(float).eps * weight * (np.abs(gain) + np.abs(offset) + 1).max()
+    assert np.abs(output.gain - gain).max() <= allowed
+    assert np.abs(ours - offset).max() <= allowed
 
 
 def test_inhomogeneous_terms_are_propagated() -> None:
