@@ -157,6 +157,8 @@ def fit_plan(
         Steps of Levenberg-Marquardt from each start, at most.
     teacher : Plan, optional
         Plan to follow; by default one of so many steps that twice as many change less than ``teacher_tolerance``.
+    teacher_tolerance : float
+        Root-mean-square change, relative to the size of the end points.
     derivatives : {"forward", "differences"}
         How a network is differentiated: ``torch.func.jvp``, or central differences, for networks without it (and on a
         CPU sometimes the faster way).
