@@ -108,7 +108,7 @@ $(VENV)/bin/python:
 	  echo "$(PYTHON) cannot create virtual environments: install its venv package (on Debian: python3-venv)" >&2; exit 2; }
 
 # The build backend is installed first and used without isolation, so that it is pinned like everything else.
-$(VENV)/.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+$(VENV)/.stamp: pyproject.toml diffnum/_version.py $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "Installing the pinned packages into $(VENV) (about two minutes the first time) ..."
 	@$(PIP) install -c $(CONSTRAINTS) hatchling editables
 	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[$(EXTRAS)]'
