@@ -24,12 +24,11 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.noise import NoisyMeasure
 from diffnum.convergence.oracle import Oracle
+from diffnum.convergence.record import ConvergenceStudy, Series
 from diffnum.convergence.stochastic import (
-    StochasticSeries,
-    StochasticStudy,
     make_plan,
     noise_level,
-    recorded,
+    noisy_study,
     until_decided,
 )
 from diffnum.plans import Plan
@@ -206,7 +205,7 @@ def expectation_study(
     interval: tuple[float, float] = (-1.0, 1.0),
     functions: Mapping[str, Callable[[FloatArray], FloatArray]] = FUNCTIONS,
     given_start: bool = True,
-) -> StochasticStudy:
+) -> ConvergenceStudy:
     """Measure the weak order, or the order in law, of a stochastic method on a mixture in 1-D, without sampling.
 
     Parameters
@@ -231,7 +230,7 @@ def expectation_study(
 
     Returns
     -------
-    StochasticStudy
+    ConvergenceStudy
         One curve for each function.
 
     Raises
@@ -246,6 +245,7 @@ def expectation_study(
     ends = oracle.nodes(np.array(interval))
     starts, weights = _marginal(data, float(ends.alpha[0]), float(ends.sigma[0]))
     chosen = np.searchsorted(np.cumsum(weights), QUANTILES)
+    kind: NoisyMeasure = "weak" if given_start else "law"
     series = []
     for name, function in functions.items():
 
@@ -273,9 +273,8 @@ def expectation_study(
 
         quantity = f"E[{name}]" + (" given the start" if given_start else "")
         estimate = until_decided(errors, steps, 1.0, 1.0, floor=FLOOR, extra=1)
-        series.append(StochasticSeries(type(data).__name__, grid, quantity, estimate))
-    kind: NoisyMeasure = "weak" if given_start else "law"
-    return StochasticStudy(record.name, kind, tuple(series), recorded(record, kind))
+        series.append(Series(type(data).__name__, grid, "as shipped", kind, estimate, quantity))
+    return noisy_study(record, kind, series)
 
 
 def _marginal(problem: Mixture1D, alpha: float, sigma: float) -> tuple[FloatArray, FloatArray]:

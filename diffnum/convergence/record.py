@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeAlias
 
+from diffnum.coefficients.noise import ORDERS
 from diffnum.convergence.rate import RateEstimate
 
-__all__ = ["ConvergenceStudy", "Measure", "Series", "Variant"]
+__all__ = ["RESOLVED", "ConvergenceStudy", "Measure", "Series", "Variant"]
 
 
 Variant: TypeAlias = Literal["formula", "start-up", "last step", "as shipped", "lowered end"]
-Measure: TypeAlias = Literal["global", "local"]
+Measure: TypeAlias = Literal["global", "local", "strong", "weak", "law"]
+"""Error at the end of the interval; defect of one step; with noise the distance on a shared path, moments given the
+start, and the law of the output from the exact marginal."""
+
+_ORDER: Final[Mapping[Measure, str]] = MappingProxyType(
+    {"global": "order", "local": "order", "strong": "strong order", "weak": "weak order", "law": "order in law"}
+)
+"""What the order of a measure is called."""
+
+RESOLVED = 0.25
+"""Largest standard error of a Monte-Carlo bias, relative to it, that still decides."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +37,14 @@ class Series:
         What it was measured on.
     variant : str
         What was measured; one of those at the top of the module.
-    measure : {"global", "local"}
-        Error at the end of the interval, or defect of one step.
+    measure : {"global", "local", "strong", "weak", "law"}
+        Error at the end of the interval, defect of one step, or one of those of methods with noise.
     estimate : RateEstimate
         Levels, errors, rate, verdict.
+    quantity : str
+        What of the output was compared, such as ``"conditional mean"``; empty for states themselves.
+    standard_error : tuple of float
+        Of each error, where it is a Monte-Carlo estimate; else empty.
     """
 
     problem: str
@@ -36,12 +52,43 @@ class Series:
     variant: Variant
     measure: Measure
     estimate: RateEstimate
+    quantity: str = ""
+    standard_error: tuple[float, ...] = ()
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the Monte-Carlo error is below a quarter of the finest error."""
+        return not self.standard_error or self.standard_error[-1] < RESOLVED * float(self.estimate.errors[-1])
 
     @property
     def order(self) -> float | None:
         """Order that the rate stands for (local defects fall one power faster); None if undecided."""
-        order = self.estimate.order
-        return order if order is None or self.measure == "global" else order - 1
+        order = self.estimate.order if self.resolved else None
+        return order if order is None or self.measure != "local" else order - 1
+
+    @property
+    def rate(self) -> float | None:
+        """Rate where it is decided."""
+        return self.estimate.rate if self.resolved and self.estimate.status == "decided" else None
+
+    def supports(self, p: float, tolerance: float) -> bool:
+        """Whether the rate is decided and that of order ``p``, from both sides."""
+        return self.resolved and self.estimate.supports(p + (self.measure == "local"), tolerance)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if self.resolved:
+            return f"{self.estimate.status}: {self.estimate.reason}"
+        return (
+            f"undecided: the Monte-Carlo error {self.standard_error[-1]:.1e} is above a quarter of the finest bias "
+            f"{self.estimate.errors[-1]:.1e}; use more samples or fewer steps"
+        )
+
+    @property
+    def place(self) -> str:
+        """What was measured on what, in words."""
+        return ", ".join(part for part in (self.problem, self.grid, self.quantity) if part)
 
 
 @dataclass(frozen=True)
@@ -56,38 +103,62 @@ class ConvergenceStudy:
         Variant that :attr:`order` speaks of: the formula for catalogue methods, the plain run for callables.
     series : tuple of Series
         All curves.
-    expected : mapping of str to int
+    expected : mapping of str to float
         Order on each kind of grid that the catalogue records; empty for callables.
     explain : callable, optional
         ``explain(p)`` says in words why a callable is likely not of order p; runs further experiments.
+    measure : {"global", "local", "strong", "weak", "law"}
+        Measure that :attr:`order` speaks of.
     """
 
     name: str
     primary: Variant
     series: tuple[Series, ...]
-    expected: Mapping[str, int]
+    expected: Mapping[str, float]
     explain: Callable[[float], str] | None = field(default=None, repr=False, compare=False)
+    measure: Measure = "global"
 
-    def select(self, variant: Variant | None = None, measure: Measure = "global") -> tuple[Series, ...]:
-        """Curves of one variant (the primary one by default) and measure."""
+    def select(self, variant: Variant | None = None, measure: Measure | None = None) -> tuple[Series, ...]:
+        """Curves of one variant and measure, by default the primary ones."""
         variant = self.primary if variant is None else variant
+        measure = self.measure if measure is None else measure
         return tuple(s for s in self.series if s.variant == variant and s.measure == measure)
 
     @property
     def rates(self) -> dict[str, float | None]:
-        """Global rate on each kind of grid, the lowest over problems; None if undecided."""
-        return _lowest(self.select(), lambda s: s.estimate.rate if s.estimate.status == "decided" else None)
+        """Rate on each kind of grid, the lowest over problems and quantities; None if undecided."""
+        return _lowest(self._counted(), lambda s: s.rate)
 
     @property
     def local_rates(self) -> dict[str, float | None]:
         """Rate of the one-step defect on each kind of grid, the lowest over problems: one above the order."""
         curves = self.select(measure="local") or self.select("formula", "local")
-        return _lowest(curves, lambda s: s.estimate.rate if s.estimate.status == "decided" else None)
+        return _lowest(curves, lambda s: s.rate)
+
+    def _counted(self) -> tuple[Series, ...]:
+        """Primary curves; with noise a quantity that is exact to rounding says nothing, and another one decides."""
+        curves = self.select()
+        return tuple(s for s in curves if s.estimate.status != "exact") if self.measure in ORDERS else curves
+
+    @property
+    def kind(self) -> Measure:
+        """The measure, under the name that it had in studies of stochastic methods of 0.1."""
+        return self.measure
+
+    @property
+    def recorded(self) -> float | None:
+        """Lowest order that the catalogue records; None for callables."""
+        return min(self.expected.values(), default=None)
+
+    @property
+    def matches(self) -> bool:
+        """Whether the measured order is the recorded one."""
+        return self.order is not None and self.order == self.recorded
 
     @property
     def orders(self) -> dict[str, float | None]:
-        """Global order on each kind of grid; None if undecided."""
-        return _lowest(self.select(), lambda s: s.order)
+        """Order on each kind of grid; None if undecided."""
+        return _lowest(self._counted(), lambda s: s.order)
 
     @property
     def order(self) -> float | None:
@@ -112,7 +183,7 @@ class ConvergenceStudy:
         if self.order is None:
             return f"{self.name}: undecided; {self._reasons(None)}"
         orders = self.orders
-        text = f"{self.name}: order {self.order:g}"
+        text = f"{self.name}: {_ORDER[self.measure]} {self.order:g}"
         if len(set(orders.values())) > 1:
             text += " (" + ", ".join(f"{order:g} on {kind} grids" for kind, order in orders.items()) + ")"
         shipped, formula = self.order_with_startup, self.formula_order
@@ -133,8 +204,9 @@ class ConvergenceStudy:
 
     def _reasons(self, status: str | None) -> str:
         """Reasons of the series that are not decided."""
-        found = [s for s in self.select() if (s.estimate.status == status if status else s.order is None)]
-        return "; ".join(f"{s.problem}, {s.grid}: {s.estimate.reason}" for s in found)
+        found = [s for s in self._counted() if (s.estimate.status == status if status else s.order is None)]
+        texts = (f"{s.place}: {s.estimate.reason if s.resolved else s.verdict}" for s in found)
+        return "; ".join(texts) or "all errors are exact to rounding"
 
     def assert_order(self, p: float, tolerance: float = 0.1) -> None:
         """Raise unless the order is ``p`` on every grid, globally and locally.
@@ -151,20 +223,56 @@ class ConvergenceStudy:
         AssertionError
             With the table and, for callables, what is likely wrong (formula, start-up, last step, rounded times, low
             precision, the first weight that is off), if a global rate is not ``p`` within ``tolerance``, is undecided,
-            or a one-step defect falls slower than ``p + 1``.
+            or a one-step defect falls slower than ``p + 1``. With noise the lowest rate over quantities counts.
         """
         reasons = self.objections(p, tolerance)
         if reasons:
             why = f"{self.explain(p)}\n" if self.explain is not None else ""
+            if self.measure in ORDERS:
+                why += f"{self.name} does not show {_ORDER[self.measure]} {p:g}\n"
             raise AssertionError(f"{why}{self.verdict}\norder {p:g} REJECTED: " + "; ".join(reasons) + f"\n{self}")
 
     def objections(self, p: float, tolerance: float = 0.1) -> list[str]:
         """Why the order is not ``p``; empty if it is, globally and locally, on every grid."""
-        wrong = [s for s in self.select() if not s.estimate.supports(p, tolerance)]
+        if self.measure in ORDERS:
+            return self._objections_with_noise(p, tolerance)
+        wrong = [s for s in self.select() if not s.supports(p, tolerance)]
         slow = [k for k, rate in self.local_rates.items() if rate is not None and rate < p + 1 - 2 * tolerance]
         return [f"{s.problem} on {s.grid}: {s.estimate.reason}" for s in wrong] + [
             f"one-step defect on {k} grids falls like h^{self.local_rates[k]:.2f}, not h^{p + 1:g}" for k in slow
         ]
+
+    def _objections_with_noise(self, p: float, tolerance: float) -> list[str]:
+        rates = self.rates
+        if not rates:
+            return ["all errors are exact to rounding"]
+        undecided = [f"{s.place}: {s.verdict}" for s in self._counted() if s.rate is None]
+        return undecided + [
+            f"the lowest rate on {kind} grids is {rate:.3f}"
+            for kind, rate in rates.items()
+            if rate is not None and abs(rate - p) > tolerance
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Study as JSON-able data."""
+        curves = [
+            {
+                "problem": s.problem,
+                "grid": s.grid,
+                "variant": s.variant,
+                "measure": s.measure,
+                "quantity": s.quantity,
+                "order": s.order,
+                "rate": s.estimate.rate,
+                "status": s.estimate.status,
+                "reason": s.verdict,
+                "steps": s.estimate.steps.tolist(),
+                "errors": s.estimate.errors.tolist(),
+                "standard_error": list(s.standard_error),
+            }
+            for s in self.series
+        ]
+        return {"kind": self.measure, "order": self.order, "expected": self.recorded, "series": curves}
 
     def plot(self, ax: Any = None) -> Any:
         """Draw errors against steps with guide lines; returns the matplotlib axes."""
@@ -179,8 +287,10 @@ class ConvergenceStudy:
             e = s.estimate
             rate = f"{e.rate:6.3f}" if e.rate is not None else "   -  "
             label = f"{s.measure:<6} {s.variant:<10} {s.problem:<16} {s.grid:<9}"
+            label += f" {s.quantity:<20}" if s.quantity else ""
             cells = " ".join(f"{n}:{error:.1e}" for n, error in zip(e.steps.tolist(), e.errors.tolist(), strict=True))
-            lines.append(f"  {label} rate {rate}  [{e.status}]  {cells}")
+            spread = f"  +- {s.standard_error[-1]:.1e} at the end" if s.standard_error else ""
+            lines.append(f"  {label} rate {rate}  [{e.status}]  {cells}{spread}")
         return "\n".join(lines)
 
 

@@ -12,6 +12,8 @@ keep apart what is often confused:
 * ``as shipped``: the plain nodes, nothing helped;
 * ``lowered end``: helped at the beginning, and the order falls to 1 over the last steps, as libraries offer to do
   (catalogue methods only).
+
+Methods that draw noise have a strong order, a weak one and one in law, measured as shipped; see :mod:`.stochastic`.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ from functools import partial
 
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method
+from diffnum.coefficients.noise import ORDERS
 from diffnum.convergence.checks import check_sampler
 from diffnum.convergence.diagnosis import diagnose
 from diffnum.convergence.measure import errors_of_run, measured_rate, problems_by_label, rate_over
 from diffnum.convergence.nodes import INTERVAL, PATTERN, PLAIN_INTERVAL, Spacing, fractions
+from diffnum.convergence.noise import noisy_orders
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.record import ConvergenceStudy, Measure, Series, Variant
 from diffnum.foreign import understood
@@ -44,8 +48,9 @@ def convergence_study(
     grids: Sequence[str] = GRID_KINDS,
     steps: Sequence[int] | None = None,
     variants: Sequence[Variant] | None = None,
-    measures: Sequence[Measure] = ("global", "local"),
-    points: int = 12,
+    measure: Measure | None = None,
+    measures: Sequence[Measure] | None = None,
+    points: int | None = None,
     interval: tuple[float, float] | None = None,
     pattern: Sequence[float] = PATTERN,
     seed: int = 0,
@@ -69,12 +74,18 @@ def convergence_study(
         Step counts; by default 20 to 320, extended or replaced by rule where these do not decide.
     variants : sequence of {"formula", "start-up", "last step", "as shipped", "lowered end"}, optional
         By default ``formula`` and ``as shipped``; for callables ``start-up`` too.
-    measures : sequence of {"global", "local"}
-        What to measure; local defects are those of the formula.
-    points : int
-        Starting points, drawn from the exact marginal.
+    measure : {"global", "local", "strong", "weak", "law"}, optional
+        What to measure, and what the order of the study is that of: the error at the end, or the defect of one step of
+        the formula, by default both and the order of the first; for methods with noise the distance on a shared path,
+        moments given the start, or the law of the output from the exact marginal.
+    measures : sequence of {"global", "local"}, optional
+        Several at once, without noise.
+    points : int, optional
+        Starting points, drawn from the exact marginal; by default 12. With noise, independent paths to sample; by
+        default none where the distance is known without.
     interval : (float, float), optional
-        Half-log-SNR where the runs begin and end; by default (-2, 2), or (-1, 1) for methods in other clocks.
+        Half-log-SNR where the runs begin and end; by default (-2, 2), or (-1, 1) for methods in other clocks and for
+        noise on data that are not Gaussian.
     pattern : sequence of float
         Step ratios that the irregular grids repeat.
     seed : int
@@ -91,8 +102,8 @@ def convergence_study(
     TypeError
         If ``sampler`` is neither a name, a record nor a sampler, or returns another dtype than it was given.
     ValueError
-        If the method is unknown, the interval is not inside the schedule, or the sampler breaks its convention: wrong
-        shape, NaN, randomness, writing into its input, a model that is ignored.
+        If the method is unknown, the interval is not inside the schedule, the measure is none of the method's, or the
+        sampler breaks its convention: wrong shape, NaN, randomness, writing into its input, a model that is ignored.
 
     Examples
     --------
@@ -110,6 +121,21 @@ def convergence_study(
     else:
         subject = understood(sampler, convention)
     record = subject if isinstance(subject, Method) else None
+    _check_measure(record, measure, variants, measures)
+    if record is not None and measure in ORDERS:
+        return noisy_orders(
+            record,
+            measure,
+            problem,
+            schedule=schedule,
+            grids=grids,
+            steps=steps,
+            points=points,
+            interval=interval,
+            seed=seed,
+        )
+    measures = measures or (("global", "local") if measure is None else (measure,))
+    points = POINTS if points is None else points
     schedule = VPLinear() if schedule is None else schedule
     problems = problems_by_label(problem)
     if interval is None:
@@ -122,17 +148,54 @@ def convergence_study(
             check_sampler(subject, oracle)
         for kind in grids:
             for variant in variants:
-                for measure in measures:
-                    if measure == "local" and variant != "formula":
+                for one in measures:
+                    if one == "local" and variant != "formula":
                         continue
-                    run = errors_of_run(subject, oracle, Spacing(kind, tuple(pattern)), variant, measure)
-                    series.append(Series(label, kind, variant, measure, rate_over(run, oracle, steps)))
+                    run = errors_of_run(subject, oracle, Spacing(kind, tuple(pattern)), variant, one)
+                    series.append(Series(label, kind, variant, one, rate_over(run, oracle, steps)))
     if not isinstance(subject, Method):
         name = getattr(subject, "__name__", type(subject).__name__)
         explain = partial(_explained, subject, next(iter(problems.values())), schedule)
-        return ConvergenceStudy(name, "as shipped", tuple(series), {}, explain)
+        local = measure == "local"  # of the formula only
+        primary: Variant = "formula" if local else "as shipped"
+        return ConvergenceStudy(name, primary, tuple(series), {}, explain, measure or "global")
     expected = {kind: subject.order_on(kind) for kind in grids}
-    return ConvergenceStudy(subject.name, "formula", tuple(series), expected)
+    return ConvergenceStudy(subject.name, "formula", tuple(series), expected, measure=measure or "global")
+
+
+POINTS = 12
+"""Starting points of a study without noise."""
+
+
+def _check_measure(
+    record: Method | None,
+    measure: Measure | None,
+    variants: Sequence[Variant] | None,
+    measures: Sequence[Measure] | None,
+) -> None:
+    """Refuse what a sampler has no order of.
+
+    Raises
+    ------
+    ValueError
+        If the measure is unknown, or none of a method with, or without, noise.
+    """
+    known = ("global", "local", *ORDERS)
+    if unknown := [m for m in (*(measures or ()), measure) if m is not None and m not in known]:
+        raise ValueError(f"measure={unknown[0]!r} is unknown: use one of {', '.join(known)}")
+    if measure is not None and measures is not None:
+        raise ValueError(f"measure={measure!r} and measures={tuple(measures)!r} say the same thing: give one of them")
+    if record is not None and record.noise is not None:
+        if measure not in ORDERS:
+            raise ValueError(
+                f"measure={measure!r}: {record.name!r} draws noise, so that its order is strong, weak or in law: "
+                "pass measure='strong', 'weak' or 'law'"
+            )
+        if variants is not None and set(variants) != {"as shipped"}:
+            raise ValueError(f"variants={tuple(variants)!r}: methods with noise are measured as shipped, leave it out")
+    elif noisy := [m for m in (measure, *(measures or ())) if m in ORDERS]:
+        name = "a sampler of your own" if record is None else f"method={record.name!r}"
+        raise ValueError(f"measure={noisy[0]!r}: {name} is deterministic: use measure='global' or 'local'")
 
 
 def _explained(sampler: Sampler, problem: Problem, schedule: Schedule, order: float) -> str:

@@ -141,13 +141,14 @@ def plot_study(study: Any, ax: Axes | None = None) -> Axes:
 
     One colour per kind of grid: solid and filled for what the study is about (the update formula of a catalogue
     method), dashed and hollow for the run as shipped. Levels that the study left out (rounding floor, divergence) are
-    grey. Where a study has several problems, one is drawn and the title names it: of those that were also run as
-    shipped, the one whose error is largest.
+    grey. Where a study has several problems or quantities, one is drawn and the title names it: of those that were also
+    run as shipped, the one whose error is largest.
 
     Parameters
     ----------
     study : ConvergenceStudy
-        Read are ``name``, ``primary`` and ``series`` (``problem``, ``grid``, ``variant``, ``measure``, ``estimate``).
+        Read are ``name``, ``primary``, ``measure`` and ``series`` (``problem``, ``quantity``, ``grid``, ``variant``,
+        ``measure``, ``estimate``).
     ax : matplotlib axes, optional
         Where to draw; a new figure by default.
 
@@ -158,17 +159,19 @@ def plot_study(study: Any, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError
-        If the study has no global errors to draw.
+        If the study has no errors of its measure to draw.
     """
-    drawn = [s for s in study.series if s.measure == "global" and s.variant in (study.primary, "as shipped")]
+    drawn = [s for s in study.series if s.measure == study.measure and s.variant in (study.primary, "as shipped")]
     main = [s for s in drawn if s.variant == study.primary]
     if not main:
         raise ValueError(
-            f"study of {study.name} has no global errors of its variant {study.primary!r}: measure them first"
+            f"study of {study.name} has no {study.measure} errors of its variant {study.primary!r}: measure them first"
         )
     both = {s.problem for s in drawn if s.variant != study.primary} or {s.problem for s in main}
-    problem = max((s for s in main if s.problem in both), key=lambda s: _finest(s.estimate)).problem
-    drawn = _distinct([s for s in drawn if s.problem == problem], study.primary)
+    worst = max((s for s in main if s.problem in both), key=lambda s: _finest(s.estimate))
+    same = [s for s in drawn if (s.problem, s.quantity) == (worst.problem, worst.quantity)]
+    drawn = _distinct(same, study.primary)
+    problem = f"{worst.problem}, {worst.quantity}" if worst.quantity else worst.problem
     with style():
         ax = _axes(ax)
         labels = []

@@ -41,6 +41,7 @@ class FakeSeries:
     variant: str
     measure: str
     estimate: RateEstimate
+    quantity: str = ""
 
     @property
     def order(self) -> float | None:
@@ -52,6 +53,7 @@ class FakeStudy:
     series: tuple[FakeSeries, ...]
     name: str = "a method"
     primary: str = "formula"
+    measure: str = "global"
 
 
 @dataclass(frozen=True)
