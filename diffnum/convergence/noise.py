@@ -14,7 +14,7 @@ from diffnum.convergence.stochastic import law_study, monte_carlo_study, noisy_s
 from diffnum.problems import Gaussian, Mixture1D
 from diffnum.types import Problem, Schedule
 
-__all__ = ["noisy_orders"]
+__all__ = ["noisy_orders", "only_problem"]
 
 
 def noisy_orders(
@@ -49,10 +49,7 @@ def noisy_orders(
     ValueError
         If several problems are given, or the order in law is asked for on data where it is not known.
     """
-    if isinstance(problem, Mapping):
-        if len(problem) != 1:
-            raise ValueError(f"problem has {len(problem)} entries: with noise a study takes one, call it for each")
-        (problem,) = problem.values()
+    problem = only_problem(problem)
     linear = problem is None or isinstance(problem, Gaussian)
     given: dict[str, Any] = {
         "problem": problem,
@@ -75,3 +72,18 @@ def noisy_orders(
             "most one past evaluation, on mixtures in one dimension: use one of these, or measure='weak'"
         )
     return noisy_study(record, measure, [s for study in found for s in study.series])
+
+
+def only_problem(problem: Problem | Mapping[str, Problem] | None) -> Problem | None:
+    """The problem of a mapping of one.
+
+    Raises
+    ------
+    ValueError
+        If there are several.
+    """
+    if not isinstance(problem, Mapping):
+        return problem
+    if len(problem) != 1:
+        raise ValueError(f"problem has {len(problem)} entries: with noise a study takes one, call it for each")
+    return next(iter(problem.values()))

@@ -24,7 +24,7 @@ from diffnum.problems import Gaussian
 from diffnum.solver.noise import NestedNoise, exponential_clock, noise_intervals
 from diffnum.types import FloatArray, Schedule
 
-__all__ = ["Level", "exact_end", "exact_transition", "strong_distance"]
+__all__ = ["Level", "exact_end", "exact_transition", "path_response", "strong_distance"]
 
 Level: TypeAlias = float | NoiseScale
 """A noise level tau, or one that varies with sigma/alpha."""
@@ -88,7 +88,7 @@ def exact_end(problem: Gaussian, oracle: Oracle, path: NestedNoise, tau: Level) 
     for k, c in enumerate(problem.eigenvalues.tolist()):
 
         def weight(lam: FloatArray, c: float = c) -> FloatArray:
-            return _response(lam, c, lam_t, tau)
+            return path_response(lam, c, lam_t, tau)
 
         noise = path.integral(lam_s, lam_t, weight) @ basis[k]
         result[:, k] += ends.alpha[1] * noise
@@ -152,12 +152,12 @@ def _covariances(
         lam = a + 0.5 * (b - a) * (1.0 + points)
         own = np.exp(rate * (lam - a))
         own /= np.sqrt(exponential_clock(b - a, rate))
-        solution = _response(lam, c[:, None], lam_end, tau)
+        solution = path_response(lam, c[:, None], lam_end, tau)
         found[:, j] = alpha * 0.5 * (b - a) * (solution * own) @ weights
     return found
 
 
-def _response(lam: FloatArray, c: Any, lam_end: float, tau: Level) -> FloatArray:
+def path_response(lam: FloatArray, c: Any, lam_end: float, tau: Level) -> FloatArray:
     """Weight with which the path at ``lam`` enters the exact deviation at ``lam_end``, over alpha there."""
     ratio = (np.exp(-2 * lam_end) + c) / (np.exp(-2 * lam) + c)
     if isinstance(tau, float | int):

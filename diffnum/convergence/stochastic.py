@@ -42,6 +42,7 @@ from diffnum.types import FloatArray, Problem, Schedule
 
 __all__ = [
     "EXPECTATIONS",
+    "default_gaussian",
     "law_study",
     "make_plan",
     "monte_carlo_study",
@@ -120,7 +121,7 @@ def strong_study(
     """
     record, tau, rate = _equation(method)
     schedule = VPLinear() if schedule is None else schedule
-    exact = _default_gaussian() if problem is None else problem
+    exact = default_gaussian() if problem is None else problem
     data = exact if isinstance(exact, Gaussian) and points is None else None
     oracle = Oracle(exact, schedule, interval, points or (POINTS if data is None else 2), seed)
     series = []
@@ -206,7 +207,7 @@ def weak_study(
     """
     record, tau, _ = _equation(method)
     schedule = VPLinear() if schedule is None else schedule
-    exact = _default_gaussian() if problem is None else problem
+    exact = default_gaussian() if problem is None else problem
     oracle = Oracle(exact, schedule, interval, 2, 0)
     gain, variance = exact_transition(schedule, exact.eigenvalues, oracle.interval, tau)
     quantities = {"conditional mean": ("gain", gain)}
@@ -249,7 +250,7 @@ def law_study(
     """
     record, _, _ = _equation(method)
     schedule = VPLinear() if schedule is None else schedule
-    exact = _default_gaussian() if problem is None else problem
+    exact = default_gaussian() if problem is None else problem
     oracle = Oracle(exact, schedule, interval, 2, 0)
     series = []
     for kind in grids:
@@ -342,7 +343,7 @@ _BLOCK = 4096
 # -- parts ---------------------------------------------------------------------------------------------
 
 
-def _default_gaussian() -> Gaussian:
+def default_gaussian() -> Gaussian:
     """Gaussian whose eigenvalues lie on both sides of the noise."""
     return Gaussian(np.array([0.5, -1.0, 0.2]), np.array([0.1, 1.0, 4.0]))
 

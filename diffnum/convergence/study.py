@@ -20,16 +20,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method
-from diffnum.coefficients.noise import ORDERS
+from diffnum.coefficients.noise import ORDERS, NoisyMeasure
 from diffnum.convergence.checks import check_sampler
 from diffnum.convergence.diagnosis import diagnose
 from diffnum.convergence.measure import errors_of_run, measured_rate, problems_by_label, rate_over
 from diffnum.convergence.nodes import INTERVAL, PATTERN, PLAIN_INTERVAL, Spacing, fractions
-from diffnum.convergence.noise import noisy_orders
+from diffnum.convergence.noise import noisy_orders, only_problem
 from diffnum.convergence.oracle import Oracle
+from diffnum.convergence.own_noise import orders_of_own
 from diffnum.convergence.record import ConvergenceStudy, Measure, Series, Variant
 from diffnum.foreign import understood
 from diffnum.foreign.conventions import Convention
@@ -54,6 +56,7 @@ def convergence_study(
     interval: tuple[float, float] | None = None,
     pattern: Sequence[float] = PATTERN,
     seed: int = 0,
+    noise_level: float = 1.0,
     convention: Convention | None = None,
 ) -> ConvergenceStudy:
     """Measure the order of a sampler.
@@ -63,7 +66,8 @@ def convergence_study(
     sampler : str, Method, callable, or scheduler of diffusers
         Catalogue name or record, or ``sampler(model, x, nodes) -> x`` with ``nodes`` the half-log-SNRs, increasing, and
         ``model.data(x, lam)``, ``.noise``, ``.velocity``, ``.score`` the exact predictions; or a sampler in another
-        convention of :mod:`diffnum.foreign.conventions`.
+        convention of :mod:`diffnum.foreign.conventions`. One that draws noise takes it from its caller,
+        ``sampler(model, x, nodes, noise)`` with ``noise(a, b)`` the standard normal draws between two half-log-SNRs.
     problem : Problem or mapping of str to Problem, optional
         Exact problems; by default a three-peaked mixture in 1-D and a rotated product of mixtures in 4-D.
     schedule : Schedule, optional
@@ -90,6 +94,8 @@ def convergence_study(
         Step ratios that the irregular grids repeat.
     seed : int
         Seed of the starting points.
+    noise_level : float
+        tau of the equation that a callable with noise is held against; a method of the catalogue has its own.
     convention : {"nodes", "k-diffusion", "diffusers", "flow"}, optional
         How the sampler is called; by default told from its methods and the names of its parameters.
 
@@ -116,6 +122,8 @@ def convergence_study(
     >>> convergence_study(ddim, grids=("uniform",)).assert_order(1)
     """
     subject: Method | Sampler
+    if not isinstance(sampler, str | Method) and measure in ORDERS:
+        return _own_orders(sampler, measure, problem, noise_level, schedule, grids, steps, interval)
     if isinstance(sampler, str | Method):
         subject = find_method(sampler) if isinstance(sampler, str) else sampler
     else:
@@ -161,6 +169,29 @@ def convergence_study(
         return ConvergenceStudy(name, primary, tuple(series), {}, explain, measure or "global")
     expected = {kind: subject.order_on(kind) for kind in grids}
     return ConvergenceStudy(subject.name, "formula", tuple(series), expected, measure=measure or "global")
+
+
+def _own_orders(
+    sampler: Any,
+    measure: NoisyMeasure,
+    problem: Problem | Mapping[str, Problem] | None,
+    noise_level: float,
+    schedule: Schedule | None,
+    grids: Sequence[str],
+    steps: Sequence[int] | None,
+    interval: tuple[float, float] | None,
+) -> ConvergenceStudy:
+    """Orders of a callable with noise."""
+    return orders_of_own(
+        sampler,
+        measure,
+        only_problem(problem),
+        noise_level=noise_level,
+        schedule=schedule,
+        grids=grids,
+        steps=steps,
+        interval=interval,
+    )
 
 
 POINTS = 12
