@@ -194,11 +194,11 @@ def test_verify_certifies_methods_and_writes_the_page(run, tmp_path: Path, monke
 
 @pytest.mark.parametrize(
     ("schedule", "order", "status"),
-    [("edm", 1, 0), ("edm", 2, 1), ("edm", 0, 1), ("vp-linear", 1, 1)],
+    [("edm", 1, 0), ("edm", 2, 1), ("edm", 0.5, 1), ("vp-linear", 1, 1)],
     ids=["its order", "a higher one", "a lower one", "a process that it is not for"],
 )
 def test_verify_accepts_the_order_of_a_sampler_and_no_other(  # type: ignore[no-untyped-def]
-    run, samplers: str, schedule: str, order: int, status: int
+    run, samplers: str, schedule: str, order: float, status: int
 ) -> None:
     words = ("--order", str(order), "--schedule", schedule, "--steps", "20,40,80,160")
     done = run("verify", "--sampler", f"{samplers}:euler", *words)
@@ -481,3 +481,31 @@ def test_an_interrupt_is_quiet_and_leaves_no_process(delay: float, tmp_path: Pat
             process.communicate()
     assert process.returncode == 130
     assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--order", "nan"), "--order nan is no order that can be claimed"),
+        (("--order", "-1"), "--order -1 is no order that can be claimed"),
+        (("--order", "1", "--clock", "x"), "--clock 'x' is unknown: use one of half-log-snr, sigma, flow-time"),
+        (("--order", "1", "--problem", "x"), "--problem 'x' is unknown: use one of"),
+        (("--order", "1", "--interval=-1"), "--interval takes two half-log-SNRs"),
+        (("--order", "1", "--interval=a,b"), "--interval 'a,b': give numbers separated by commas"),
+        (("--order", "1", "--shape", "0,2"), "--shape takes numbers > 0"),
+        (("--order", "1", "--grids", "wavy"), "grids='wavy' is no kind of grid"),
+    ],
+)
+def test_verify_refuses_what_cannot_be_meant(run, samplers: str, words: tuple[str, ...], complaint: str) -> None:  # type: ignore[no-untyped-def]
+    done = run("verify", "--sampler", f"{samplers}:euler", "--schedule", "edm", *words)
+    assert done.status == 2, done.out
+    assert complaint in done.err
+
+
+def test_verify_tries_what_it_is_asked_to(run, samplers: str) -> None:  # type: ignore[no-untyped-def]
+    words = ("--interval=-1,1", "--problem", "three-peaks", "--grids", "uniform", "--clock", "sigma")
+    words = (*words, "--shape", "1,1,1", "--schedule", "edm", "--steps", "20,40,80,160", "--json")
+    done = run("verify", "--sampler", f"{samplers}:euler", "--order", "1", *words)
+    assert done.status == 0, done.out + done.err
+    (data,) = json.loads(done.out)
+    assert (data["verdict"], data["orders"]) == ("holds", {"uniform": 1.0})

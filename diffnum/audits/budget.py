@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -29,10 +29,13 @@ class ErrorBudget:
         Steps of the run.
     errors : mapping of frozenset of str to float
         Error without these ingredients; the empty set is the run as shipped.
+    failures : mapping of frozenset of str to str
+        What was raised without these ingredients: of them nothing is known.
     """
 
     steps: int
     errors: Mapping[frozenset[str], float]
+    failures: Mapping[frozenset[str], str] = field(default_factory=dict)
 
     @property
     def shipped(self) -> float:
@@ -48,12 +51,22 @@ class ErrorBudget:
         best = min(enough, key=lambda parts: (len(parts), self.errors[parts], sorted(parts)))
         return tuple(part for part in PARTS if part in best)
 
+    @property
+    def untried(self) -> tuple[str, ...]:
+        """Ingredients that could not be taken out, since the run without them fails."""
+        alone = {part for parts in self.failures if len(parts) == 1 for part in parts}
+        return tuple(part for part in PARTS if part in alone)
+
     def __str__(self) -> str:
-        """One clause."""
+        """One clause, and another for what could not be tried."""
         if not self.culprits:
-            return f"{self.steps} steps: no ingredient that was swapped explains the error {self.shipped:.1e}"
-        names, rest = " and ".join(PARTS[c] for c in self.culprits), self.errors[frozenset(self.culprits)]
-        return f"{self.steps} steps: limited by {names} (error {self.shipped:.1e}, {rest:.1e} without)"
+            text = f"{self.steps} steps: no ingredient that was swapped explains the error {self.shipped:.1e}"
+        else:
+            names, rest = " and ".join(PARTS[c] for c in self.culprits), self.errors[frozenset(self.culprits)]
+            text = f"{self.steps} steps: limited by {names} (error {self.shipped:.1e}, {rest:.1e} without)"
+        for part in self.untried:
+            text += f"; {PARTS[part]} could not be swapped: {self.failures[frozenset({part})]}"
+        return text
 
     def to_dict(self) -> dict[str, float | None]:
         """Errors by what was taken out, for JSON."""
@@ -83,10 +96,13 @@ def error_budget(target: Any, steps: int, run: Callable[..., ShippedRun] | None 
     """
     swap_times = (False, True) if hasattr(target, "set_timesteps") else (False,)
     errors: dict[frozenset[str], float] = {}
+    failures: dict[frozenset[str], str] = {}
     for double, exact_times in product((False, True), swap_times):
         swaps: dict[str, Any] = {"double": double, "exact_times": exact_times}
         found = run(steps, **swaps) if run is not None else shipped_run(target, steps, **swaps, **options)
         out = frozenset(p for p, yes in (("float32", double), ("time rounding", exact_times)) if yes)
+        if found.failure:
+            failures[out] = found.failure
         errors[out] = found.error
         errors[out | {"last step"}] = found.before_last
-    return ErrorBudget(steps, errors)
+    return ErrorBudget(steps, errors, failures)

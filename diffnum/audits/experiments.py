@@ -105,7 +105,7 @@ def examine(subject: Subject) -> Row:
     problem: Problem = ReverseDrift(three_peaks()) if subject.drift else three_peaks()
     orders, clocked, reason = None, None, ""
     try:
-        orders = measure_orders(subject.sampler(problem), problem)
+        orders = measure_orders(subject.sampler(problem), problem, claimed=subject.claimed)
         if subject.own_clock:
             clocked = _clocked(subject.sampler(problem), problem)
     except Exception as error:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from diffnum.audits.budget import ErrorBudget
 from diffnum.audits.shipped import LEVELS, ShippedRun, wasted_calls
 from diffnum.audits.snippets import budget_snippet, order_snippet, run_snippet, stall_snippet, wasted_snippet
 from diffnum.audits.subjects import Subject
-from diffnum.convergence.diagnosis import SLOW, Orders, Part, rate_of
+from diffnum.convergence.diagnosis import RISING, Orders, Part, falls_short, rate_of
 from diffnum.convergence.rate import RateEstimate
 from diffnum.types import Problem
 
@@ -19,9 +18,6 @@ __all__ = ["Finding", "order_findings", "run_findings", "short"]
 
 SMALLER = ((4, 8, 12, 16), (6, 12, 24, 48), (12, 24, 48, 96))
 """Step counts that may show a defect already, from the smallest."""
-
-GROWTH = 0.5
-"""Pair rates below minus this are errors that grow as steps are added."""
 
 STALL = 2.0
 """An error that never falls by this factor below that of a coarse level has stopped falling."""
@@ -67,14 +63,8 @@ class Finding:
 
 
 def short(rates: Mapping[str, RateEstimate], claimed: float) -> bool:
-    """Whether an order is below the claim: decided, or with rates well below it that still fall."""
-    return any(r.order < claimed if r.order is not None else _falls_short(r, claimed) for r in rates.values())
-
-
-def _falls_short(r: RateEstimate, claimed: float) -> bool:
-    kept = [float(rate) for rate in r.rates if math.isfinite(rate)][-3:]
-    falling = r.status == "pre-asymptotic" and all(b <= a for a, b in pairwise(kept))
-    return r.last_rate is not None and GROWTH < r.last_rate < claimed - SLOW and falling
+    """Whether an order is below the claim on some grid: decided, or with rates well below it that still fall."""
+    return any(falls_short(r, claimed) for r in rates.values())
 
 
 def order_findings(subject: Subject, orders: Orders, problem: Problem, clocked: float | None) -> Iterator[Finding]:
@@ -108,7 +98,7 @@ def _order_text(part: Part, rates: Mapping[str, RateEstimate], worst: float | No
         word = f"is below order {reference:g}" if short(rates, reference) else "is undecided"
         verb = word if part == "formula" else ("lowers the order" if short(rates, reference) else word)
         reasons = "; ".join(f"{kind}: {r.reason}" for kind, r in rates.items() if r.order is None)
-        grows = any(float(x) < -GROWTH for r in rates.values() for x in r.rates if math.isfinite(x))
+        grows = any(float(x) < -RISING for r in rates.values() for x in r.rates if math.isfinite(x))
         lost = "; the error grows on short steps: digits are lost in its coefficients" if grows else ""
         return f"{name} {verb} ({reasons}){lost}"
     kinds = {kind: r.order for kind, r in rates.items()}
@@ -172,8 +162,8 @@ def run_findings(
     if not subject.inverse:
         yield from _noise_left(subject, runs)
     yield from _convergence(subject, runs)
-    if budget is not None and budget.culprits:
-        part = " and ".join(budget.culprits)
+    if budget is not None and (budget.culprits or budget.untried):
+        part = " and ".join(budget.culprits or budget.untried)
         yield Finding(part, str(budget), f"{budget.steps} steps", budget_snippet(subject, budget.steps), str(budget))
 
 

@@ -18,7 +18,7 @@ from diffnum.foreign.drift import ReverseDrift
 from diffnum.foreign.families import family_of, label_rho, picture_of
 from diffnum.foreign.libraries import k_diffusion_sampling
 from diffnum.foreign.pictures import VE, exact_model
-from diffnum.foreign.precision import swapped
+from diffnum.foreign.precision import swapped, widened
 from diffnum.problems import Mixture1D
 from diffnum.schedules import FlowMatching
 from diffnum.types import FloatArray, Problem
@@ -214,6 +214,8 @@ def _scheduler_run(
     scheduler: Any, steps: int, model: _Recorder, options: Mapping[str, Any], exact_times: bool, dtype: torch.dtype
 ) -> _Ran:
     work = copy.deepcopy(scheduler)
+    if dtype is torch.float64:
+        widened(work)
     work.set_timesteps(steps)
     family, picture = family_of(work), picture_of(work)
     rho = family.read(work)

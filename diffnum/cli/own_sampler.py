@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -9,50 +10,121 @@ import typer
 from diffnum.cli.common import echo, finish, imported, print_json, progress_bar
 from diffnum.types import Schedule
 
-__all__ = ["study_data", "verify_own"]
+__all__ = ["Wishes", "judgement_data", "reals", "study_data", "verify_own"]
+
+WORDS = {"holds": "ok    ", "fails": "FAIL  ", "undecided": "?     "}
+"""First word of the first line, by verdict."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How a sampler of the user's own is to be tried, as the command line says it; empty for what is chosen by rule.
+
+    Parameters
+    ----------
+    convention, clock, problem : str
+        Names.
+    grids : tuple of str
+        Kinds of grid.
+    interval : tuple of float
+        Half-log-SNR of both ends.
+    shape : tuple of int
+        Shape of one state.
+    steps : tuple of int or None
+        Step counts.
+    patience : float
+        Seconds.
+    """
+
+    convention: str
+    clock: str
+    problem: str
+    grids: tuple[str, ...]
+    interval: tuple[float, ...]
+    shape: tuple[int, ...]
+    steps: tuple[int, ...] | None
+    patience: float
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of :func:`diffnum.convergence.judgement.judge`."""
+        from diffnum.convergence.wrapped import CLOCKS
+        from diffnum.problems import examples
+
+        known = examples()
+        if self.problem and self.problem not in known:
+            raise typer.BadParameter(f"--problem {self.problem!r} is unknown: use one of {', '.join(known)}")
+        if self.clock not in CLOCKS:
+            raise typer.BadParameter(f"--clock {self.clock!r} is unknown: use one of {', '.join(CLOCKS)}")
+        if self.interval and len(self.interval) != 2:
+            raise typer.BadParameter("--interval takes two half-log-SNRs, such as --interval=-1,1")
+        if not all(s > 0 for s in self.shape):
+            raise typer.BadParameter("--shape takes numbers > 0, such as 1,2,2")
+        if not self.patience > 0:
+            raise typer.BadParameter(f"--patience {self.patience:g}: give seconds > 0")
+        given = {
+            "convention": self.convention or None,
+            "problem": known.get(self.problem),
+            "interval": self.interval or None,
+            "shape": self.shape or None,
+            "steps": self.steps,
+            "patience": self.patience,
+            "clock": self.clock,
+        }
+        return {**given, **({"grids": self.grids} if self.grids else {})}
 
 
 def verify_own(
-    path: str,
-    order: float,
-    convention: str,
-    options: dict[str, Any],
-    schedule: Schedule,
-    steps: tuple[int, ...] | None,
-    *,
-    as_json: bool,
+    path: str, order: float, options: dict[str, Any], schedule: Schedule, wishes: Wishes, *, as_json: bool
 ) -> None:
-    """Measure a sampler, say what is likely wrong where its order does not hold, leave with status 0 or 1."""
-    from diffnum.convergence.study import convergence_study
+    """Judge a sampler, say what to look at where its order does not hold, leave with status 0 or 1."""
+    from diffnum.convergence.judgement import judge
 
-    sampler = _sampler(path, convention, options)
+    arguments = wishes.arguments()
+    sampler, options = _sampler(path, options)
     with progress_bar("measuring"):
         try:
-            study = convergence_study(sampler, schedule=schedule, steps=steps)
-        except TypeError as error:  # the sampler returns what it must not
-            raise ValueError(str(error)) from error
-        wrong = study.objections(order)
-        likely = study.explain(order).splitlines() if wrong and study.explain is not None else []
+            found = judge(sampler, order, schedule=schedule, **arguments, **options)
+        except TypeError as error:  # the sampler returns what it must not, or takes other arguments
+            raise ValueError(f"--sampler {path!r}: {error}") from error
     if as_json:
-        print_json([{**study_data(study), "claimed": order, "ok": not wrong, "wrong": wrong, "likely": likely}])
+        print_json([judgement_data(found)])
     else:
-        echo(("ok    " if not wrong else "FAIL  ") + study.verdict)
-        for line in (*wrong, *likely):
+        echo(WORDS[found.verdict] + found.summary)
+        for line in (*found.sentences, *(f"note: {note}" for note in found.notes)):
             echo(f"      {line}")
-    finish(not wrong)
+    finish(found.ok)
 
 
-def _sampler(path: str, convention: str, options: dict[str, Any]) -> Any:
-    """Sampler as ``sampler(model, x, nodes)``; options go to the constructor of a class, and else to every call."""
-    from diffnum.foreign import understood
-
-    found, how = imported(path), convention or None
+def reals(option: str, text: str) -> tuple[float, ...]:
+    """Numbers separated by commas or blanks."""
     try:
-        if isinstance(found, type) and hasattr(found, "set_timesteps"):
-            return understood(found(**options), how)  # type: ignore[arg-type]
-        return understood(found, how, **options)  # type: ignore[arg-type]
+        return tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise typer.BadParameter(f"{option} {text!r}: give numbers separated by commas") from None
+
+
+def _sampler(path: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Sampler, and what is left of its options: they go to the constructor of a class, and else to every call."""
+    found = imported(path)
+    if not (isinstance(found, type) and hasattr(found, "set_timesteps")):
+        return found, options
+    try:
+        return found(**options), {}
     except TypeError as error:
         raise typer.BadParameter(f"--sampler {path!r}: {error}") from None
+
+
+def judgement_data(found: Any) -> dict[str, Any]:
+    """Judgement as JSON-able data."""
+    return {
+        **study_data(found.study),
+        "claimed": found.claimed,
+        "ok": found.ok,
+        "verdict": found.verdict,
+        "parts": list(found.parts),
+        "wrong": list(found.sentences),
+        "notes": list(found.notes),
+    }
 
 
 def study_data(study: Any) -> dict[str, Any]:
@@ -72,11 +144,4 @@ def study_data(study: Any) -> dict[str, Any]:
         }
         for s in study.series
     ]
-    return {
-        "name": study.name,
-        "verdict": study.verdict,
-        "order": study.order,
-        "orders": study.orders,
-        "order_with_startup": study.order_with_startup,
-        "series": series,
-    }
+    return {"name": study.name, "order": study.order, "orders": study.orders, "series": series}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from diffnum.cli.common import (
     tracked,
 )
 from diffnum.cli.discrete import verify_discrete
-from diffnum.cli.own_sampler import verify_own
+from diffnum.cli.own_sampler import Wishes, reals, verify_own
 from diffnum.jobs.parallel import spread
 from diffnum.types import Schedule
 
@@ -49,6 +50,14 @@ def verify(
         str, typer.Option(help="Noising process; by default vp-linear (alpha = 1 needs edm), and all for certificates.")
     ] = "",
     steps: Annotated[str, typer.Option(help="Step counts, such as 20,40,80,160; chosen by rule by default.")] = "",
+    interval: Annotated[str, typer.Option(help="For --sampler: half-log-SNR of both ends, as --interval=-1,1.")] = "",
+    problem: Annotated[str, typer.Option(help="For --sampler: data with exact answers, such as three-peaks.")] = "",
+    grids: Annotated[str, typer.Option(help="For --sampler: kinds of grid, of uniform,smooth,irregular.")] = "",
+    clock: Annotated[
+        str, typer.Option(help="For --sampler: where uniform steps are equal: half-log-snr, sigma or flow-time.")
+    ] = "half-log-snr",
+    shape: Annotated[str, typer.Option(help="For --sampler: shape of one state, such as 1,2,2 for images.")] = "",
+    patience: Annotated[float, typer.Option(help="For --sampler: seconds after which nothing more is tried.")] = 15.0,
     out: Annotated[Path | None, typer.Option(help="HTML file, or folder, for the certificates and their JSON.")] = None,
     mutate: Annotated[bool, typer.Option("--mutate", help="Plant every defect in every method as well.")] = False,
     discrete: Annotated[
@@ -90,12 +99,19 @@ def verify(
             raise typer.BadParameter("--sampler needs --order, and no method names")
         if mutate or out is not None:
             raise typer.BadParameter("--mutate and --out go with methods of the catalogue: leave out --sampler")
-        verify_own(sampler, order, convention, settings("--option", option or ()), noising, levels, as_json=as_json)
+        if not (order > 0 and math.isfinite(order)):
+            raise typer.BadParameter(f"--order {order:g} is no order that can be claimed: give a number > 0, such as 2")
+        ends = tuple(reals("--interval", interval)) if interval else ()
+        state = tuple(integers("--shape", shape)) if shape else ()
+        kinds = tuple(grids.split(",")) if grids else ()
+        wishes = Wishes(convention, clock, problem, kinds, ends, state, levels, patience)
+        verify_own(sampler, order, settings("--option", option or ()), noising, wishes, as_json=as_json)
         return
     if order is not None:
         raise typer.BadParameter("--order goes with --sampler; a method of the catalogue has its own")
-    if convention or option:
-        raise typer.BadParameter("--convention and --option go with --sampler")
+    if any((convention, option, interval, problem, grids, shape, clock != "half-log-snr")):
+        ours = "--convention, --option, --interval, --problem, --grids, --shape and --clock"
+        raise typer.BadParameter(f"{ours} go with --sampler")
     chosen = records(names, kind)
     fixed, drawn = ([r for r in chosen if r.stochastic is random] for random in (False, True))
     data: dict[str, Any] = {"ok": True}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 from diffnum.convergence.oracle import AskedByNoiseLevel, Oracle
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Sampler
 
-__all__ = ["check_sampler"]
+__all__ = ["SamplerError", "called", "check_sampler", "name_of"]
 
 STEPS = 8
 SCALED = 1.01
@@ -19,6 +21,10 @@ SCALED = 1.01
 
 OWN_NOISE = 1e-4
 """Share of the result by which equal points may end apart: rounding in single precision stays below."""
+
+
+FORGOTTEN = 0.01
+"""Factor by which what a sampler keeps of earlier runs falls while it is shown nothing but zeros."""
 
 
 class _Watched(AskedByNoiseLevel):
@@ -74,16 +80,19 @@ def check_sampler(sampler: Sampler, oracle: Oracle) -> None:
         ``nodes``, is random (from one run to the next, or by a seed of its own), never calls the model, or ignores
         what the model returns.
     """
-    name = getattr(sampler, "__name__", type(sampler).__name__)
+    name = name_of(sampler)
     nodes = np.linspace(*oracle.interval, STEPS + 1)
     x = oracle.state(float(nodes[0]))
     first, calls = _run(name, sampler, _Watched(oracle), x, nodes)
     again, _ = _run(name, sampler, _Watched(oracle), x, nodes)
     if not np.array_equal(first, again):
-        raise ValueError(
-            f"{name} is random: two runs on the same input differ by {np.max(np.abs(first - again)):.3g}; turn its "
-            "noise off (eta = 0), or let it forget its last run where it keeps something of it"
-        )
+        apart = f"two runs on the same input differ by {np.max(np.abs(first - again)):.3g}"
+        if _remembers(name, sampler, oracle, x, nodes):
+            raise ValueError(
+                f"{name} remembers its last run: {apart}, though it adds no noise; let it begin every run afresh, "
+                "with no history, counter or cache of an earlier one"
+            )
+        raise ValueError(f"{name} is random: {apart}; turn its noise off (eta = 0)")
     if not calls:
         raise ValueError(f"{name} never calls the model: ask model.data(x, lam), .noise, .velocity or .score")
     other, _ = _run(name, sampler, _Watched(oracle, SCALED), x, nodes)
@@ -109,17 +118,62 @@ def _spread(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: 
     return float(np.ptp(ends, axis=0).max())
 
 
-def _run(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: FloatArray) -> tuple[FloatArray, int]:
-    """One run, checked for what can be seen in one run."""
-    given, given_nodes = x.copy(), nodes.copy()
+class SamplerError(ValueError):
+    """A sampler raised an exception, or left the program."""
+
+
+def name_of(sampler: Any) -> str:
+    """Name of a sampler in sentences."""
+    return str(getattr(sampler, "__name__", type(sampler).__name__))
+
+
+def called(sampler: Sampler, model: Any, x: FloatArray, nodes: FloatArray) -> Any:
+    """Result of a sampler.
+
+    Raises
+    ------
+    ValueError
+        If it raises an exception, with its type and place, or leaves the program. What an adapter raises passes.
+    """
+    name = name_of(sampler)
     try:
-        result = sampler(model, given, given_nodes)
+        return sampler(model, x, nodes)
+    except SystemExit as error:
+        raise SamplerError(
+            f"{name} leaves the program with sys.exit({error.code!r}): let it return its sample, or raise"
+        ) from error
     except (TypeError, ValueError) as error:
         if str(error).startswith(name):  # an adapter has said it already
             raise
-        raise _raised(name, error) from error
+        raise _raised(name, error, x, nodes) from error
     except Exception as error:
-        raise _raised(name, error) from error
+        raise _raised(name, error, x, nodes) from error
+
+
+def _remembers(name: str, sampler: Sampler, oracle: Oracle, x: FloatArray, nodes: FloatArray) -> bool:
+    """Whether runs differ by what is left of the run before, and not by noise.
+
+    A sampler that keeps a history makes zero of zero as that history becomes zero; one that adds noise never does. The
+    generators of numpy and torch that it may draw from stay where they are if it draws nothing.
+    """
+    before = _generators()
+    silent = _Watched(oracle, 0.0)
+    ends = [_run(name, sampler, silent, 0.0 * x, nodes)[0] for _ in range(5)]
+    forgets = np.abs(ends[-1]).max() <= FORGOTTEN * np.abs(ends[0]).max()
+    return bool(forgets) and _generators() == before
+
+
+def _generators() -> tuple[bytes, ...]:
+    """State of the global random generators, of torch where it is loaded."""
+    torch = sys.modules.get("torch")
+    states = [repr(np.random.get_state(legacy=False)).encode(), repr(random.getstate()).encode()]  # noqa: NPY002
+    return (*states, *([] if torch is None else [torch.get_rng_state().numpy().tobytes()]))
+
+
+def _run(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: FloatArray) -> tuple[FloatArray, int]:
+    """One run, checked for what can be seen in one run."""
+    given, given_nodes = x.copy(), nodes.copy()
+    result = called(sampler, model, given, given_nodes)
     if not np.array_equal(given_nodes, nodes):
         raise ValueError(f"{name} writes into its input nodes: let it work on a copy")
     if result is None or not (hasattr(result, "shape") and hasattr(result, "dtype")):
@@ -134,17 +188,18 @@ def _run(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: Flo
         count = int(np.sum(~np.isfinite(found)))
         raise ValueError(
             f"{name} returned {count} numbers of {found.size} that are NaN or infinite, from finite input and "
-            f"{STEPS} equal steps in half-log-SNR"
+            f"{len(nodes) - 1} steps"
         )
     if not np.array_equal(given, x):
         raise ValueError(f"{name} writes into its input x: let it work on a copy")
     return found, model.calls
 
 
-def _raised(name: str, error: Exception) -> ValueError:
+def _raised(name: str, error: Exception, x: FloatArray, nodes: FloatArray) -> SamplerError:
     """What a sampler raised, and where, in one line."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return ValueError(
+    given = "" if last.name != "called" else "; it must take three arguments (model, x, nodes)"
+    return SamplerError(
         f"{name} raises {type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno}), "
-        f"called with a model, x of shape (points, d) and {STEPS + 1} nodes"
+        f"called with a model, x of shape {'(points, d)' if x.ndim == 2 else x.shape} and {len(nodes)} nodes{given}"
     )

@@ -2,54 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias, get_args
 
-import numpy as np
-
-from diffnum.coefficients.catalogue import methods
-from diffnum.convergence.bench import SAME_NODE
-from diffnum.convergence.checks import check_sampler
+from diffnum.convergence.checks import check_sampler, name_of
+from diffnum.convergence.levels import ends_elsewhere, ignored_nodes, rounded_levels, without_last_step
 from diffnum.convergence.measure import measured_rate
-from diffnum.convergence.nodes import INTERVAL, graded
-from diffnum.convergence.oracle import AskedByNoiseLevel, Oracle
-from diffnum.convergence.probe import Comparison, Difference, Probe, probe
+from diffnum.convergence.nodes import GENTLE, INTERVAL
+from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate
-from diffnum.convergence.record import Measure, Variant
+from diffnum.convergence.record import Measure
+from diffnum.convergence.weights import low_precision, probed, weight_sentences
 from diffnum.problems import three_peaks
 from diffnum.schedules import EDM, VPLinear
-from diffnum.types import Array, Denoiser, FloatArray, Prediction, Problem, Sampler, Schedule
+from diffnum.types import Problem, Sampler, Schedule
 
-__all__ = ["LONGER", "QUICK", "SLOW", "Diagnosis", "Orders", "Part", "diagnose", "measure_orders", "rate_of"]
+__all__ = [
+    "LONGER",
+    "QUICK",
+    "SLOW",
+    "Diagnosis",
+    "Orders",
+    "Part",
+    "contradicts",
+    "diagnose",
+    "falls_short",
+    "measure_orders",
+    "rate_of",
+]
 
 GRIDS = ("uniform", "irregular")
 QUICK = (24, 48, 96, 192)
 """Multiples of 12, so that samplers that work in groups of two or three steps see the same groups at all levels."""
 LONGER = (24, 48, 96, 192, 384)
-LONGEST = (24, 48, 96, 192, 384, 768, 1536)
+LONGEST = (24, 48, 96, 192, 384, 768)
 COARSE = (12, 24, 36, 48, 60, 72, 96)
-
-SINGLE = 1e-5
-"""Weights that differ from a catalogue method by less than this, but by more than rounding, are single precision."""
 
 SLOW = 0.2
 """Rates this far below the claim that still fall are not on their way to it."""
 
-ENDING = 6
-"""First of the last steps of a probe, which makes eight."""
-
-CLOSE = 0.1
-"""Weights further than this from every method of the catalogue are of another method."""
-
-
-def _graded_start(sampler: Sampler) -> Sampler:
-    """Sampler whose first step is divided geometrically, so that its start-up does no harm."""
-
-    def run(model: Any, x: Array, nodes: FloatArray) -> Array:
-        return sampler(model, x, graded(nodes, first=True, last=False))
-
-    return run
+RISING = 0.5
+"""Pair rates below minus this are errors that grow as steps are added."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +56,11 @@ class Orders:
     ----------
     formula, start, tail : mapping of str to RateEstimate
         Global errors: of the update formula, with its own start-up, with its own last step.
-    local : mapping of str to RateEstimate
-        One-step defects of the formula; empty where they were not asked for.
     """
 
     formula: Mapping[str, RateEstimate]
     start: Mapping[str, RateEstimate]
     tail: Mapping[str, RateEstimate]
-    local: Mapping[str, RateEstimate]
 
     @staticmethod
     def worst(rates: Mapping[str, RateEstimate]) -> float | None:
@@ -90,6 +83,7 @@ def rate_of(
     schedule: Schedule | None = None,
     interval: tuple[float, float] | None = None,
     measure: Measure = "global",
+    order: float = GENTLE,
 ) -> RateEstimate:
     """Rate of one part of a sampler on one kind of grid.
 
@@ -112,18 +106,35 @@ def rate_of(
         Half-log-SNR of both ends; that of the study by default.
     measure : {"global", "local"}
         Error at the end, or defect of one step.
+    order : float
+        Order up to which the graded ends do no harm: the higher, the shorter their steps.
 
     Returns
     -------
     RateEstimate
     """
-    variants: dict[Part, Variant] = {"formula": "formula", "start-up": "start-up", "last step": "as shipped"}
-    if part not in variants:
-        raise ValueError(f"part={part!r} is unknown: use one of {', '.join(variants)}")
-    run = _graded_start(sampler) if part == "last step" else sampler
+    parts: tuple[Part, ...] = get_args(Part)
+    if part not in parts:
+        raise ValueError(f"part={part!r} is unknown: use one of {', '.join(parts)}")
     oracle = Oracle(three_peaks() if problem is None else problem, schedule or VPLinear(), interval or INTERVAL)
-    check_sampler(run, oracle)
-    return measured_rate(run, oracle, grid, measure, steps, variants[part])
+    check_sampler(sampler, oracle)
+    return measured_rate(sampler, oracle, grid, measure, steps, part, order)
+
+
+def contradicts(rate: RateEstimate, claimed: float) -> bool:
+    """Whether a rate excludes the order claimed: another order, growth, or rates below it that keep falling."""
+    if rate.order is not None:
+        return rate.order != claimed
+    return rate.rejects(claimed) or falls_short(rate, claimed)
+
+
+def falls_short(rate: RateEstimate, claimed: float) -> bool:
+    """Whether an order is below the claim: decided, or with rates well below it that still fall."""
+    if rate.order is not None:
+        return rate.order < claimed
+    kept = [float(r) for r in rate.rates if math.isfinite(r)][-3:]
+    falling = rate.status == "pre-asymptotic" and all(b <= a for a, b in pairwise(kept))
+    return rate.last_rate is not None and RISING < rate.last_rate < claimed - SLOW and falling
 
 
 def measure_orders(
@@ -132,7 +143,10 @@ def measure_orders(
     *,
     grids: Sequence[str] = GRIDS,
     schedule: Schedule | None = None,
-    local: bool = False,
+    interval: tuple[float, float] | None = None,
+    claimed: float = GENTLE,
+    residue: int = 0,
+    steps: Sequence[int] | None = None,
 ) -> Orders:
     """Measure the order of the formula, with its own start-up, and with its own last step, each apart.
 
@@ -146,34 +160,54 @@ def measure_orders(
         Kinds of grid.
     schedule : Schedule, optional
         Noising process; VP-linear by default.
-    local : bool
-        Measure one-step defects too.
+    interval : (float, float), optional
+        Half-log-SNR of both ends; that of the study by default.
+    claimed : float
+        Order that the sampler claims: ends are graded so that they do no harm to it.
+    residue : int
+        All numbers of steps are this modulo 12.
+    steps : sequence of int, optional
+        Multiples of 12 to which the residue is added; chosen by rule by default.
 
     Returns
     -------
     Orders
-        Levels are added, or coarser ones used, where the first do not decide.
+        Levels are added, or coarser ones used, where the first do not decide; ends are graded less steeply where steep
+        ones do not.
     """
+    oracle = Oracle(three_peaks() if problem is None else problem, schedule or VPLinear(), interval or INTERVAL)
+    gradings = sorted({max(claimed, GENTLE), GENTLE}, reverse=True)
 
-    def decided(part: Part, kind: str, measure: Measure = "global") -> RateEstimate:
-        def attempt(steps: Sequence[int]) -> RateEstimate:
-            return rate_of(sampler, part, kind, steps, problem, schedule=schedule, measure=measure)
+    def decided(part: Part, kind: str) -> RateEstimate:
+        tried = []
+        for p in gradings:
+            found = _settled(
+                lambda steps, p=p: measured_rate(  # type: ignore[misc]
+                    sampler, oracle, kind, "global", tuple(n + residue for n in steps), part, p
+                ),
+                steps,
+            )
+            # On gentle ends a start-up of order 1 may hide that the order is higher than this.
+            if found.order is not None and (p == gradings[0] or found.order <= GENTLE or found.order >= claimed):
+                return found
+            tried.append(found)
+        return tried[0]
 
-        found = attempt(QUICK)
-        if found.order is None and (found.status == "floor" or "floor" in found.notes):
-            coarse = attempt(COARSE)
-            return coarse if coarse.order is not None else found
-        for levels in (LONGER, LONGEST):
-            if found.order is None and found.status != "diverging":
-                found = attempt(levels)
-        return found
+    return Orders(*({kind: decided(part, kind) for kind in grids} for part in get_args(Part)))
 
-    return Orders(
-        {kind: decided("formula", kind) for kind in grids},
-        {kind: decided("start-up", kind) for kind in grids},
-        {kind: decided("last step", kind) for kind in grids},
-        {kind: decided("formula", kind, "local") for kind in grids} if local else {},
-    )
+
+def _settled(attempt: Callable[[Sequence[int]], RateEstimate], steps: Sequence[int] | None) -> RateEstimate:
+    """Rate over as many levels as decide, or over coarser ones where rounding is near."""
+    if steps is not None:
+        return attempt(steps)
+    found = attempt(QUICK)
+    if found.order is None and (found.status == "floor" or "floor" in found.notes):
+        coarse = attempt(COARSE)
+        return coarse if coarse.order is not None else found
+    for levels in (LONGER, LONGEST):
+        if found.order is None and found.status != "diverging":
+            found = attempt(levels)
+    return found
 
 
 @dataclass(frozen=True)
@@ -187,12 +221,14 @@ class Diagnosis:
     claimed : float
         Order claimed.
     parts : tuple of str
-        Where something is wrong: "formula", "start-up", "last step", "time rounding", "precision"; empty where nothing
-        is.
+        Where something is wrong: "formula", "start-up", "last step", "time rounding", "precision", "nodes", "last
+        level"; the one to blame first; empty where nothing is.
     sentences : tuple of str
         What was measured there.
     orders : Orders
         The rates.
+    accused : tuple of str
+        Part that each sentence speaks of; "" where nothing is decided.
     """
 
     name: str
@@ -200,6 +236,7 @@ class Diagnosis:
     parts: tuple[str, ...]
     sentences: tuple[str, ...]
     orders: Orders
+    accused: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -210,22 +247,26 @@ class Diagnosis:
     def __str__(self) -> str:
         """One line a finding."""
         head = f"{self.name}, claimed order {self.claimed:g}: "
-        if not self.sentences:
-            orders = (self.orders.formula, self.orders.start, self.orders.tail)
-            found = [o for o in map(Orders.worst, orders) if o is not None]
-            above = bool(found) and min(found) > self.claimed
-            return head + (
-                f"nothing is wrong, its order is higher: {min(found):g}" if above else "nothing wrong was found"
-            )
-        return (
-            head
-            + f"look at the {' and the '.join(self.parts) or 'rates'}\n"
-            + "\n".join(f"  - {sentence}" for sentence in self.sentences)
-        )
+        if self.parts or self.sentences:
+            blamed = f"look at the {' and the '.join(self.parts)}" if self.parts else "undecided"
+            return head + blamed + "\n" + "\n".join(f"  - {sentence}" for sentence in self.sentences)
+        orders = (self.orders.formula, self.orders.start, self.orders.tail)
+        found = [o for o in map(Orders.worst, orders) if o is not None]
+        if found and min(found) > self.claimed:
+            return head + f"its order is higher: {min(found):g}"
+        return head + "formula, start-up and last step keep it"
 
 
 def diagnose(
-    sampler: Sampler, order: float, problem: Problem | None = None, *, schedule: Schedule | None = None
+    sampler: Sampler,
+    order: float,
+    problem: Problem | None = None,
+    *,
+    schedule: Schedule | None = None,
+    grids: Sequence[str] = GRIDS,
+    interval: tuple[float, float] | None = None,
+    residue: int = 0,
+    steps: Sequence[int] | None = None,
 ) -> Diagnosis:
     """Say what is likely wrong with a sampler.
 
@@ -239,6 +280,14 @@ def diagnose(
         Three peaks on the line by default.
     schedule : Schedule, optional
         Noising process; VP-linear by default.
+    grids : sequence of {"uniform", "smooth", "irregular"}
+        Kinds of grid.
+    interval : (float, float), optional
+        Half-log-SNR of both ends; that of the study by default.
+    residue : int
+        All numbers of steps are this modulo 12.
+    steps : sequence of int, optional
+        Multiples of 12 to which the residue is added; chosen by rule by default.
 
     Returns
     -------
@@ -250,31 +299,40 @@ def diagnose(
         If the sampler breaks the convention; see :func:`diffnum.convergence.checks.check_sampler`.
     """
     exact, noising = three_peaks() if problem is None else problem, VPLinear() if schedule is None else schedule
-    check_sampler(sampler, Oracle(exact, noising, INTERVAL, 4, 0))
-    orders = measure_orders(sampler, exact, schedule=noising, local=True)
-    name = getattr(sampler, "__name__", type(sampler).__name__)
-    found: list[tuple[str, str]] = []
-    rounding = _rounded_levels(sampler, exact, noising)
-    if rounding:
-        found.append(("time rounding", rounding))
-    numbers, reason = _probed(sampler, noising)
-    precision = _low_precision(numbers, order)
-    if precision:
-        found.append(("precision", precision))
+    oracle = Oracle(exact, noising, interval or INTERVAL, 4, 0)
+    check_sampler(sampler, oracle)
+    where: dict[str, Any] = {"schedule": noising, "interval": interval}
+    orders = measure_orders(sampler, exact, grids=grids, claimed=order, residue=residue, steps=steps, **where)
+    numbers, reason = probed(sampler, noising)
+    ignored = "" if tuple(grids) == ("uniform",) else ignored_nodes(sampler, oracle)
+    masking = (
+        ("nodes", ignored),
+        ("time rounding", "" if ignored else rounded_levels(sampler, exact, noising)),
+        ("precision", low_precision(numbers, order)),
+    )
+    found = [(part, sentence) for part, sentence in masking if sentence]
+    if not found and (elsewhere := ends_elsewhere(sampler, oracle)):
+        found = [("last level", elsewhere)]
     if not found:  # an error that does not fall for these reasons says nothing on the formula
-        found += _order_findings(orders, order)
+        found = _order_findings(orders, order)
         if any(part == "formula" for part, _ in found):
             stalls = all(rate.order == 0 for rate in orders.formula.values())
-            elsewhere = _for_alpha_one(sampler, order, exact, noising) if stalls else ""
-            inner = {} if elsewhere else measure_orders(without_last_step(sampler), exact, schedule=noising).formula
-            if elsewhere:
-                found = [("formula", elsewhere), *found]
-            elif all(rate.order is not None and rate.order >= order for rate in inner.values()):
-                found = [("last step", f"without its last step the order is {Orders.worst(inner):g}"), *found]
-        if found:
-            found += [(found[0][0], sentence) for sentence in ([reason] if reason else _weights(numbers, order))]
+            only = _for_alpha_one(sampler, order, exact, noising) if stalls else ""
+            if only:
+                found = [("formula", only), *found]
+            else:
+                inner = measure_orders(
+                    without_last_step(sampler), exact, grids=grids, claimed=order, steps=steps, **where
+                ).formula
+                if all(rate.order is not None and rate.order >= order for rate in inner.values()):
+                    kept = [f for f in found if f[0] == "last step"]
+                    found = [("last step", f"without its last step the order is {Orders.worst(inner):g}"), *kept]
+        if any(part for part, _ in found):
+            found += [
+                (found[0][0], sentence) for sentence in ([reason] if reason else weight_sentences(numbers, order))
+            ]
     parts = tuple(dict.fromkeys(part for part, _ in found if part))
-    return Diagnosis(name, order, parts, tuple(sentence for _, sentence in found), orders)
+    return Diagnosis(name_of(sampler), order, parts, tuple(s for _, s in found), orders, tuple(p for p, _ in found))
 
 
 def _for_alpha_one(sampler: Sampler, order: float, problem: Problem, schedule: Schedule) -> str:
@@ -282,7 +340,7 @@ def _for_alpha_one(sampler: Sampler, order: float, problem: Problem, schedule: S
     if float(schedule.alpha(schedule.time(0.0))) == 1.0:
         return ""
     try:
-        orders = measure_orders(sampler, problem, grids=("uniform",), schedule=EDM())
+        orders = measure_orders(sampler, problem, grids=("uniform",), schedule=EDM(), claimed=order)
     except Exception:  # it fails there too, in its own way
         return ""
     found = Orders.worst(orders.start)
@@ -295,150 +353,21 @@ def _for_alpha_one(sampler: Sampler, order: float, problem: Problem, schedule: S
 
 
 def _order_findings(orders: Orders, claimed: float) -> list[tuple[str, str]]:
-    """Parts whose order is below the claim, the formula first."""
-    found = []
-    formula = Orders.worst(orders.formula)
+    """Parts whose order is below the claim, grid by grid, the formula first; then what is undecided."""
+    found, open_ = [], []
     for kind, rate in orders.formula.items():
-        if rate.order is None or rate.order < claimed:
-            slow = rate.order is not None or (rate.last_rate is not None and rate.last_rate < claimed - SLOW)
-            found.append(("formula" if slow else "", f"update formula, {kind} grids: {rate.reason}"))
-    reference = claimed if formula is None else min(formula, claimed)
+        if falls_short(rate, claimed) or rate.status == "diverging":
+            found.append(("formula", f"update formula, {kind} grids: {rate.reason}"))
+        elif rate.order is None:
+            open_.append(("", f"update formula, {kind} grids, undecided: {rate.reason}"))
     for part, rates in (("start-up", orders.start), ("last step", orders.tail)):
         for kind, rate in rates.items():
+            formula = orders.formula[kind].order
+            reference = claimed if formula is None else min(formula, claimed)
             if rate.order is not None and rate.order < reference:
                 found.append((part, f"{part}, {kind} grids: lowers the order to {rate.order:g} ({rate.reason})"))
-    for kind, rate in orders.local.items():
-        # A single step is all start-up and last step: it accuses the formula only where those are innocent.
-        if not found and rate.status == "decided" and rate.rate is not None and rate.rate < claimed + 0.8:
-            falls = f"falls like h^{rate.rate:.2f}, not h^{claimed + 1:g}"
-            found.append(("formula", f"one-step defect, {kind} grids: {falls}"))
-    return found
-
-
-def without_last_step(sampler: Sampler) -> Sampler:
-    """Sampler that returns the state it shows its model at the last node, whatever its last step does.
-
-    It is run on one more node; what comes back is the state of the last evaluation at the node before.
-    """
-
-    def run(model: Any, x: Array, nodes: FloatArray) -> Array:
-        watched = _Levels(model, keep=float(nodes[-1]))
-        result = sampler(watched, x, np.append(nodes, 2.0 * nodes[-1] - nodes[-2]))
-        return np.asarray(result) if watched.kept is None else watched.kept
-
-    return run
-
-
-class _Levels(AskedByNoiseLevel):
-    """Model that notes the levels at which it is asked, and the last state it is shown at one of them."""
-
-    def __init__(self, oracle: Any, keep: float = np.nan) -> None:
-        self.schedule, self.interval = oracle.schedule, oracle.interval
-        self.seen: list[float] = []
-        self.kept: FloatArray | None = None
-        self._oracle, self._keep = oracle, keep
-
-    def time(self, lam: Any) -> float:
-        """Time of a half-log-SNR."""
-        return float(self.schedule.time(float(lam)))
-
-    def predict(self, x: Array, lam: float, prediction: Prediction) -> FloatArray:
-        """Note the level; give the exact prediction."""
-        self.seen.append(float(lam))
-        if abs(lam - self._keep) < SAME_NODE:
-            self.kept = np.array(x, dtype=np.float64)
-        answer: FloatArray = self._oracle.predict(x, lam, prediction)
-        return answer
-
-    def denoiser(self, prediction: Prediction) -> Denoiser:
-        """The same as a function of time."""
-        return _TimedLevels(self, prediction)
-
-
-class _TimedLevels:
-    """Noting model as a function of time."""
-
-    def __init__(self, levels: _Levels, prediction: Prediction) -> None:
-        self.schedule, self.prediction, self._levels = levels.schedule, prediction, levels
-
-    def __call__(self, x: Array, t: Any) -> FloatArray:
-        """Predict."""
-        return self._levels.predict(x, float(self.schedule.half_log_snr(t)), self.prediction)
-
-
-def _rounded_levels(sampler: Sampler, problem: Problem, schedule: Schedule) -> str:
-    """Whether nodes 1e-5 apart are one level to the sampler."""
-    count = 24
-    nodes = np.sort(np.concatenate([np.linspace(-0.5, 0.5, count), np.linspace(-0.5, 0.5, count)[:-1] + 1e-5]))
-    oracle = Oracle(problem, schedule, (-0.5, 0.5), 2, 0)
-    model = _Levels(oracle)
-    sampler(model, oracle.state(-0.5), nodes)
-    seen = len(np.unique(np.round(model.seen, 9)))
-    if seen >= min(len(model.seen), len(nodes) - 1) - 1:
-        return ""
-    return (
-        f"the model is evaluated at {seen} different levels only on {len(nodes) - 1} nodes that all differ: "
-        "times or levels are rounded; pass them as continuous numbers"
-    )
-
-
-def _probed(sampler: Sampler, schedule: Schedule) -> tuple[Probe | None, str]:
-    """Weights that the sampler uses, or why they cannot be read."""
-    try:
-        return probe(sampler, schedule=schedule), ""
-    except Exception as error:
-        return None, f"its weights could not be read off ({error})"
-
-
-def _low_precision(numbers: Probe | None, claimed: float) -> str:
-    """Whether arithmetic or coefficients are of single precision."""
-    if numbers is None:
-        return ""
-    if 1e-11 < numbers.residual < 1e-4:
-        return f"arithmetic is exact to {numbers.residual:.0e} only: compute in the dtype of x, here float64"
-    nearest = _nearest(numbers, claimed)
-    if nearest is not None and 1e-10 < _off(nearest) < SINGLE:
-        return (
-            f"its weights are those of {nearest.reference} to {_off(nearest):.0e} only: coefficients in single "
-            "precision; compute them in float64"
-        )
-    return ""
-
-
-def _weights(numbers: Probe | None, claimed: float) -> list[str]:
-    """What the weights say: which method they are of, and the first that is off from one of the claimed order."""
-    same, right = _nearest(numbers, claimed, true=False), _nearest(numbers, claimed)
-    found = []
-    if same is not None and not _inner(same) and methods()[same.reference].order < claimed:
-        ends = "" if same.ok else ", but for the last steps"
-        found.append(f"its weights are those of {same.reference}, of order {methods()[same.reference].order}{ends}")
-    if right is not None and not right.ok:
-        found.append(f"weights read off it: {right}")
-    return found
-
-
-def _nearest(numbers: Probe | None, claimed: float, *, true: bool = True) -> Comparison | None:
-    """Method of the catalogue, truly of the claimed order or only claiming it, whose weights are nearest."""
-    if numbers is None:
-        return None
-    best: Comparison | None = None
-    for record in methods().values():
-        if claimed not in ((record.order, *record.orders.values()) if true else (record.claimed_order,)):
-            continue
-        try:
-            found = numbers.compare(record)
-        except Exception:
-            continue
-        if not found.reason and _off(found) < (CLOSE if best is None else _off(best)):
-            best = found
-    return best
-
-
-def _inner(found: Comparison) -> list[Difference]:
-    """Differences before the last steps, where libraries lower the order on purpose."""
-    return [d for d in found.differences if d.step < ENDING]
-
-
-def _off(found: Comparison) -> float:
-    """Largest difference before the last steps; of all steps where those are the same."""
-    return max((d.size for d in _inner(found)), default=0.0 if found.differences else found.worst)
+            elif falls_short(rate, reference):
+                found.append((part, f"{part}, {kind} grids: lowers the order below {reference:g} ({rate.reason})"))
+            elif rate.order is None and formula is not None:
+                open_.append(("", f"{part}, {kind} grids, undecided: {rate.reason}"))
+    return [*found, *open_]

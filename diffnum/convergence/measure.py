@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Start
-from diffnum.convergence.nodes import MIDDLE, Spacing, graded
+from diffnum.convergence.checks import called
+from diffnum.convergence.nodes import HIGH, MIDDLE, Spacing, graded
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.convergence.record import Measure, Variant
@@ -19,7 +21,19 @@ from diffnum.problems import rotated_product, three_peaks
 from diffnum.solver import solve
 from diffnum.types import FloatArray, Problem, Sampler
 
-__all__ = ["COARSER", "DEFAULT_STEPS", "FINER", "OWN_END", "OWN_START", "Run", "measured_rate"]
+__all__ = [
+    "COARSER",
+    "DEFAULT_STEPS",
+    "FINER",
+    "OWN",
+    "OWN_END",
+    "OWN_START",
+    "Ladder",
+    "Run",
+    "decided_rate",
+    "measured_rate",
+    "rate_over",
+]
 
 
 OWN_START = ("start-up", "as shipped")
@@ -32,6 +46,26 @@ FINER = (640, 1280, 2560, 5120)
 COARSER = (8, 12, 16, 20, 24, 32, 40, 48, 64, 80)
 """Levels used instead where the default ones drown in rounding."""
 
+SHORT = (24, 36, 48, 72, 96, 144, 192, 288)
+"""Levels on the middle half of the interval, where high orders settle before they drown."""
+
+QUIET = 4.0
+"""Rounding floor there, in eps sqrt(n) times the size of the states: few operations, each on numbers of order 1."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Levels of a measurement: the first ones, those added one by one, and coarser ones for small errors."""
+
+    base: tuple[int, ...] = DEFAULT_STEPS
+    finer: tuple[int, ...] = FINER
+    coarser: tuple[int, ...] = COARSER
+
+
+OWN = Ladder((24, 48, 96, 192, 384), (768, 1536), (12, 24, 36, 48, 60, 72, 96))
+"""Levels for samplers that are not ours. All are multiples of 12, so that samplers which work in groups of two, three
+or four steps see the same groups at all of them; the other classes are visited apart."""
+
 
 def measured_rate(
     record: Method | Sampler,
@@ -40,6 +74,7 @@ def measured_rate(
     measure: Measure = "global",
     steps: Sequence[int] | None = None,
     variant: Variant = "formula",
+    order: float = HIGH,
 ) -> RateEstimate:
     """One rate of a method or sampler on trajectories that many measurements share.
 
@@ -53,8 +88,39 @@ def measured_rate(
         As in :func:`convergence_study`.
     steps : sequence of int, optional
         Step counts; chosen by rule by default.
+    order : float
+        For callables: order up to which graded ends do no harm, see :func:`diffnum.convergence.nodes.graded`.
     """
-    return rate_over(errors_of_run(record, oracle, Spacing(grid), variant, measure), oracle, steps)
+    return rate_over(errors_of_run(record, oracle, Spacing(grid), variant, measure, order), oracle, steps)
+
+
+def decided_rate(
+    record: Method | Sampler,
+    oracle: Oracle,
+    spacing: Spacing,
+    variant: Variant,
+    measure: Measure = "global",
+    steps: Sequence[int] | None = None,
+    order: float = HIGH,
+) -> RateEstimate:
+    """Rate over levels that are chosen until the data decide, on the middle half of the interval in the end.
+
+    Parameters
+    ----------
+    record, oracle, variant, measure, steps, order
+        As in :func:`measured_rate`; with ``steps`` nothing else is tried.
+    spacing : Spacing
+        Kind of grid.
+    """
+    ladder = Ladder() if isinstance(record, Method) else OWN
+    found = rate_over(errors_of_run(record, oracle, spacing, variant, measure, order), oracle, steps, ladder)
+    if steps is not None or found.order is not None or found.status == "diverging" or measure == "local":
+        return found
+    inner = oracle.inner
+    errors = np.stack([errors_of_run(record, inner, spacing, variant, measure, order)(n) for n in SHORT])
+    eps = float(np.finfo(np.float64).eps)
+    again = estimate_rate(SHORT, errors, scale=inner.scale, floor=QUIET * eps * inner.scale * SHORT[-1] ** 0.5)
+    return again if again.order is not None else found
 
 
 def problems_by_label(problem: Problem | Mapping[str, Problem] | None) -> Mapping[str, Problem]:
@@ -68,26 +134,27 @@ Run: TypeAlias = Callable[[int], FloatArray]
 """Errors, shape (points,), of a run with so many steps."""
 
 
-def rate_over(run: Run, oracle: Oracle, steps: Sequence[int] | None) -> RateEstimate:
+def rate_over(run: Run, oracle: Oracle, steps: Sequence[int] | None, ladder: Ladder | None = None) -> RateEstimate:
     """Rate over the given levels; by default levels are added or replaced until the data decide."""
     errors: dict[int, FloatArray] = {}
+    levels = Ladder() if ladder is None else ladder
 
-    def estimate(levels: Sequence[int]) -> RateEstimate:
-        for n in levels:
+    def estimate(chosen: Sequence[int]) -> RateEstimate:
+        for n in chosen:
             if n not in errors:
                 errors[n] = run(n)
-        return estimate_rate(levels, np.stack([errors[n] for n in levels]), scale=oracle.scale)
+        return estimate_rate(chosen, np.stack([errors[n] for n in chosen]), scale=oracle.scale)
 
     if steps is not None:
         return estimate(tuple(steps))
-    found = estimate(DEFAULT_STEPS)
+    found = estimate(levels.base)
     if found.status == "floor" or (found.order is None and found.status != "diverging" and _near_floor(found)):
-        for levels in (tuple(sorted({*COARSER, *DEFAULT_STEPS})), COARSER):
-            coarse = estimate(levels)
+        for coarser in (tuple(sorted({*levels.coarser, *levels.base})), levels.coarser):
+            coarse = estimate(coarser)
             if coarse.status == "decided":
                 return coarse
         return found
-    for more in FINER:
+    for more in levels.finer:
         if found.status in ("decided", "exact", "floor") and found.order is not None:
             break
         found = estimate((*found.steps.tolist(), more))
@@ -100,14 +167,19 @@ def _near_floor(found: RateEstimate) -> bool:
 
 
 def errors_of_run(
-    record: Method | Sampler, oracle: Oracle, spacing: Spacing, variant: Variant, measure: Measure
+    record: Method | Sampler,
+    oracle: Oracle,
+    spacing: Spacing,
+    variant: Variant,
+    measure: Measure,
+    order: float = HIGH,
 ) -> Run:
     """Errors of one sampler on one kind of grid as a function of the number of steps."""
     if isinstance(record, Method):
         return (
             _local_run(record, oracle, spacing) if measure == "local" else _global_run(record, oracle, spacing, variant)
         )
-    return _black_box_run(record, oracle, spacing, variant, measure)
+    return _black_box_run(record, oracle, spacing, variant, measure, order)
 
 
 def _clock_nodes(record: Method, oracle: Oracle, lam: tuple[float, float], at: FloatArray) -> FloatArray:
@@ -160,7 +232,9 @@ def _run_plan(record: Method, oracle: Oracle, lam: FloatArray, variant: Variant)
     return x
 
 
-def _black_box_run(sampler: Sampler, oracle: Oracle, spacing: Spacing, variant: Variant, measure: Measure) -> Run:
+def _black_box_run(
+    sampler: Sampler, oracle: Oracle, spacing: Spacing, variant: Variant, measure: Measure, order: float = HIGH
+) -> Run:
     """A callable on nodes in half-log-SNR, graded at the ends as the variant says."""
     if variant == "lowered end":
         raise ValueError("variants has 'lowered end': a callable has its own end, ask for 'last step'")
@@ -172,9 +246,9 @@ def _black_box_run(sampler: Sampler, oracle: Oracle, spacing: Spacing, variant: 
         if measure == "local":
             position = n // 2 - n // 2 % len(spacing.pattern)
             nodes = nodes[position : position + 2] + (MIDDLE * (lam_start + lam_end) - nodes[position])
-        nodes = graded(nodes, first=variant not in OWN_START, last=variant not in OWN_END)
+        nodes = graded(nodes, first=variant not in OWN_START, last=variant not in OWN_END, order=order)
         x = oracle.state(float(nodes[0]))
-        result = sampler(oracle, x.copy(), nodes)
+        result = called(sampler, oracle, x.copy(), nodes)
         if np.shape(result) != x.shape:
             raise ValueError(
                 f"sampler returned shape {np.shape(result)}: it must return an array of the shape of x, {x.shape}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,18 @@ import numpy as np
 from diffnum.coefficients.method import GRID_KINDS
 from diffnum.types import FloatArray
 
-__all__ = ["GRADED", "INTERVAL", "MIDDLE", "PATTERN", "PLAIN_INTERVAL", "Spacing", "fractions", "graded"]
+__all__ = [
+    "GENTLE",
+    "GRADED",
+    "HIGH",
+    "INTERVAL",
+    "MIDDLE",
+    "PATTERN",
+    "PLAIN_INTERVAL",
+    "Spacing",
+    "fractions",
+    "graded",
+]
 
 
 INTERVAL = (-2.0, 2.0)
@@ -25,8 +37,16 @@ PATTERN = (1.0, 1.7, 0.6, 1.3)
 MIDDLE = 0.5
 """Where the one step of a local defect begins, as a fraction of the interval."""
 
-GRADED = 14
-"""Graded steps at an end of the nodes, each twice as long as the one before."""
+GRADED = 13
+"""Graded steps that an end interval of the nodes is divided into, each longer than the one before by one factor.
+
+One less than a multiple of 12: with them the number of steps keeps its class modulo 2, 3 and 4."""
+
+HIGH = 6
+"""Order up to which the first graded step is short enough, where no order is claimed."""
+
+GENTLE = 3
+"""Order for which steps are graded where coefficients lose their digits on shorter ones."""
 
 
 def fractions(kind: str, n: int, pattern: Sequence[float] = PATTERN) -> FloatArray:
@@ -72,11 +92,42 @@ class Spacing:
         return fractions(self.kind, n, self.pattern)
 
 
-def graded(nodes: FloatArray, *, first: bool, last: bool) -> FloatArray:
-    """Nodes with the first and the last interval divided geometrically."""
-    ladder = 2.0 ** -np.arange(GRADED, 0, -1)
-    start = nodes[0] + ladder * (nodes[1] - nodes[0]) if first else nodes[:0]
-    end = nodes[-1] - ladder[::-1] * (nodes[-1] - nodes[-2]) if last else nodes[:0]
-    if len(nodes) == 2 and first and last:  # a single interval: meet in the middle
-        return np.concatenate([nodes[:1], start, end[1:], nodes[1:]])
+def graded(nodes: FloatArray, *, first: bool, last: bool, order: float = HIGH) -> FloatArray:
+    """Nodes with the first and the last interval divided geometrically.
+
+    A start-up or last step of order 1 makes an error ``d^2`` on a step ``d``. The outermost step is
+    ``h h^((p-1)/2) / 2``, so that this error falls one power faster than ``h^p``, and it is no shorter than that:
+    libraries lose digits on steps that nobody takes.
+
+    Parameters
+    ----------
+    nodes : ndarray, shape (n + 1,)
+        Half-log-SNRs, increasing.
+    first, last : bool
+        Which of the two end intervals to divide, into :data:`GRADED` steps.
+    order : float
+        Order p that the rest of the run may have.
+
+    Returns
+    -------
+    ndarray
+        With ``GRADED - 1`` more nodes for every interval that was divided. A single interval is halved first.
+    """
+    if len(nodes) == 2 and first and last:
+        nodes = np.array([nodes[0], (nodes[0] + nodes[1]) / 2, nodes[1]])
+    start = nodes[0] + _ladder(float(nodes[1] - nodes[0]), order) if first else nodes[:0]
+    end = nodes[-1] - _ladder(float(nodes[-1] - nodes[-2]), order)[::-1] if last else nodes[:0]
     return np.concatenate([nodes[:1], start, nodes[1:-1], end, nodes[-1:]])
+
+
+def _ladder(length: float, order: float) -> FloatArray:
+    """Inner nodes of an interval of that length, from the short end: steps grow by one factor."""
+    share = min(1.0 / GRADED, 0.5 * length ** ((order - 1) / 2))
+    low, high = 1.0, 1.0 / share  # growth: (q^N - 1) / (q - 1) = 1 / share
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        total = sum(middle**k for k in range(GRADED))
+        low, high = (middle, high) if total < 1.0 / share else (low, middle)
+    steps = low ** np.arange(GRADED)
+    ladder: FloatArray = length * np.cumsum(steps)[:-1] / steps.sum()
+    return ladder

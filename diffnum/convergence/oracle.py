@@ -74,6 +74,7 @@ class Oracle(AskedByNoiseLevel):
                 f"interval={interval} begins before the schedule {schedule.name!r}, whose half-log-SNR is at "
                 f"least {low:.4g}: begin later"
             )
+        self._drawn = (points, seed)
         rng = np.random.default_rng(seed)
         node = self.nodes(np.array([self.interval[0]]))
         data = np.asarray(problem.sample(points, seed))
@@ -118,3 +119,9 @@ class Oracle(AskedByNoiseLevel):
     def scale(self) -> float:
         """Typical magnitude of the states."""
         return float(np.sqrt(np.mean(self.state(self.interval[1]) ** 2)))
+
+    @cached_property
+    def inner(self) -> Oracle:
+        """The same on the middle half of the interval."""
+        middle, quarter = (self.interval[0] + self.interval[1]) / 2, (self.interval[1] - self.interval[0]) / 4
+        return Oracle(self.problem, self.schedule, (middle - quarter, middle + quarter), *self._drawn)

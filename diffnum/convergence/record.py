@@ -191,13 +191,13 @@ class ConvergenceStudy:
             text += f"; {shipped:g} with start-up and last step as shipped"
         if self.primary == "as shipped" and formula is not None and formula > self.order:
             start = _minimum(s.order for s in self.select("start-up"))
-            where = "start-up" if start is not None and start < formula else "last step"
-            text += f"; the update formula has order {formula:g}, the {where} loses the rest"
-        lost = {k: r for k, r in self.local_rates.items() if r is not None and r < self.order + 0.8}
-        if lost:
+            lost = "start-up or the last step" if start is None else "start-up" if start < formula else "last step"
+            text += f"; the update formula has order {formula:g}, the {lost} loses the rest"
+        slow = {k: r for k, r in self.local_rates.items() if r is not None and r < self.order + 0.8}
+        if slow:
             text += (
                 "; the one-step defect is of lower order ("
-                + ", ".join(f"{r:.2f} on {k}" for k, r in lost.items())
+                + ", ".join(f"{r:.2f} on {k}" for k, r in slow.items())
                 + ")"
             )
         return text

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffnum.coefficients.method import GRID_KINDS, Method
+from diffnum.convergence.judgement import judge
 from diffnum.convergence.record import ConvergenceStudy
 from diffnum.convergence.study import convergence_study
-from diffnum.foreign import understood
 from diffnum.foreign.conventions import Convention
 from diffnum.problems import examples, three_peaks
 from diffnum.types import Problem, Schedule
@@ -40,7 +40,8 @@ def assert_convergence_order(
     order : float
         Order claimed: the measured rate must lie within 0.1 of it, from both sides.
     convention : {"nodes", "k-diffusion", "diffusers", "flow"}, optional
-        How the sampler is called; told from its methods and parameters by default, "nodes" where they do not tell.
+        How the sampler is called, whatever its parameters are named; told from them by default, "nodes" where they do
+        not tell.
     grids : sequence of {"uniform", "smooth", "irregular"}
         Kinds of grid.
     problem : Problem, optional
@@ -48,7 +49,8 @@ def assert_convergence_order(
     schedule : Schedule, optional
         Noising process; VP-linear by default, EDM for functions that suppose alpha = 1.
     **options
-        Further keyword arguments of the sampler, for foreign conventions; ``silent=True`` turns its noise off.
+        Further arguments of :func:`diffnum.convergence.judgement.judge` (``interval``, ``clock``, ``shape``), and of
+        the sampler in foreign conventions; ``silent=True`` turns its noise off.
 
     Returns
     -------
@@ -58,8 +60,8 @@ def assert_convergence_order(
     Raises
     ------
     AssertionError
-        With the table, and with what is likely wrong: formula, start-up, last step, rounded times, low precision, and
-        the first weight that is off where the sampler is close to a method of the catalogue.
+        With what to look at first (formula, start-up, last step, rounded times, low precision, numbers of steps, ...),
+        the first weight that is off where the sampler is close to a method of the catalogue, and the table.
     TypeError, ValueError
         If the sampler breaks its convention (shape, dtype, NaN, randomness, a model that is ignored).
 
@@ -74,11 +76,14 @@ def assert_convergence_order(
     >>> assert_convergence_order(euler, order=1, grids=("uniform",)).order
     1.0
     """
+    __tracebackhide__ = True
     exact = three_peaks() if problem is None else problem
     if isinstance(sampler, str | Method):
         study = convergence_study(sampler, exact, schedule=schedule, grids=grids)
-    else:
-        run = understood(sampler, convention, **options)
-        study = convergence_study(run, exact, schedule=schedule, grids=grids, variants=("as shipped", "formula"))
-    study.assert_order(order)
-    return study
+        study.assert_order(order)
+        return study
+    found = judge(sampler, order, exact, schedule=schedule, grids=grids, convention=convention, **options)
+    if not found.ok:
+        word = "REJECTED" if found.verdict == "fails" else "UNDECIDED"
+        raise AssertionError(f"{found}\norder {order:g} {word}\n{found.study}")
+    return found.study

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import diffnum as dn
-from diffnum.convergence.nodes import fractions, graded
+from diffnum.convergence.nodes import GRADED, fractions, graded
 from diffnum.convergence.study import convergence_study
 from diffnum.proofs import prove
 from diffnum.tableau import Stage, Step, Vector
@@ -198,8 +198,18 @@ def test_graded_nodes_increase_between_the_same_ends(first, last, n):
     assert nodes[-1] == 2
     assert np.all(np.diff(nodes) > 0)
     assert np.diff(nodes).max() <= 3 / n + 1e-12
-    if first:
-        assert nodes[1] - nodes[0] < 1e-3
+    assert len(nodes) == (max(n, 2) if first and last else n) + 1 + (GRADED - 1) * (first + last)
+
+
+@pytest.mark.parametrize("order", [2, 3, 6])
+def test_the_first_graded_step_is_as_short_as_the_order_needs_and_not_shorter(order):
+    for n in (24, 96, 384):
+        h = 4 / n
+        steps = np.diff(graded(np.linspace(-2.0, 2.0, n + 1), first=True, last=True, order=order))
+        wanted = h * min(1 / GRADED, 0.5 * h ** ((order - 1) / 2))
+        assert steps[0] == pytest.approx(wanted, rel=1e-6)
+        assert steps[-1] == pytest.approx(wanted, rel=1e-6)
+        assert (len(steps) - n) % 12 == 0
 
 
 def test_a_study_prints_its_table():
