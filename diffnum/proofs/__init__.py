@@ -20,7 +20,6 @@ from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.algebra.trees import bushy
 from diffnum.derivation.given import STATISTICAL
 from diffnum.derivation.printing.formulas import Formula
-from diffnum.derivation.printing.noise import ReverseFormula
 from diffnum.jobs.moved import answering
 from diffnum.proofs.arithmetic import is_derivable, parameters_of
 from diffnum.proofs.claims import decide, derived_is_shipped, is_derived, shipped_is_published
@@ -124,7 +123,7 @@ def _formula(top: Case) -> Formula:
     # eta stands for a noise level that depends on the step
     level = None if SCHEMES[record.noise.scheme].parameter == "eta" else record.noise.level
     parameters = {} if level is None else {"tau": level}
-    return ReverseFormula.written(record.name, record.form.name, top.rate, top.formal.step, parameters)
+    return Formula.of(record.name, record.form.name, top.rate, top.formal.step, parameters, noise=True)
 
 
 def prove(name: str | Method) -> Proof:

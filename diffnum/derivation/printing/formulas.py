@@ -18,6 +18,7 @@ import sympy
 
 from diffnum.derivation.algebra.symbols import Exact, Symbols, as_fraction, phi
 from diffnum.derivation.printing.languages import LANGUAGES
+from diffnum.derivation.printing.noise import programmed, typeset
 from diffnum.tableau import Step
 
 __all__ = ["LANGUAGES", "FormalKernel", "Formula", "RecordingKernel", "formal", "formal_names", "written"]
@@ -187,7 +188,7 @@ _MEANING: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Formula:
-    """A step whose weights are sympy expressions in phi functions.
+    """A step whose weights are sympy expressions in phi functions; with noise those of state and draws are printed too.
 
     Parameters
     ----------
@@ -195,28 +196,51 @@ class Formula:
         Name of the method.
     form : str
         Name of the form: data, noise, rho, velocity, time or drift.
-    nodes : mapping of str to Fraction
+    nodes : mapping of str to sympy expression
         Where the stages stand, by row.
     rows : mapping of str to mapping of str to sympy expression
         Rows: stages, ``x``, memory.
     parameters : mapping of str to float
         Values that the method gives to symbols such as ``beta``.
+    typeset : mapping of str to mapping of str to sympy expression
+        Rows for LaTeX, where they differ from those for programs.
     """
 
     name: str
     form: str
-    nodes: Mapping[str, Fraction]
+    nodes: Mapping[str, sympy.Expr]
     rows: Mapping[str, Mapping[str, sympy.Expr]]
     parameters: Mapping[str, float] = field(default_factory=dict)
+    typeset: Mapping[str, Mapping[str, sympy.Expr]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, form: str, rate: int | None, step: Step, parameters: Mapping[str, float]) -> Formula:
-        """Formula of a step over formal moments."""
-        nodes = {row: as_fraction(node) for row, node, _ in step.rows() if node is not None}
-        rows = {row: {s: written(w, rate) for s, w in value.items()} for row, _, value in step.rows()}
-        kept = {r: {s: w for s, w in row.items() if w != 0} for r, row in rows.items()}
+    def of(
+        cls,
+        name: str,
+        form: str,
+        rate: int | None,
+        step: Step,
+        parameters: Mapping[str, float],
+        *,
+        noise: bool = False,
+    ) -> Formula:
+        """Formula of a step over formal moments, with ``noise`` in a field of the reverse equation."""
+        nodes = {row: _node(node) for row, node, _ in step.rows() if node is not None}
+        show = typeset if noise else written
+        shown = {row: {s: show(w, rate) for s, w in value.items()} for row, _, value in step.rows()}
+        shown = {r: {s: w for s, w in row.items() if w != 0} for r, row in shown.items()}
         # further forms are variants of those below: "time of vp-fitted", "rho, Riemann sum"
-        return cls(name, re.split(r"\W", form)[0], nodes, kept, parameters)
+        plain = re.split(r"\W", form)[0]
+        if not noise:
+            return cls(name, plain, nodes, shown, parameters)
+        values = {row: value for row, _, value in step.rows()}
+        rows = {r: {s: programmed(values[r][s], w) for s, w in row.items()} for r, row in shown.items()}
+        return cls(name, plain, nodes, rows, parameters, shown)
+
+    @property
+    def draws(self) -> bool:
+        """Whether there is noise in the step."""
+        return any(source[0] == "z" for row in self.rows.values() for source in row)
 
     @property
     def entries(self) -> tuple[tuple[str, str], ...]:
@@ -243,7 +267,7 @@ class Formula:
     def latex(self) -> str:
         """Typeset the step in the papers' form, one line a row, in an ``aligned`` environment."""
         lines = []
-        for name, row in self.rows.items():
+        for name, row in (self.typeset or self.rows).items():
             if copies(row) and name != "x":
                 continue
             lines.append(f"{self._target(name)} &= {self._sum(name, row)}")
@@ -251,7 +275,7 @@ class Formula:
 
     def _index(self, name: str) -> str:
         c = self.nodes[name]
-        return "n" if c == 0 else "n+1" if c == 1 else rf"n+\frac{{{c.numerator}}}{{{c.denominator}}}"
+        return "n" if c == 0 else "n+1" if c == 1 else f"n{'' if sympy.latex(c)[0] == '-' else '+'}{sympy.latex(c)}"
 
     def _at(self, template: str, name: str | None) -> str:
         index = "n" if name is None else self._index(name)
@@ -282,8 +306,8 @@ class Formula:
 
     def _sum(self, name: str, row: Mapping[str, sympy.Expr]) -> str:
         handed_on = name not in self.nodes
-        terms = [term(weight, self._evaluation(source)) for source, weight in row.items() if source != "x" or handed_on]
-        inside = " ".join([terms[0].removeprefix("+ "), *terms[1:]]) if terms else ""
+        means = {s: w for s, w in row.items() if s[0] != "z" and (s != "x" or handed_on)}
+        inside = _joined([term(weight, self._evaluation(source)) for source, weight in means.items()])
         if handed_on:
             return inside
         scale, gain, sign, _ = _FORMS[self.form]
@@ -292,9 +316,14 @@ class Formula:
             if scale and self.nodes[name]
             else "x_n"
         )
-        if row["x"] != 1:
-            ratio = rf"\left({sympy.latex(row['x'])}\right) {ratio}"
-        return rf"{ratio} {sign} {self._at(gain, name)} \left[ {inside} \right]" if inside else ratio
+        decay = row.get("x", sympy.Integer(1))
+        if decay != 1:
+            text = sympy.latex(decay)
+            ratio = rf"{text}\, {ratio}" if self.draws else rf"\left({text}\right) {ratio}"
+        mean = rf"{ratio} {sign} {self._at(gain, name)} \left[ {inside} \right]" if inside else ratio
+        drawn = _joined([term(w, f"z_{{{source[1:]}}}") for source, w in row.items() if source[0] == "z"])
+        sigma = self._at(r"\sigma_{%s}", name)
+        return rf"{mean} + {sigma} \left[ {drawn} \right]" if drawn else mean
 
     # -- code --
 
@@ -335,12 +364,34 @@ class Formula:
     def _usage(self) -> list[str]:
         """How a step is made of the weights."""
         scale, gain = _WORDS[self.form]
+        places = [f"{name} evaluates at {c} of the step" for name, c in self.nodes.items() if name != "x"]
+        if self.draws:
+            return [
+                "A row is w_x (scale/scale_n) x_n + gain * (weights times evaluations) + sigma * "
+                "(weights times draws),",
+                f"scale = {scale}, gain = {gain}, sigma at the node of the row; w_x is 1 where it is not listed.",
+                *places,
+                "z1, z2, ... are independent standard normal draws",
+            ]
         lines = [f"A row is (scale/scale_n) x_n + gain * (sum of weights times evaluations), scale = {scale},"]
         lines.append(f"gain = {gain}, both at the node of the row; rows handed on are the sum alone.")
-        lines += [f"{name} evaluates at {c} of the step" for name, c in self.nodes.items() if name != "x"]
+        lines += places
         moved = {name: next(iter(row)) for name, row in self.rows.items() if name not in self.nodes and copies(row)}
         lines += [f"after the step, {', '.join(f'{name} = {old}' for name, old in moved.items())}"] if moved else []
         return lines
+
+
+def _node(node: Any) -> sympy.Expr:
+    """Node as an expression."""
+    if isinstance(node, Exact):
+        return sympy.factor(node.as_expr())
+    value = as_fraction(node)
+    return sympy.Rational(value.numerator, value.denominator)
+
+
+def _joined(terms: list[str]) -> str:
+    """Sum of signed terms."""
+    return " ".join([terms[0].removeprefix("+ "), *terms[1:]]) if terms else ""
 
 
 def copies(row: Mapping[str, sympy.Expr]) -> bool:

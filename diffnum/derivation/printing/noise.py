@@ -1,9 +1,7 @@
-"""Stochastic steps in print: LaTeX and code with the decay of the state, phi functions, and the noise."""
+"""Weights on the reverse equation in print: short for readers, and in phi functions for programs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import factorial
 from typing import Any
 
@@ -11,10 +9,8 @@ import sympy
 
 from diffnum.derivation.algebra.reverse import SquareRoot
 from diffnum.derivation.algebra.symbols import Exact, as_fraction, phi
-from diffnum.derivation.printing.formulas import Formula, copies, term
-from diffnum.tableau import Step
 
-__all__ = ["ReverseFormula"]
+__all__ = ["programmed", "typeset"]
 
 _BOTH = sympy.Symbol(r"(1{+}\tau^{2})")
 """1 + tau^2 as one symbol, which keeps formulas short; the name is what LaTeX prints."""
@@ -32,11 +28,20 @@ def _meaning(name: str, rate: int | None) -> sympy.Expr:
     return power * phi(order + 1, argument)
 
 
-def _in_phi(weight: Any, closed: sympy.Expr) -> sympy.Expr:
+def programmed(weight: Any, closed: sympy.Expr) -> sympy.Expr:
     """Weight with every difference of exponentials written ``-z phi_1(z)``, which keeps its digits.
 
-    A weight in formal moments stays as it is, ``closed``.
+    Parameters
+    ----------
+    weight : Exact, SquareRoot or number
+        Weight of an evaluation, of the state or of a draw.
+    closed : sympy expression
+        The same as :func:`typeset` has it; so it stays where it has formal moments.
     """
+    return _in_phi(weight, closed).xreplace({_BOTH: 1 + sympy.Symbol("tau") ** 2})
+
+
+def _in_phi(weight: Any, closed: sympy.Expr) -> sympy.Expr:
     if isinstance(weight, SquareRoot):
         return _steady(weight.factor) * sympy.sqrt(_steady(weight.radicand))
     formal = isinstance(weight, Exact) and any(str(s).startswith("moment_") for s in _symbols_of(weight))
@@ -89,97 +94,16 @@ def _difference(polynomial: Any, weight: Exact) -> sympy.Expr | None:
     return -coefficients[first].as_expr() * sympy.exp(exponent(first)) * z * phi(1, z)
 
 
-@dataclass(frozen=True)
-class ReverseFormula(Formula):
-    """A stochastic step in print; weights of the state and of the noise are printed too.
+def typeset(weight: Any, rate: int | None) -> sympy.Expr:
+    """Weight as an expression, its moments in phi functions and 1 + tau^2 one symbol.
 
     Parameters
     ----------
-    typeset : mapping of str to mapping of str to sympy expression
-        Rows for LaTeX: 1 + tau^2 is one symbol, and the weights of the draws are in closed form.
+    weight : Exact, SquareRoot or number
+        Weight of an evaluation, of the state or of a draw.
+    rate : {-1, 1} or None
+        Growth rate of the kernel; None where its moments are symbols.
     """
-
-    typeset: Mapping[str, Mapping[str, sympy.Expr]] = field(default_factory=dict)
-
-    @classmethod
-    def written(
-        cls, name: str, form: str, rate: int | None, step: Step, parameters: Mapping[str, float]
-    ) -> ReverseFormula:
-        """Formula of a step over formal moments."""
-        nodes: dict[str, Any] = {}
-        rows: dict[str, dict[str, sympy.Expr]] = {}
-        typeset: dict[str, dict[str, sympy.Expr]] = {}
-        both = {_BOTH: 1 + sympy.Symbol("tau") ** 2}
-        for row, node, value in step.rows():
-            if node is not None:
-                nodes[row] = _node(node)
-            closed = {source: _closed(w, rate) for source, w in value.items()}
-            typeset[row] = {s: w for s, w in closed.items() if w != 0}
-            rows[row] = {s: _in_phi(value[s], w).xreplace(both) for s, w in typeset[row].items()}
-        return cls(name, form, nodes, rows, parameters, typeset)
-
-    @property
-    def entries(self) -> tuple[tuple[str, str], ...]:
-        """(row, vector) of the weights in the order in which printed code returns them."""
-        return tuple(
-            (name, source)
-            for name, row in self.rows.items()
-            if not copies(row)
-            for source, weight in row.items()
-            if not (source == "x" and weight == 1)
-        )
-
-    @property
-    def _usage(self) -> list[str]:
-        """How a step is made of the weights."""
-        scale, gain = ("sigma", "alpha") if self.form == "data" else ("alpha", "-sigma")
-        lines = [
-            "A row is w_x (scale/scale_n) x_n + gain * (weights times evaluations) + sigma * (weights times draws),"
-        ]
-        lines.append(f"scale = {scale}, gain = {gain}, sigma at the node of the row; w_x is 1 where it is not listed.")
-        lines += [f"{name} evaluates at {c} of the step" for name, c in self.nodes.items() if name != "x"]
-        lines.append("z1, z2, ... are independent standard normal draws")
-        return lines
-
-    def latex(self) -> str:
-        """Typeset the step, one line a row, in an ``aligned`` environment."""
-        lines = [
-            f"{self._target(name)} &= {self._sum(name, row)}"
-            for name, row in self.typeset.items()
-            if name == "x" or not copies(row)
-        ]
-        return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
-
-    def _index(self, name: str) -> str:
-        c = self.nodes[name]
-        return "n" if c == 0 else "n+1" if c == 1 else f"n{'' if sympy.latex(c)[0] == '-' else '+'}{sympy.latex(c)}"
-
-    def _sum(self, name: str, row: Mapping[str, sympy.Expr]) -> str:
-        if name[0] in "mv":
-            return super()._sum(name, row)
-        means = {source: w for source, w in row.items() if source[0] in "km"}
-        text = super()._sum(name, {"x": sympy.Integer(1), **means})
-        decay = row.get("x", sympy.Integer(1))
-        if decay != 1:
-            text = rf"{sympy.latex(decay)}\, {text}"
-        terms = [term(w, f"z_{{{source[1:]}}}") for source, w in row.items() if source[0] == "z"]
-        if not terms:
-            return text
-        inside = " ".join([terms[0].removeprefix("+ "), *terms[1:]])
-        sigma = self._at(r"\sigma_{%s}", name)
-        return rf"{text} + {sigma} \left[ {inside} \right]"
-
-
-def _node(node: Any) -> sympy.Expr:
-    """Node as an expression."""
-    if isinstance(node, Exact):
-        return sympy.factor(node.as_expr())
-    value = as_fraction(node)
-    return sympy.Rational(value.numerator, value.denominator)
-
-
-def _closed(weight: Any, rate: int | None) -> sympy.Expr:
-    """Weight as an expression, its moments in phi functions."""
     if isinstance(weight, SquareRoot):
         return weight.as_expr()
     if not isinstance(weight, Exact):
