@@ -28,13 +28,14 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Start
 from diffnum.grids import Grid
+from diffnum.interop.found import plan_sampler
 from diffnum.plans import Plan, plan
 from diffnum.schedules import EDM, FlowMatching
 from diffnum.solver import Noise, solve
 from diffnum.solver.noise import noise_intervals
 from diffnum.types import FloatArray, Prediction, Schedule
 
-__all__ = ["sampler"]
+__all__ = ["plan_sampler", "sampler"]
 
 _PREFIX = "sample_"
 _HALF = (torch.float16, torch.bfloat16)

@@ -33,6 +33,7 @@ from diffnum.forms import conversion
 from diffnum.grids import Grid
 from diffnum.guidance.thresholding import sample_quantile
 from diffnum.interop.configuration import SPACED_AS, grid_of, is_flow, label_scale, process_of
+from diffnum.interop.found import given_plan, grid_of_plan
 from diffnum.models.loading.tables import prediction_of
 from diffnum.plans import Plan, plan
 from diffnum.solver import Evaluation, State, evaluations
@@ -127,6 +128,9 @@ shift_terminal
         Clipping of the data prediction, for networks on pixels.
     variance_type : {None, "learned", "learned_range"}
         Whether the network's channels are two blocks, of which the second is a variance and is left out.
+    plan : Plan, dict, str or Path, optional
+        A whole plan, such as that of :func:`diffnum.calibration.fit_plan`, its dictionary or its file, in place of
+        ``method`` and timesteps; the pipeline is to ask for its number of steps.
 
     Raises
     ------
@@ -180,6 +184,7 @@ shift_terminal
         dynamic_thresholding_ratio: float = 0.995,
         sample_max_value: float = 1.0,
         variance_type: str | None = None,
+        plan: Any = None,
     ) -> None:
         if not (clip_sample_range > 0.0 and 0.0 < dynamic_thresholding_ratio <= 1.0 and sample_max_value >= 1.0):
             raise ValueError(
@@ -189,6 +194,9 @@ shift_terminal
         self._method = find_method(method)
         self.schedule: Schedule = process_of(self.config)
         self.prediction: Prediction = prediction_of(self.config)
+        self._given = given_plan(plan, self.schedule)
+        if self._given is not None:  # the configuration of a scheduler is to be JSON
+            self.register_to_config(plan=self._given.to_dict())  # type: ignore[no-untyped-call]
         self.init_noise_sigma = 1.0
         if not is_flow(self.config):
             products = torch.tensor(self.schedule.alphas_cumprod, dtype=torch.float64)  # type: ignore[attr-defined]
@@ -317,10 +325,16 @@ shift_terminal
         given = timesteps if timesteps is not None else sigmas
         if given is not None and num_inference_steps not in (None, len(given)):
             raise ValueError(f"num_inference_steps={num_inference_steps} and {len(given)} nodes: leave the number out")
-        self._grid, self._first = grid_of(
-            self.config, self.schedule, num_inference_steps, timesteps=timesteps, sigmas=sigmas, mu=mu
-        )
-        self.plan = self._planned(self._grid)
+        if self._given is not None:
+            if given is not None:
+                raise ValueError("timesteps and sigmas are those of the plan: leave them out")
+            self._grid = grid_of_plan(self._given, num_inference_steps)
+            self._first, self.plan = float(self._grid.t[0]), self._given.for_prediction(self.prediction)
+        else:
+            self._grid, self._first = grid_of(
+                self.config, self.schedule, num_inference_steps, timesteps=timesteps, sigmas=sigmas, mu=mu
+            )
+            self.plan = self._planned(self._grid)
         if self._first != self._grid.t[0]:
             self._warn_of_pure_noise(self.plan)
         times = np.concatenate([step.stage_t for step in self.plan.steps])
@@ -375,6 +389,8 @@ shift_terminal
             return self.plan
         if not 0 < index < len(self._times):
             raise ValueError(f"begin_index={index}: there are {len(self._times)} timesteps, begin at one of them")
+        if self._given is not None:
+            raise ValueError(f"begin_index={index}: a plan that is given whole is one run from its first level on")
         where = np.flatnonzero(self._grid.t == self._times[index])
         if len(where) and where[0] < self._grid.n:
             rest = Grid(self._grid.t[where[0] :], self._grid.lam[where[0] :], self._grid.terminal, self._grid.name)
