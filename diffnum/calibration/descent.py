@@ -16,7 +16,7 @@ from diffnum.calibration.sensitivities import Native, run, run_with_tangents
 from diffnum.calibration.weights import SolverSpace
 from diffnum.types import Array, FloatArray
 
-__all__ = ["SumOfSquares"]
+__all__ = ["SumOfSquares", "last"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class SumOfSquares:
             return math.inf
         numbers, total = self.space.numbers(full), 0.0
         for native, x, goal in self.natives():
-            states = list(run(native, numbers, x)) if goal.whole else [_last(run(native, numbers, x))]
+            states = list(run(native, numbers, x)) if goal.whole else [last(run(native, numbers, x))]
             r = self.host.numpy(goal.residuals(states, numbers))
             total += float(r @ r)
         return total / self.size if math.isfinite(total) else math.inf
@@ -65,7 +65,7 @@ class SumOfSquares:
         total, gradient, gram = 0.0, np.zeros(len(theta)), np.zeros((len(theta), len(theta)))
         for native, x, goal in self.natives():
             pairs = run_with_tangents(native, numbers, slopes, x)
-            kept = list(pairs) if goal.whole else [_last(pairs)]
+            kept = list(pairs) if goal.whole else [last(pairs)]
             states, along = [p[0] for p in kept], [p[1] for p in kept]
             r = self.host.numpy(goal.residuals(states, numbers))
             jacobian = self.host.numpy(goal.tangents(states, along, numbers, slopes))
@@ -77,7 +77,7 @@ class SumOfSquares:
         return total / self.size, gradient / self.size, gram / self.size
 
 
-def _last(values: Iterator[Any]) -> Any:
+def last(values: Iterator[Any]) -> Any:
     """Last of a run."""
     value = None
     for value in values:  # noqa: B007

@@ -18,8 +18,9 @@ import numpy as np
 from diffnum.calibration.descent import SumOfSquares
 from diffnum.calibration.diagnostics import Diagnostics, diagnose
 from diffnum.calibration.hosts import Host, host_of
-from diffnum.calibration.least_squares import Iterate, levenberg_marquardt
+from diffnum.calibration.least_squares import Iterate, Residuals, levenberg_marquardt
 from diffnum.calibration.losses import LOSSES, EndpointGoal, FeatureGoal, Goal, TrajectoryGoal
+from diffnum.calibration.relaxed import RelaxedSum
 from diffnum.calibration.rivals import Rival, Samples, catalogue_plans, chunked_samples, endpoint_error, ranked
 from diffnum.calibration.teachers import Teacher, converged_teacher, own_teacher
 from diffnum.calibration.weights import FREE, SolverSpace
@@ -115,6 +116,7 @@ def fit_plan(
     seed: int = 0,
     free: Sequence[str] = FREE,
     loss: str = "endpoint",
+    radius: float = 0.05,
     features: Callable[[Array], Array] | None = None,
     rows: str = "free",
     starts: int = 2,
@@ -145,8 +147,11 @@ def fit_plan(
     free : sequence of str
         What may change, of ``"times"`` (the level that the network is told), ``"levels"`` (that of the states),
         ``"weights"``, ``"scale"`` (a factor on the state in the last step).
-    loss : {"endpoint", "trajectory", "features"}
-        Squared distance of the end points; of all states on the way; of ``features`` of the end points.
+    loss : {"endpoint", "relaxed", "trajectory", "features"}
+        Squared distance of the end points; the same, where each start may move by ``radius`` times its norm; of all
+        states on the way; of ``features`` of the end points. Errors are measured from the starts as they are.
+    radius : float
+        For the relaxed loss.
     features : callable, optional
         For the loss of that name: a differentiable torch function from samples to features, shape (n, m).
     rows : {"free", "order_1", "order_2"}
@@ -189,7 +194,7 @@ def fit_plan(
     ----------
     The space: Shaul et al., Bespoke Non-Stationary Solvers, arXiv:2403.01329, section 3.
     """
-    _check(nfe, n, n_test, seed, loss, features, starts, iterations)
+    _check(nfe, n, n_test, seed, loss, radius, features, starts, iterations)
     host = host_of(model, derivatives=derivatives, label=label)
     ends = _ends(model, t_start, t_end)
     space = SolverSpace.native(model.prediction, model.schedule, ends, nfe)
@@ -204,7 +209,7 @@ def fit_plan(
     identity = host.identity()
     settings = {
         "identity": identity, "nfe": int(nfe), "n": n, "n_test": n_test, "seed": seed, "free": list(free), "loss": loss,
-        "rows": rows, "starts": starts, "ends": list(ends), "derivatives": derivatives,
+        "radius": radius, "rows": rows, "starts": starts, "ends": list(ends), "derivatives": derivatives,
         "memory": memory, "teacher": teacher_tolerance if teacher is None else teacher.to_dict(),
         "schedule": model.schedule.to_dict(),
     }  # fmt: skip
@@ -224,7 +229,8 @@ def fit_plan(
     goals = job.goals(loss, train, guide, features)
     best: tuple[float, Rival, FloatArray, tuple[float, ...]] | None = None
     for number, (rival, vector) in enumerate(_beginnings(space, rivals, starts)):
-        theta, losses = job.descend(number, vector, train, goals, iterations, total)
+        relaxed = radius if loss == "relaxed" else None
+        theta, losses = job.descend(number, vector, train, goals, iterations, total, relaxed)
         error = endpoint_error(space.plan(theta), train) if loss != "features" else losses[-1]
         if best is None or error < best[0]:
             best = (error, rival, theta, losses)
@@ -279,7 +285,9 @@ def converged_samples(
     return Samples(host, parts, x, target)
 
 
-def _check(nfe: Any, n: Any, n_test: Any, seed: Any, loss: str, features: Any, starts: Any, iterations: Any) -> None:
+def _check(
+    nfe: Any, n: Any, n_test: Any, seed: Any, loss: str, radius: float, features: Any, starts: Any, iterations: Any
+) -> None:
     """Refuse what cannot be fitted."""
     counts = {"nfe": (nfe, 1), "n": (n, 1), "n_test": (1 if n_test is None else n_test, 1), "seed": (seed, 0)}
     for name, (value, least) in {**counts, "starts": (starts, 1), "iterations": (iterations, 0)}.items():
@@ -287,6 +295,8 @@ def _check(nfe: Any, n: Any, n_test: Any, seed: Any, loss: str, features: Any, s
             raise ValueError(f"{name}={value!r}: use a whole number, at least {least}")
     if loss not in LOSSES:
         raise ValueError(f"loss={loss!r} is unknown: use one of {', '.join(LOSSES)}")
+    if not (math.isfinite(radius) and radius > 0):
+        raise ValueError(f"radius={radius!r}: use a positive number; 0.05 lets a start move by a twentieth of its norm")
     if (features is None) == (loss == "features"):
         raise ValueError(
             f"loss={loss!r} and features={features!r}: the loss 'features', and it alone, needs a function"
@@ -366,12 +376,15 @@ class _Job:
         goals: tuple[Goal, ...],
         iterations: int,
         total: int,
+        radius: float | None,
     ) -> tuple[FloatArray, tuple[float, ...]]:
         """Best vector from one start, and the roots of the losses on the way."""
         mean = self.host.model.schedule.mean
         shift = mean if isinstance(mean, float) else self.host.array(np.asarray(mean, dtype=np.float64))
         mask = self.space.mask
-        problem = SumOfSquares(self.host, self.space, vector, train.parts, [x - shift for x in train.x], goals)
+        states = [x - shift for x in train.x]
+        plain = SumOfSquares(self.host, self.space, vector, train.parts, states, goals)
+        problem: Residuals = plain if radius is None else RelaxedSum(plain, radius)
         low, high = (bound[mask] for bound in self.space.bounds)
         now = Iterate(vector[mask], problem.loss(vector[mask]), 1e-2)
         losses = [math.sqrt(now.loss)]

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from diffnum.calibration.sensitivities import Differentiable, ExactDifferentiable
+from diffnum.calibration.sensitivities import Differentiable, ExactDifferentiable, Native, run_with_tangents
+from diffnum.calibration.weights import Numbers
 from diffnum.solver.noise import start_noise
-from diffnum.types import Array, FloatArray, Schedule
+from diffnum.types import Array, FloatArray, Prediction, Schedule
 
 __all__ = ["ExactHost", "Host", "host_of", "start_states"]
 
@@ -42,6 +43,9 @@ class Host(Protocol):
 
     def differentiable(self, model: Any) -> Differentiable:
         """A model with its derivatives."""
+
+    def pull(self, part: Any, prediction: Prediction, numbers: Numbers, x: Array, cotangent: Array) -> Array:
+        """Product of a direction with the Jacobian of a run by its start: the gradient of ``(end . cotangent)``."""
 
     def array(self, values: FloatArray) -> Array:
         """Array of the host from numpy."""
@@ -93,6 +97,13 @@ class ExactHost:
         """Closed-form products of the Jacobian."""
         return ExactDifferentiable(model)
 
+    def pull(self, part: Any, prediction: Prediction, numbers: Numbers, x: Array, cotangent: Array) -> Array:
+        """By as many tangents as the problem has dimensions."""
+        native = Native(self.differentiable(part), prediction)
+        basis = np.broadcast_to(np.eye(x.shape[1])[:, None, :], (x.shape[1], *x.shape)).copy()
+        *_, (_, columns) = run_with_tangents(native, numbers, None, x, basis)
+        return np.einsum("dne,ne->nd", columns, cotangent)
+
     def array(self, values: FloatArray) -> Array:
         """The same array."""
         return values
@@ -128,7 +139,8 @@ def _feed(total: Any, value: Any) -> None:
         total.update(np.ascontiguousarray(value).tobytes())
     elif is_dataclass(value):
         for field in fields(value):
-            _feed(total, getattr(value, field.name))
+            if field.init:  # what a record computes for itself may grow as it is used
+                _feed(total, getattr(value, field.name))
     elif isinstance(value, Mapping):
         for key in sorted(value):
             _feed(total, value[key])

@@ -13,8 +13,8 @@ from diffnum.types import Array, FloatArray, Schedule
 
 __all__ = ["LOSSES", "EndpointGoal", "FeatureGoal", "Goal", "TrajectoryGoal"]
 
-LOSSES = ("endpoint", "trajectory", "features")
-"""End points; all states on the way; features of the end points."""
+LOSSES = ("endpoint", "relaxed", "trajectory", "features")
+"""End points; end points from starts that may move a little; all states on the way; features of the end points."""
 
 
 class Goal(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from diffnum.calibration.hosts import guidance
-from diffnum.calibration.sensitivities import Differentiable, time_difference
+from diffnum.calibration.sensitivities import Differentiable, Native, run, time_difference
+from diffnum.calibration.weights import Numbers
+from diffnum.guidance import Guided
 from diffnum.solver.noise import start_noise
-from diffnum.types import FloatArray
+from diffnum.types import FloatArray, Prediction
 
 __all__ = [
     "DERIVATIVES",
@@ -189,6 +191,17 @@ class NetworkHost:
         """Network with its derivatives."""
         return DERIVATIVES[self.derivatives](model)
 
+    def pull(
+        self, part: Any, prediction: Prediction, numbers: Numbers, x: torch.Tensor, cotangent: torch.Tensor
+    ) -> torch.Tensor:
+        """By reverse differentiation."""
+        native = Native(DifferencedNetwork(_with_graph(part)), prediction)
+        with torch.enable_grad():
+            start = x.detach().requires_grad_()
+            *_, end = run(native, numbers, start)
+            (found,) = torch.autograd.grad(end, start, cotangent)
+        return found
+
     def array(self, values: FloatArray) -> torch.Tensor:
         """Tensor of the network's dtype, on its device."""
         return torch.from_numpy(np.array(values, dtype=np.float64)).to(device=self.model.device, dtype=self.dtype)
@@ -205,6 +218,13 @@ class NetworkHost:
         """Name, digest of all parameters and buffers, condition and guidance."""
         label = {} if self.label is None else {"label": self.label}
         return {"model": str(self.model.name), "sha256": weights_digest(self.model), **label, **guidance(self.model)}
+
+
+def _with_graph(model: Any) -> Any:
+    """Network that builds a graph, guided or not."""
+    if isinstance(model, Guided):
+        return replace(model, main=_with_graph(model.main))
+    return model.with_gradients()
 
 
 def weights_digest(model: Any) -> str:

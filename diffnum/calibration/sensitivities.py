@@ -123,12 +123,26 @@ def run(native: Native, numbers: Numbers, x: Array) -> Iterator[Array]:
         yield x
 
 
-def run_with_tangents(native: Native, numbers: Numbers, slopes: Slopes, x: Array) -> Iterator[tuple[Array, Array]]:
-    """Yield the states after each step with their derivatives, shape (p, *x.shape)."""
+def run_with_tangents(
+    native: Native, numbers: Numbers, slopes: Slopes | None, x: Array, tangents: Array | None = None
+) -> Iterator[tuple[Array, Array]]:
+    """Yield the states after each step with their derivatives, shape (p, *x.shape): by numbers, or by the start.
+
+    Parameters
+    ----------
+    native : Native
+        The model.
+    numbers, slopes : Numbers, Slopes or None
+        The sampler and its derivatives by p numbers; None where ``tangents`` are given.
+    x : array, shape (n, ...)
+        First states, less the mean of the process.
+    tangents : array, shape (p, *x.shape), optional
+        Derivatives of the first states.
+    """
     xp = array_namespace(x)
-    count = len(slopes.t)
-    tangents = xp.zeros((count, *x.shape), dtype=x.dtype, device=device(x))
-    active = np.zeros(count, dtype=bool)
+    if tangents is None:
+        tangents = xp.zeros((0 if slopes is None else len(slopes.t), *x.shape), dtype=x.dtype, device=device(x))
+    active = np.full(len(tangents), slopes is None)
     values: list[Array] = []
     pushed: list[Array] = []
     for n, t in enumerate(numbers.t.tolist()):
@@ -137,13 +151,16 @@ def run_with_tangents(native: Native, numbers: Numbers, slopes: Slopes, x: Array
         index = np.flatnonzero(active).tolist()
         if index:
             change[index] = native.push(x, t, tangents[index])
-        if (turning := slopes.t[:, n]).any():
+        if slopes is not None and (turning := slopes.t[:, n]).any():
             change = change + _column(turning, x) * native.rate(x, t, own)
             active |= turning != 0
         values.append(value)
         pushed.append(change)
         tangents = _linear(numbers.carry[n], tangents, numbers.weights[n], pushed)
-        for factor, array in ((slopes.carry[:, n], x), *zip(slopes.weights[:, n].T, values, strict=False)):
+        sources = (
+            [] if slopes is None else [(slopes.carry[:, n], x), *zip(slopes.weights[:, n].T, values, strict=False)]
+        )
+        for factor, array in sources:
             used = np.flatnonzero(factor)
             if len(used):
                 tangents[used.tolist()] += _column(factor[used], x) * array

@@ -54,6 +54,16 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_does_not() -> None:
     assert first.plan != other.plan
 
 
+@pytest.mark.parametrize("make", [dn.problems.rotated_product, dn.problems.gaussian_example])
+def test_a_problem_is_told_by_its_numbers_and_not_by_its_use(make: Any) -> None:
+    from diffnum.calibration.hosts import ExactHost
+
+    used, fresh, other = (make(3, seed=seed).denoiser(VP) for seed in (0, 0, 1))
+    used(np.zeros((1, 3)), 0.5)
+    digests = [ExactHost(model).identity()["sha256"] for model in (used, fresh, other)]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_an_interrupted_fit_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     whole = fit_plan(MODEL, 2, **SMALL)
 
@@ -249,3 +259,35 @@ def test_an_error_is_infinite_where_a_run_overflows(fit: Fit) -> None:
     host = type("H", (), {"numpy": staticmethod(np.asarray)})()
     samples = Samples(host, (MODEL,), (np.full((1, 4), 1e308),), (np.ones((1, 4)),))
     assert endpoint_error(fit.plan, samples) == np.inf
+
+
+def test_relaxed_starts_meet_the_end_points_better_the_further_they_may_move() -> None:
+    settings: dict[str, Any] = {"n": 32, "starts": 1, "iterations": 5, "t_end": 1e-2, "free": ("weights",)}
+    losses = [fit_plan(MODEL, 2, **settings).losses[-1]]
+    losses += [fit_plan(MODEL, 2, loss="relaxed", radius=r, **settings).losses[-1] for r in (0.01, 0.1)]
+    assert losses[0] > losses[1] > losses[2]
+    with pytest.raises(ValueError, match=r"radius=-1\.0"):
+        fit_plan(MODEL, 2, loss="relaxed", radius=-1.0, **settings)
+
+
+def test_the_pull_of_a_network_is_the_transposed_of_its_push() -> None:
+    torch = pytest.importorskip("torch")
+    from diffnum.calibration.hosts import ExactHost, host_of, start_states
+    from diffnum.calibration.sensitivities import Native, run_with_tangents
+    from diffnum.calibration.weights import SolverSpace
+
+    network = dn.load("toy/digits", dtype="float64")
+    guided = dn.guidance.classifier_free(network.conditioned(2), 1.5)
+    for model, t_end in ((network, 1e-3), (guided, 1e-3), (MODEL, 1e-2)):
+        host = host_of(model)
+        space = SolverSpace.native(model.prediction, VP, (1.0, t_end), 2)
+        grid = dn.grids.uniform_half_log_snr(VP, 2, t_start=1.0, t_end=t_end)
+        numbers = space.numbers(space.vector_of(dn.plan("ddim", VP, grid)))
+        x = start_states(host, 0, 0, 2, 1.0)
+        u, v = (host.noise(seed, 0, 2) for seed in (5, 6))
+        native = Native(host.differentiable(host.part(0, 2)), space.form.prediction)
+        *_, (_, pushed) = run_with_tangents(native, numbers, None, x, u[None])
+        pulled = host.pull(host.part(0, 2), space.form.prediction, numbers, x, v)
+        assert float((pushed[0] * v).sum()) == pytest.approx(float((pulled * u).sum()), rel=1e-9)
+    assert isinstance(host, ExactHost)
+    assert torch.is_tensor(pulled) is False
