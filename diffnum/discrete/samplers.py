@@ -143,7 +143,7 @@ _LISTED = (
         "Each token goes to the exact law of that token alone, given the whole state.",
         deviation=f"after the last step official code fills remaining masks with the most likely token "
         f"({_MDLM}, _sample), "
-        "not with a draw; with 1e-5 of the time left that changes the law by about 1e-5 per token",
+        "not with a draw; with 1e-5 of the time left that changes the law by at most 1e-5 a token",
     ),
     TokenSampler(
         "tweedie_tau_leaping",

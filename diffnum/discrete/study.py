@@ -238,7 +238,7 @@ def convergence_study(
     process: TokenProcess | None = None,
     *,
     steps: Sequence[int] | None = None,
-    variants: Sequence[Variant] = ("formula", "as shipped"),
+    variants: Sequence[Variant] | None = None,
     measures: Sequence[Literal["global", "local"]] = ("global", "local"),
     spacing: str = "uniform",
     convention: Convention | None = None,
@@ -261,8 +261,9 @@ def convergence_study(
         The noise; masked with a linear schedule by default.
     steps : sequence of int, optional
         Step counts; by default 8 to 128, extended where these do not decide; 2 to 16 for functions on batches.
-    variants : sequence of {"formula", "start-up", "last step", "as shipped"}
-        What to measure; see the module.
+    variants : sequence of {"formula", "start-up", "last step", "as shipped"}, optional
+        What to measure; see the module. By default the formula and the run as shipped, and where these differ the other
+        two, which say at which end the order is lost.
     measures : sequence of {"global", "local"}
         Errors at the end, defects of one step (of the formula).
     spacing : {"uniform", "smooth", "irregular"}
@@ -307,18 +308,29 @@ def convergence_study(
     for label, one in laws.items():
         space = StateSpace(one, process)
         rule = record.rule if record is not None else understood_tokens(method, space, convention)  # type: ignore[arg-type]
-        if isinstance(rule, BatchRun):
-            by_draws = True
-            series += [_by_draws(rule, space, label, v, steps or BATCH_STEPS, spacing, draws, seed) for v in variants]
-            continue
-        for variant in variants:
-            for measure in measures:
-                if measure == "local" and variant != "formula":
-                    continue
-                expected = _expected(record, space) if variant == "formula" else None
+        by_draws = isinstance(rule, BatchRun)
+
+        def curves(
+            variant: Variant, rule: Any = rule, space: StateSpace = space, label: str = label
+        ) -> list[TokenSeries]:
+            """All curves of a variant on this problem."""
+            if isinstance(rule, BatchRun):
+                return [_by_draws(rule, space, label, variant, steps or BATCH_STEPS, spacing, draws, seed)]
+            claim = _expected(record, space) if variant == "formula" else None
+            return [
                 # A step whose defect does not fall with h has no order that its defect could tell.
-                expected = None if measure == "local" and expected == 0 else expected
-                series.append(_exact_series(rule, space, label, variant, measure, steps, spacing, expected))  # type: ignore[arg-type]
+                _exact_series(
+                    rule, space, label, variant, m, steps, spacing, None if m == "local" and not claim else claim
+                )
+                for m in measures
+                if m == "global" or variant == "formula"
+            ]
+
+        found = [one for variant in variants or ("formula", "as shipped") for one in curves(variant)]
+        whole = {s.variant: s.order for s in found if s.measure == "global"}
+        if variants is None and not by_draws and len(set(whole.values())) > 1:
+            found += [*curves("start-up"), *curves("last step")]
+        series += found
     name = record.name if record is not None else getattr(method, "__name__", type(method).__name__)
     return TokenStudy(name, process.name, tuple(series), by_draws)
 

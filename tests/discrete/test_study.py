@@ -154,6 +154,26 @@ def test_a_kernel_of_ones_own_is_judged_as_the_record_is() -> None:
         own.assert_order(2)
 
 
+def hasty(model: Any, x: np.ndarray, t: float, s: float) -> np.ndarray:
+    """The bridge, but the last step draws every token from its law without data."""
+    right = bridge(model, x, t, s)
+    if s > 0.0:
+        return right
+    out = np.eye(right.shape[-1])[x]
+    out[x == model.tokens] = [0.3, 0.33, 0.37, 0.0]
+    return out
+
+
+def test_the_end_at_which_an_order_is_lost_is_named() -> None:
+    laws = {"weak": study_laws(Masked())["weak chain"]}
+    study = convergence_study("theta_trapezoidal", laws)
+    assert "lost at the last step" in study.verdict
+    assert {s.variant for s in study.series} == {"formula", "as shipped", "start-up", "last step"}
+    whole = convergence_study("ancestral", laws)
+    assert {s.variant for s in whole.series} == {"formula", "as shipped"}
+    assert convergence_study(hasty, laws).verdict == whole.verdict.replace("ancestral", "hasty")
+
+
 def test_a_kernel_with_a_wrong_rate_does_not_converge() -> None:
     study = convergence_study(half_rate, variants=("formula",), measures=("global",))
     assert study.order == 0
