@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from diffnum.models.denoiser import NetworkDenoiser
     from diffnum.models.loading.files import MissingModelError, ModelFileError
     from diffnum.models.loading.pretrained import load, model_ids
+    from diffnum.models.loading.tokens import NetworkTokens, load_tokens
     from diffnum.models.loading.wrapping import from_k_diffusion, wrap
     from diffnum.models.update import compiled, fused
     from diffnum.models.update.graph import CapturedRun, capture
@@ -18,11 +19,13 @@ __all__ = [
     "MissingModelError",
     "ModelFileError",
     "NetworkDenoiser",
+    "NetworkTokens",
     "capture",
     "compiled",
     "from_k_diffusion",
     "fused",
     "load",
+    "load_tokens",
     "model_ids",
     "wrap",
 ]
@@ -36,7 +39,9 @@ _HOMES = {
     "MissingModelError": "loading.files",
     "ModelFileError": "loading.files",
     "from_k_diffusion": "loading.wrapping",
+    "NetworkTokens": "loading.tokens",
     "load": "loading.pretrained",
+    "load_tokens": "loading.tokens",
     "model_ids": "loading.pretrained",
     "wrap": "loading.wrapping",
 }
