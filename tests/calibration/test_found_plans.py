@@ -1,0 +1,47 @@
+"""The plans in the repository are those of its networks, and better than the catalogue on noises of another seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import diffnum as dn
+
+pytest.importorskip("torch")
+FOLDER = Path(__file__).resolve().parents[2] / "toy_models" / "plans"
+DIGITS = sorted(FOLDER.glob("toy-digits-*.json"))
+PROMISED = {5: 0.40, 8: 0.33}
+"""Error over that of the best of the catalogue, at most."""
+
+
+@pytest.mark.parametrize("path", DIGITS, ids=lambda path: path.stem)
+def test_a_plan_says_which_network_and_command_it_is_of(path: Path) -> None:
+    from diffnum.calibration.networks import weights_digest
+
+    plan, network = dn.Plan.from_json(path), dn.load("toy/digits")
+    assert plan.found_for is not None
+    assert plan.found_for["model"] == network.name
+    assert plan.found_for["sha256"] == weights_digest(network)
+    assert plan.schedule == network.schedule
+    assert f"--nfe {plan.nfe} " in plan.found_for["command"]
+    assert path.stem.endswith(f"-{plan.nfe}")
+
+
+def test_there_is_a_plan_for_each_promised_number_of_evaluations() -> None:
+    assert {dn.Plan.from_json(path).nfe for path in DIGITS} >= {4, 5, 6, 8}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nfe", PROMISED)
+def test_a_plan_keeps_its_promise_on_noises_of_another_seed(nfe: int) -> None:
+    from diffnum.calibration.fitting import converged_samples
+    from diffnum.calibration.hosts import host_of
+    from diffnum.calibration.rivals import catalogue_plans, endpoint_error, ranked
+
+    plan = dn.Plan.from_json(FOLDER / f"toy-digits-{nfe}.json")
+    network = dn.load("toy/digits")
+    ends = network.default_t_start, network.default_t_end
+    samples = converged_samples(host_of(network), ends, 96, seed=7)
+    rivals = ranked(catalogue_plans(network.schedule, ends, nfe), samples.head(16))[:12]
+    assert endpoint_error(plan, samples) < PROMISED[nfe] * ranked(rivals, samples)[0].error
