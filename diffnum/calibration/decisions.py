@@ -154,7 +154,8 @@ class Decisions:
             title=f"{len(self.steps)} decisions",
             family="decisions",
             form=form,
-            order=len(self.steps),  # the programme counts orders up to it, which tells each step its number
+            order=1,
+            highest=len(self.steps),  # the programme counts orders up to it, which tells each step its number
             rule=rule,
             depth=depth,
             cite="liu2024usf",
