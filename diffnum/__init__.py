@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from diffnum.solver.adaptive import solve_adaptive as solve_adaptive
 
 from diffnum._version import __version__
+from diffnum.jobs.extras import found_or_explained
 from diffnum.jobs.moved import MODULES, MovedModules
 
 _NAMES = {
@@ -83,12 +84,16 @@ _MODULES = (
     "calibration",
     "coefficients",
     "discrete",
+    "forms",
     "grids",
     "guidance",
     "interop",
     "models",
+    "plans",
     "problems",
+    "proofs",
     "schedules",
+    "solver",
     "testing",
 )
 
@@ -98,7 +103,9 @@ __all__ = [*_NAMES, *_MODULES, "__version__"]
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
     if name in _NAMES:
-        value = getattr(import_module(_NAMES[name]), name)
+        value = found_or_explained(_NAMES[name], name, f"dn.{name}")
+        if value.__module__ == "diffnum.jobs.extras":  # what it needs may be installed yet
+            return value
     elif name in _MODULES:
         value = import_module(f"diffnum.{name}")
     elif f"diffnum.{name}" in MODULES:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from diffnum.jobs.extras import lacking
+
 __all__ = ["Ball", "BallField", "error_in_eps", "require_flint", "working_precision"]
 
 EPS = 2.0**-52
@@ -23,9 +25,7 @@ def require_flint() -> Any:
     try:
         import flint
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "certified accuracy needs python-flint: install it with pip install 'diffnum[verify]'", name="flint"
-        ) from error
+        raise lacking("certified accuracy (python-flint)", "flint") from error
     return flint
 
 

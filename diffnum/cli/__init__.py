@@ -14,6 +14,7 @@ from typing import NoReturn
 import typer
 
 from diffnum.cli import analysis, catalogue, fitting, golden, networks, reports, verify
+from diffnum.jobs.extras import explained
 
 __all__ = ["app", "main"]
 
@@ -65,7 +66,9 @@ def _status(arguments: Sequence[str] | None) -> int:
     """Run the command line; its exit status."""
     try:
         status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except ModuleNotFoundError as error:
+        return _complain(str(explained("this", error)))
+    except (ValueError, OSError) as error:
         return _complain(str(error) or type(error).__name__)
     except Exception as error:
         if not hasattr(error, "exit_code"):

@@ -19,6 +19,7 @@ import typer
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as all_methods
 from diffnum.jobs.data import json_text
+from diffnum.jobs.extras import explained
 
 __all__ = [
     "Jobs",
@@ -75,6 +76,9 @@ def imported(path: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        told = explained(f"--sampler {path!r}", error)
+        raise typer.BadParameter(str(told) if told is not error else f"--sampler {path!r}: {error}") from None
     except (ImportError, AttributeError) as error:
         raise typer.BadParameter(f"--sampler {path!r}: {error}") from None
     if not callable(found) and not hasattr(found, "set_timesteps"):

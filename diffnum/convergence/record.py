@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from diffnum.coefficients.noise import ORDERS
 from diffnum.convergence.rate import RateEstimate
+from diffnum.jobs.extras import explained
 
 __all__ = ["RESOLVED", "ConvergenceStudy", "Measure", "Series", "Variant"]
 
@@ -276,7 +277,10 @@ class ConvergenceStudy:
 
     def plot(self, ax: Any = None) -> Any:
         """Draw errors against steps with guide lines; returns the matplotlib axes."""
-        from diffnum.plot import plot_study  # matplotlib is an extra
+        try:
+            from diffnum.plot import plot_study
+        except ModuleNotFoundError as error:
+            raise explained("study.plot()", error) from error
 
         return plot_study(self, ax=ax)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from diffnum.jobs.extras import explained, found_or_explained
+
 if TYPE_CHECKING:
     from diffnum.interop import k_diffusion as k_diffusion
     from diffnum.interop.scheduler import PlanScheduler as PlanScheduler
@@ -20,17 +22,12 @@ def __getattr__(name: str) -> Any:
     """Load a public name, and with it torch or diffusers, when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}: use one of {', '.join(__all__)}")
+    if name == "PlanScheduler":
+        return found_or_explained(f"{__name__}.scheduler", name, f"dn.interop.{name}", "interop")
     try:
-        if name == "k_diffusion":
-            return import_module(f"{__name__}.k_diffusion")
-        return import_module(f"{__name__}.scheduler").PlanScheduler
+        return import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "diffusers"):
-            raise
-        raise ModuleNotFoundError(
-            f"diffnum.interop.{name} needs {error.name}; install it with pip install 'diffnum[interop]'.",
-            name=error.name,
-        ) from error
+        raise explained(f"dn.interop.{name}", error, "interop") from error
 
 
 def __dir__() -> list[str]:

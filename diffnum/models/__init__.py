@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from diffnum.jobs.extras import found_or_explained
 
 if TYPE_CHECKING:
     from diffnum.models.denoiser import NetworkDenoiser
@@ -50,16 +51,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        home = import_module(f"{__name__}.{_HOMES[name]}")
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "safetensors"):
-            raise
-        raise ModuleNotFoundError(
-            f"diffnum.models.{name} needs {error.name}; install it with pip install 'diffnum[images]'.",
-            name=error.name,
-        ) from error
-    return getattr(home, name)
+    return found_or_explained(f"{__name__}.{_HOMES[name]}", name, f"dn.models.{name}")
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
 from diffnum.coefficients.method import GRID_KINDS
 from diffnum.jobs.environment import versions_text
+from diffnum.jobs.extras import lacking
 from diffnum.jobs.files import write_file
 from diffnum.jobs.ledger import Progress
 from diffnum.jobs.parallel import spread
@@ -133,9 +134,7 @@ def _need_extras() -> None:
         try:
             version(name)
         except PackageNotFoundError as error:
-            raise ModuleNotFoundError(
-                f"the report needs {name}: install it with pip install 'diffnum[images,report]'", name=name
-            ) from error
+            raise lacking("the report", name, "images,report") from error
 
 
 def _check_models(models: Sequence[str]) -> None:

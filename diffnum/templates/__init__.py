@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from diffnum.jobs.extras import lacking
+
 __all__ = ["render"]
 
 
@@ -32,9 +34,7 @@ def render(template: str, /, **values: Any) -> str:
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the page needs jinja2: install it with pip install 'diffnum[report]'", name="jinja2"
-        ) from error
+        raise lacking("the page", "jinja2") from error
     environment = Environment(
         loader=PackageLoader("diffnum"),
         autoescape=True,

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from diffnum.jobs.extras import explained
 from diffnum.models.conditions.latents import Latents
 from diffnum.models.conditions.prompts import Prompts
 from diffnum.models.conditions.text import encoder_of, null_of
@@ -303,10 +304,7 @@ def _diffusers() -> Any:
     try:
         return import_module("diffusers")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"models in diffusers' format need {error.name}; install it with pip install 'diffnum[interop]'.",
-            name=error.name,
-        ) from error
+        raise explained("a model in diffusers' format", error, "interop") from error
 
 
 def _absent(root: Path, part: str, entry: Any) -> bool:

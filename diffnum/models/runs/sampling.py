@@ -13,6 +13,7 @@ import numpy as np
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Start
 from diffnum.grids import Grid
+from diffnum.jobs.extras import required
 from diffnum.plans import Plan, plan_for
 from diffnum.plans.found import warn_if_found_elsewhere
 from diffnum.solver import State, solve
@@ -266,8 +267,7 @@ def sample(
         If ``n`` or ``batch`` is not positive, the images are more than the machine can hold, or the model returns
         what is not finite.
     """
-    import torch
-
+    torch = required("torch", "dn.sample")
     if not hasattr(model, "sample_shape"):
         raise TypeError(f"model is a {type(model).__name__}: load it, as dn.load('toy/digits'), or wrap it")
     for name, value, least in (("n", n, 1), ("batch", batch, 1), ("seed", seed, 0), ("first", first, 0)):
