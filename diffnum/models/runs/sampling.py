@@ -267,7 +267,9 @@ def sample(
         If ``n`` or ``batch`` is not positive, the images are more than the machine can hold, or the model returns
         what is not finite.
     """
-    torch = required("torch", "dn.sample")
+    required("torch", "dn.sample")
+    import torch
+
     if not hasattr(model, "sample_shape"):
         raise TypeError(f"model is a {type(model).__name__}: load it, as dn.load('toy/digits'), or wrap it")
     for name, value, least in (("n", n, 1), ("batch", batch, 1), ("seed", seed, 0), ("first", first, 0)):
