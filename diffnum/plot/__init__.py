@@ -20,8 +20,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-import matplotlib as mpl
 import numpy as np
+
+try:
+    import matplotlib as mpl
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"drawing needs {error.name}: install it with pip install 'diffnum[plot]'", name=error.name
+    ) from error
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
