@@ -68,10 +68,6 @@ def crashes_on_two(model: Any, x: Any, nodes: Any) -> Any:
     return two_step(model, x, nodes)
 
 
-def own_nodes(model: Any, x: Any, nodes: Any) -> Any:
-    return two_step(model, x, np.linspace(nodes[0], nodes[-1], len(nodes)) ** 1)
-
-
 def own_grid(model: Any, x: Any, nodes: Any) -> Any:
     even = np.linspace(np.exp(-nodes[0] / 3), np.exp(-nodes[-1] / 3), len(nodes))
     return two_step(model, x, -3 * np.log(even))
