@@ -16,17 +16,22 @@ from diffnum.audits.budget import ErrorBudget, error_budget
 from diffnum.audits.findings import Finding, order_findings, run_findings, short
 from diffnum.audits.shipped import LEVELS, ShippedRun, shipped_run
 from diffnum.audits.subjects import Subject
-from diffnum.convergence.diagnosis import LONGER, Orders, measure_orders
+from diffnum.convergence.counts import Odd, odd_counts
+from diffnum.convergence.diagnosis import LONGER, Orders, Part, falls_short, measure_orders
+from diffnum.convergence.measure import errors_of_run
+from diffnum.convergence.nodes import GENTLE, INTERVAL, Spacing
+from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.study import convergence_study
 from diffnum.foreign.drift import ReverseDrift
 from diffnum.foreign.families import family_of
 from diffnum.problems import three_peaks
+from diffnum.schedules import VPLinear
 from diffnum.types import Array, FloatArray, Problem, Sampler
 
 __all__ = ["Row", "examine", "in_sigma"]
 
-EDGES = (1, 2, 3, 4, 5, 1000)
-"""Step counts that samplers forget."""
+EDGES = (1, 2, 3, 4, 5, 7, 30, 600, 1000)
+"""Step counts that samplers forget: very few, odd ones, and many, which do or do not divide 1000."""
 
 OWN_INTERVAL = (-1.0, 1.0)
 """Half-log-SNR of the runs on equal steps in sigma / alpha, which are coarse at the data end."""
@@ -52,8 +57,8 @@ class Row:
     floor : float or None
         Smallest error of a default run that any step count reached.
     verdict : str
-        "as claimed", "above claim", "below claim", "fails" (no default run of 10 to 320 steps is finite) or
-        "undecided".
+        "as claimed", "above claim", "below claim", "fails" (a default run of 10 to 320 steps raises, or is not
+        finite) or "undecided".
     cause : str
         The findings in a sentence.
     findings : tuple of Finding
@@ -111,14 +116,20 @@ def examine(subject: Subject) -> Row:
     except Exception as error:
         reason = f"it could not be run on continuous levels ({type(error).__name__}: {error})"[:300]
     default = _default_runs(subject) if subject.has_default else _Default((), None)
-    found = [] if orders is None else list(order_findings(subject, orders, problem, clocked))
+    found, odd = [], {}
+    if orders is not None:
+        odd = _odd_classes(subject, orders, problem)
+        found = list(order_findings(subject, orders, problem, clocked, odd))
     if subject.has_default:
         found += run_findings(subject, default.runs, default.budget, _runner(subject), partial(_first_bad, subject))
     parts = () if orders is None else (orders.formula, orders.start, orders.tail)
     formula, start, tail = map(Orders.worst, parts) if parts else (None, None, None)
+    in_classes = [o.estimate.order for o in odd.values() if o.estimate is not None and o.estimate.order is not None]
+    tail = None if tail is None else min([tail, *in_classes])
     return Row(
         subject.name, subject.configuration, subject.claimed, subject.basis, formula, start, tail, default.order,
-        default.floor, _verdict(subject, orders, default), "; ".join(filter(None, [reason, *(f.text for f in found)])),
+        default.floor, _verdict(subject, orders, default, odd),
+        "; ".join(filter(None, [reason, *(f.text for f in found)])),
         tuple(found), {**_rates(orders), **default.evidence},
     )  # fmt: skip
 
@@ -131,18 +142,34 @@ def _clocked(sampler: Sampler, problem: Problem) -> float | None:
     ).order  # fmt: skip
 
 
-def _verdict(subject: Subject, orders: Orders | None, default: _Default) -> str:
-    if subject.has_default and not default.finite:
+def _odd_classes(subject: Subject, orders: Orders, problem: Problem) -> dict[tuple[Part, str], Odd]:
+    """Classes of numbers of steps in which the last step costs more than at multiples of 12, by part and grid."""
+    sampler, oracle = subject.sampler(problem), Oracle(problem, VPLinear(), INTERVAL)
+    found: dict[tuple[Part, str], Odd] = {}
+    for kind, rate in orders.tail.items():
+        if rate.order is None or rate.steps[-1] % 12:
+            continue
+        reach = rate.order
+        run = errors_of_run(sampler, oracle, Spacing(kind), "last step", "global", GENTLE)
+        for odd in odd_counts(run, rate, reach, oracle.scale, lambda r, reach=reach: falls_short(r, reach)):  # type: ignore[misc]
+            if odd.kind == "class":
+                found["last step", kind] = odd
+    return found
+
+
+def _verdict(subject: Subject, orders: Orders | None, default: _Default, odd: Mapping[tuple[Part, str], Odd]) -> str:
+    if subject.has_default and len(default.finite) < len(default.usual):
         return "fails"
     if orders is None:
         return "undecided"
     parts = (orders.formula, orders.start, orders.tail)
     known = [o for o in map(Orders.worst, parts) if o is not None]
     # Without a formula that converges, start-up and last step say nothing on their own.
+    known += [o.estimate.order for o in odd.values() if o.estimate is not None and o.estimate.order is not None]
     falling = parts if Orders.worst(orders.formula) is not None else parts[:1]
     if any(o < subject.claimed for o in known) or any(short(r, subject.claimed) for r in falling):
         return "below claim"
-    if len(known) < len(parts):
+    if any(Orders.worst(p) is None for p in parts):
         return "undecided"
     return "above claim" if min(known) > subject.claimed else "as claimed"
 
@@ -162,6 +189,11 @@ class _Default:
 
     runs: tuple[ShippedRun, ...]
     budget: ErrorBudget | None
+
+    @property
+    def usual(self) -> list[ShippedRun]:
+        """Ordinary runs."""
+        return [r for r in self.runs if r.steps in LEVELS]
 
     @property
     def finite(self) -> list[ShippedRun]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from diffnum.audits.budget import ErrorBudget
 from diffnum.audits.shipped import LEVELS, ShippedRun, wasted_calls
-from diffnum.audits.snippets import budget_snippet, order_snippet, run_snippet, stall_snippet, wasted_snippet
 from diffnum.audits.subjects import Subject
-from diffnum.convergence.diagnosis import RISING, Orders, Part, falls_short, rate_of
+from diffnum.convergence.counts import Odd
+from diffnum.convergence.diagnosis import RISING, Orders, Part, falls_short, gradings_for, rate_of
 from diffnum.convergence.rate import RateEstimate
 from diffnum.types import Problem
 
-__all__ = ["Finding", "order_findings", "run_findings", "short"]
+__all__ = ["Demonstration", "Finding", "order_findings", "run_findings", "short"]
 
 SMALLER = ((4, 8, 12, 16), (6, 12, 24, 48), (12, 24, 48, 96))
 """Step counts that may show a defect already, from the smallest."""
@@ -36,6 +37,38 @@ FEW = 6
 
 
 @dataclass(frozen=True)
+class Demonstration:
+    """The run that shows a finding: enough for a few lines of code, and nothing of how they are written.
+
+    Parameters
+    ----------
+    kind : {"rate", "run", "budget", "wasted", "stall"}
+        What is computed: the rate of one part, one default run, an error budget, calls without influence, two runs.
+    steps : tuple of int
+        Numbers of steps.
+    prints : str
+        What the lines print.
+    part, grid : str
+        Of a rate.
+    order : float or None
+        Of a rate: order for which its ends are graded; None for the default.
+    shows : str
+        Of a run: the expression that is printed, with the run named ``run``.
+    config : tuple of (str, object)
+        Arguments of the constructor, where they are others than the row's.
+    """
+
+    kind: Literal["rate", "run", "budget", "wasted", "stall"]
+    steps: tuple[int, ...]
+    prints: str
+    part: str = ""
+    grid: str = ""
+    order: float | None = None
+    shows: str = ""
+    config: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
 class Finding:
     """One thing that a user of a sampler should know.
 
@@ -43,23 +76,28 @@ class Finding:
     ----------
     part : str
         Where: "formula", "start-up", "last step", "time rounding", "float32" (several joined by " and "), "not finite",
-        "failure", "repeated times", "empty steps", "wasted calls", "duplicated calls", "step count", "noise left",
-        "convergence".
+        "failure", "repeated times", "empty steps", "gaps", "wasted calls", "duplicated calls", "step count",
+        "noise left", "convergence".
     text : str
         What, in a sentence.
     smallest : str
         Smallest configuration that was found to show it.
+    shown : Demonstration
+        The run that shows it.
     snippet : str
-        Lines that show it.
-    prints : str
-        What they print.
+        Lines that make that run; written when a report is made.
     """
 
     part: str
     text: str
     smallest: str
-    snippet: str
-    prints: str
+    shown: Demonstration
+    snippet: str = ""
+
+    @property
+    def prints(self) -> str:
+        """What the lines print."""
+        return self.shown.prints
 
 
 def short(rates: Mapping[str, RateEstimate], claimed: float) -> bool:
@@ -67,10 +105,19 @@ def short(rates: Mapping[str, RateEstimate], claimed: float) -> bool:
     return any(falls_short(r, claimed) for r in rates.values())
 
 
-def order_findings(subject: Subject, orders: Orders, problem: Problem, clocked: float | None) -> Iterator[Finding]:
-    """Parts whose order is below the claim, or undecided."""
+def order_findings(
+    subject: Subject,
+    orders: Orders,
+    problem: Problem,
+    clocked: float | None,
+    odd: Mapping[tuple[Part, str], Odd] | None = None,
+) -> Iterator[Finding]:
+    """Parts whose order is below the claim on some grid, or undecided.
+
+    Start-up and last step are held against what the formula reaches on the same kind of grid. ``odd`` holds classes of
+    numbers of steps in which a part on a kind of grid is worse than at multiples of 12.
+    """
     formula = Orders.worst(orders.formula)
-    reference = subject.claimed
     parts: tuple[tuple[Part, Mapping[str, RateEstimate]], ...] = (
         ("formula", orders.formula),
         ("start-up", orders.start),
@@ -78,18 +125,23 @@ def order_findings(subject: Subject, orders: Orders, problem: Problem, clocked: 
     )
     for part, rates in parts:
         worst = Orders.worst(rates)
-        if worst is not None and worst >= reference:
+        reference = dict.fromkeys(rates, subject.claimed)
+        if part != "formula":
+            reach = {kind: r.order for kind, r in orders.formula.items()}
+            reference = {kind: min(c, reach[kind] or c) for kind, c in reference.items()}
+            if formula is None and worst is None:
+                continue  # undecided for the same reason
+        for (what, kind), found in (odd or {}).items():
+            if what == part and found.estimate is not None:
+                text = f"the {part} lowers the order on {kind} grids for {found.text}"
+                yield _finding_of_rate(part, kind, found.estimate, text, found.steps, None)
+        low = [k for k, r in rates.items() if r.order is None or r.order < reference[k]]
+        if not low:
             continue
-        if part != "formula" and formula is None and worst is None:
-            continue  # undecided for the same reason
-        kind = next(k for k, r in rates.items() if r.order is None or r.order < reference)
-        rate = rates[kind]
-        text = _order_text(part, rates, worst, reference)
+        text = _order_text(part, rates, worst, reference[low[0]])
         if part == "formula" and clocked is not None and (worst is None or clocked > worst):
             text += f"; {clocked:g} with its own start-up where all steps are equal in sigma / alpha, as it assumes"
-        yield _smallest(subject, part, kind, rate, text, problem)
-        if part == "formula" and worst is not None:
-            reference = min(worst, reference)
+        yield _smallest(subject, part, low[0], rates[low[0]], text, problem)
 
 
 def _order_text(part: Part, rates: Mapping[str, RateEstimate], worst: float | None, reference: float) -> str:
@@ -115,10 +167,19 @@ def _smallest(subject: Subject, part: Part, kind: str, rate: RateEstimate, text:
         for fewer in SMALLER:
             found = rate_of(sampler, part, kind, fewer, problem)
             if found.order == rate.order:
-                steps, rate = fewer, found
-                break
-    where = f"{kind} grid, {steps[0]} to {steps[-1]} steps"
-    return Finding(part, text, where, order_snippet(subject, part, kind, steps), rate.reason)
+                return _finding_of_rate(part, kind, found, text, fewer, None)
+    for grading in gradings_for(subject.claimed):
+        again = rate_of(sampler, part, kind, steps, problem, order=grading)
+        if again.reason == rate.reason:
+            break
+    return _finding_of_rate(part, kind, again, text, steps, grading)
+
+
+def _finding_of_rate(
+    part: Part, kind: str, rate: RateEstimate, text: str, steps: tuple[int, ...], grading: float | None
+) -> Finding:
+    shown = Demonstration("rate", steps, rate.reason, part, kind, grading)
+    return Finding(part, text, f"{kind} grid, {steps[0]} to {steps[-1]} steps", shown)
 
 
 def run_findings(
@@ -144,30 +205,36 @@ def run_findings(
         ``first_bad(name, low, high)``: the smallest step count above ``low`` at which the attribute ``name`` of the
         levels is not 0.
     """
-    yield from _failures(subject, runs)
+    yield from _failures(runs, run)
     for name, word in (("repeated", "repeated times"), ("empty", "empty steps")):
-        yield from _wasted_steps(subject, runs, name, word, first_bad)
-    yield from _counts(subject, runs)
+        yield from _wasted_steps(runs, name, word, first_bad)
+    yield from _gaps(runs)
+    yield from _counts(runs)
     lost = wasted_calls(run, FEW)
     if lost:
         text = (
             f"model calls without influence on the sample: number {', '.join(map(str, lost))} of {run(FEW).evaluations}"
         )
-        yield Finding("wasted calls", text, f"{FEW} steps", wasted_snippet(subject, FEW), str(lost))
+        yield Finding("wasted calls", text, f"{FEW} steps", Demonstration("wasted", (FEW,), str(lost)))
     twice = next((r for r in runs if r.duplicated and r.steps <= PLAIN), None)
     if twice is not None:
         text = f"model calls at the level and state of an earlier one: {twice.duplicated} of {twice.evaluations}"
-        snippet = run_snippet(subject, twice.steps, "run.duplicated")
-        yield Finding("duplicated calls", text, _steps(twice.steps), snippet, str(twice.duplicated))
-    if not subject.inverse:
-        yield from _noise_left(subject, runs)
-    yield from _convergence(subject, runs)
+        yield _of_run("duplicated calls", text, twice.steps, "run.duplicated", str(twice.duplicated))
+    if not subject.inverse and not subject.keeps_noise:
+        yield from _noise_left(runs)
+    yield from _convergence(runs)
     if budget is not None and (budget.culprits or budget.untried):
         part = " and ".join(budget.culprits or budget.untried)
-        yield Finding(part, str(budget), f"{budget.steps} steps", budget_snippet(subject, budget.steps), str(budget))
+        shown = Demonstration("budget", (budget.steps,), str(budget))
+        yield Finding(part, str(budget), f"{budget.steps} steps", shown)
 
 
-def _failures(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]:
+def _of_run(part: str, text: str, steps: int, shows: str, prints: str) -> Finding:
+    """Finding that one default run shows."""
+    return Finding(part, text, _steps(steps), Demonstration("run", (steps,), prints, shows=shows))
+
+
+def _failures(runs: Sequence[ShippedRun], run: Callable[..., ShippedRun]) -> Iterator[Finding]:
     failed: dict[str, list[int]] = {}
     for r in runs:
         if r.failure:
@@ -177,15 +244,17 @@ def _failures(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]
         text = f"raises {first.failure} ({_steps(*steps)})"
         if not kind:  # an exception without words
             text = f"raises an exception ({_steps(*steps)})"
-        yield Finding("failure", text, _steps(steps[0]), run_snippet(subject, steps[0], "run.failure"), first.failure)
-    nan = [r.steps for r in runs if not math.isfinite(r.error) and not r.failure]
+        yield _of_run("failure", text, steps[0], "run.failure", first.failure)
+    nan = [r for r in runs if not math.isfinite(r.error) and not r.failure]
     if nan:
-        text = f"the sample is not finite at {_steps(*nan)}"
-        yield Finding("not finite", text, _steps(nan[0]), run_snippet(subject, nan[0], "run.error"), "inf")
+        text = f"the sample is not finite at {_steps(*(r.steps for r in nan))}: first {nan[0].breaks}"
+        if math.isfinite(run(nan[0].steps, double=True).error):
+            text += "; finite in float64"
+        yield _of_run("not finite", text, nan[0].steps, "run.breaks", nan[0].breaks)
 
 
 def _wasted_steps(
-    subject: Subject, runs: Sequence[ShippedRun], name: str, word: str, first_bad: Callable[[str, int, int], int]
+    runs: Sequence[ShippedRun], name: str, word: str, first_bad: Callable[[str, int, int], int]
 ) -> Iterator[Finding]:
     counts = {r.steps: getattr(r, name) for r in runs}
     bad = [steps for steps, count in counts.items() if count]
@@ -193,12 +262,26 @@ def _wasted_steps(
         return
     clean = max((steps for steps in counts if steps < bad[0]), default=0)
     first = first_bad(name, clean, bad[0])
-    what = "times that occur again" if name == "repeated" else "steps of length zero"
+    what = {"repeated": "times that occur again", "empty": "steps of length zero"}[name]
     text = f"{what}: {counts[bad[-1]]} at {bad[-1]} steps" + (f", the first at {first}" if first < bad[-1] else "")
-    yield Finding(word, text, _steps(first), run_snippet(subject, first, f"run.{name} > 0"), "True")
+    yield _of_run(word, text, first, f"run.{name} > 0", "True")
 
 
-def _counts(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]:
+def _gaps(runs: Sequence[ShippedRun]) -> Iterator[Finding]:
+    """Steps that end elsewhere than the next begins."""
+    bad = [r for r in runs if r.gaps]
+    if not bad:
+        return
+    worst = max(bad, key=lambda r: r.gaps / r.steps)
+    text = (
+        f"steps end at another time than the one at which the next begins: {worst.gaps} of {worst.steps}; a step goes "
+        "down by T // n times, and the times are not that far apart (of the numbers of steps tried: "
+        f"{_steps(*(r.steps for r in bad))})"
+    )
+    yield _of_run("gaps", text, bad[0].steps, "run.gaps", str(bad[0].gaps))
+
+
+def _counts(runs: Sequence[ShippedRun]) -> Iterator[Finding]:
     done = [r for r in runs if r.steps in LEVELS and not r.failure]
     if len(done) < 2:
         return
@@ -214,37 +297,37 @@ def _counts(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]:
         rule = ", ".join(f"{r.evaluations} (n = {r.steps})" for r in done)
     text = f"asked for n steps it makes {rule} model calls"
     small = next(r for r in runs if r.evaluations != r.steps and not r.failure)
-    snippet = run_snippet(subject, small.steps, "run.evaluations")
-    yield Finding("step count", text, _steps(small.steps), snippet, str(small.evaluations))
+    yield _of_run("step count", text, small.steps, "run.evaluations", str(small.evaluations))
 
 
-def _noise_left(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]:
+def _noise_left(runs: Sequence[ShippedRun]) -> Iterator[Finding]:
     left = next((r.rho_end for r in runs if r.steps in LEVELS and math.isfinite(r.error)), 0.0)
     if left == 0:
         return
     shown = f"{left:.2g}"
     first = next(r for r in runs if f"{r.rho_end:.2g}" == shown)
     text = f"the sample is returned with noise of sigma / alpha = {shown}"
-    yield Finding(
-        "noise left", text, _steps(first.steps), run_snippet(subject, first.steps, 'f"{run.rho_end:.2g}"'), shown
-    )
+    yield _of_run("noise left", text, first.steps, 'f"{run.rho_end:.2g}"', shown)
 
 
-def _convergence(subject: Subject, runs: Sequence[ShippedRun]) -> Iterator[Finding]:
+def _convergence(runs: Sequence[ShippedRun]) -> Iterator[Finding]:
     """An error that stops falling long before the finest level, or grows again."""
     done = [r for r in runs if r.steps >= LEVELS[0] and math.isfinite(r.error)]
     if len(done) <= COARSE_LEVELS:
         return
     best = min(r.error for r in done)
-    grows = done[-1].error > max(STALL * best, SINGLE)
-    first = next(r for r in done if r.error <= (1.0 if grows else STALL) * best)
-    if first.steps > done[COARSE_LEVELS - 1].steps and not grows:
-        return
-    what = "grows again" if grows else "stops falling"
-    text = f"the error {what}: {first.error:.1e} at {first.steps} steps, {done[-1].error:.1e} at {done[-1].steps}"
-    pair = (first.steps, done[-1].steps)
-    shown = str([f"{r.error:.1e}" for r in (first, done[-1])])
-    yield Finding("convergence", text, f"{pair[0]} and {pair[1]} steps", stall_snippet(subject, pair), shown)
+    grown = [(a, b) for k, b in enumerate(done) for a in done[:k] if b.error > max(STALL * a.error, SINGLE)]
+    if grown:
+        first, last = max(grown, key=lambda pair: pair[1].error / pair[0].error)
+        what = "grows as steps are added"
+    else:
+        first, last = next(r for r in done if r.error <= STALL * best), done[-1]
+        what = "stops falling"
+        if first.steps > done[COARSE_LEVELS - 1].steps:
+            return
+    text = f"the error {what}: {first.error:.1e} at {first.steps} steps, {last.error:.1e} at {last.steps}"
+    shown = Demonstration("stall", (first.steps, last.steps), str([f"{r.error:.1e}" for r in (first, last)]))
+    yield Finding("convergence", text, f"{first.steps} and {last.steps} steps", shown)
 
 
 def _steps(*numbers: int) -> str:

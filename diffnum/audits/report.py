@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from diffnum._version import __version__
 from diffnum.audits.experiments import Row, examine
-from diffnum.audits.findings import Finding
+from diffnum.audits.findings import Demonstration, Finding
+from diffnum.audits.options import swept
+from diffnum.audits.snippets import snippet
 from diffnum.audits.subjects import Subject, subjects
 from diffnum.foreign.adapters import built
 from diffnum.foreign.libraries import library_version
+from diffnum.jobs.ledger import Ledger, Progress, digest
 from diffnum.jobs.parallel import spread
 from diffnum.templates import render
 
 __all__ = ["AuditReport", "audit"]
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised when the experiments change, so that no row of an older protocol is taken from a cache."""
 
 SEED = 0
 """Seed of all starting points."""
 
 GOOD = ("as claimed", "above claim")
-
-Progress: TypeAlias = Callable[[int, int, str], object]
-"""Called as ``progress(done, total, what)`` when a row is done."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class AuditReport:
             "versions": dict(self.versions),
             "protocol": PROTOCOL,
             "seed": SEED,
-            "rows": [_finite(asdict(r)) for r in self.rows],
+            "rows": [_finite(_record(r)) for r in self.rows],
             "left_out": dict(self.left_out),
         }
 
@@ -118,8 +117,23 @@ class AuditReport:
         return "\n".join([*lines, *(f"left out: {name}: {why}" for name, why in self.left_out.items())])
 
 
+def _record(row: Row) -> dict[str, Any]:
+    """Row as a dictionary, with what the lines of each finding print beside them."""
+    record = asdict(row)
+    for finding, made in zip(record["findings"], row.findings, strict=True):
+        finding["prints"] = made.prints
+    return record
+
+
 def _row(record: Mapping[str, Any]) -> Row:
-    return Row(**{**record, "findings": tuple(Finding(**f) for f in record["findings"])})
+    return Row(**{**record, "findings": tuple(map(_finding, record["findings"]))})
+
+
+def _finding(record: Mapping[str, Any]) -> Finding:
+    given = record["shown"]
+    pairs = tuple((name, value) for name, value in given["config"])
+    shown = Demonstration(**{**given, "steps": tuple(given["steps"]), "config": pairs})
+    return Finding(**{name: value for name, value in record.items() if name != "prints"} | {"shown": shown})
 
 
 def _finite(value: Any) -> Any:
@@ -193,18 +207,18 @@ def audit(
     chosen = [s for s in every if only is None or any(o in f"{s.name} {s.configuration}" for o in only)]
     if not chosen:
         raise ValueError(f"only={only!r} names no sampler of {target}: give parts of names, such as {every[0].name}")
+    if only is not None:
+        left_out = {name: why for name, why in left_out.items() if any(o in name for o in only)}
     versions = {target: library_version(target), **_versions()}
-    rows = dict(_cached(cache_dir, chosen, versions))
-    open_ = [s for s in chosen if _key(s, versions) not in rows]
+    ledger = _ledger(cache_dir, target)
+    open_ = [s for s in chosen if _key(s, versions) not in ledger]
     done = len(chosen) - len(open_)
     for subject, row in spread(_examined, open_, jobs):
-        rows[_key(subject, versions)] = row
-        if cache_dir is not None:
-            _append(cache_dir, target, _key(subject, versions), row)
+        ledger.put(_key(subject, versions), asdict(row))
         done += 1
         if progress is not None:
             progress(done, len(chosen), f"{subject.name} ({subject.configuration})")
-    return AuditReport(target, tuple(rows[_key(s, versions)] for s in chosen), left_out, versions)
+    return AuditReport(target, tuple(_row(ledger[_key(s, versions)]) for s in chosen), left_out, versions)
 
 
 def _audit_one(target: Any, claimed: float) -> AuditReport:
@@ -221,7 +235,7 @@ def _examined(subject: Subject) -> Row:
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # tensors of a few numbers: threads only get in each other's way
     try:
-        return examine(subject)
+        return _written(subject, swept(subject) if subject.sweep else examine(subject))
     finally:
         torch.set_num_threads(before)
 
@@ -232,39 +246,19 @@ def _versions() -> dict[str, str]:
 
 
 def _key(subject: Subject, versions: Mapping[str, str]) -> str:
-    """Name of a row in the cache: subject, protocol and versions."""
-    text = json.dumps([PROTOCOL, subject.library, subject.name, subject.configuration, subject.claimed, dict(versions)])
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    """Name of a row in the ledger: subject, protocol and versions."""
+    named = [subject.library, subject.name, subject.configuration, subject.claimed]
+    return digest([PROTOCOL, *named, dict(versions)])
 
 
-def _cache_file(cache_dir: str | Path, target: str) -> Path:
-    return Path(cache_dir) / f"audit-{target}.jsonl"
+def _ledger(cache_dir: str | Path | None, target: str) -> Ledger:
+    return Ledger(None if cache_dir is None else Path(cache_dir) / f"audit-{target}.jsonl")
 
 
-def _append(cache_dir: str | Path, target: str, key: str, row: Row) -> None:
-    path = _cache_file(cache_dir, target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        file.seek(0, 2)
-        if file.tell():  # after an interruption the last line may lack its end
-            file.seek(-1, 2)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps({"key": key, "row": asdict(row)}, sort_keys=True).encode() + b"\n")
+def _written(subject: Subject, row: Row) -> Row:
+    """Row whose findings have their lines."""
 
+    def lines(shown: Demonstration) -> str:
+        return snippet(replace(subject, config=dict(shown.config)) if shown.config else subject, shown)
 
-def _cached(
-    cache_dir: str | Path | None, chosen: Sequence[Subject], versions: Mapping[str, str]
-) -> Iterator[tuple[str, Row]]:
-    """Finished rows; a last line that an interruption cut short is skipped."""
-    if cache_dir is None or not chosen:
-        return
-    path = _cache_file(cache_dir, chosen[0].library)
-    wanted = {_key(s, versions) for s in chosen}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if record.get("key") in wanted:
-            yield record["key"], _row(record["row"])
+    return replace(row, findings=tuple(replace(f, snippet=lines(f.shown)) for f in row.findings))

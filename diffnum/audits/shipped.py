@@ -6,7 +6,7 @@ import copy
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 
 from diffnum.foreign.adapters import run_scheduler
 from diffnum.foreign.drift import ReverseDrift
-from diffnum.foreign.families import family_of, label_rho, picture_of
+from diffnum.foreign.families import family_of, label_rho, picture_of, stride_of
 from diffnum.foreign.libraries import k_diffusion_sampling
 from diffnum.foreign.pictures import VE, exact_model
 from diffnum.foreign.precision import swapped, widened
@@ -73,10 +73,14 @@ class ShippedRun:
         Labels that occur again although the level does not belong to one step with the first.
     empty : int
         Steps of length zero.
+    gaps : int
+        Steps that end at another time than the one at which the next begins.
     rho_end : float
         sigma / alpha where the sample is left.
     failure : str
         Exception, if there was one.
+    breaks : str
+        The step after which a run is not finite, if it is not.
     sample : ndarray, shape (n, d)
         What the run ended on, in the flow picture.
     """
@@ -88,8 +92,10 @@ class ShippedRun:
     duplicated: int = 0
     repeated: int = 0
     empty: int = 0
+    gaps: int = 0
     rho_end: float = math.nan
     failure: str = ""
+    breaks: str = ""
     sample: FloatArray | None = field(default=None, repr=False, compare=False)
 
 
@@ -177,8 +183,19 @@ def shipped_run(
             before = _error(exact, found.start, found.levels, x, t / (1 - t) if t < 1 else math.inf)
     return ShippedRun(
         steps, error, before, len(model.seen), model.duplicated, found.repeated,
-        int(np.sum(np.diff(found.rho) == 0)) if found.one_call_a_step else 0, rho_end, sample=found.end,
+        int(np.sum(np.diff(found.rho) == 0)) if found.one_call_a_step else 0, found.gaps, rho_end,
+        breaks="" if math.isfinite(error) else _broken(model.seen, found), sample=found.end,
     )  # fmt: skip
+
+
+def _broken(seen: Sequence[tuple[FloatArray, float]], found: _Ran) -> str:
+    """The step after which states are not finite."""
+    bad = next((k for k, (x, _) in enumerate(seen) if not np.isfinite(x).all()), len(seen))
+    if not found.one_call_a_step or not 0 < bad < len(found.rho):
+        return f"after call {bad} of {len(seen)}"
+    start, end = found.rho[bad - 1 : bad + 1].tolist()
+    what = "length zero" if start == end else f"sigma / alpha from {start:.3g} to {end:.3g}"
+    return f"after step {bad} of {len(found.rho) - 1}, {'to no noise' if end == 0 < start else 'of ' + what}"
 
 
 def wasted_calls(run: Callable[..., ShippedRun], steps: int) -> tuple[int, ...]:
@@ -208,6 +225,7 @@ class _Ran:
     rho: FloatArray
     repeated: int
     one_call_a_step: bool
+    gaps: int = 0
 
 
 def _scheduler_run(
@@ -226,7 +244,15 @@ def _scheduler_run(
     end = run_scheduler(work, model, start, seen, options, dtype)
     repeated = len(labels) - len(np.unique(labels)) if family.one_call_a_step else 0
     alpha, sigma = picture.levels(float(rho[-1]))
-    return _Ran(start, picture.levels(rho[0]), end / (alpha + sigma), rho, repeated, family.one_call_a_step)
+    final = end / (alpha + sigma)
+    gaps = _gaps(work) if family.strided else 0
+    return _Ran(start, picture.levels(rho[0]), final, rho, repeated, family.one_call_a_step, gaps)
+
+
+def _gaps(scheduler: Any) -> int:
+    """Steps that end at another label than the next begins, where schedulers go down by a stride of their own."""
+    labels = np.unique(np.asarray(scheduler.timesteps, dtype=np.int64))
+    return int(np.sum(np.diff(labels) != stride_of(scheduler)))
 
 
 def _function_run(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from diffnum.audits.findings import Demonstration
 from diffnum.audits.subjects import Subject, code_of, silence
 
-__all__ = ["budget_snippet", "order_snippet", "run_snippet", "stall_snippet", "wasted_snippet"]
+__all__ = ["snippet"]
 
 
 def _target(subject: Subject) -> tuple[list[str], str]:
@@ -30,9 +31,20 @@ def _helpers(subject: Subject, *names: str) -> str:
     return f"from diffnum.audits import {', '.join(sorted(used))}"
 
 
-def order_snippet(
-    subject: Subject, part: str, grid: str, steps: Sequence[int], interval: tuple[float, float] | None = None
-) -> str:
+def snippet(subject: Subject, shown: Demonstration) -> str:
+    """Lines that make the run which shows a finding, and print what it says.
+
+    Parameters
+    ----------
+    subject : Subject
+        What was run.
+    shown : Demonstration
+        Which run.
+    """
+    return _WRITERS[shown.kind](subject, shown)
+
+
+def _rate(subject: Subject, shown: Demonstration) -> str:
     """Lines that print why a rate is what it is."""
     imports, target = _target(subject)
     named = subject.call_options() if subject.library == "k-diffusion" else subject.options
@@ -40,21 +52,23 @@ def order_snippet(
     if subject.library == "k-diffusion" or (subject.library == "own" and subject.convention != "nodes"):
         more += ", double=True"
     more += ", silent=True" if subject.drift else ""
-    made = f"adapt({target}{more})" if subject.library != "own" or subject.convention != "nodes" else target
-    names = ["adapt"] if made.startswith("adapt") else []
-    at, problem = f'"{part}", "{grid}", {tuple(steps)}', ""
+    adapted = subject.library != "own" or subject.convention != "nodes"
+    made = f"adapt({target}{more})" if adapted else target
+    names = ["adapt"] if adapted else []
+    problem = ""
     if subject.drift or subject.inverse:
         imports = ["from diffnum.problems import three_peaks", *imports]
         names.append("ReverseDrift" if subject.drift else "Backwards")
         problem = ", ReverseDrift(three_peaks())" if subject.drift else ", three_peaks()"
         made = f"Backwards({made}, three_peaks())" if subject.inverse else made
-    where = f", interval={interval}" if interval else ""
+    at = f'"{shown.part}", "{shown.grid}", {shown.steps}{problem}'
+    graded = "" if shown.order is None else f", order={shown.order:g}"
     return "\n".join(
         [
             *imports,
             _helpers(subject, "rate_of", *names),
             f"sampler = {made}",
-            f"print(rate_of(sampler, {at}{problem}{where}).reason)",
+            f"print(rate_of(sampler, {at}{graded}).reason)",
         ]
     )
 
@@ -70,31 +84,43 @@ def _run_arguments(subject: Subject) -> str:
     return (f", options={{{written}}}" if written else "") + (", drift=True" if subject.drift else "")
 
 
-def run_snippet(subject: Subject, steps: int, shown: str) -> str:
+def _run(subject: Subject, shown: Demonstration) -> str:
     """Lines that print an attribute of a default run."""
     imports, target = _target(subject)
-    run = f"run = shipped_run({target}, {steps}{_run_arguments(subject)})"
-    return "\n".join([*imports, _helpers(subject, "shipped_run"), run, f"print({shown})"])
+    run = f"run = shipped_run({target}, {shown.steps[0]}{_run_arguments(subject)})"
+    return "\n".join([*imports, _helpers(subject, "shipped_run"), run, f"print({shown.shows})"])
 
 
-def budget_snippet(subject: Subject, steps: int) -> str:
+def _budget(subject: Subject, shown: Demonstration) -> str:
     """Lines that print the error budget of a default run."""
     imports, target = _target(subject)
-    budget = f"error_budget({target}, {steps}{_run_arguments(subject)})"
+    budget = f"error_budget({target}, {shown.steps[0]}{_run_arguments(subject)})"
     return "\n".join([*imports, _helpers(subject, "error_budget"), f"print({budget})"])
 
 
-def stall_snippet(subject: Subject, steps: tuple[int, int]) -> str:
+def _stall(subject: Subject, shown: Demonstration) -> str:
     """Lines that print the errors at two step counts."""
     imports, target = _target(subject)
-    run = f"runs = [shipped_run({target}, n{_run_arguments(subject)}) for n in {steps}]"
-    shown = 'print([f"{run.error:.1e}" for run in runs])'
-    return "\n".join([*imports, _helpers(subject, "shipped_run"), run, shown])
+    run = f"runs = [shipped_run({target}, n{_run_arguments(subject)}) for n in {shown.steps}]"
+    text = 'print([f"{run.error:.1e}" for run in runs])'
+    return "\n".join([*imports, _helpers(subject, "shipped_run"), run, text])
 
 
-def wasted_snippet(subject: Subject, steps: int) -> str:
+def _wasted(subject: Subject, shown: Demonstration) -> str:
     """Lines that print the calls that a sample does not depend on."""
     imports, target = _target(subject)
     run = f"run = partial(shipped_run, {target}{_run_arguments(subject)})"
     names = _helpers(subject, "shipped_run", "wasted_calls")
-    return "\n".join(["from functools import partial", *imports, names, run, f"print(wasted_calls(run, {steps}))"])
+    return "\n".join(
+        ["from functools import partial", *imports, names, run, f"print(wasted_calls(run, {shown.steps[0]}))"]
+    )
+
+
+_WRITERS: Mapping[str, Callable[[Subject, Demonstration], str]] = {
+    "rate": _rate,
+    "run": _run,
+    "budget": _budget,
+    "stall": _stall,
+    "wasted": _wasted,
+}
+"""Who writes the lines of which kind of demonstration."""

@@ -47,6 +47,10 @@ class Subject:
         Runs from data to noise.
     given : object, optional
         The sampler itself, where it is one's own.
+    rests_on : str
+        What the claimed order rests on; by default what its class or function says, see :data:`BASES`.
+    sweep : mapping
+        Options of which every combination is run, shortly, instead of one configuration at length.
     """
 
     library: str
@@ -58,11 +62,19 @@ class Subject:
     own_clock: bool = False
     inverse: bool = False
     given: Any = None
+    rests_on: str = ""
+    sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def keeps_noise(self) -> bool:
+        """Whether the user asks for an end above sigma = 0."""
+        return self.config.get("final_sigmas_type") == "sigma_min"
 
     @property
     def configuration(self) -> str:
         """Arguments as they are written in code; "defaults" if there are none."""
         pairs = [f"{k}={code_of(v)}" for k, v in (*self.config.items(), *self.options.items())]
+        pairs += [f"{k}=" + " | ".join(map(code_of, values)) for k, values in self.sweep.items()]
         text = ", ".join(pairs) or ("defaults" if self.given is None else "as given")
         return f"{text}; noise off" if self.drift else text
 
@@ -71,7 +83,7 @@ class Subject:
         """What the claimed order rests on."""
         if self.given is not None:
             return "as given"
-        return next((text for prefix, text in _BASES.items() if self.name.startswith(prefix)), "its name")
+        return self.rests_on or BASES.get(self.name, "its name")
 
     def build(self) -> Any:
         """Scheduler object, or sampling function."""
@@ -119,45 +131,112 @@ def silence(*_: Any) -> float:
 
 def code_of(value: Any) -> str:
     """Value as it is written in code."""
-    return "lambda t: 0" if value is no_noise else repr(value)
+    return _WRITTEN.get(id(value), repr(value))
 
 
-_BASES = {
-    "DDIM": "Song et al. 2021: Euler's method in sigma / alpha",
-    "CogVideoXDDIM": "DDIM",
-    "CogVideoXDPM": "its documentation: DPM-Solver++(2M)",
-    "TCD": "at eta = 0 a step of DDIM",
-    "PNDM": "Liu et al. 2022: pseudo linear multistep of order 4",
-    "IPNDM": "Zhang and Chen 2023: four-step Adams-Bashforth",
-    "DPMSolverMultistepInverse": "documentation of solver_order",
-    "DPMSolver": "documentation of solver_order (1, 2 or 3)",
-    "CosineDPM": "documentation of solver_order",
-    "EDMDPM": "documentation of solver_order (1, 2 or 3)",
-    "DEIS": "documentation of solver_order (1, 2 or 3); tAB-q has order q + 1, and solver_order = q + 1",
-    "UniPC": "documentation of solver_order: the effective order of accuracy is solver_order + 1",
-    "SASolver": "documentation of predictor_order and corrector_order",
-    "Euler": "Euler's method",
-    "EDMEuler": "Euler's method",
-    "Heun": "Karras et al. 2022: Heun's method",
-    "KDPM2Ancestral": "reverse SDE without its noise: no order beyond consistency is claimed",
-    "KDPM2": "Karras et al. 2022, Lu et al. 2022: midpoint method",
-    "LMS": "documentation of order: linear multistep of order 4",
-    "FlowMatchHeun": "Heun's method",
-    "Flow": "Euler's method along the flow",
-    "LTX": "Euler's method along the flow",
-    "MiniMax": "Euler's method along the flow",
-    "DDPM": "ancestral sampling: no order beyond consistency is claimed",
-    "UnCLIP": "ancestral sampling: no order beyond consistency is claimed",
-    "sample_euler": "Euler's method",
+every_step = list(range(1000))
+"""Steps after which UniPC makes no correction: all."""
+
+_WRITTEN = {id(no_noise): "lambda t: 0", id(every_step): "list(range(1000))"}
+"""Values that repr writes badly."""
+
+
+_EULER = "Euler's method"
+_FLOW = "Euler's method along the flow"
+_ORDERS = "documentation of solver_order (1, 2 or 3)"
+_NO_ORDER = "ancestral sampling: no order beyond consistency is claimed"
+_DRIFT = "the reverse SDE without its noise: no order beyond consistency is claimed"
+
+BASES: Mapping[str, str] = {
+    "DDIMScheduler": "Song et al. 2021: Euler's method in sigma / alpha",
+    "DDIMParallelScheduler": "DDIM",
+    "DDIMInverseScheduler": "DDIM",
+    "CogVideoXDDIMScheduler": "DDIM",
+    "CogVideoXDPMScheduler": "its documentation: DPM-Solver++(2M)",
+    "TCDScheduler": "at eta = 0 a step of DDIM",
+    "PNDMScheduler": "Liu et al. 2022: pseudo linear multistep of order 4",
+    "IPNDMScheduler": "Zhang and Chen 2023: four-step Adams-Bashforth",
+    "DPMSolverMultistepInverseScheduler": "documentation of solver_order",
+    "DPMSolverMultistepScheduler": _ORDERS,
+    "DPMSolverSinglestepScheduler": _ORDERS,
+    "DPMSolverSDEScheduler": _DRIFT,
+    "CosineDPMSolverMultistepScheduler": "documentation of solver_order",
+    "EDMDPMSolverMultistepScheduler": _ORDERS,
+    "DEISMultistepScheduler": f"{_ORDERS}; tAB-q has order q + 1, and solver_order = q + 1",
+    "UniPCMultistepScheduler": "documentation of solver_order: the effective order of accuracy is solver_order + 1",
+    "SASolverScheduler": "documentation of predictor_order and corrector_order",
+    "EulerDiscreteScheduler": _EULER,
+    "EulerAncestralDiscreteScheduler": _DRIFT,
+    "EDMEulerScheduler": _EULER,
+    "HeunDiscreteScheduler": "Karras et al. 2022: Heun's method",
+    "KDPM2AncestralDiscreteScheduler": _DRIFT,
+    "KDPM2DiscreteScheduler": "Karras et al. 2022, Lu et al. 2022: midpoint method",
+    "KarrasVeScheduler": "Karras et al. 2022: Heun's method, by step and step_correct",
+    "LMSDiscreteScheduler": "documentation of order: linear multistep of order 4",
+    "FlowMatchHeunDiscreteScheduler": "Heun's method",
+    "FlowMatchEulerDiscreteScheduler": _FLOW,
+    "FlowMapEulerDiscreteScheduler": _FLOW,
+    "LTXEulerAncestralRFScheduler": _FLOW,
+    "MiniMaxH3Scheduler": _FLOW,
+    "DDPMScheduler": _NO_ORDER,
+    "DDPMParallelScheduler": _NO_ORDER,
+    "DDPMWuerstchenScheduler": _NO_ORDER,
+    "UnCLIPScheduler": _NO_ORDER,
+    "sample_euler": _EULER,
+    "sample_euler_ancestral": "Euler's method at eta = 0",
     "sample_heun": "Heun's method",
     "sample_dpm_2": "DPM-Solver-2",
-    "sample_dpm_fast": "DPM-Solver-Fast: third-order steps, the last ones lower",
+    "sample_dpm_2_ancestral": "DPM-Solver-2 at eta = 0",
     "sample_lms": "argument order: linear multistep",
-    "sample_dpmpp_2": "its name: DPM-Solver++(2M), (2S)",
-    "sample_dpmpp_3m": "its name: DPM-Solver++(3M)",
+    "sample_dpmpp_2m": "its name: DPM-Solver++(2M)",
+    "sample_dpmpp_2m_sde": "its name: DPM-Solver++(2M) at eta = 0",
+    "sample_dpmpp_2s_ancestral": "its name: DPM-Solver++(2S) at eta = 0",
+    "sample_dpmpp_3m_sde": "its name: DPM-Solver++(3M) at eta = 0",
     "sample_dpmpp_sde": "DPM-Solver++(2S) at eta = 0",
 }
-"""What claimed orders rest on, by the beginning of the name, special ones first."""
+"""What claimed orders rest on, by class or function."""
+
+SWEEPS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "DPMSolverMultistepScheduler": {
+        "algorithm_type": ("dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver"),
+        "solver_order": (1, 2, 3),
+        "solver_type": ("midpoint", "heun"),
+        "prediction_type": ("epsilon", "sample", "v_prediction"),
+        "final_sigmas_type": ("zero", "sigma_min"),
+    },
+    "DPMSolverSinglestepScheduler": {
+        "algorithm_type": ("dpmsolver++", "dpmsolver", "sde-dpmsolver++"),
+        "solver_order": (1, 2, 3),
+        "solver_type": ("midpoint", "heun"),
+        "prediction_type": ("epsilon", "sample", "v_prediction"),
+        "final_sigmas_type": ("zero", "sigma_min"),
+    },
+    "EDMDPMSolverMultistepScheduler": {
+        "algorithm_type": ("dpmsolver++", "sde-dpmsolver++"),
+        "solver_order": (1, 2, 3),
+        "solver_type": ("midpoint", "heun"),
+        "prediction_type": ("epsilon", "v_prediction"),
+        "final_sigmas_type": ("zero", "sigma_min"),
+    },
+    "DEISMultistepScheduler": {
+        "solver_order": (1, 2, 3),
+        "prediction_type": ("epsilon", "sample", "v_prediction"),
+    },
+    "UniPCMultistepScheduler": {
+        "solver_order": (1, 2, 3, 4),
+        "solver_type": ("bh1", "bh2"),
+        "predict_x0": (True, False),
+        "prediction_type": ("epsilon", "sample", "v_prediction"),
+        "final_sigmas_type": ("zero", "sigma_min"),
+    },
+    "SASolverScheduler": {
+        "predictor_order": (1, 2, 3),
+        "corrector_order": (0, 1, 2, 3),
+        "algorithm_type": ("data_prediction", "noise_prediction"),
+        "prediction_type": ("epsilon", "sample", "v_prediction"),
+    },
+}
+"""Options that change a formula, with all their values; the library decides which combinations it accepts."""
 
 
 def _diffusers() -> tuple[Subject, ...]:
@@ -168,11 +247,20 @@ def _diffusers() -> tuple[Subject, ...]:
     sa: dict[str, Any] = {"tau_func": no_noise}
     return (
         one("DDIM", 1, clip_sample=False),
+        one("DDIM", 1, clip_sample=False, timestep_spacing="trailing"),
+        one("DDIM", 1, clip_sample=False, timestep_spacing="linspace"),
         one("DDIMParallel", 1, clip_sample=False),
         one("CogVideoXDDIM", 1, clip_sample=False),
         Subject("diffusers", "TCDScheduler", 1, options={"eta": 0.0}),
         Subject("diffusers", "PNDMScheduler", 4, {"skip_prk_steps": True}, own_clock=True),
         Subject("diffusers", "PNDMScheduler", 4, {"skip_prk_steps": False}, own_clock=True),
+        Subject("diffusers", "PNDMScheduler", 4, {"skip_prk_steps": True, "steps_offset": 1}, own_clock=True),
+        Subject(
+            "diffusers", "PNDMScheduler", 4, {"skip_prk_steps": True, "timestep_spacing": "trailing"}, own_clock=True
+        ),
+        Subject(
+            "diffusers", "PNDMScheduler", 4, {"skip_prk_steps": True, "timestep_spacing": "linspace"}, own_clock=True
+        ),
         Subject("diffusers", "IPNDMScheduler", 4, own_clock=True),
         one(multi, 1, solver_order=1),
         one(multi, 2),
@@ -180,12 +268,18 @@ def _diffusers() -> tuple[Subject, ...]:
         one(multi, 2, solver_type="heun"),
         one(multi, 2, use_karras_sigmas=True),
         one(multi, 2, use_lu_lambdas=True),
+        one(multi, 2, use_exponential_sigmas=True),
+        one(multi, 2, solver_type="heun", use_karras_sigmas=True, final_sigmas_type="sigma_min"),
         one(multi, 2, euler_at_final=True, use_karras_sigmas=True),
         one(multi, 2, algorithm_type="dpmsolver", final_sigmas_type="sigma_min"),
         one(multi, 2, use_flow_sigmas=True, prediction_type="flow_prediction"),
         one(multi, 3, solver_order=3),
         one(multi, 3, solver_order=3, final_sigmas_type="sigma_min"),
         one(multi, 3, solver_order=3, algorithm_type="dpmsolver", final_sigmas_type="sigma_min"),
+        *(
+            one(multi, 3, solver_order=3, final_sigmas_type="sigma_min", **{f"use_{spacing}": True})
+            for spacing in ("karras_sigmas", "exponential_sigmas", "beta_sigmas", "lu_lambdas")
+        ),
         Subject("diffusers", f"{multi}Scheduler", 2, {"algorithm_type": "sde-dpmsolver++"}, drift=True),
         one(single, 2),
         one(single, 2, solver_type="heun"),
@@ -195,6 +289,7 @@ def _diffusers() -> tuple[Subject, ...]:
         one(deis, 2),
         one(deis, 3, solver_order=3),
         one(deis, 2, use_karras_sigmas=True),
+        one(deis, 2, use_flow_sigmas=True, prediction_type="flow_prediction"),
         one(unipc, 2, solver_order=1),
         one(unipc, 3),
         one(unipc, 3, lower_order_final=False),
@@ -203,9 +298,16 @@ def _diffusers() -> tuple[Subject, ...]:
         one(unipc, 3, use_karras_sigmas=True),
         one(unipc, 3, use_flow_sigmas=True, prediction_type="flow_prediction"),
         one(unipc, 4, solver_order=3),
+        one(unipc, 5, solver_order=4),
+        one(unipc, 3, solver_order=3, disable_corrector=every_step),
         Subject("diffusers", "SASolverScheduler", 2, {**sa, "predictor_order": 2, "corrector_order": 2}),
         Subject("diffusers", "SASolverScheduler", 3, {**sa, "predictor_order": 3, "corrector_order": 3}),
         Subject("diffusers", "SASolverScheduler", 2, {**sa, "lower_order_final": False}),
+        Subject("diffusers", "SASolverScheduler", 4, {**sa, "predictor_order": 3, "corrector_order": 4}),
+        Subject("diffusers", "SASolverScheduler", 2, {**sa, "algorithm_type": "noise_prediction"}),
+        Subject(
+            "diffusers", "SASolverScheduler", 2, {**sa, "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+        ),
         one("EulerDiscrete", 1),
         one("EulerDiscrete", 1, use_karras_sigmas=True),
         one("HeunDiscrete", 2),
@@ -213,9 +315,11 @@ def _diffusers() -> tuple[Subject, ...]:
         one("KDPM2Discrete", 2),
         one("KDPM2Discrete", 2, use_karras_sigmas=True),
         one("LMSDiscrete", 4),
+        one("LMSDiscrete", 4, use_karras_sigmas=True),
         one("EDMEuler", 1),
         one("EDMDPMSolverMultistep", 2),
         one("EDMDPMSolverMultistep", 3, solver_order=3),
+        one("EDMDPMSolverMultistep", 3, solver_order=3, final_sigmas_type="sigma_min"),
         Subject("diffusers", "CosineDPMSolverMultistepScheduler", 2, drift=True),
         one("FlowMatchEulerDiscrete", 1),
         one("FlowMatchEulerDiscrete", 1, shift=3.0),
@@ -234,6 +338,7 @@ def _diffusers() -> tuple[Subject, ...]:
         Subject("diffusers", "DDIMInverseScheduler", 1, {"clip_sample": False}, inverse=True),
         Subject("diffusers", "DPMSolverMultistepInverseScheduler", 2, inverse=True),
         Subject("diffusers", "DPMSolverMultistepInverseScheduler", 3, {"solver_order": 3}, inverse=True),
+        *(Subject("diffusers", name, 1, sweep=options) for name, options in SWEEPS.items()),
     )
 
 
@@ -256,10 +361,10 @@ def _k_diffusion() -> tuple[Subject, ...]:
         one("dpmpp_2m_sde", 2, eta=0.0),
         one("dpmpp_2m_sde", 2, eta=0.0, solver_type="heun"),
         one("dpmpp_3m_sde", 3, eta=0.0),
-        Subject("k-diffusion", "sample_euler_ancestral", 1, {"eta": 1.0}, drift=True),
-        Subject("k-diffusion", "sample_dpm_2_ancestral", 1, {"eta": 1.0}, drift=True),
-        Subject("k-diffusion", "sample_dpmpp_2s_ancestral", 1, {"eta": 1.0}, drift=True),
-        Subject("k-diffusion", "sample_dpmpp_sde", 1, {"eta": 1.0}, drift=True),
+        Subject("k-diffusion", "sample_euler_ancestral", 1, {"eta": 1.0}, drift=True, rests_on=_DRIFT),
+        Subject("k-diffusion", "sample_dpm_2_ancestral", 1, {"eta": 1.0}, drift=True, rests_on=_DRIFT),
+        Subject("k-diffusion", "sample_dpmpp_2s_ancestral", 1, {"eta": 1.0}, drift=True, rests_on=_DRIFT),
+        Subject("k-diffusion", "sample_dpmpp_sde", 1, {"eta": 1.0}, drift=True, rests_on=_DRIFT),
         Subject("k-diffusion", "sample_dpmpp_2m_sde", 2, {"eta": 1.0}, drift=True),
         Subject("k-diffusion", "sample_dpmpp_3m_sde", 3, {"eta": 1.0}, drift=True),
     )
@@ -285,8 +390,11 @@ LEFT_OUT: Mapping[str, Mapping[str, str]] = {
         "RFD4ProteinaScheduler": "works on atom coordinates with a mask, not on samples alone",
         "RePaintScheduler": "inpaints: it jumps back in time on purpose",
         "ScoreSdeVeScheduler": "a predictor-corrector with Langevin steps: it samples a law, and follows no flow",
-        "ScoreSdeVpScheduler": "a predictor-corrector with Langevin steps: it samples a law, and follows no flow",
-        "KarrasVeScheduler": "deprecated: the installed version keeps only a placeholder",
+        "ScoreSdeVpScheduler": "Euler-Maruyama steps of the reverse SDE by step_pred, whose noise nothing turns off",
+        "KarrasVeScheduler": (
+            "Euler by step and Heun by step_correct, from a level that add_noise_to_input raises: its pipeline calls "
+            "three functions a step, as that of no other class does"
+        ),
     },
     "k-diffusion": {
         "sample_dpm_adaptive": "chooses its own steps from a tolerance: it has no order in the number of steps",
@@ -314,7 +422,7 @@ def subjects(library: str) -> tuple[tuple[Subject, ...], dict[str, str]]:
         raise ValueError(f"library={library!r} is unknown: use one of {', '.join(LEFT_OUT)}")
     known = _diffusers() if library == "diffusers" else _k_diffusion()
     installed = diffusers_schedulers() if library == "diffusers" else k_diffusion_samplers()
-    out = {name: reason for name, reason in LEFT_OUT[library].items() if name in installed or name.startswith("Karras")}
+    out = {name: reason for name, reason in LEFT_OUT[library].items() if name in installed}
     covered = {s.name for s in known} | set(out)
     out |= dict.fromkeys(sorted(set(installed) - covered), "not known to this version of the audit")
     out |= {s.name: "not in the installed version" for s in known if s.name not in installed}

@@ -103,9 +103,22 @@ def reals(option: str, text: str) -> tuple[float, ...]:
         raise typer.BadParameter(f"{option} {text!r}: give numbers separated by commas") from None
 
 
+def _k_diffusion() -> Any:
+    """Samplers of k-diffusion without what its training code wants."""
+    from diffnum.foreign.libraries import k_diffusion_sampling
+
+    return k_diffusion_sampling()
+
+
+_LOADERS = {"k_diffusion.sampling": _k_diffusion}
+"""Modules that need packages which no sampler uses."""
+
+
 def _sampler(path: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Sampler, and what is left of its options: they go to the constructor of a class, and else to every call."""
-    found = imported(path)
+    module, _, attribute = path.partition(":")
+    found = getattr(_LOADERS[module](), attribute, None) if module in _LOADERS else None
+    found = imported(path) if found is None else found
     if not (isinstance(found, type) and hasattr(found, "set_timesteps")):
         return found, options
     try:

@@ -13,7 +13,7 @@ import numpy as np
 from diffnum.convergence.oracle import AskedByNoiseLevel, Oracle
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Sampler
 
-__all__ = ["SamplerError", "called", "check_sampler", "name_of"]
+__all__ = ["SamplerError", "called", "check_repeats", "check_sampler", "name_of"]
 
 STEPS = 8
 SCALED = 1.01
@@ -106,6 +106,36 @@ def check_sampler(sampler: Sampler, oracle: Oracle) -> None:
         raise ValueError(
             f"{name} adds noise of its own: equal points and a model that answers 0 become points that differ by "
             f"{spread:.3g}; a seed inside makes that repeatable and no less random: turn the noise off (eta = 0)"
+        )
+
+
+LONG = 252
+"""Steps of the runs that are repeated, where some schedulers begin to draw noise."""
+
+
+def check_repeats(sampler: Sampler, oracle: Oracle) -> None:
+    """Refuse a sampler that draws noise on long runs, where its schedule switches noise on.
+
+    Parameters
+    ----------
+    sampler : callable
+        ``sampler(model, x, nodes) -> x``; it has passed :func:`check_sampler`.
+    oracle : Oracle
+        Exact model; the sampler is run on it twice.
+
+    Raises
+    ------
+    ValueError
+        If two runs on the same input differ.
+    """
+    nodes = np.linspace(*oracle.interval, LONG + 1)
+    x = oracle.state(float(nodes[0]))
+    first, again = (np.asarray(called(sampler, oracle, x.copy(), nodes.copy())) for _ in range(2))
+    if not np.array_equal(first, again, equal_nan=True):
+        raise ValueError(
+            f"{name_of(sampler)} is random on long runs: two runs of {LONG} steps differ by "
+            f"{np.max(np.abs(first - again)):.3g}, two of {STEPS} do not; turn its noise off at all times (eta = 0, "
+            "tau_func=lambda t: 0), or leave its drift with silent=True"
         )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, product
 from typing import Any, Literal, TypeAlias, get_args
 
 from diffnum.convergence.checks import check_sampler, name_of
 from diffnum.convergence.levels import ends_elsewhere, ignored_nodes, rounded_levels, without_last_step
 from diffnum.convergence.measure import measured_rate
-from diffnum.convergence.nodes import GENTLE, INTERVAL
+from diffnum.convergence.nodes import GENTLE, HIGH, INTERVAL
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate
 from diffnum.convergence.record import Measure
@@ -30,6 +31,7 @@ __all__ = [
     "contradicts",
     "diagnose",
     "falls_short",
+    "gradings_for",
     "measure_orders",
     "rate_of",
 ]
@@ -83,7 +85,7 @@ def rate_of(
     schedule: Schedule | None = None,
     interval: tuple[float, float] | None = None,
     measure: Measure = "global",
-    order: float = GENTLE,
+    order: float = HIGH,
 ) -> RateEstimate:
     """Rate of one part of a sampler on one kind of grid.
 
@@ -121,6 +123,11 @@ def rate_of(
     return measured_rate(sampler, oracle, grid, measure, steps, part, order)
 
 
+def gradings_for(claimed: float) -> tuple[float, ...]:
+    """Orders for which ends are graded, one after the other, until the data decide: short steps first."""
+    return tuple(sorted({HIGH, max(claimed, GENTLE), GENTLE}, reverse=True))
+
+
 def contradicts(rate: RateEstimate, claimed: float) -> bool:
     """Whether a rate excludes the order claimed: another order, growth, or rates below it that keep falling."""
     if rate.order is not None:
@@ -132,6 +139,8 @@ def falls_short(rate: RateEstimate, claimed: float) -> bool:
     """Whether an order is below the claim: decided, or with rates well below it that still fall."""
     if rate.order is not None:
         return rate.order < claimed
+    if rate.status == "decided" and rate.rate is not None:
+        return rate.rejects(claimed) and rate.rate < claimed
     kept = [float(r) for r in rate.rates if math.isfinite(r)][-3:]
     falling = rate.status == "pre-asymptotic" and all(b <= a for a, b in pairwise(kept))
     return rate.last_rate is not None and RISING < rate.last_rate < claimed - SLOW and falling
@@ -176,30 +185,29 @@ def measure_orders(
         ones do not.
     """
     oracle = Oracle(three_peaks() if problem is None else problem, schedule or VPLinear(), interval or INTERVAL)
-    gradings = sorted({max(claimed, GENTLE), GENTLE}, reverse=True)
+    gradings = gradings_for(claimed)
+
+    def measured(part: Part, kind: str, order: float, levels: Sequence[int]) -> RateEstimate:
+        counts = tuple(n + residue for n in levels)
+        return measured_rate(sampler, oracle, kind, "global", counts, part, order)
 
     def decided(part: Part, kind: str) -> RateEstimate:
+        ladders = (QUICK, None) if steps is None else (steps,)  # a few levels on all ends before many on any
         tried = []
-        for p in gradings:
-            found = _settled(
-                lambda steps, p=p: measured_rate(  # type: ignore[misc]
-                    sampler, oracle, kind, "global", tuple(n + residue for n in steps), part, p
-                ),
-                steps,
-            )
+        for levels, order in product(ladders, gradings):
+            attempt = partial(measured, part, kind, order)
+            found = _settled(attempt) if levels is None else attempt(levels)
             # On gentle ends a start-up of order 1 may hide that the order is higher than this.
-            if found.order is not None and (p == gradings[0] or found.order <= GENTLE or found.order >= claimed):
+            if found.order is not None and (order == gradings[0] or found.order <= GENTLE or found.order >= claimed):
                 return found
             tried.append(found)
-        return tried[0]
+        return tried[-len(gradings)]
 
     return Orders(*({kind: decided(part, kind) for kind in grids} for part in get_args(Part)))
 
 
-def _settled(attempt: Callable[[Sequence[int]], RateEstimate], steps: Sequence[int] | None) -> RateEstimate:
+def _settled(attempt: Callable[[Sequence[int]], RateEstimate]) -> RateEstimate:
     """Rate over as many levels as decide, or over coarser ones where rounding is near."""
-    if steps is not None:
-        return attempt(steps)
     found = attempt(QUICK)
     if found.order is None and (found.status == "floor" or "floor" in found.notes):
         coarse = attempt(COARSE)

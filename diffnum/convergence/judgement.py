@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from diffnum.coefficients.method import GRID_KINDS
-from diffnum.convergence.checks import check_sampler, name_of
+from diffnum.convergence.checks import check_repeats, check_sampler, name_of
 from diffnum.convergence.counts import Odd, odd_counts
 from diffnum.convergence.diagnosis import QUICK, contradicts, diagnose
 from diffnum.convergence.edges import edges
@@ -191,6 +191,8 @@ def judge(
     check_sampler(run, oracle)
     effort = _Effort.of((time.monotonic() - begun) / CHECKED, len(grids), time_left)
 
+    if effort is not _Effort.HASTY:
+        check_repeats(run, oracle)
     tried = edges(run, oracle, zero=kind != "diffusers") if shape is None else ()
     found = [(e.part, e.text) for e in tried if not e.refused and (kind in STRICT or e.part == "few steps")]
     notes = [e.text for e in tried if (e.part, e.text) not in found]

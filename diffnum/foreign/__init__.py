@@ -39,7 +39,14 @@ def understood(sampler: Any, convention: Convention | None = None, **options: An
     elif convention not in CONVENTIONS:
         raise ValueError(f"convention={convention!r} is unknown: use one of {', '.join(CONVENTIONS)}")
     if convention != "nodes":
-        from diffnum.foreign.adapters import adapt  # torch is loaded for foreign samplers only
+        try:
+            from diffnum.foreign.adapters import adapt  # torch is loaded for foreign samplers only
+        except ModuleNotFoundError as error:
+            name = getattr(sampler, "__name__", type(sampler).__name__)
+            raise ImportError(
+                f"{name} is called as samplers of {convention!r} are, which get torch tensors, and {error.name} is not "
+                "installed: pip install torch, or pass convention='nodes' if it takes half-log-SNRs"
+            ) from None
 
         return adapt(sampler, convention, **options)
     if not callable(sampler):

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from diffnum.foreign.conventions import CONVENTIONS, Convention, convention_of
-from diffnum.foreign.families import family_of, picture_of, prediction_of
-from diffnum.foreign.pictures import FLOW, VE, VP, Picture, predictions, study_model
+from diffnum.foreign.families import family_of, kind_of, picture_of, prediction_of
+from diffnum.foreign.pictures import FLOW, PRECONDITIONED, VE, VP, Picture, predictions, study_model
 from diffnum.foreign.precision import swapped
 from diffnum.types import Array, FloatArray, Sampler
 
@@ -93,6 +93,11 @@ class DiffusersSampler:
 
     def __call__(self, model: Any, x: Array, nodes: FloatArray) -> FloatArray:
         """Run on half-log-SNRs ``nodes``, shape (n + 1,); see :data:`diffnum.types.Sampler`."""
+        if kind_of(self.scheduler).brownian and not self.silent:
+            raise ValueError(
+                f"{self.__name__} is stochastic: it draws its noise from a Brownian tree, and has no order on the "
+                "probability flow; silent=True turns the noise off, which leaves the drift of the reverse SDE"
+            )
         scheduler = copy.deepcopy(self.scheduler)
         picture, family = picture_of(scheduler), family_of(scheduler)
         start, _ = _scaled(model, x, float(nodes[0]), picture)
@@ -138,14 +143,14 @@ def run_scheduler(
     picture, wanted = picture_of(scheduler), prediction_of(scheduler)
     network = predictions(float(getattr(scheduler.config, "sigma_data", 0.5)))[wanted]
     # Schedulers that keep a variance-exploding state hand a rescaled one to the network.
-    shown = VP if picture is VE and not wanted.startswith("edm") else picture
+    shown = VP if picture is VE and wanted not in PRECONDITIONED else picture
     sigma_data = float(getattr(scheduler.config, "sigma_data", 0.5))
     x = torch.as_tensor(start).to(dtype)
     step = family_of(scheduler).stepper(scheduler, options)
     for k, (rho, t) in enumerate(zip(calls.tolist(), scheduler.timesteps, strict=False)):
         scaled = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
         levels = shown.levels(rho)
-        if wanted.startswith("edm"):  # the network sees y / sqrt(sigma^2 + sigma_data^2)
+        if wanted in PRECONDITIONED:  # the network sees y / sqrt(sigma^2 + sigma_data^2)
             factor = 1.0 / float(np.hypot(rho, sigma_data))
             levels = (factor, factor * rho)
         z = scaled.detach().numpy().astype(np.float64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,7 +17,18 @@ import torch
 from diffnum.foreign.pictures import FLOW, VE, VP, Picture
 from diffnum.types import FloatArray
 
-__all__ = ["FAMILIES", "Family", "Layout", "family_of", "label_rho", "picture_of", "prediction_of"]
+__all__ = [
+    "KINDS",
+    "Family",
+    "Kind",
+    "Layout",
+    "family_of",
+    "kind_of",
+    "label_rho",
+    "picture_of",
+    "prediction_of",
+    "stride_of",
+]
 
 
 Step: TypeAlias = Callable[[torch.Tensor, int, torch.Tensor], torch.Tensor]
@@ -65,6 +76,8 @@ class Family:
     stepper : callable
         ``stepper(scheduler, options)`` gives ``step(output, k, x)``, which calls the scheduler's ``step`` as its
         pipeline does at call ``k`` and returns the new state.
+    strided : bool
+        Whether a step ends T // n times after the label that it begins at, whatever the next label is.
     """
 
     name: str
@@ -72,6 +85,7 @@ class Family:
     read: Callable[[Any], FloatArray]
     one_call_a_step: bool = True
     stepper: Callable[[Any, Mapping[str, Any]], Step] = _plain_stepper
+    strided: bool = False
 
 
 def known_name(scheduler: Any) -> str:
@@ -82,34 +96,35 @@ def known_name(scheduler: Any) -> str:
     return type(scheduler).__name__
 
 
+def kind_of(scheduler: Any) -> Kind:
+    """What is known of the class of diffusers that a scheduler is or descends from; the usual if there is none."""
+    return next((KINDS[base.__name__] for base in type(scheduler).__mro__ if base.__name__ in KINDS), USUAL)
+
+
 def picture_of(scheduler: Any) -> Picture:
     """Picture in which a scheduler keeps its state; where its class is not known, its initial noise tells."""
-    name = known_name(scheduler)
-    if name.startswith(("Flow", "LTX", "MiniMax")) or getattr(scheduler.config, "use_flow_sigmas", False):
+    kind = kind_of(scheduler)
+    if getattr(scheduler.config, "use_flow_sigmas", False):
         return FLOW
-    if name.startswith(("Euler", "Heun", "LMS", "KDPM2", "DPMSolverSDE", "EDM", "CosineDPM")):
+    unknown = kind is USUAL and known_name(scheduler) == type(scheduler).__name__
+    if unknown and float(getattr(scheduler, "init_noise_sigma", 1.0)) > 2.0:
         return VE
-    if name == type(scheduler).__name__ and float(getattr(scheduler, "init_noise_sigma", 1.0)) > 2.0:
-        return VE
-    return VP
+    return kind.picture
+
+
+_PREDICTIONS = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "velocity"}
 
 
 def prediction_of(scheduler: Any) -> str:
     """What the scheduler wants its model to return."""
-    name, config = known_name(scheduler), scheduler.config
-    if name.startswith(("EDM", "CosineDPM")):
-        return "edm" if config.prediction_type == "epsilon" else "edm v"
-    if name.startswith("MiniMax"):
-        return "reversed velocity"
-    if name.startswith(("Flow", "LTX")):
-        return "velocity"
-    if name.startswith("IPNDM"):
-        return "v"
-    kinds = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "velocity"}
-    kind = getattr(config, "prediction_type", "epsilon")
-    if kind not in kinds:
-        raise ValueError(f"prediction_type={kind!r} of {name} is not understood: use one of {', '.join(kinds)}")
-    return kinds[kind]
+    predictions = kind_of(scheduler).predictions
+    asked = getattr(scheduler.config, "prediction_type", "epsilon")
+    if "" in predictions:
+        return predictions[""]
+    if asked not in predictions:
+        name = known_name(scheduler)
+        raise ValueError(f"prediction_type={asked!r} of {name} is not understood: use one of {', '.join(predictions)}")
+    return predictions[asked]
 
 
 def _tensor(values: Any) -> torch.Tensor:
@@ -120,7 +135,7 @@ def _begin(scheduler: Any, sigmas: torch.Tensor, calls: int) -> None:
     """Put in levels and labels; labels fall, so that no look-up is ambiguous."""
     scheduler.sigmas = sigmas
     scheduler.timesteps = torch.arange(calls, 0, -1, dtype=torch.float64)
-    if known_name(scheduler).startswith("MiniMax"):  # computes with its labels
+    if kind_of(scheduler).labels is _reversed_rho:  # computes with its labels
         scheduler.timesteps = 1.0 - sigmas[:-1]
     if hasattr(scheduler, "set_begin_index"):  # the others look their first label up
         scheduler.set_begin_index(0)
@@ -210,16 +225,31 @@ def _lay_table(scheduler: Any, rho: FloatArray) -> Layout:
 
 
 def _read_table(scheduler: Any) -> FloatArray:
+    """Levels of all labels, and of the time that is T // n before the last."""
+    labels = [int(t) for t in scheduler.timesteps]
+    return _from_table(scheduler, labels[-1] - stride_of(scheduler))
+
+
+def _read_table_to_first(scheduler: Any) -> FloatArray:
+    """Levels of all labels, and of time 0."""
+    return _from_table(scheduler, 0)
+
+
+def _read_table_to_end(scheduler: Any) -> FloatArray:
+    """Levels of all labels, and of the data."""
+    return _from_table(scheduler, -1)
+
+
+def _from_table(scheduler: Any, last: int) -> FloatArray:
     products = np.asarray(scheduler.alphas_cumprod, dtype=np.float64)
     labels = [int(t) for t in scheduler.timesteps]
-    stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
-    last = labels[-1] - stride
-    if known_name(scheduler).startswith("TCD"):
-        last = 0
-    if known_name(scheduler).startswith(("DDPM", "UnCLIP")):
-        last = -1
     end = products[last] if last >= 0 else float(getattr(scheduler, "final_alpha_cumprod", 1.0))
     return np.sqrt(1.0 / np.array([*products[labels], end]) - 1.0)
+
+
+def stride_of(scheduler: Any) -> int:
+    """Times from the beginning of a step to its end, of schedulers that do not look at the next label."""
+    return int(scheduler.config.num_train_timesteps // scheduler.num_inference_steps)
 
 
 def _lay_pndm(scheduler: Any, rho: FloatArray) -> Layout:
@@ -352,7 +382,7 @@ def _lay_inverse_table(scheduler: Any, rho: FloatArray) -> Layout:
 def _read_inverse_table(scheduler: Any) -> FloatArray:
     products = np.asarray(scheduler.alphas_cumprod, dtype=np.float64)
     labels = np.array([int(t) for t in scheduler.timesteps])
-    before = labels - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    before = labels - stride_of(scheduler)
     start = float(scheduler.initial_alpha_cumprod)
     here = np.where(before >= 0, products[np.clip(before, 0, len(products) - 1)], start)
     return np.sqrt(1.0 / np.append(here, products[labels[-1]]) - 1.0)
@@ -363,33 +393,111 @@ HEUN = Family("noise levels, inner ones repeated", _lay_heun, _read_heun, one_ca
 MIDPOINT = Family("noise levels and levels half-way", _lay_midpoint, _read_midpoint, one_call_a_step=False)
 ANCESTRAL = Family("noise levels, half-way ones, up and down", _lay_ancestral, _read_midpoint, one_call_a_step=False)
 TWO_CALLS = Family("noise levels, two calls a step", _lay_two_calls, _read_two_calls, one_call_a_step=False)
-TABLE = Family("table indexed by integer time", _lay_table, _read_table)
-LAST = Family("table indexed by integer time, last prediction handed on", _lay_table, _read_table, True, _last_stepper)
-UNCLIP = Family("table indexed by integer time, next time handed over", _lay_unclip, _read_table, True, _next_stepper)
+TABLE = Family("table indexed by integer time", _lay_table, _read_table, strided=True)
+TO_FIRST = Family("table indexed by integer time, down to the first", _lay_table, _read_table_to_first)
+TO_END = Family("table indexed by integer time, down to the data", _lay_table, _read_table_to_end)
+LAST = Family(
+    "table indexed by integer time, last prediction handed on", _lay_table, _read_table, True, _last_stepper, True
+)
+UNCLIP = Family(
+    "table indexed by integer time, next time handed over", _lay_unclip, _read_table_to_end, True, _next_stepper
+)
 INVERSE = Family("table indexed by integer time, upwards", _lay_inverse_table, _read_inverse_table)
-PNDM = Family("table indexed by integer time, with its own start", _lay_pndm, _read_table, one_call_a_step=False)
+PNDM = Family("table indexed by integer time, with its own start", _lay_pndm, _read_table, False, strided=True)
 IPNDM = Family("angles", _lay_ipndm, _read_ipndm)
 COSINE = Family("continuous times", _lay_cosine, _read_cosine, True, _batch_stepper)
 
-FAMILIES: dict[str, Family] = {
-    "HeunDiscreteScheduler": HEUN,
-    "FlowMatchHeunDiscreteScheduler": HEUN,
-    "KDPM2DiscreteScheduler": MIDPOINT,
-    "KDPM2AncestralDiscreteScheduler": ANCESTRAL,
-    "DPMSolverSDEScheduler": TWO_CALLS,
-    "DDIMScheduler": TABLE,
-    "DDIMParallelScheduler": TABLE,
-    "DDIMInverseScheduler": INVERSE,
-    "CogVideoXDDIMScheduler": TABLE,
-    "CogVideoXDPMScheduler": LAST,
-    "DDPMScheduler": TABLE,
-    "DDPMParallelScheduler": TABLE,
-    "DDPMWuerstchenScheduler": COSINE,
-    "UnCLIPScheduler": UNCLIP,
-    "TCDScheduler": TABLE,
-    "PNDMScheduler": PNDM,
-    "IPNDMScheduler": IPNDM,
+
+def _flow_rho(t: float) -> float:
+    return math.inf if t >= 1.0 else t / (1.0 - t)
+
+
+def _table_rho(scheduler: Any, label: float) -> float:
+    """Times of the table of products, interpolated between its rows."""
+    products = np.asarray(scheduler.alphas_cumprod, dtype=np.float64)
+    exponent = -np.log(products)
+    return math.sqrt(math.expm1(float(np.interp(label, np.arange(len(products)), exponent))))
+
+
+def _flow_label_rho(scheduler: Any, label: float) -> float:
+    return _flow_rho(label / scheduler.config.num_train_timesteps)
+
+
+def _reversed_rho(scheduler: Any, label: float) -> float:  # noqa: ARG001
+    return _flow_rho(1.0 - label)
+
+
+def _edm_rho(scheduler: Any, label: float) -> float:  # noqa: ARG001
+    return math.exp(4.0 * label)
+
+
+def _angle_rho(scheduler: Any, label: float) -> float:  # noqa: ARG001
+    return math.tan(label * math.pi / 2) if label < 1.0 else math.inf
+
+
+def _cosine_rho(scheduler: Any, label: float) -> float:
+    product = scheduler._alpha_cumprod(torch.tensor([label]), torch.device("cpu"))
+    return math.sqrt(1.0 / float(product) - 1.0)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What has to be known of a class of schedulers to run it.
+
+    Parameters
+    ----------
+    family : Family
+        How it keeps its levels.
+    picture : Picture
+        In which its states are.
+    predictions : mapping of str to str
+        What the model returns, by prediction_type; under "" where the class takes one thing only.
+    labels : callable
+        ``labels(scheduler, label)``: the rho that a network reads out of a time label.
+    brownian : bool
+        Whether it draws noise from a Brownian tree, which torch's own generators know nothing of.
+    """
+
+    family: Family = LIST
+    picture: Picture = VP
+    predictions: Mapping[str, str] = field(default_factory=lambda: _PREDICTIONS)
+    labels: Callable[[Any, float], float] = _table_rho
+    brownian: bool = False
+
+
+USUAL = Kind()
+_EDM = {"epsilon": "edm", "v_prediction": "edm v"}
+_FLOW = Kind(LIST, FLOW, {"": "velocity"}, _flow_label_rho)
+
+KINDS: dict[str, Kind] = {
+    "HeunDiscreteScheduler": Kind(HEUN, VE),
+    "FlowMatchHeunDiscreteScheduler": replace(_FLOW, family=HEUN),
+    **dict.fromkeys(
+        ("FlowMatchEulerDiscreteScheduler", "FlowMapEulerDiscreteScheduler", "LTXEulerAncestralRFScheduler"), _FLOW
+    ),
+    "MiniMaxH3Scheduler": Kind(LIST, FLOW, {"": "reversed velocity"}, _reversed_rho),
+    **dict.fromkeys(
+        ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "LMSDiscreteScheduler"), Kind(LIST, VE)
+    ),
+    "KDPM2DiscreteScheduler": Kind(MIDPOINT, VE),
+    "KDPM2AncestralDiscreteScheduler": Kind(ANCESTRAL, VE),
+    "DPMSolverSDEScheduler": Kind(TWO_CALLS, VE, brownian=True),
+    **dict.fromkeys(("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"), Kind(LIST, VE, _EDM, _edm_rho)),
+    "CosineDPMSolverMultistepScheduler": Kind(LIST, VE, _EDM, _angle_rho, brownian=True),
+    "DDIMScheduler": Kind(TABLE),
+    "DDIMParallelScheduler": Kind(TABLE),
+    "DDIMInverseScheduler": Kind(INVERSE),
+    "CogVideoXDDIMScheduler": Kind(TABLE),
+    "CogVideoXDPMScheduler": Kind(LAST),
+    "DDPMScheduler": Kind(TO_END),
+    "DDPMParallelScheduler": Kind(TO_END),
+    "DDPMWuerstchenScheduler": Kind(COSINE, labels=_cosine_rho),
+    "UnCLIPScheduler": Kind(UNCLIP),
+    "TCDScheduler": Kind(TO_FIRST),
+    "PNDMScheduler": Kind(PNDM),
+    "IPNDMScheduler": Kind(IPNDM, predictions={"": "v"}, labels=_angle_rho),
 }
+"""Classes of diffusers; the others keep a list of noise levels, states of constant variance, and say what they want."""
 
 
 def family_of(scheduler: Any) -> Family:
@@ -400,9 +508,9 @@ def family_of(scheduler: Any) -> Family:
     ValueError
         If it keeps no list of noise levels either.
     """
-    for base in type(scheduler).__mro__:
-        if base.__name__ in FAMILIES:
-            return FAMILIES[base.__name__]
+    kind = kind_of(scheduler)
+    if kind is not USUAL:
+        return kind.family
     missing = [name for name in ("config", "sigmas") if not hasattr(scheduler, name)]
     if missing:
         raise ValueError(
@@ -414,24 +522,6 @@ def family_of(scheduler: Any) -> Family:
 
 def label_rho(scheduler: Any, label: float) -> float:
     """Rho that a network reads out of a time label, by the convention that the scheduler was trained with."""
-    name = known_name(scheduler)
-    if name.startswith("MiniMax"):
-        return _flow_rho(1.0 - label)
-    if picture_of(scheduler) is FLOW:
-        return _flow_rho(label / scheduler.config.num_train_timesteps)
-    if name.startswith("EDM"):
-        return math.exp(4.0 * label)
-    if name.startswith("CosineDPM"):
-        return math.tan(label * math.pi / 2)
-    if name.startswith("IPNDM"):
-        return math.tan(label * math.pi / 2) if label < 1.0 else math.inf
-    if name.startswith("DDPMWuerstchen"):
-        product = scheduler._alpha_cumprod(torch.tensor([label]), torch.device("cpu"))
-        return math.sqrt(1.0 / float(product) - 1.0)
-    products = np.asarray(scheduler.alphas_cumprod, dtype=np.float64)
-    exponent = -np.log(products)
-    return math.sqrt(math.expm1(float(np.interp(label, np.arange(len(products)), exponent))))
-
-
-def _flow_rho(t: float) -> float:
-    return math.inf if t >= 1.0 else t / (1.0 - t)
+    kind = kind_of(scheduler)
+    labels = _flow_label_rho if kind is USUAL and picture_of(scheduler) is FLOW else kind.labels
+    return labels(scheduler, label)

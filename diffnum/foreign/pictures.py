@@ -11,7 +11,18 @@ import numpy as np
 
 from diffnum.types import FloatArray, Problem
 
-__all__ = ["FLOW", "VE", "VP", "ExactModel", "Picture", "Prediction", "exact_model", "predictions", "study_model"]
+__all__ = [
+    "FLOW",
+    "PRECONDITIONED",
+    "VE",
+    "VP",
+    "ExactModel",
+    "Picture",
+    "Prediction",
+    "exact_model",
+    "predictions",
+    "study_model",
+]
 
 Levels: TypeAlias = tuple[float, float]
 """(alpha, sigma) of a state."""
@@ -21,6 +32,13 @@ ExactModel: TypeAlias = Callable[[FloatArray, Levels], tuple[FloatArray, FloatAr
 
 Prediction: TypeAlias = Callable[[FloatArray, FloatArray, FloatArray, Levels], FloatArray]
 """(state, x_0, eps, levels) to what the foreign code calls the output of its network."""
+
+
+CLEAN = 16.0
+"""Half-log-SNR that stands for no noise at all."""
+
+PRECONDITIONED = frozenset({"edm", "edm v"})
+"""Outputs of networks that are shown a state scaled to unit variance."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +100,8 @@ def study_model(model: Any) -> ExactModel:
     """The model of an order study, which speaks in half-log-SNRs, as a function of levels."""
 
     def evaluate(z: FloatArray, levels: Levels) -> tuple[FloatArray, FloatArray]:
-        lam = math.log(levels[0] / levels[1])
+        # At sigma = 0 the sample is the data, whatever is asked: a level so low that rounding is all that differs.
+        lam = math.log(levels[0] / levels[1]) if levels[1] else CLEAN
         t = model.schedule.time(lam)
         alpha, sigma = float(model.schedule.alpha(t)), float(model.schedule.sigma(t))
         x = z * (alpha / levels[0])

@@ -12,15 +12,19 @@ import pytest
 
 pytest.importorskip("torch")
 
-from diffnum.audits import AuditReport, ErrorBudget, Finding, audit, report, snippets
+from diffnum.audits import AuditReport, ErrorBudget, Finding, audit, report
 from diffnum.audits.experiments import Row
+from diffnum.audits.findings import Demonstration
+from diffnum.audits.options import combinations, swept
+from diffnum.audits.snippets import snippet
 from diffnum.audits.subjects import LEFT_OUT, Subject, subjects
 from diffnum.cli import main
 from diffnum.foreign.drift import ReverseDrift
 from diffnum.problems import Gaussian, gaussian_example
 from diffnum.schedules import EDM
 
-FINDING = Finding("formula", "order 2 < 3", "uniform grid, 4 to 16 steps", "print(2)", "2")
+SHOWN = Demonstration("rate", (4, 8, 12, 16), "2", "formula", "uniform", None)
+FINDING = Finding("formula", "order 2 < 3", "uniform grid, 4 to 16 steps", SHOWN, "print(2)")
 ROW = Row(
     "Scheduler", "order=3", 3, "its name", 2.0, 2.0, 1.0, 1.4, 3e-4, "below claim", "order 2 < 3", (FINDING,), {"a": 1}
 )
@@ -137,13 +141,14 @@ def test_every_scheduler_is_audited_or_left_out_with_a_reason() -> None:
 def test_every_snippet_has_at_most_five_lines_and_compiles(library: str) -> None:
     pytest.importorskip("diffusers" if library == "diffusers" else "torchsde")
     for subject in subjects(library)[0]:
-        for text in (
-            snippets.order_snippet(subject, "formula", "uniform", (4, 8)),
-            snippets.run_snippet(subject, 4, "run.error"),
-            snippets.budget_snippet(subject, 4),
-            snippets.wasted_snippet(subject, 4),
-            snippets.stall_snippet(subject, (4, 8)),
+        for shown in (
+            Demonstration("rate", (4, 8), "", "formula", "uniform", order=4),
+            Demonstration("run", (4,), "", shows="run.error"),
+            Demonstration("budget", (4,), ""),
+            Demonstration("wasted", (4,), ""),
+            Demonstration("stall", (4, 8), ""),
         ):
+            text = snippet(subject, shown)
             assert len(text.splitlines()) <= 5
             compile(text, "snippet", "exec")
 
@@ -210,3 +215,55 @@ def test_the_command_writes_page_and_results_and_exits_by_the_verdict(
         main(["audit", "k-diffusion", "--only", "nothing"])
     assert left.value.code == 2
     assert "names no sampler of k-diffusion" in capsys.readouterr().err
+
+
+NAMED = {
+    "DDIMScheduler": {"timestep_spacing": ("trailing", "linspace")},
+    "PNDMScheduler": {"timestep_spacing": ("trailing", "linspace"), "steps_offset": (1,)},
+    "DEISMultistepScheduler": {"use_flow_sigmas": (True,)},
+    "SASolverScheduler": {"corrector_order": (4,), "algorithm_type": ("noise_prediction",), "use_flow_sigmas": (True,)},
+    "LMSDiscreteScheduler": {"use_karras_sigmas": (True,)},
+    "UniPCMultistepScheduler": {"solver_order": (1, 3, 4)},
+    "DPMSolverMultistepScheduler": {"use_beta_sigmas": (True,), "use_exponential_sigmas": (True,)},
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_configurations_that_users_have_are_audited(name: str) -> None:
+    pytest.importorskip("diffusers")
+    rows = [s.config for s in subjects("diffusers")[0] if s.name == name]
+    for option, values in NAMED[name].items():
+        assert set(values) <= {config.get(option) for config in rows}
+
+
+def test_reasons_and_claims_are_true_of_the_class_itself() -> None:
+    pytest.importorskip("diffusers")
+    pytest.importorskip("torchsde")
+    left_out = subjects("diffusers")[1]
+    assert "placeholder" not in left_out["KarrasVeScheduler"]
+    assert "Langevin" not in left_out["ScoreSdeVpScheduler"]
+    ancestral = [s for s in subjects("k-diffusion")[0] if s.drift and s.claimed == 1]
+    assert ancestral
+    assert all("without its noise" in s.basis for s in ancestral)
+    (sde,) = (s for s in subjects("diffusers")[0] if s.name == "DPMSolverSDEScheduler")
+    assert "solver_order" not in sde.basis
+
+
+def test_a_sweep_runs_every_combination_that_the_library_accepts() -> None:
+    pytest.importorskip("diffusers")
+    options = {"solver_order": (1, 2), "prediction_type": ("epsilon", "sample"), "solver_type": ("logrho", "nothing")}
+    subject = Subject("diffusers", "DEISMultistepScheduler", 1, sweep=options)
+    accepted, refused = combinations(subject)
+    assert len(accepted) + sum(refused.values()) == 8
+    assert len(accepted) == 4
+    row = swept(subject)
+    assert row.verdict == "as claimed", row.cause
+    assert len(row.evidence["errors"]) == 4
+
+
+def test_a_sweep_names_the_combinations_that_fail() -> None:
+    pytest.importorskip("diffusers")
+    options = {"solver_type": ("bh1", "bh2"), "prediction_type": ("epsilon", "sample")}
+    row = swept(Subject("diffusers", "UniPCMultistepScheduler", 1, sweep=options))
+    assert row.verdict == "fails"
+    assert "2 of 4 combinations: (solver_type='bh1') is not finite after step 10 of 10, to no noise" in row.cause

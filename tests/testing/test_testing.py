@@ -125,3 +125,33 @@ def test_the_plugin_alone_loads_nothing_heavy() -> None:
 @given(tools.grids(schedule=VPLinear(), steps=st.just(5)))
 def test_the_number_of_steps_can_be_chosen(grid: Grid) -> None:
     assert grid.n == 5
+
+
+def test_a_convention_that_is_given_is_kept_whatever_the_parameters_are_called() -> None:
+    def midpoint(model: Any, x: Any, ts: Any) -> Any:
+        s = model.schedule
+        for a, b in zip(ts, ts[1:], strict=False):
+            rho = np.exp(-a)
+            y, step = x / s.alpha(s.time(a)), np.exp(-b) - rho
+            middle = -np.log(rho + step / 2)
+            half = s.alpha(s.time(middle)) * (y + step / 2 * model.noise(x, a))
+            x = s.alpha(s.time(b)) * (y + step * model.noise(half, middle))
+        return x
+
+    assert tools.assert_convergence_order(midpoint, 2, convention="nodes", grids=("uniform",)).order == 2.0
+
+
+def test_without_torch_a_sampler_in_sigmas_gets_one_sentence() -> None:
+    code = (
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'torch': raise ModuleNotFoundError('no', name='torch')\n"
+        "sys.meta_path.insert(0, Block)\n"
+        "from diffnum.testing import assert_convergence_order\n"
+        "def euler(model, x, sigmas): return x\n"
+        "try: assert_convergence_order(euler, 1)\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "euler is called as samplers of 'k-diffusion' are, which get torch tensors, and torch is not" in done.stdout
