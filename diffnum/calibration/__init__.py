@@ -13,6 +13,7 @@ from diffnum.calibration.decisions import Decision, Decisions, decide
 from diffnum.calibration.exact import exact_statistics
 from diffnum.calibration.fitting import Fit, fit_plan
 from diffnum.calibration.statistics import ModelStatistics, dpm_solver_v3
+from diffnum.calibration.transfer import Transfer, transfer_table
 
 if TYPE_CHECKING:
     from diffnum.calibration.estimate import estimate_statistics
@@ -26,6 +27,7 @@ __all__ = [
     "Fit",
     "ModelStatistics",
     "RatioSearch",
+    "Transfer",
     "decide",
     "dpm_solver_v3",
     "estimate_statistics",
@@ -33,6 +35,7 @@ __all__ = [
     "exact_statistics",
     "fit_plan",
     "search_ratios",
+    "transfer_table",
 ]
 
 
