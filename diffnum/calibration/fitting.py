@@ -159,7 +159,7 @@ def fit_plan(
     starts : int
         From how many of the best plans of the catalogue to begin; the best result on the noises of the fit is taken.
     iterations : int
-        Steps of Levenberg-Marquardt from each start, at most.
+        Steps of Levenberg-Marquardt from each start, at most; sharp modes at three or four evaluations need 40.
     teacher : Plan, optional
         Plan to follow; by default one of so many steps that twice as many change less than ``teacher_tolerance``.
     teacher_tolerance : float
