@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -189,6 +190,11 @@ def predicted_history(record: Method) -> Identity:
     return decide(claim, difference)
 
 
+@lru_cache(maxsize=256)
+def _factored(numerator: Any, denominator: Any) -> sympy.Expr:
+    return sympy.factor(numerator.as_expr() / denominator.as_expr())
+
+
 def as_expression(value: Any) -> sympy.Expr:
     """Exact number, function or root as a sympy expression."""
     if isinstance(value, SquareRoot):
@@ -198,5 +204,6 @@ def as_expression(value: Any) -> sympy.Expr:
         factored = expression if value.symbols.root > 1 else sympy.factor(expression)
         return factored.xreplace(value.symbols.meaning)
     if hasattr(value, "as_expr"):
-        return sympy.factor(value.as_expr())
+        number, kind = value.numer.primitive()  # multiples of one function, as trees have them, are factored once
+        return sympy.Rational(int(number.numerator), int(number.denominator)) * _factored(kind, value.denom)
     return sympy.Rational(int(value.numerator), int(value.denominator))

@@ -14,11 +14,12 @@ nodes is :math:`O(h^{p + 1 - |t|})`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import comb
 from typing import Any, TypeAlias
 
+from diffnum.derivation.algebra.power_sums import FREE, PastSums
 from diffnum.derivation.algebra.series import Series, SeriesKernel, SeriesRing, TimeSeriesKernel
 from diffnum.derivation.algebra.symbols import solve
 from diffnum.derivation.algebra.trees import GeneralLinearStep, Row, Tree, rooted_trees
@@ -176,6 +177,8 @@ def _expanded(
         "irregular": ["q"] if averages else [f"u_{j}" for j in range(1, past + 1)],
     }[grid]
     names += [f"a_{i}" for i in range(2, terms + 1)] if rate is None else []
+    closed = grid == "irregular" and past > 0 and not averages
+    names += [FREE] if closed else []
     ring = SeriesRing(terms, tuple(names))
     kernel: Any = TimeSeriesKernel(ring) if rate is None else SeriesKernel(ring.h, rate)
     ratio, nodes = _grid(ring, grid, past, averages)
@@ -183,6 +186,8 @@ def _expanded(
     step = rule(Window(ring.h, nodes, kernel, known, depth, inner=inner, past_times=nodes), order)
     history = _history(step, kernel, nodes, known, ratio, highest)
     glm = _general_linear(step, kernel, history)
+    if closed:
+        glm = replace(glm, sums=_sums(step, glm, kernel, nodes, ring, highest))
     residuals = tuple(_residuals(glm, row, ring, highest))
     known_to = (r.precision + r.nodes for r in residuals if r.tree)
     return Expansion(residuals, highest, ring) if min(known_to, default=highest + 2) >= highest + 2 else None
@@ -298,9 +303,35 @@ def _general_linear(step: Step, kernel: Any, history: Mapping[str, Callable[[int
         if node is None:
             continue
         discount = kernel.discount(node)
-        slopes = {source: discount * w / total for source, w in value.items() if source != "x"}
+        scale = discount / total
+        slopes = {source: scale * w for source, w in value.items() if source != "x"}
         rows[name] = Row(_theta(kernel, node), value.get("x", 0), slopes)
     return GeneralLinearStep(rows, history)
+
+
+def _sums(
+    step: Step, glm: GeneralLinearStep, kernel: Any, nodes: tuple[Series, ...], ring: SeriesRing, highest: int
+) -> dict[str, PastSums]:
+    """Closed forms of the sums over exact past evaluations at free ratios, by row."""
+    theta = _theta(kernel, ring.symbol(FREE))
+    places: dict[str, Any] = {"m0": ring.constant(0)} | {f"m{j}": node for j, node in enumerate(nodes, start=1)}
+    inner: dict[str, Any] = {name: node for name, node, _ in step.rows() if node is not None and name != "x"}
+    total = kernel.discount(1) * kernel.moment(0, 1)
+    sums = {}
+    for name, node, _ in step.rows():
+        if node is None:
+            continue
+        slopes = glm.rows[name].slopes
+
+        def moments(k: int, node: Any = node) -> Series:
+            value: Series = kernel.discount(node) * kernel.moment(k, node) / total
+            return value
+
+        past = [(w, places[s]) for s, w in slopes.items() if s in places]
+        inside = [(w, ring.constant(1) * inner[s]) for s, w in slopes.items() if s in inner]
+        if past:
+            sums[name] = PastSums(past, inside, moments, theta, ring, highest)
+    return sums
 
 
 def _residuals(glm: GeneralLinearStep, row: str, ring: SeriesRing, highest: int) -> Iterator[Residual]:

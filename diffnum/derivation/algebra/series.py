@@ -60,6 +60,33 @@ class SeriesRing:
         zero = leading - leading
         return Series(self, power, (leading, *(zero,) * (self.terms - 1)))
 
+    def by_powers(self, name: str, value: Series) -> list[Series]:
+        """Coefficients of a polynomial in one of the symbols, lowest power first.
+
+        Raises
+        ------
+        ValueError
+            If the symbol stands in a denominator.
+        """
+        place = self.names.index(name)
+        parts: dict[int, list[dict[Any, Any]]] = {}
+        for i, coefficient in enumerate(value.coefficients):
+            if any(powers[place] for powers in coefficient.denom):
+                raise ValueError(f"value={value} is no polynomial in {name}")
+            for powers, number in coefficient.numer.terms():
+                rest = tuple(0 if j == place else p for j, p in enumerate(powers))
+                parts.setdefault(powers[place], [{} for _ in value.coefficients])[i][rest] = number
+        zero: list[dict[Any, Any]] = [{} for _ in value.coefficients]
+
+        def series(columns: list[dict[Any, Any]]) -> Series:
+            numbers = [
+                self._field.new(c.numer.ring.from_dict(column), c.denom)  # type: ignore[attr-defined]
+                for c, column in zip(value.coefficients, columns, strict=True)
+            ]
+            return Series(self, value.power, numbers)
+
+        return [series(parts.get(k, zero)) for k in range(max(parts, default=-1) + 1)]
+
     @property
     def h(self) -> Series:
         """The step."""
@@ -106,6 +133,14 @@ class Series:
     def valuation(self) -> int:
         """Exponent of the first non-zero term, or the precision where all known terms are zero."""
         return next((self.power + i for i, c in enumerate(self.coefficients) if c), self.precision)
+
+    def truncated(self, precision: int) -> Series:
+        """The same to ``O(h**precision)`` at most."""
+        return Series(self.ring, min(self.power, precision), self.coefficients[: max(precision - self.power, 0)])
+
+    def stripped(self) -> Series:
+        """The same without leading zeros."""
+        return Series(self.ring, self.valuation, self.coefficients[self.valuation - self.power :])
 
     def _coerce(self, other: Any) -> Series | None:
         if isinstance(other, Series):

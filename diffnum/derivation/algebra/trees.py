@@ -9,7 +9,7 @@ than its weights say.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache, cached_property
 from itertools import groupby
@@ -233,10 +233,13 @@ class GeneralLinearStep:
     history : mapping of str to callable
         For each past vector the value ``power -> functional of theta**power``: :math:`\theta_j^{power}` for an exact
         past evaluation at :math:`\theta_j`, an average of those for a momentum.
+    sums : mapping of str to callable
+        Row -> ``power -> sum of weights times functionals`` of its past vectors, where that is known in closed form.
     """
 
     rows: Mapping[str, Row]
     history: Mapping[str, Callable[[int], Any]]
+    sums: Mapping[str, Callable[[int], Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_weights", {})
@@ -266,7 +269,9 @@ class GeneralLinearStep:
     def _past(self, row: str, power: int) -> Any:
         moments = self._moments  # type: ignore[attr-defined]
         key = (row, power)
-        if key not in moments:
+        if key not in moments and row in self.sums:
+            moments[key] = self.sums[row](power)
+        elif key not in moments:
             slopes = self.rows[row].slopes
             moments[key] = sum((slopes[s] * self.history[s](power) for s in slopes if s not in self.rows), Fraction(0))
         return moments[key]
