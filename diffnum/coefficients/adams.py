@@ -15,6 +15,7 @@ from math import factorial, prod
 
 import numpy as np
 
+from diffnum.coefficients.checked import distinct, number, past_nodes, step_length
 from diffnum.forms import ExponentialKernel, Kernel
 from diffnum.phi import phi
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
@@ -32,6 +33,9 @@ __all__ = [
 RATES = {"data": -1, "noise": 1, "rho": 0, "velocity": 0}
 """Growth rate of the kernel for each prediction; ``"rho"`` is noise in the clock sigma/alpha."""
 
+CLOCKS = ("rho", "velocity")
+"""Predictions whose kernel is constant in their own clock."""
+
 
 def as_kernel(h: Scalar | Kernel, prediction: str) -> Kernel:
     """Kernel of a step of length ``h``, or ``h`` itself if it is one.
@@ -45,7 +49,8 @@ def as_kernel(h: Scalar | Kernel, prediction: str) -> Kernel:
         return h
     if prediction not in RATES:
         raise ValueError(f"prediction={prediction!r} has no kernel: use one of {', '.join(RATES)}")
-    return ExponentialKernel(h, RATES[prediction])
+    rate = RATES[prediction]  # clocks other than the half-log-SNR run either way
+    return ExponentialKernel(step_length(h) if rate else number("h", h), rate)
 
 
 def lagrange_weights(moments: Sequence[Scalar], nodes: Sequence[Scalar]) -> tuple[Scalar, ...]:
@@ -165,12 +170,7 @@ def exponential_adams(h: Scalar | Kernel, nodes: Sequence[Scalar], prediction: s
     ----------
     Hochbruck and Ostermann, Acta Numerica 19 (2010), section 2; Zhang and Chen, arXiv:2204.13902, tAB-DEIS.
     """
-    nodes = tuple(nodes)
-    if not nodes:
-        raise ValueError("nodes=() is empty: give at least the current node, 0")
-    plain = [u for u in nodes if isinstance(u, int | float)]
-    if len(set(plain)) < len(plain):
-        raise ValueError(f"nodes={nodes} repeats a node: the nodes must be distinct")
+    nodes = distinct(nodes)
     kernel = as_kernel(h, prediction)
     if len(nodes) > 1 and isinstance(nodes[-1], int) and nodes[-1] == 1:
         return _implicit_weights(kernel, nodes[:-1])
@@ -255,6 +255,7 @@ def dpmpp_2m(h: Scalar | Kernel, r1: Scalar, prediction: str = "data") -> tuple[
     ----------
     Lu et al., arXiv:2211.01095, algorithm 2.
     """
+    (r1,) = past_nodes(r1=r1)
     total = as_kernel(h, prediction).moment(0)
     w1 = total / (2 * r1)
     return total - w1, w1
@@ -304,6 +305,7 @@ def dpmpp_3m_corrected(
 
 def _third_order(kernel: Kernel, u1: Scalar, u2: Scalar, second_derivative: int) -> tuple[Scalar, Scalar, Scalar]:
     """Weights from the first and second differences, with a factor on the second."""
+    u1, u2 = past_nodes(r1=u1, r2=u2)
     first, second = kernel.moment(1), second_derivative * kernel.moment(2) / 2
     bend = (second - first * u1) / u2  # weight of b = (D_{-1} - D_{-2})/(u1 - u2)
     slope = first - bend  # weight of a = (D_0 - D_{-1})/(-u1)

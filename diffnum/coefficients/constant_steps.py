@@ -46,10 +46,16 @@ def values_of(differences: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
     return tuple((-1) ** j * sum(comb(i, j) * differences[i] for i in range(j, count)) for j in range(count))
 
 
+HIGHEST = 100
+"""Largest number of evaluations combined."""
+
+
 def check_order(order: int) -> None:
     """Refuse what is no number of evaluations."""
-    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 1:
         raise ValueError(f"order={order!r} is not a positive whole number: give the number of evaluations combined")
+    if order > HIGHEST:
+        raise ValueError(f"order={order} is above {HIGHEST}, where weights leave the float64 range: combine fewer")
 
 
 def _times(h: Scalar, weights: Sequence[Fraction]) -> tuple[Scalar, ...]:

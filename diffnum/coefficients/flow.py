@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffnum.coefficients.adams import as_kernel
+from diffnum.coefficients.adams import CLOCKS, as_kernel
 from diffnum.forms import Kernel
 from diffnum.tableau import Stage, Step, Window, vector, vectors
 from diffnum.types import Scalar
@@ -37,6 +37,10 @@ def pseudo_corrector(h: Scalar | Kernel, prediction: str = "velocity") -> tuple[
     ----------
     Zhao et al., FlowTurbo (NeurIPS 2024); shiml20/FlowTurbo at 361b16ba, transport/integrators.py.
     """
+    if prediction not in CLOCKS:
+        raise ValueError(
+            f"prediction={prediction!r}: the trapezoidal rule is for {' and '.join(CLOCKS)}, use one of them"
+        )
     total = as_kernel(h, prediction).moment(0)
     return total, (total / 2, total / 2)
 

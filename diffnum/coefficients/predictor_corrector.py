@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from math import prod
 
 from diffnum.coefficients.adams import as_kernel, combine, ddim, exponential_adams, multistep
+from diffnum.coefficients.checked import past_nodes
 from diffnum.forms import Kernel
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 from diffnum.types import Scalar
@@ -23,10 +24,15 @@ VARIANTS = ("bh1", "bh2")
 MODES = ("pec", "pece")
 
 
-def _b_function(h: Scalar, total: Scalar, variant: str) -> Scalar:
-    """B(h), signed and scaled like a weight: h itself (bh1), or h phi_1 (bh2)."""
+def _checked(past: Sequence[Scalar], variant: str) -> tuple[Scalar, ...]:
+    """Past nodes in their order, for a variant that there is at every order."""
     if variant not in VARIANTS:
         raise ValueError(f"variant={variant!r} is unknown: use one of {', '.join(VARIANTS)}")
+    return past_nodes(**{f"past[{i}]": node for i, node in enumerate(past)})
+
+
+def _b_function(h: Scalar, total: Scalar, variant: str) -> Scalar:
+    """B(h), signed and scaled like a weight: h itself (bh1), or h phi_1 (bh2)."""
     return h if variant == "bh1" else total
 
 
@@ -66,6 +72,7 @@ def unip(
     ----------
     Zhao et al., arXiv:2302.04867; wl-zhao/UniPC at cf9de85b, uni_pc.py, ``multistep_uni_pc_bh_update``.
     """
+    past = _checked(past, variant)
     kernel = as_kernel(h, prediction) if kernel is None else kernel
     if len(past) == 1:
         w1 = _b_function(h, kernel.moment(0), variant) / (2 * past[0])
@@ -102,6 +109,7 @@ def unic(
     ----------
     Zhao et al., arXiv:2302.04867, theorem 3.1; wl-zhao/UniPC at cf9de85b, ``multistep_uni_pc_bh_update``.
     """
+    past = _checked(past, variant)
     kernel = as_kernel(h, prediction) if kernel is None else kernel
     if not past:
         half = _b_function(h, kernel.moment(0), variant) / 2

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from diffnum.coefficients.adams import as_kernel
+from diffnum.coefficients.adams import CLOCKS, as_kernel
 from diffnum.coefficients.tableaux import LOWER, TABLEAUX, ButcherTableau
 from diffnum.forms import Kernel
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
@@ -52,6 +52,8 @@ def heun(h: Scalar | Kernel, prediction: str = "rho") -> tuple[Scalar, tuple[Sca
     ----------
     Karras et al., arXiv:2206.00364, algorithm 1.
     """
+    if prediction not in CLOCKS:
+        raise ValueError(f"prediction={prediction!r}: Heun's method is for {' and '.join(CLOCKS)}, use one of them")
     total = as_kernel(h, prediction).moment(0)
     return total, (total / 2, total / 2)
 

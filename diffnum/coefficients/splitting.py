@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from diffnum.coefficients.adams import ddim
+from diffnum.coefficients.checked import number, step_length, within
 from diffnum.coefficients.stochastic import BaseRule, ddim_eta, ddim_eta_step
 from diffnum.forms import ExponentialKernel
 from diffnum.phi import log1p, phi
@@ -66,6 +67,9 @@ def dpmpp_sde(
     ----------
     k-diffusion, sampling.py, ``sample_dpmpp_sde``.
     """
+    h, r = step_length(h), number("r", r)
+    if not within(r, 0.0, 1.0, closed=False):
+        raise ValueError(f"r={r} is no inner node: use a fraction of the step in (0, 1)")
     d, total, v = ddim_eta(h, eta)
     b2 = total / (2 * r)
     share = r * phi(1, -r * h) / phi(1, -h)
@@ -256,7 +260,12 @@ def churn(
     if not s_min <= s_max:
         raise ValueError(f"s_min={s_min} is above s_max={s_max}: no noise would ever be added, exchange them")
     levels = np.asarray(sigmas, dtype=np.float64)
-    gamma = min(s_churn / (steps or len(levels)), CHURN_LIMIT)
+    count = len(levels) if steps is None else steps
+    if not levels.size or isinstance(count, bool) or int(count) != count or count < 1:
+        raise ValueError(
+            f"steps={steps} for {levels.size} levels: give noise levels, and a positive whole number of steps"
+        )
+    gamma = min(s_churn / count, CHURN_LIMIT)
     return np.where((levels >= s_min) & (levels <= s_max), gamma, 0.0)
 
 

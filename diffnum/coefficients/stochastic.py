@@ -26,13 +26,13 @@ tau^2 is the ``eta`` of k-diffusion's SDE samplers, and tau the ``tau`` of SA-So
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import numpy as np
-
 from diffnum.coefficients.adams import combine, ddim, dpmpp_2m_step, dpmpp_3m, exponential_adams, multistep
+from diffnum.coefficients.checked import noise_level, step_length, within
 from diffnum.forms import ExponentialKernel
 from diffnum.phi import phi
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
@@ -81,9 +81,8 @@ class ReverseKernel:
     def __post_init__(self) -> None:
         if self.prediction not in ("data", "noise"):
             raise ValueError(f"prediction={self.prediction!r} has no reverse equation here: use 'data' or 'noise'")
-        levels = self.noise_level
-        if isinstance(levels, int | float | np.ndarray) and not np.all((levels >= 0) & (levels < float("inf"))):
-            raise ValueError(f"tau={levels} is no noise level: use a finite number >= 0")
+        object.__setattr__(self, "noise_level", noise_level(self.noise_level, "tau"))
+        object.__setattr__(self, "length", step_length(self.length))
 
     @property
     def squared(self) -> Scalar:
@@ -297,12 +296,11 @@ def ddim_eta(h: Scalar, eta: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
     ----------
     Song, Meng and Ermon, arXiv:2010.02502, eqs. (12) and (16); k-diffusion, sampling.py, ``get_ancestral_step``.
     """
-    if isinstance(eta, int | float) and not 0 <= eta < float("inf"):
-        raise ValueError(f"eta={eta} is out of range: use a finite number >= 0, 0 for DDIM and 1 for DDPM")
+    h, eta = step_length(h), noise_level(eta, "eta")
     if isinstance(eta, int | float) and eta == 0:
         return 1, h * phi(1, -h), 0
     v = eta * eta * 2 * h * phi(1, -2 * h)
-    if isinstance(v, float | np.ndarray) and np.any(v > 1):
+    if not within(1 - v, -1e-6, math.inf):
         raise ValueError(
             f"eta={eta} asks for more noise than the level at the end of the step: use eta <= 1 or smaller steps"
         )
