@@ -13,16 +13,13 @@ network is told continuous times unless the spacing is one of labels. ``schedule
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
-from diffusers import schedulers as _schedulers
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
 from diffusers.utils.torch_utils import randn_tensor
@@ -34,48 +31,17 @@ from diffnum.grids import Grid
 from diffnum.guidance.thresholding import sample_quantile
 from diffnum.interop.configuration import SPACED_AS, grid_of, is_flow, label_scale, process_of
 from diffnum.interop.found import given_plan, grid_of_plan
+from diffnum.interop.run import PipelineRun, check_finite
+from diffnum.interop.translation import translated
 from diffnum.models.loading.tables import prediction_of
 from diffnum.plans import Plan, plan
-from diffnum.solver import Evaluation, State, evaluations
+from diffnum.solver import Evaluation, evaluations
 from diffnum.types import Prediction, Schedule
 
 __all__ = ["PlanScheduler"]
 
 _HALF = (torch.float16, torch.bfloat16)
 _LARGE = 100.0
-
-
-@dataclass
-class _Run:
-    """A run in progress.
-
-    ``loop`` has asked for ``event``; ``state`` is the state of the step that asks; ``emitted`` is what the pipeline was
-    given for it, in its own dtype; ``first`` and ``index`` count evaluations from the first timestep.
-    """
-
-    loop: Generator[Evaluation | State, torch.Tensor, None]
-    event: Evaluation
-    state: torch.Tensor
-    emitted: torch.Tensor
-    first: int
-    index: int
-
-    def change(self, amount: torch.Tensor) -> torch.Tensor | None:
-        """Change the sample that was emitted; returned again where that was a stage and not the state."""
-        if self.event.x is not self.state:
-            return amount
-        self.state.add_(amount)
-        return None
-
-    def tell(self, value: torch.Tensor, change: torch.Tensor | None) -> Evaluation | None:
-        """Answer the loop, and return its next question; a change at the end of a step moves the new state."""
-        event: Evaluation | State | None = self.loop.send(value)
-        while isinstance(event, State):
-            self.state = event.x
-            if change is not None and self.event.t == event.t:
-                self.state.add_(change)
-            event = next(self.loop, None)
-        return event
 
 
 class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
@@ -96,15 +62,18 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     num_train_timesteps : int
         Number of labels.
     beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr
-        The network's table: ``"linear"``, ``"scaled_linear"``, ``"squaredcos_cap_v2"``, or the betas themselves.
+        The network's table: ``"linear"``, ``"scaled_linear"``, ``"squaredcos_cap_v2"``, ``"sigmoid"``, ``"exp"``,
+        ``"laplace"``, or the betas themselves.
+    snr_shift_scale : float, optional
+        Number by which the signal-to-noise ratio of the table is divided, as CogVideoX does by 3.
     prediction_type : {"epsilon", "v_prediction", "sample", "flow_prediction"}
         What the network returns; the last makes the process a flow, ``(1 - sigma) x_0 + sigma eps``.
     timestep_spacing : str
         ``"leading"``, ``"linspace"``, ``"trailing"`` (labels, as in diffusers), or a builder of :mod:`diffnum.grids` in
         continuous time, such as ``"uniform_half_log_snr"``.
     spacing_as : str
-        Scheduler of diffusers whose ``"leading"`` and ``"linspace"`` are meant: DDIM's are n labels, Euler's are n real
-        ones, DPM-Solver's the first n of n + 1. :meth:`from_config` fills in the one that is replaced.
+        Scheduler of diffusers whose nodes are meant: the ``"leading"`` and ``"linspace"`` of DDIM are n labels, Euler's
+        are n real ones, DPM-Solver's the first n of n + 1. :meth:`from_config` fills in the one that is replaced.
     lambda_min_clipped : float
         Half-log-SNR below which there are no labels.
     steps_offset : int
@@ -112,12 +81,15 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     final_sigmas_type : {"zero", "sigma_min"}
         Whether the last step goes to clean data or to label 0.
     use_karras_sigmas, use_exponential_sigmas, use_lu_lambdas, use_beta_sigmas : bool
-        Other names of continuous spacings.
+        Noise levels that are spaced as diffusers spaces them, n of them with both ends; the labels are not rounded.
+    sigma_min, sigma_max : float, optional
+        Ends of that spacing, sigma/alpha, in place of those of the table.
     shift, use_dynamic_shifting, base_shift, max_shift, base_image_seq_len, max_image_seq_len, time_shift_type, \
 shift_terminal
-        Of a flow, as in FlowMatchEulerDiscreteScheduler; the shift is applied once.
+        Of a flow, as in FlowMatchEulerDiscreteScheduler. The shift is applied once; where ``spacing_as`` names a
+        scheduler of flows, its static shift is applied to the last time 1/N twice, as that scheduler does.
     use_flow_sigmas, flow_shift
-        A flow with the nodes of DPMSolverMultistepScheduler.
+        A flow with the nodes of the scheduler that ``spacing_as`` names, DPMSolverMultistepScheduler for one.
     start, terminal : str
         Start-up and terminal rule of the plan, see :func:`diffnum.plan`.
     lower_order_final : bool
@@ -138,10 +110,7 @@ shift_terminal
         If the method, the table or the prediction is unknown.
     """
 
-    _compatibles = sorted(
-        {name for name in dir(_schedulers) if name.endswith("Scheduler")}
-        - {name for name in dir(_schedulers) if name.startswith(("EDM", "Cosine"))}
-    )
+    _compatibles = sorted(SPACED_AS)
     _order = 1
 
     @register_to_config  # type: ignore[untyped-decorator, unused-ignore]
@@ -154,6 +123,7 @@ shift_terminal
         beta_schedule: str = "linear",
         trained_betas: Sequence[float] | None = None,
         rescale_betas_zero_snr: bool = False,
+        snr_shift_scale: float | None = None,
         prediction_type: str = "epsilon",
         timestep_spacing: str = "linspace",
         spacing_as: str = "DPMSolverMultistepScheduler",
@@ -164,6 +134,8 @@ shift_terminal
         use_exponential_sigmas: bool = False,
         use_lu_lambdas: bool = False,
         use_beta_sigmas: bool = False,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
         shift: float = 1.0,
         use_dynamic_shifting: bool = False,
         base_shift: float = 0.5,
@@ -191,7 +163,7 @@ shift_terminal
                 f"clip_sample_range={clip_sample_range}, dynamic_thresholding_ratio={dynamic_thresholding_ratio}, "
                 f"sample_max_value={sample_max_value}: pass a positive range, a ratio in (0, 1] and a value from 1 on"
             )
-        self._method = find_method(method)
+        self._method, self._built = find_method(method), shift
         self.schedule: Schedule = process_of(self.config)
         self.prediction: Prediction = prediction_of(self.config)
         self._given = given_plan(plan, self.schedule)
@@ -210,15 +182,21 @@ shift_terminal
         self._begin_index: int | None = None
         self._step_index: int | None = None
         self._generator: Any = None
-        self._run: _Run | None = None
+        self._run: PipelineRun | None = None
 
     @classmethod
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
         """Scheduler with the process and the timesteps of another scheduler, from its configuration.
 
-        What that scheduler left at its defaults is read as well, since it was in force. The one thing left out is an
-        evaluation without effect: where the nodes end with label 0 twice (DDIM and PNDM with ``"leading"``,
-        ``steps_offset=0`` and ``set_alpha_to_one=False``), the last of the n timesteps is missing here.
+        What is understood is listed in :mod:`diffnum.models.loading.understood`, class by class and key by key; the
+        rest is refused. What that scheduler left at its defaults is read as well, since it was in force.
+
+        Two things differ from its timesteps. An evaluation without effect is left out: where the nodes end with the
+        same one twice (DDIM and PNDM with ``"leading"``, ``steps_offset=0`` and ``set_alpha_to_one=False``; DEIS,
+        SASolver and UniPC with ``final_sigmas_type="sigma_min"`` and levels spaced by a flag), the last of the n
+        timesteps is missing here. And labels of continuous levels are not rounded. A flow with a static shift has the
+        times of the scheduler that is replaced, FlowMatchEuler's with the last one shifted twice; to have it once, as
+        the formula says, pass ``spacing_as="DPMSolverMultistepScheduler"``.
 
         Parameters
         ----------
@@ -232,28 +210,11 @@ shift_terminal
         Raises
         ------
         ValueError
-            If the scheduler speaks of a network that a plan cannot read (EDM's preconditioned ones).
+            If the class, a key or the value of a key is not understood: another process, a preconditioned network,
+            times that run backwards.
         """
-        known = config if isinstance(config, Mapping) else {}
-        source = _class_of(known)
-        if source.startswith(("EDM", "Cosine")) or "sigma_data" in known:
-            raise ValueError(
-                "config belongs to a scheduler that preconditions its network itself (sigma_data): "
-                "load the network with dn.load('edm:PATH') instead"
-            )
-        if known.get("invert_sigmas") or "Inverse" in source:
-            raise ValueError(
-                "times that run backwards (invert_sigmas=True, inversion) are not understood, keep the pipeline's own"
-            )
-        if source.startswith("FlowMatch") or ("shift" in known and "beta_start" not in known):
-            kwargs.setdefault("prediction_type", "flow_prediction")
-        if source in SPACED_AS and "spacing_as" not in known:
-            kwargs.setdefault("spacing_as", source)
-            to_label_0 = source.startswith(("DDIM", "PNDM", "CogVideoX")) and not known.get("set_alpha_to_one", True)
-            if to_label_0 or source.startswith(("DEIS", "SASolver")):
-                kwargs.setdefault("final_sigmas_type", "sigma_min")
-        if known:
-            config = {key: value for key, value in known.items() if key != "_use_default_values"}
+        if isinstance(config, Mapping):
+            config = translated({key: value for key, value in config.items() if key != "_use_default_values"})
         return super().from_config(config, return_unused_kwargs, **kwargs)
 
     def __len__(self) -> int:
@@ -332,7 +293,13 @@ shift_terminal
             self._first, self.plan = float(self._grid.t[0]), self._given.for_prediction(self.prediction)
         else:
             self._grid, self._first = grid_of(
-                self.config, self.schedule, num_inference_steps, timesteps=timesteps, sigmas=sigmas, mu=mu
+                self.config,
+                self.schedule,
+                num_inference_steps,
+                timesteps=timesteps,
+                sigmas=sigmas,
+                mu=mu,
+                built=self._built,
             )
             self.plan = self._planned(self._grid)
         if self._first != self._grid.t[0]:
@@ -364,6 +331,13 @@ shift_terminal
     def _planned(self, grid: Grid, start: Start | None = None) -> Plan:
         """Plan on some nodes, for what the network predicts."""
         config: Any = self.config
+        moves = (
+            f"method={self._method.name!r} moves the sample before it evaluates the network, a pipeline does not: "
+            "use another method, or dn.interop.k_diffusion"
+        )
+        noise = self._method.noise
+        if noise is not None and noise.scheme == "churn":  # whose first node would have to be noisier than any label
+            raise ValueError(moves)
         numbers = plan(
             self._method,
             self.schedule,
@@ -375,10 +349,7 @@ shift_terminal
         if numbers.history:
             raise ValueError(f"start={config.start!r} needs exact evaluations, which a pipeline has not: use 'ramp'")
         if dict(numbers.programme[0][0][1]) != {"x": 1.0}:
-            raise ValueError(
-                f"method={self._method.name!r} moves the sample before it evaluates the network, a pipeline does not: "
-                "use another method, or dn.interop.k_diffusion"
-            )
+            raise ValueError(moves)
         return numbers
 
     def _from(self, index: int) -> Plan:
@@ -407,6 +378,8 @@ shift_terminal
 
     def index_for_timestep(self, timestep: Any, schedule_timesteps: torch.Tensor | None = None) -> int:
         """Where in ``timesteps`` a label is; the second place where it is there twice (the start of a step)."""
+        if math.isnan(float(timestep)):
+            raise ValueError("timestep=nan: pass an entry of scheduler.timesteps")
         labels = self._labels if schedule_timesteps is None else schedule_timesteps.cpu()
         found = (labels.to(torch.float64) - float(timestep)).abs()
         places = (found <= 1e-3 + found.min()).nonzero().flatten().tolist()
@@ -460,7 +433,8 @@ shift_terminal
         TypeError
             If the tensors are none, or not of a floating dtype.
         ValueError
-            If there are no timesteps, this one is out of turn, ``eta`` is not 0, or shapes differ.
+            If there are no timesteps, this one is none of them or out of turn, ``eta`` is not 0, shapes differ, or what
+            the network returned is not finite (on an accelerator: the end of the run).
         """
         if eta:
             raise ValueError(f"eta={eta}: the noise belongs to the method, use method='ddim_eta{eta}'")
@@ -468,6 +442,10 @@ shift_terminal
             if not isinstance(value, torch.Tensor) or not value.is_floating_point():
                 kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
                 raise TypeError(f"{name} is {kind}: pass a torch tensor of a floating dtype")
+        if isinstance(timestep, torch.Tensor) and timestep.numel() != 1:
+            raise ValueError(f"timestep has shape {tuple(timestep.shape)}: pass one, all samples are at the same")
+        if model_output.device.type == "cpu":  # elsewhere looking would take time, and the end is looked at
+            check_finite("model_output", model_output, timestep)
         self._generator = generator
         run = self._run
         if run is None or self._begins_again(run, timestep):
@@ -489,26 +467,39 @@ shift_terminal
         self._step_index = run.index
         if event is None:  # the run is over: the next call begins another
             self._run = self._generator = None
+            check_finite("prev_sample", previous, timestep)
         else:
             run.event, run.emitted = event, previous
         return SchedulerOutput(prev_sample=previous) if return_dict else (previous,)
 
-    def _begin(self, timestep: Any, sample: torch.Tensor) -> _Run:
+    def _begin(self, timestep: Any, sample: torch.Tensor) -> PipelineRun:
         """A run from ``begin_index``, or from a timestep; nothing of an earlier run is left in it."""
         if self.plan is None:
             raise ValueError("there are no timesteps yet: call set_timesteps first")
-        index = self.index_for_timestep(timestep) if self._begin_index is None else self._begin_index
+        index = self._begin_index
+        if index is None:
+            index = self.index_for_timestep(timestep)
+            self._check_first(timestep, index)
         state = sample.to(torch.float32) if sample.dtype in _HALF else sample
         loop = evaluations(self._from(index), state, noise=self._noise)
-        return _Run(loop, cast(Evaluation, next(loop)), state, sample, index, index)
+        return PipelineRun(loop, cast(Evaluation, next(loop)), state, sample, index, index)
 
-    def _begins_again(self, run: _Run, timestep: Any) -> bool:
+    def _check_first(self, timestep: Any, index: int) -> None:
+        """Refuse a run that begins at a label that is none of those to come, other than by rounding."""
+        label, asked = float(self._labels[index]), float(timestep)
+        if not abs(asked - label) <= 1.0 + 0.01 * abs(label):
+            raise ValueError(
+                f"timestep={asked:g} is none of the timesteps, the nearest is {label:g}: call step with the entries of "
+                "scheduler.timesteps"
+            )
+
+    def _begins_again(self, run: PipelineRun, timestep: Any) -> bool:
         """Whether a run was left, and the first timestep is here again; unknown on an accelerator."""
         if isinstance(timestep, torch.Tensor) and timestep.device.type != "cpu":
             return False
         return float(timestep) == float(self._labels[run.first]) != float(self._labels[run.index])
 
-    def _expects(self, run: _Run, timestep: Any) -> bool:
+    def _expects(self, run: PipelineRun, timestep: Any) -> bool:
         """Whether a timestep is the next one; taken to be on an accelerator, where looking would take time."""
         if isinstance(timestep, torch.Tensor) and timestep.device.type != "cpu":
             return True
@@ -560,27 +551,28 @@ shift_terminal
 
     def _factors(self, like: torch.Tensor, labels: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Signal and noise factors beside a batch."""
-        given = torch.as_tensor(labels, device=like.device)
+        given = torch.as_tensor(labels).detach().cpu()  # float64 is not to be had on every device
         if given.ndim > 1 or (given.ndim == 1 and len(given) not in (1, len(like))):
             raise ValueError(
                 f"timesteps have shape {tuple(given.shape)}: pass one, or one for each of {len(like)} samples"
             )
-        t = given.to(torch.float64) / label_scale(self.config)
+        t = self._unrounded(given) / label_scale(self.config)
         low, high = (max(0.0, end) * label_scale(self.config) for end in (self.schedule.t_min, self.schedule.t_max))
-        if t.device.type == "cpu" and not bool(((t >= self.schedule.t_min) & (t <= self.schedule.t_max)).all()):
+        if not bool(((t >= self.schedule.t_min) & (t <= self.schedule.t_max)).all()):
             raise ValueError(f"timesteps={given.tolist()}: pass labels from {low:g} to {high:g}")
         shape = (-1, *([1] * (like.ndim - 1)))
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        return alpha.to(like.dtype).reshape(shape), sigma.to(like.dtype).reshape(shape)
+        return tuple(factor.to(like.dtype).to(like.device).reshape(shape) for factor in (alpha, sigma))  # type: ignore[return-value]
 
-
-def _class_of(config: Mapping[str, Any]) -> str:
-    """Class that wrote a configuration; where it is from memory, and not named, the first with these parameters."""
-    if "_class_name" in config:
-        return str(config["_class_name"])
-    keys = {key for key in config if not key.startswith("_")}
-    parameters = {name: inspect.signature(getattr(_schedulers, name)).parameters for name in PlanScheduler._compatibles}
-    return next((name for name, found in parameters.items() if set(found) == keys), "")
+    def _unrounded(self, given: torch.Tensor) -> torch.Tensor:
+        """Labels in float64; those that the caller has rounded, to half precision or to integers, are the run's."""
+        labels = given.to(torch.float64)
+        if self.plan is None or given.dtype in (torch.float32, torch.float64):
+            return labels
+        run = self._labels.to(torch.float64)
+        slack = 0.5 * torch.finfo(given.dtype).eps * labels.abs() if given.is_floating_point() else 0.5
+        gap, nearest = (labels.reshape(-1, 1) - run).abs().min(dim=1)
+        return torch.where(gap.reshape(labels.shape) <= slack, run[nearest].reshape(labels.shape), labels)
 
 
 def _evaluations_a_step(grid: Grid, times: np.ndarray[Any, np.dtype[np.float64]]) -> int:

@@ -61,6 +61,11 @@ def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
     raise ValueError(f"dtype={dtype!r} is not a floating dtype of a model; use one of {', '.join(_DTYPES)}.")
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """Widest floating dtype of a device: Apple's have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device called ``device``.
 
@@ -358,7 +363,7 @@ class NetworkDenoiser:
         if isinstance(t, torch.Tensor):
             if t.ndim > 1 or (t.ndim == 1 and t.shape[0] not in (1, batch)):
                 raise ValueError(f"t has shape {tuple(t.shape)}; give a scalar or shape ({batch},), one time a sample.")
-            times = t.to(torch.float64)
+            times = t.to(widest(t.device))
             # Comparing values on an accelerator would make the host wait for it at every step of a sampler.
             if times.device.type == "cpu" and not bool(((times >= low - slack) & (times <= high + slack)).all()):
                 raise ValueError(f"t={t.tolist()} is not within [{low}, {high}], the times of {self.schedule.name}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -281,7 +282,7 @@ def test_a_start_at_pure_noise_is_finite_and_what_is_unbounded_there_says_so(con
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
-def test_a_flow_equals_euler_and_heun_of_diffusers_and_is_shifted_once(shift: float) -> None:
+def test_a_flow_equals_euler_and_heun_of_diffusers_and_may_be_shifted_once(shift: float) -> None:
     euler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
     ours = PlanScheduler.from_config(euler.config, method="flow_euler")
     nodes = np.linspace(1.0, 0.1, 8)
@@ -289,8 +290,13 @@ def test_a_flow_equals_euler_and_heun_of_diffusers_and_is_shifted_once(shift: fl
         scheduler.set_timesteps(sigmas=nodes)
     torch.testing.assert_close(ours.timesteps, euler.timesteps)
     torch.testing.assert_close(run(ours), run(euler), rtol=1e-5, atol=1e-5)
-    ours.set_timesteps(8)
-    np.testing.assert_allclose(ours.timesteps[-1], 1000 * shift * 1e-3 / (1 + (shift - 1) * 1e-3), rtol=1e-6)
+    for scheduler in (ours, euler):
+        scheduler.set_timesteps(8)
+    torch.testing.assert_close(ours.timesteps, euler.timesteps, rtol=1e-5, atol=1e-3)  # whose end is shifted twice
+    torch.testing.assert_close(run(ours), run(euler), rtol=1e-5, atol=1e-5)
+    once = PlanScheduler.from_config(euler.config, method="flow_euler", spacing_as="DPMSolverMultistepScheduler")
+    once.set_timesteps(8)
+    np.testing.assert_allclose(once.timesteps[-1], 1000 * shift * 1e-3 / (1 + (shift - 1) * 1e-3), rtol=1e-6)
     if shift == 1.0:
         heun = diffusers.FlowMatchHeunDiscreteScheduler()
         heun.set_timesteps(6)
@@ -547,6 +553,25 @@ def test_a_begin_beyond_the_last_timestep_is_refused() -> None:
         (lambda: made().step(X, 999, X, eta=0.5), "method='ddim_eta0.5'"),
         (lambda: made().step(X[:1], 999, X), "model returned shape"),
         (lambda: PlanScheduler.from_config(diffusers.EDMEulerScheduler().config), "sigma_data"),
+        (lambda: PlanScheduler.from_config(diffusers.ScoreSdeVeScheduler().config), "variance exploding"),
+        (lambda: PlanScheduler.from_config(diffusers.IPNDMScheduler().config), "IPNDMScheduler is not understood"),
+        (
+            lambda: PlanScheduler.from_config(diffusers.DDIMInverseScheduler().config),
+            "DDIMInverseScheduler: times that",
+        ),
+        (lambda: PlanScheduler(method="edm_heun_churn").set_timesteps(20), "moves the sample before it evaluates"),
+        (lambda: PlanScheduler(method="dpm_2_churn").set_timesteps(5), "moves the sample before it evaluates"),
+        (
+            lambda: made(steps_offset=1, timestep_spacing="leading", spacing_as="DDIMScheduler", n=1000),
+            "begins at label",
+        ),
+        (lambda: made().step(X, 123456, X), "timestep=123456 is none of the timesteps, the nearest is 999"),
+        (lambda: made().step(X, -30, X), "timestep=-30 is none of the timesteps"),
+        (lambda: made().step(X, math.nan, X), "timestep=nan: pass an entry of scheduler.timesteps"),
+        (lambda: made().step(X * math.nan, 999, X), "model_output at timestep 999 is not finite"),
+        (lambda: made("ddim", 1).step(X, 0, X * math.inf), "prev_sample at timestep|is none of the timesteps"),
+        (lambda: PlanScheduler().set_timesteps(sigmas=[14.6, 5, 5, 1]), r"sigmas=.14.6, 5.0, 5.0, 1.0.: numbers must"),
+        (lambda: PlanScheduler().set_timesteps(sigmas=[0.0]), "the first above 0"),
     ],
 )
 def test_what_cannot_be_run_is_refused_with_the_remedy(action: Any, message: str) -> None:

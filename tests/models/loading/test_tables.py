@@ -11,10 +11,13 @@ import pytest
 pytest.importorskip("diffusers")
 
 from diffusers import (
+    CogVideoXDDIMScheduler,
+    CogVideoXDPMScheduler,
     DDIMScheduler,
     DDPMScheduler,
     EDMEulerScheduler,
     FlowMatchEulerDiscreteScheduler,
+    HeunDiscreteScheduler,
     ScoreSdeVeScheduler,
     UniPCMultistepScheduler,
 )
@@ -22,11 +25,17 @@ from diffusers import (
 from diffnum.models.loading.tables import BETA_SCHEDULES, prediction_of, schedule_of, zero_terminal_betas
 from diffnum.schedules import EDM, VE, FlowMatching, Tabulated, scaled_linear_betas
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning"),  # diffusers' own tables under NumPy 2
+    pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning"),
+]
+
 
 @pytest.mark.parametrize("name", list(BETA_SCHEDULES))
 @pytest.mark.parametrize("count", [50, 1000])
 def test_tables_are_those_of_diffusers_up_to_float32(name: str, count: int) -> None:
-    scheduler = DDPMScheduler(num_train_timesteps=count, beta_schedule=name, beta_start=0.0008, beta_end=0.015)
+    kind = HeunDiscreteScheduler if name == "exp" else DDPMScheduler
+    scheduler = kind(num_train_timesteps=count, beta_schedule=name, beta_start=0.0008, beta_end=0.015)
     schedule = schedule_of(scheduler.config)
     assert isinstance(schedule, Tabulated)
     np.testing.assert_allclose(schedule.alphas_cumprod, scheduler.alphas_cumprod, rtol=2e-4)
@@ -48,6 +57,48 @@ def test_zero_terminal_tables_are_those_of_diffusers() -> None:
     products = np.cumprod(1 - zero_terminal_betas(scaled_linear_betas(100)))
     assert products[-1] == 0.0
     np.testing.assert_allclose(products[0], 1 - scaled_linear_betas(100)[0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0, 0.4])
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("kind", [CogVideoXDDIMScheduler, CogVideoXDPMScheduler])
+def test_the_snr_is_shifted_as_cogvideox_shifts_it(kind: Any, zero: bool, scale: float) -> None:
+    scheduler = kind(snr_shift_scale=scale, rescale_betas_zero_snr=zero)
+    schedule = schedule_of(scheduler.config)
+    assert isinstance(schedule, Tabulated)
+    np.testing.assert_allclose(schedule.alphas_cumprod, scheduler.alphas_cumprod, rtol=1e-4, atol=1e-7)
+
+
+def test_the_shift_of_the_snr_is_a_shift_of_the_half_log_snr() -> None:
+    config = CogVideoXDDIMScheduler().config
+    plain, shifted = schedule_of({**config, "snr_shift_scale": 1.0}), schedule_of(config)
+    labels = np.arange(1000.0)
+    np.testing.assert_allclose(plain.half_log_snr(labels) - shifted.half_log_snr(labels), 0.5 * math.log(3), rtol=1e-12)
+    assert float(shifted.alpha(500.0)) ** 2 == pytest.approx(0.1129, abs=5e-5)
+    assert schedule_of({"_class_name": "CogVideoXDDIMScheduler"}) == shifted  # what a file leaves out is in force
+    with pytest.raises(ValueError, match="snr_shift_scale=0 of CogVideoXDDIM"):
+        schedule_of({**config, "snr_shift_scale": 0})
+
+
+@pytest.mark.parametrize(
+    ("config", "prediction"),
+    [
+        ({"use_flow_sigmas": True, "prediction_type": "flow_prediction"}, "velocity"),
+        ({"use_flow_sigmas": True, "prediction_type": "sample"}, "data"),
+        ({"use_flow_sigmas": True, "prediction_type": "epsilon"}, "noise"),
+        ({"prediction_type": "v_prediction"}, "v"),
+    ],
+)
+def test_a_flow_may_predict_what_it_likes(config: dict[str, Any], prediction: str) -> None:
+    assert prediction_of(UniPCMultistepScheduler(**config).config) == prediction
+
+
+@pytest.mark.parametrize(
+    "config", [{"use_flow_sigmas": True, "prediction_type": "v_prediction"}, {"prediction_type": "flow_prediction"}]
+)
+def test_a_prediction_without_meaning_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"prediction_type='.*_prediction' .*of UniPCMultistepScheduler.*use"):
+        prediction_of(UniPCMultistepScheduler(**config).config)
 
 
 @pytest.mark.parametrize(
@@ -90,15 +141,15 @@ def test_what_cannot_be_computed_is_refused() -> None:
     assert schedule_of(dynamic.config, shift=2.0) == FlowMatching(2.0)
     with pytest.raises(ValueError, match="time_shift_type='wild'"):
         schedule_of({**dynamic.config, "time_shift_type": "wild"}, tokens=4)
-    with pytest.raises(ValueError, match=r"shift=2\.0: the scheduler is no flow-matching"):
+    with pytest.raises(ValueError, match=r"shift=2\.0: DDIMScheduler is no flow-matching"):
         schedule_of(DDIMScheduler().config, shift=2.0)
     with pytest.raises(ValueError, match=r"beta_start=-1, beta_end=0.02, .* of DDPMScheduler make no table"):
         schedule_of(
             {"_class_name": "DDPMScheduler", "num_train_timesteps": 10, "beta_schedule": "linear", "beta_start": -1}
         )
-    with pytest.raises(ValueError, match="beta_schedule='laplace'"):
-        schedule_of({"_class_name": "DDPMScheduler", "num_train_timesteps": 10, "beta_schedule": "laplace"})
-    with pytest.raises(ValueError, match="beta_schedule='None' with num_train_timesteps=None of StrangeScheduler"):
+    with pytest.raises(ValueError, match="beta_schedule='gamma'"):
+        schedule_of({"_class_name": "DDPMScheduler", "num_train_timesteps": 10, "beta_schedule": "gamma"})
+    with pytest.raises(ValueError, match="StrangeScheduler is not understood"):
         schedule_of({"_class_name": "StrangeScheduler"})
     with pytest.raises(ValueError, match="prediction_type='dream'"):
         prediction_of({"prediction_type": "dream"})
