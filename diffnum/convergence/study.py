@@ -142,6 +142,7 @@ def convergence_study(
             interval=interval,
             seed=seed,
         )
+    asked = measures is not None or measure is not None
     measures = measures or (("global", "local") if measure is None else (measure,))
     points = POINTS if points is None else points
     schedule = VPLinear() if schedule is None else schedule
@@ -158,7 +159,7 @@ def convergence_study(
         for kind in grids:
             for variant in variants:
                 for one in measures:
-                    if one == "local" and (variant != "formula" or (record is None and not uneven)):
+                    if one == "local" and (variant != "formula" or (record is None and not uneven and not asked)):
                         continue
                     found = decided_rate(subject, oracle, Spacing(kind, tuple(pattern)), variant, one, steps)
                     series.append(Series(label, kind, variant, one, found))

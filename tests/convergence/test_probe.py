@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -182,8 +183,8 @@ def test_one_weight_off_by_one_percent_is_found_and_located(name, position):
             changed = getattr(step, matrix).copy()
             changed[index] *= 1.01
             steps = list(numbers.steps)
-            steps[position] = dn.plans.replace(step, **{matrix: changed})
-            found = probe(wrapped(dn.plans.replace(numbers, steps=tuple(steps))), nodes=NODES).compare(name)
+            steps[position] = replace(step, **{matrix: changed})
+            found = probe(wrapped(replace(numbers, steps=tuple(steps))), nodes=NODES).compare(name)
             assert not found.ok, f"{matrix}{index} of step {position}"
             first = found.differences[0]
             # from outside, a wrong input of a step is a wrong output of the step before, and a corrector's result
