@@ -32,7 +32,8 @@ def main(wheel: str) -> None:
     programs = PROGRAM.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     bare = [code for code in programs if "dn.load(" not in code]
     if len(bare) < 2:
-        raise SystemExit("the README has no two programs for a bare install")
+        msg = "the README has no two programs for a bare install"
+        raise SystemExit(msg)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         venv.create(folder / "venv", with_pip=True)
@@ -44,7 +45,8 @@ def main(wheel: str) -> None:
                 [commands / program, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
             )
             if done.returncode != status:
-                raise SystemExit(f"{program} {' '.join(words)}: status {done.returncode}\n{done.stdout}{done.stderr}")
+                msg = f"{program} {' '.join(words)}: status {done.returncode}\n{done.stdout}{done.stderr}"
+                raise SystemExit(msg)
             print("ok:", program, *(word.strip().splitlines()[0] for word in words), flush=True)
             return done.stdout + done.stderr
 
@@ -56,7 +58,8 @@ def main(wheel: str) -> None:
             run("-c", code, program="python")
         names = {row["name"] for row in json.loads(run("methods", "--json"))}
         if "dpmpp_2m" not in names:
-            raise SystemExit("diffnum methods --json does not list dpmpp_2m")
+            msg = "diffnum methods --json does not list dpmpp_2m"
+            raise SystemExit(msg)
         run("plan", "dpmpp_2m", "--steps", "8", "--json")
         run("prove", "dpmpp_2m")
         run("derive", "unipc_3", "--code", "rust")
@@ -66,7 +69,8 @@ def main(wheel: str) -> None:
         run("verify", "--sampler", "own:midpoint", "--schedule", "edm", "--order", "2")
         run("verify", "--sampler", "wrong:midpoint", "--schedule", "edm", "--order", "2", status=1)
         if "pip install 'diffnum[" not in run("sample", "toy/digits", "-n", "1", status=2):
-            raise SystemExit("diffnum sample without torch does not say what to install")
+            msg = "diffnum sample without torch does not say what to install"
+            raise SystemExit(msg)
 
 
 if __name__ == "__main__":

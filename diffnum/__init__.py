@@ -109,9 +109,11 @@ def __getattr__(name: str) -> Any:
     elif name in _MODULES:
         value = import_module(f"diffnum.{name}")
     elif f"diffnum.{name}" in MODULES:
-        raise AttributeError(f"diffnum.{name} moved: use {MODULES[f'diffnum.{name}']}")
+        msg = f"diffnum.{name} moved: use {MODULES[f'diffnum.{name}']}"
+        raise AttributeError(msg)
     else:
-        raise AttributeError(f"module 'diffnum' has no attribute {name!r}: use one of {', '.join(sorted(__all__))}")
+        msg = f"module 'diffnum' has no attribute {name!r}: use one of {', '.join(sorted(__all__))}"
+        raise AttributeError(msg)
     globals()[name] = value
     return value
 

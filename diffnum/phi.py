@@ -115,9 +115,8 @@ def phi(k: int, z: Scalar) -> Scalar:
     if mpmath is not None and isinstance(z, mpmath.ctx_mp_python.mpnumeric):
         return z.context.hyp1f1(1, k + 1, z) / z.context.factorial(k)
     if k > _MAX_ORDER:
-        raise ValueError(
-            f"k={k} is above {_MAX_ORDER}, where the 1/n! of the series underflow in float64: pass mpmath.mpf"
-        )
+        msg = f"k={k} is above {_MAX_ORDER}, where the 1/n! of the series underflow in float64: pass mpmath.mpf"
+        raise ValueError(msg)
     if isinstance(z, np.ndarray | np.generic):
         return _phi_numpy(k, z)
     if isinstance(z, float | int):
@@ -226,10 +225,11 @@ def _phi_array(xp: Any, k: int, z: Any) -> Any:
 
 def _phi_numpy(k: int, z: NDArray[Any] | np.generic) -> Any:
     if not np.can_cast(z.dtype, np.float64):
-        raise TypeError(
+        msg = (
             f"z has dtype {z.dtype}, but arrays must be real and at most float64: convert z, or pass single "
             "mpmath numbers (mpf for more digits, mpc for complex)"
         )
+        raise TypeError(msg)
     with np.errstate(over="ignore"):  # inf is the answer where phi leaves the range
         if z.size <= _SMALL:
             flat = [_phi_float(k, value) for value in z.astype(np.float64).ravel().tolist()]
@@ -245,14 +245,16 @@ def _phi_array_api(k: int, z: Any) -> Any:
     import array_api_compat
 
     if not array_api_compat.is_array_api_obj(z):
-        raise TypeError(
+        msg = (
             f"z={z!r} has type {type(z).__name__}, but phi takes real numbers, arrays, mpmath numbers, sympy "
             "expressions and objects with a method _phi_(k): use numpy.asarray for a list, mpmath.mpc for a "
             "complex number"
         )
+        raise TypeError(msg)
     xp = array_api_compat.array_namespace(z)
     if not xp.isdtype(z.dtype, ("real floating", "integral")):
-        raise TypeError(f"z has dtype {z.dtype}, but arrays must be real: pass single mpmath.mpc numbers")
+        msg = f"z has dtype {z.dtype}, but arrays must be real: pass single mpmath.mpc numbers"
+        raise TypeError(msg)
     values = _phi_array(xp, k, xp.astype(z, xp.float64))
     return xp.astype(values, z.dtype) if xp.isdtype(z.dtype, "real floating") else values
 
@@ -270,7 +272,9 @@ def _checked_index(k: Any) -> int:
     try:
         index = operator.index(k)
     except TypeError:
-        raise TypeError(f"k={k!r} has type {type(k).__name__}: the index of phi is an int >= 0") from None
+        msg = f"k={k!r} has type {type(k).__name__}: the index of phi is an int >= 0"
+        raise TypeError(msg) from None
     if index < 0:
-        raise ValueError(f"k={index} is negative: phi is defined for k >= 0")
+        msg = f"k={index} is negative: phi is defined for k >= 0"
+        raise ValueError(msg)
     return index

@@ -26,7 +26,8 @@ def script(name: str) -> ModuleType:
     """The training script of a model, for its data."""
     spec = importlib.util.spec_from_file_location(f"train_{name}", HERE / name / "train.py")
     if spec is None or spec.loader is None:
-        raise ValueError(f"{HERE / name} has no train.py")
+        msg = f"{HERE / name} has no train.py"
+        raise ValueError(msg)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look for the names in their annotations
     spec.loader.exec_module(module)

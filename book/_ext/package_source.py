@@ -34,7 +34,8 @@ def locate(name: str) -> tuple[Path, list[str]]:
             continue
         if spec is not None and spec.origin:
             return Path(spec.origin), parts[cut:]
-    raise LookupError(f"{name}: no module of that name")
+    msg = f"{name}: no module of that name"
+    raise LookupError(msg)
 
 
 def find(tree: ast.AST, path: list[str]) -> Any:
@@ -42,7 +43,8 @@ def find(tree: ast.AST, path: list[str]) -> Any:
     for part in path:
         tree = next((node for node in getattr(tree, "body", ()) if part in _names(node)), None)  # type: ignore[assignment]
         if tree is None:
-            raise LookupError(f"{'.'.join(path)} is not defined")
+            msg = f"{'.'.join(path)} is not defined"
+            raise LookupError(msg)
     return tree
 
 
@@ -83,7 +85,8 @@ class PackageSource(SphinxDirective):
         try:
             file, code = source(name, docstring="docstring" in self.options)
         except (LookupError, SyntaxError) as error:
-            raise self.error(f"package-source: {error}") from error
+            msg = f"package-source: {error}"
+            raise self.error(msg) from error
         self.env.note_dependency(str(file))
         block = nodes.literal_block(code, code, language="python", classes=["package-source"])
         self.set_source_info(block)

@@ -84,7 +84,8 @@ class Browser:
         while True:
             answer = json.loads(await self.socket.read_message() or '{"error": "Chromium has gone"}')
             if "error" in answer:
-                raise RuntimeError(f"{method}: {answer['error']}")
+                msg = f"{method}: {answer['error']}"
+                raise RuntimeError(msg)
             if answer.get("id") == number:
                 return dict(answer["result"])
 

@@ -123,7 +123,8 @@ def record_of(method: Method | str) -> Method:
     if isinstance(method, str):
         return find_method(method)
     if not isinstance(method, Method):
-        raise TypeError(f"method={method!r}: pass the name of a method, such as 'dpmpp_2m', or a Method")
+        msg = f"method={method!r}: pass the name of a method, such as 'dpmpp_2m', or a Method"
+        raise TypeError(msg)
     return method
 
 
@@ -136,9 +137,8 @@ def check_step(h: float) -> float:
         If it is not.
     """
     if not (np.isfinite(h) and h >= 0):
-        raise ValueError(
-            f"h={h} is no step in half-log-SNR: use a finite number > 0, or 0 for the limit of small steps"
-        )
+        msg = f"h={h} is no step in half-log-SNR: use a finite number > 0, or 0 for the limit of small steps"
+        raise ValueError(msg)
     return float(h)
 
 
@@ -176,9 +176,8 @@ def build(record: Method, length: float, parameters: Mapping[str, float] | None 
     """Evaluate the rule on constant steps of the given length (of either sign) and collect its weights."""
     given = dict(parameters or {})
     if set(given) != set(record.parameters):
-        raise ValueError(
-            f"parameters={sorted(given)}: {record.name} takes exactly {sorted(record.parameters) or 'none'}"
-        )
+        msg = f"parameters={sorted(given)}: {record.name} takes exactly {sorted(record.parameters) or 'none'}"
+        raise ValueError(msg)
     placement, rate = _steady(record), record.form.rate or 0
     length = length if rate else 1.0
     past = tuple(-float(j) for j in range(1, placement.past + 1))
@@ -187,10 +186,11 @@ def build(record: Method, length: float, parameters: Mapping[str, float] | None 
     step = placement.step(Window(length, past, kernel, placement.known, placement.depth, False, inner, past, given))
     names = ("x", *sorted(placement.known - {"x"}))
     if set(step.memory) != set(names) - {"x"}:
-        raise ValueError(
+        msg = (
             f"method={record.name!r} hands on {sorted(step.memory)} after receiving {sorted(placement.known)}: "
             "only steps that repeat have a region of stability"
         )
+        raise ValueError(msg)
     growth = float(np.exp(rate * length))
     nodes = np.array([float(stage.node) for stage in step.stages])
     weights = _collect(record, step, names, length, growth)
@@ -223,14 +223,16 @@ def _collect(
                 if source[0] == "z":  # noise does not move the mean
                     continue
                 if source == "one":
-                    raise ValueError(
+                    msg = (
                         f"method={record.name!r} has a term without the state, and weights that depend on the "
                         "schedule, not on the step alone: propagate a plan of it on Gaussian data instead"
                     )
+                    raise ValueError(msg)
                 number = _number(record, weight)
                 if source == "x":
                     if node is None:
-                        raise ValueError(f"method={record.name!r} remembers the state in {target}: not a linear memory")
+                        msg = f"method={record.name!r} remembers the state in {target}: not a linear memory"
+                        raise ValueError(msg)
                     number *= growth ** float(node)
                 elif node is not None:
                     number /= length
@@ -246,8 +248,9 @@ def _collect(
 def _number(record: Method, weight: Any) -> float:
     """Weight as a float."""
     if np.ndim(weight):
-        raise ValueError(
+        msg = (
             f"method={record.name!r} has weights that differ by element or depend on the level of noise: "
             "propagate a plan of it on Gaussian data instead"
         )
+        raise ValueError(msg)
     return float(weight)

@@ -59,16 +59,18 @@ def chain_plan(
 ) -> Plan:
     """Euler-like steps of free length, one an evaluation, as a plan of the noise prediction."""
     if not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule={schedule!r}: pass a schedule, such as diffnum.schedules.VPLinear()")
+        msg = f"schedule={schedule!r}: pass a schedule, such as diffnum.schedules.VPLinear()"
+        raise TypeError(msg)
     with np.errstate(divide="ignore"):
         lam = -np.log(np.array([noise_levels[0], *levels, noise_levels[1]]))
     try:
         grid = from_half_log_snr(schedule, lam)
     except ValueError as error:
-        raise ValueError(
+        msg = (
             f"noise levels {noise_levels[0]:g} to {noise_levels[1]:g} are not all on the schedule {schedule.name!r} "
             f"({error}): ask for the limit between sigma / alpha that it reaches"
-        ) from None
+        )
+        raise ValueError(msg) from None
     alpha, sigma = (np.asarray(f(grid.t), dtype=np.float64) for f in (schedule.alpha, schedule.sigma))
     # the state waits at the level of the next evaluation; the first one, at the start of the run
     nodes = [0, *range(2, len(levels) + 2)]
@@ -112,13 +114,16 @@ def chain_table(title: str, levels: FloatArray, zeros: FloatArray, scale: float)
 def checked_nfe(nfe: int) -> int:
     """Number of evaluations, at least 1."""
     if isinstance(nfe, (bool, np.bool_)):
-        raise TypeError(f"nfe={nfe!r}: pass a whole number of evaluations")
+        msg = f"nfe={nfe!r}: pass a whole number of evaluations"
+        raise TypeError(msg)
     try:
         count = operator.index(nfe)
     except TypeError as error:
-        raise TypeError(f"nfe={nfe!r}: pass a whole number of evaluations") from error
+        msg = f"nfe={nfe!r}: pass a whole number of evaluations"
+        raise TypeError(msg) from error
     if count < 1:
-        raise ValueError(f"nfe={count}: a sampler needs at least 1 evaluation")
+        msg = f"nfe={count}: a sampler needs at least 1 evaluation"
+        raise ValueError(msg)
     return count
 
 
@@ -127,9 +132,11 @@ def checked_levels(noise_levels: Pair) -> Pair:
     try:
         start, end = (float(v) for v in noise_levels)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"noise_levels={noise_levels!r}: pass sigma / alpha at the start and at the end") from error
+        msg = f"noise_levels={noise_levels!r}: pass sigma / alpha at the start and at the end"
+        raise TypeError(msg) from error
     if not 1e150 > start > end >= 0.0:
-        raise ValueError(f"noise_levels={noise_levels!r}: give levels with 1e150 > start > end >= 0")
+        msg = f"noise_levels={noise_levels!r}: give levels with 1e150 > start > end >= 0"
+        raise ValueError(msg)
     return start, end
 
 
@@ -137,7 +144,8 @@ def checked_variances(name: str, c: ArrayLike) -> FloatArray:
     """Variances of any shape, >= 0, infinite ones allowed."""
     values = np.asarray(c, dtype=np.float64)
     if not (values >= 0.0).all():
-        raise ValueError(f"{name}={c!r}: variances are >= 0")
+        msg = f"{name}={c!r}: variances are >= 0"
+        raise ValueError(msg)
     return values
 
 
@@ -145,8 +153,10 @@ def checked_spectrum(variances: ArrayLike, weights: ArrayLike) -> tuple[FloatArr
     """Finite variances >= 0 and a weight for each, shape (d,)."""
     c = np.atleast_1d(np.asarray(variances, dtype=np.float64))
     if c.ndim != 1 or not c.size or not np.isfinite(c).all() or (c < 0.0).any():
-        raise ValueError(f"variances={variances!r}: give the variances of the data, finite and >= 0, shape (d,)")
+        msg = f"variances={variances!r}: give the variances of the data, finite and >= 0, shape (d,)"
+        raise ValueError(msg)
     given = np.asarray(weights, dtype=np.float64)
     if given.shape not in ((), c.shape) or not np.isfinite(given).all() or (given < 0.0).any() or not given.any():
-        raise ValueError(f"weights={weights!r}: give one number >= 0, or one for each of {c.size} variances, not all 0")
+        msg = f"weights={weights!r}: give one number >= 0, or one for each of {c.size} variances, not all 0"
+        raise ValueError(msg)
     return c, np.array(np.broadcast_to(given, c.shape))

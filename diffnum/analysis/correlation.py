@@ -69,13 +69,16 @@ def rank_correlation(
     """
     a, b = (np.asarray(v, dtype=np.float64) for v in (first, second))
     if a.ndim != 1 or a.shape != b.shape:
-        raise ValueError(f"first has shape {a.shape}, second {b.shape}: pass two vectors of the same length")
+        msg = f"first has shape {a.shape}, second {b.shape}: pass two vectors of the same length"
+        raise ValueError(msg)
     if resamples < 1 or not 0.0 < level < 1.0:
-        raise ValueError(f"resamples={resamples}, level={level}: use at least 1 draw and a level between 0 and 1")
+        msg = f"resamples={resamples}, level={level}: use at least 1 draw and a level between 0 and 1"
+        raise ValueError(msg)
     seen = ~(np.isnan(a) | np.isnan(b))
     a, b = a[seen], b[seen]
     if len(a) < 3 or np.ptp(a) == 0.0 or np.ptp(b) == 0.0:
-        raise ValueError(f"{len(a)} pairs are left: give at least 3, and measures that are not constant")
+        msg = f"{len(a)} pairs are left: give at least 3, and measures that are not constant"
+        raise ValueError(msg)
     drawn = np.random.default_rng(seed).integers(len(a), size=(resamples, len(a)))
     values = _spearman(a[drawn], b[drawn])
     low, high = np.nanquantile(values, [0.5 - 0.5 * level, 0.5 + 0.5 * level])

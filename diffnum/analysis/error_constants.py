@@ -128,9 +128,8 @@ def principal_root(
     values, vectors = np.linalg.eig(matrices[0])
     nearest = int(np.argmin(np.abs(values - 1)))
     if np.sum(np.abs(values - 1) < 1e-6) != 1:
-        raise ValueError(
-            f"method={record.name!r} has the root 1 {np.sum(np.abs(values - 1) < 1e-6)} times at h = 0, not once"
-        )
+        msg = f"method={record.name!r} has the root 1 {np.sum(np.abs(values - 1) < 1e-6)} times at h = 0, not once"
+        raise ValueError(msg)
     # one order of h after the other, with the component of the state held at 1
     w = [np.real(vectors[:, nearest] / vectors[0, nearest])]
     r = [1.0]
@@ -206,7 +205,8 @@ def error_constant(
         problem = (
             f"of an order above {highest}: raise highest" if not len(found) else "not consistent: check its weights"
         )
-        raise ValueError(f"method={record.name!r} is {problem}")
+        msg = f"method={record.name!r} is {problem}"
+        raise ValueError(msg)
     order = int(found[0])
     errors = -roots[:, order + 1]
     powers = np.arange(order + 2)

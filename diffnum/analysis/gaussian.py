@@ -163,7 +163,8 @@ class GaussianOutput:
     def _distance(self, distance: Callable[..., float], target: Target) -> float:
         """Sum over the directions, with their multiplicities."""
         if target not in ("data", "marginal"):
-            raise ValueError(f"target={target!r} is unknown: use 'data' or 'marginal'")
+            msg = f"target={target!r} is unknown: use 'data' or 'marginal'"
+            raise ValueError(msg)
         mean, variance = (
             (self.data_mean, self.eigenvalues) if target == "data" else (self.marginal_mean, self.marginal_variance)
         )
@@ -247,9 +248,8 @@ def propagate_problem(numbers: Plan, data: Gaussian, *, start: Start = "noise") 
     """
     centre = data.eigenvectors @ np.broadcast_to(np.asarray(numbers.schedule.mean, dtype=np.float64), (data.dim,))
     if data.covariance.ndim == 2 and any(step.A.ndim > 2 for step in numbers.steps):
-        raise ValueError(
-            "numbers has element-wise weights: they act in an eigenbasis only if the covariance is diagonal"
-        )
+        msg = "numbers has element-wise weights: they act in an eigenbasis only if the covariance is diagonal"
+        raise ValueError(msg)
     return _propagate(numbers, data.eigenvectors @ data.mean, data.eigenvalues, start, 1.0, centre)
 
 
@@ -258,12 +258,15 @@ def _propagate(
 ) -> GaussianOutput:
     """Propagation around ``centre``, the mean of a mean-reverting process in the eigenbasis."""
     if not numbers.steps:
-        raise ValueError("numbers has no steps: there is nothing to propagate")
+        msg = "numbers has no steps: there is nothing to propagate"
+        raise ValueError(msg)
     if start not in ("noise", "marginal"):
-        raise ValueError(f"start={start!r} is unknown: use 'noise' or 'marginal'")
+        msg = f"start={start!r} is unknown: use 'noise' or 'marginal'"
+        raise ValueError(msg)
     c = np.atleast_1d(np.asarray(eigenvalues, dtype=np.float64))
     if c.ndim != 1 or not np.isfinite(c).all() or (c < 0).any():
-        raise ValueError(f"eigenvalues={eigenvalues!r}: give the eigenvalues of a covariance, finite and >= 0")
+        msg = f"eigenvalues={eigenvalues!r}: give the eigenvalues of a covariance, finite and >= 0"
+        raise ValueError(msg)
     m, centre, weights = (
         _per_direction(v, n, len(c)) for v, n in ((mean, "mean"), (centre, "mean"), (multiplicity, "multiplicity"))
     )
@@ -333,9 +336,8 @@ def _prediction(name: str, alpha: FloatArray, sigma: FloatArray, c: FloatArray) 
     """Slope and constant of a prediction ``slope * (x - alpha m) + constant * m``; shapes broadcast."""
     total = alpha**2 * c + sigma**2
     if (total == 0).any():
-        raise ValueError(
-            "eigenvalues has a 0 and the plan calls the model at sigma = 0: the prediction is undefined there"
-        )
+        msg = "eigenvalues has a 0 and the plan calls the model at sigma = 0: the prediction is undefined there"
+        raise ValueError(msg)
     a, b = PREDICTIONS[name](alpha, sigma)
     return (a * alpha * c + b * sigma) / total, np.broadcast_to(np.asarray(a, dtype=np.float64), total.shape)
 
@@ -360,10 +362,11 @@ def _by_direction(matrix: FloatArray, directions: int) -> FloatArray:
         return matrix[None]
     flat = matrix.reshape(*matrix.shape[:2], int(np.prod(matrix.shape[2:])))
     if flat.shape[2] not in (1, directions):
-        raise ValueError(
+        msg = (
             f"eigenvalues has {directions} entries and the plan's weights {flat.shape[2]} elements: "
             "give one for each element"
         )
+        raise ValueError(msg)
     return np.moveaxis(flat, 2, 0)
 
 
@@ -371,9 +374,8 @@ def _per_direction(value: ArrayLike, name: str, directions: int) -> FloatArray:
     """Number or array as an array with one entry a direction."""
     array = np.asarray(value, dtype=np.float64)
     if array.shape not in ((), (1,), (directions,)):
-        raise ValueError(
-            f"{name} has shape {array.shape}: give a number or one entry for each of {directions} eigenvalues"
-        )
+        msg = f"{name} has shape {array.shape}: give a number or one entry for each of {directions} eigenvalues"
+        raise ValueError(msg)
     return np.array(np.broadcast_to(array, (directions,)))
 
 
@@ -493,7 +495,8 @@ def frequency_response(
     """
     record = find_method(method) if isinstance(method, str) else method
     if not len(nfe):
-        raise ValueError("nfe=() is empty: give at least one budget of evaluations")
+        msg = "nfe=() is empty: give at least one budget of evaluations"
+        raise ValueError(msg)
     make = partial(uniform_half_log_snr, schedule) if grid is None else grid
     terminal = make(1).terminal.name
     outputs = []

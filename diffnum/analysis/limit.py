@@ -154,17 +154,17 @@ def gaussian_limit(nfe: int, noise_levels: Pair = NOISE_LEVELS, variances: Pair 
     low, high = _checked_range(variances)
     a, e = start**2, end**2
     if low + e == 0.0:
-        raise ValueError(
+        msg = (
             f"variances={variances!r} begin at 0 and noise_levels={noise_levels!r} end at 0: the relative error of "
             "nothing is undefined; begin or end above 0"
         )
+        raise ValueError(msg)
     # b - 1 for the ratio b of the ends in z; the quotient with the upper variance is 1 where that is infinite
     rest = 1.0 if np.isinf(high) else (high - low) / (high + a)
     width = rest * (a - e) / (low + e)
     if not (width < 1e150 and a > 0.0):
-        raise ValueError(
-            f"noise_levels={noise_levels!r} and variances={variances!r} span more than float64 holds: narrow them"
-        )
+        msg = f"noise_levels={noise_levels!r} and variances={variances!r} span more than float64 holds: narrow them"
+        raise ValueError(msg)
     best = best_square_root(count, width)
     first = (low + e) / (low + a)  # z at the least variance
     levels, zeros = (np.sqrt((e + first * w * a) / (1.0 + first * w))[::-1] for w in (best.poles, best.zeros))
@@ -181,7 +181,9 @@ def _checked_range(variances: Pair) -> Pair:
     try:
         low, high = (float(v) for v in variances)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"variances={variances!r}: pass the least and the largest variance") from error
+        msg = f"variances={variances!r}: pass the least and the largest variance"
+        raise TypeError(msg) from error
     if not (0.0 <= low <= high and np.isfinite(low)):
-        raise ValueError(f"variances={variances!r}: give a range 0 <= low <= high, low finite")
+        msg = f"variances={variances!r}: give a range 0 <= low <= high, low finite"
+        raise ValueError(msg)
     return low, high

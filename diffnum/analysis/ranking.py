@@ -165,7 +165,8 @@ def rank(
     count = checked_nfe(nfe)
     start, end = checked_levels(noise_levels)
     if end == 0.0:
-        raise ValueError(f"noise_levels={noise_levels!r} end at 0, where no grid in half-log-SNR goes: end above 0")
+        msg = f"noise_levels={noise_levels!r} end at 0, where no grid in half-log-SNR goes: end above 0"
+        raise ValueError(msg)
     limit = gaussian_limit(count, noise_levels, variances)
     c = np.union1d(default_variances(*limit.variances, points), limit.extrema)
     noising = _fitted(start, end) if schedule is None else schedule
@@ -185,7 +186,8 @@ def rank(
             error = spectrum_error(numbers, c)
             rows.append(Rank(record.name, name, numbers.nfe, error.rms_log, error.worst))
     if not rows:
-        raise ValueError(f"methods={methods!r} and nfe={count} leave nothing to rank: allow more of them")
+        msg = f"methods={methods!r} and nfe={count} leave nothing to rank: allow more of them"
+        raise ValueError(msg)
     return Ranking(count, limit, tuple(sorted(rows, key=lambda row: (row.rms_log, row.worst))))
 
 
@@ -194,7 +196,8 @@ def _fitted(start: float, end: float) -> Schedule:
     try:
         return VPFitted(sigma_min=end, sigma_max=start)
     except ValueError as error:
-        raise ValueError(f"noise_levels={(start, end)!r}: {error}; or pass schedule=") from None
+        msg = f"noise_levels={(start, end)!r}: {error}; or pass schedule="
+        raise ValueError(msg) from None
 
 
 def _time(schedule: Schedule, level: float) -> float:
@@ -213,5 +216,6 @@ def _builders(grids: Mapping[str, Callable[..., Grid]] | Sequence[str] | None) -
     if isinstance(grids, Mapping):
         return grids
     if unknown := [name for name in grids if name not in RANKED_GRIDS]:
-        raise ValueError(f"grids={unknown!r} are unknown: use {', '.join(RANKED_GRIDS)}, or pass builders by name")
+        msg = f"grids={unknown!r} are unknown: use {', '.join(RANKED_GRIDS)}, or pass builders by name"
+        raise ValueError(msg)
     return {name: RANKED_GRIDS[name] for name in grids}

@@ -148,9 +148,11 @@ def spectral_limit(
     start, end = checked_levels(noise_levels)
     c, w = checked_spectrum(variances, weights)
     if starts < 1:
-        raise ValueError(f"starts={starts}: use at least 1")
+        msg = f"starts={starts}: use at least 1"
+        raise ValueError(msg)
     if (c + end**2 == 0.0).any():
-        raise ValueError(f"variances has a 0 and noise_levels={noise_levels!r} end at 0: give positive variances")
+        msg = f"variances has a 0 and noise_levels={noise_levels!r} end at 0: give positive variances"
+        raise ValueError(msg)
     size = w * (c + end**2)
     signs = np.repeat([1.0, -1.0], count)
     root, log_exact = np.sqrt(size / size.sum()), np.log(exact_gain((start, end), c))

@@ -31,7 +31,8 @@ def default_variances(low: float = VARIANCES[0], high: float = VARIANCES[1], poi
         If the range is not positive, finite and in order.
     """
     if not 0.0 < low <= high < np.inf:
-        raise ValueError(f"low={low!r}, high={high!r}: give a range of variances with 0 < low <= high < inf")
+        msg = f"low={low!r}, high={high!r}: give a range of variances with 0 < low <= high < inf"
+        raise ValueError(msg)
     return np.geomspace(low, high, points)
 
 
@@ -107,7 +108,8 @@ def spectrum_error(plan: Plan, variances: ArrayLike | None = None, *, weights: A
     """
     c, w = checked_spectrum(default_variances() if variances is None else variances, weights)
     if (c == 0.0).any():
-        raise ValueError(f"variances={variances!r} has a 0: relative errors need positive variances")
+        msg = f"variances={variances!r} has a 0: relative errors need positive variances"
+        raise ValueError(msg)
     output = propagate(plan, 0.0, c, start="marginal")
     gain = np.sqrt(output.variance / output.start_variance)
     ratio = gain / output.exact_gain

@@ -388,5 +388,6 @@ def _axis(values: ArrayLike, name: str) -> FloatArray:
     """Increasing axis of at least two numbers."""
     axis = np.asarray(values, dtype=np.float64)
     if axis.ndim != 1 or len(axis) < 2 or not (np.diff(axis) > 0).all():
-        raise ValueError(f"{name}={values!r} is no axis: give at least two increasing numbers")
+        msg = f"{name}={values!r} is no axis: give at least two increasing numbers"
+        raise ValueError(msg)
     return axis

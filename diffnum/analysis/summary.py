@@ -172,16 +172,20 @@ def analyse(
     record = record_of(method)
     variances = np.atleast_1d(np.asarray(eigenvalues, dtype=np.float64))
     if not (np.isfinite(variances).all() and (variances > 0).all()):
-        raise ValueError(f"eigenvalues={eigenvalues!r}: give the variances of the data, finite and > 0")
+        msg = f"eigenvalues={eigenvalues!r}: give the variances of the data, finite and > 0"
+        raise ValueError(msg)
     check_step(step)
     if start not in get_args(Start):
-        raise ValueError(f"start={start!r} is unknown: use one of {', '.join(get_args(Start))}")
+        msg = f"start={start!r} is unknown: use one of {', '.join(get_args(Start))}"
+        raise ValueError(msg)
     if not len(nfe) or min(nfe) < 1:
-        raise ValueError(f"nfe={tuple(nfe)}: give at least one budget of evaluations, each at least 1")
+        msg = f"nfe={tuple(nfe)}: give at least one budget of evaluations, each at least 1"
+        raise ValueError(msg)
     if set(parameters or {}) != set(record.parameters):
-        raise ValueError(
+        msg = (
             f"parameters={sorted(parameters or {})}: {record.name} takes exactly {sorted(record.parameters) or 'none'}"
         )
+        raise ValueError(msg)
     refusals: dict[str, str] = {}
 
     def attempt(part: str, make: Callable[[], Part]) -> Part | None:

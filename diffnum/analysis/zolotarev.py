@@ -75,9 +75,11 @@ def best_square_root(n: int, width: float) -> ZolotarevFunction:
     0.33333333333333...
     """
     if n < 0:
-        raise ValueError(f"n={n}: use a degree of at least 0")
+        msg = f"n={n}: use a degree of at least 0"
+        raise ValueError(msg)
     if not (np.isfinite(width) and width >= 0):
-        raise ValueError(f"width={width!r}: use a finite length >= 0")
+        msg = f"width={width!r}: use a finite length >= 0"
+        raise ValueError(msg)
     b = 1.0 + width
     count = 2 * n + 1
     # pi K'/K, minus the logarithm of the nome of kappa; both integrals by their complementary parameters

@@ -197,16 +197,17 @@ def audit(
     """
     if not isinstance(target, str):
         if claimed is None:
-            raise ValueError("claimed=None: say which order your sampler claims, such as claimed=2")
+            msg = "claimed=None: say which order your sampler claims, such as claimed=2"
+            raise ValueError(msg)
         return _audit_one(target, claimed)
     if claimed is not None:
-        raise ValueError(
-            f"claimed={claimed} goes with a sampler of your own; those of {target!r} have their own claims"
-        )
+        msg = f"claimed={claimed} goes with a sampler of your own; those of {target!r} have their own claims"
+        raise ValueError(msg)
     every, left_out = subjects(target)
     chosen = [s for s in every if only is None or any(o in f"{s.name} {s.configuration}" for o in only)]
     if not chosen:
-        raise ValueError(f"only={only!r} names no sampler of {target}: give parts of names, such as {every[0].name}")
+        msg = f"only={only!r} names no sampler of {target}: give parts of names, such as {every[0].name}"
+        raise ValueError(msg)
     if only is not None:
         left_out = {name: why for name, why in left_out.items() if any(o in name for o in only)}
     versions = {target: library_version(target), **_versions()}

@@ -419,7 +419,8 @@ def subjects(library: str) -> tuple[tuple[Subject, ...], dict[str, str]]:
         installed version does not have are left out likewise.
     """
     if library not in LEFT_OUT:
-        raise ValueError(f"library={library!r} is unknown: use one of {', '.join(LEFT_OUT)}")
+        msg = f"library={library!r} is unknown: use one of {', '.join(LEFT_OUT)}"
+        raise ValueError(msg)
     known = _diffusers() if library == "diffusers" else _k_diffusion()
     installed = diffusers_schedulers() if library == "diffusers" else k_diffusion_samplers()
     out = {name: reason for name, reason in LEFT_OUT[library].items() if name in installed}

@@ -42,7 +42,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load what needs torch when it is first used."""
     if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: use one of {', '.join(__all__)}")
+        msg = f"module {__name__!r} has no attribute {name!r}: use one of {', '.join(__all__)}"
+        raise AttributeError(msg)
     return getattr(import_module(_LAZY[name]), name)
 
 

@@ -110,16 +110,21 @@ def search_ratios(
     """
     record = find_method(method) if isinstance(method, str) else method
     if record.parameters != ("ratio",):
-        raise ValueError(f"method={record.name!r} has no compensation ratios: use one such as 'dc_solver_3_bh2'")
+        msg = f"method={record.name!r} has no compensation ratios: use one such as 'dc_solver_3_bh2'"
+        raise ValueError(msg)
     if objective not in OBJECTIVES:
-        raise ValueError(f"objective={objective!r} is unknown: use one of {', '.join(OBJECTIVES)}")
+        msg = f"objective={objective!r} is unknown: use one of {', '.join(OBJECTIVES)}"
+        raise ValueError(msg)
     if not bounds[0] < 1.0 < bounds[1]:
-        raise ValueError(f"bounds={bounds} do not enclose 1, the ratio that changes nothing")
+        msg = f"bounds={bounds} do not enclose 1, the ratio that changes nothing"
+        raise ValueError(msg)
     if not np.isfinite(grid.lam[-1]):
-        raise ValueError("grid ends at sigma = 0: end it earlier and denoise afterwards, the last step has no ratio")
+        msg = "grid ends at sigma = 0: end it earlier and denoise afterwards, the last step has no ratio"
+        raise ValueError(msg)
     reference = np.asarray(reference)
     if reference.shape != (grid.n + 1, *np.shape(x)):
-        raise ValueError(f"reference has shape {reference.shape}: give one state a node, {(grid.n + 1, *np.shape(x))}")
+        msg = f"reference has shape {reference.shape}: give one state a node, {(grid.n + 1, *np.shape(x))}"
+        raise ValueError(msg)
     degree = int(record.options["degree"])
     ratios, losses = np.ones(grid.n), np.empty((2, grid.n))
     state: Any = x
@@ -254,9 +259,8 @@ class CascadeRegression:
         for (steps, scale), ratios in samples.items():
             values = np.asarray(ratios, dtype=np.float64)
             if values.shape != (steps,) or not np.isfinite(values).all():
-                raise ValueError(
-                    f"samples[{steps, scale}] has shape {values.shape}: give one finite ratio a step, ({steps},)"
-                )
+                msg = f"samples[{steps, scale}] has shape {values.shape}: give one finite ratio a step, ({steps},)"
+                raise ValueError(msg)
             at = np.arange(warm_up, steps) / steps
             row = _polynomial(at, values[warm_up:], degrees[0], f"the steps of samples[{steps, scale}]")
             by_steps.setdefault(steps, {})[float(scale)] = row
@@ -303,7 +307,8 @@ class CascadeRegression:
 def _polynomial(at: FloatArray, values: FloatArray, degree: int, what: str) -> FloatArray:
     """Least-squares coefficients, lowest power first, of values along the first axis."""
     if len(np.unique(at)) <= degree:
-        raise ValueError(f"{what}: {len(np.unique(at))} of them, a polynomial of degree {degree} needs {degree + 1}")
+        msg = f"{what}: {len(np.unique(at))} of them, a polynomial of degree {degree} needs {degree + 1}"
+        raise ValueError(msg)
     matrix = np.vander(at, degree + 1, increasing=True)
     found, *_ = np.linalg.lstsq(matrix, values.reshape(len(at), -1), rcond=None)
     return np.asarray(found.reshape(degree + 1, *values.shape[1:]))

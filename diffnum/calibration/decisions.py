@@ -85,22 +85,27 @@ class Decision:
 
     def __post_init__(self) -> None:
         if self.prediction not in _FORMS:
-            raise ValueError(f"prediction={self.prediction!r} is no decision: use one of {', '.join(_FORMS)}")
+            msg = f"prediction={self.prediction!r} is no decision: use one of {', '.join(_FORMS)}"
+            raise ValueError(msg)
         if self.corrector not in CORRECTORS:
-            raise ValueError(f"corrector={self.corrector!r} is no decision: use one of {', '.join(CORRECTORS)}")
+            msg = f"corrector={self.corrector!r} is no decision: use one of {', '.join(CORRECTORS)}"
+            raise ValueError(msg)
         for name in ("relaxation", "corrector_relaxation"):
             value = getattr(self, name)
             if isinstance(value, str) and value not in RELAXATIONS:
-                raise ValueError(f"{name}={value!r} is no decision: use one of {', '.join(RELAXATIONS)}, or a number")
+                msg = f"{name}={value!r} is no decision: use one of {', '.join(RELAXATIONS)}, or a number"
+                raise ValueError(msg)
         if not (1 <= self.order <= 6 and self.origin >= 0):
-            raise ValueError(f"order={self.order}, origin={self.origin}: use an order from 1 to 6 and an origin >= 0")
+            msg = f"order={self.order}, origin={self.origin}: use an order from 1 to 6 and an origin >= 0"
+            raise ValueError(msg)
         if not self.estimation:
             object.__setattr__(self, "estimation", (self.order,) * (self.order - 1))
         if len(self.estimation) != self.order - 1 or any(p < k for k, p in enumerate(self.estimation, start=2)):
-            raise ValueError(
+            msg = (
                 f"estimation={self.estimation}: order {self.order} has {self.order - 1} derivatives, and derivative k "
                 "needs at least k + 1 evaluations"
             )
+            raise ValueError(msg)
 
     @property
     def evaluations(self) -> int:
@@ -131,16 +136,19 @@ class Decisions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
         if not self.steps:
-            raise ValueError("steps is empty: decide at least one step")
+            msg = "steps is empty: decide at least one step"
+            raise ValueError(msg)
         times = [self.start, *(step.time for step in self.steps)]
         for i, (step, before, after) in enumerate(zip(self.steps, times[:-1], times[1:], strict=True)):
             if not before > after:
-                raise ValueError(f"steps[{i}] ends at time {after}, not before its beginning {before}: sort the times")
+                msg = f"steps[{i}] ends at time {after}, not before its beginning {before}: sort the times"
+                raise ValueError(msg)
             if step.evaluations > i + 1:
-                raise ValueError(
+                msg = (
                     f"steps[{i}] needs {step.evaluations} evaluations, there are {i + 1}: lower its order, its "
                     "estimation or its origin"
                 )
+                raise ValueError(msg)
 
     @property
     def method(self) -> Method:
@@ -314,13 +322,13 @@ def decide(name: str, schedule: Schedule, grid: Grid) -> Decisions:
         If the solver is not in the list, or the grid has a terminal rule.
     """
     if grid.terminal.name != "stop":
-        raise ValueError(
-            f"terminal={grid.terminal.name!r}: decisions say themselves what the last steps do, use 'stop'"
-        )
+        msg = f"terminal={grid.terminal.name!r}: decisions say themselves what the last steps do, use 'stop'"
+        raise ValueError(msg)
     for pattern, build in _KNOWN.items():
         if found := re.fullmatch(pattern, name):
             return Decisions(float(grid.t[0]), tuple(build(found, schedule, grid)))
-    raise ValueError(f"name={name!r} has no decisions here: the docstring of decide lists the solvers that have")
+    msg = f"name={name!r} has no decisions here: the docstring of decide lists the solvers that have"
+    raise ValueError(msg)
 
 
 def _multistep(prediction: str, order: int, grid: Grid, relaxation: str = "taylor") -> list[Decision]:

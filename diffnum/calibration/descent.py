@@ -73,7 +73,8 @@ class SumOfSquares:
             gradient += jacobian @ r
             gram += jacobian @ jacobian.T
         if not math.isfinite(total + float(gram.sum())):
-            raise ValueError("the model, or its derivatives, returned NaN or infinity on the way: check its weights")
+            msg = "the model, or its derivatives, returned NaN or infinity on the way: check its weights"
+            raise ValueError(msg)
         return total / self.size, gradient / self.size, gram / self.size
 
 

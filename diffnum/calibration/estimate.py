@@ -192,11 +192,15 @@ def _term(
 def _check(data: Any, lam: FloatArray, probes: int | None, batch: int) -> None:
     """Refuse what cannot be estimated from."""
     if not isinstance(data, torch.Tensor) or not data.is_floating_point():
-        raise TypeError(f"data is a {type(data).__name__}: pass a floating-point tensor, shape (n, *element)")
+        msg = f"data is a {type(data).__name__}: pass a floating-point tensor, shape (n, *element)"
+        raise TypeError(msg)
     if data.ndim < 2 or len(data) < 2:
-        raise ValueError(f"data has shape {tuple(data.shape)}: pass at least 2 samples, shape (n, *element)")
+        msg = f"data has shape {tuple(data.shape)}: pass at least 2 samples, shape (n, *element)"
+        raise ValueError(msg)
     if lam.ndim != 1 or len(lam) < 4 or not (np.isfinite(lam).all() and (np.diff(lam) > 0).all()):
-        raise ValueError(f"lam has shape {lam.shape}: give at least 4 finite half-log-SNRs, strictly increasing")
+        msg = f"lam has shape {lam.shape}: give at least 4 finite half-log-SNRs, strictly increasing"
+        raise ValueError(msg)
     for name, count in (("probes", probes), ("batch", batch)):
         if count is not None and (isinstance(count, bool) or count < 1):
-            raise ValueError(f"{name}={count}: use a positive whole number")
+            msg = f"{name}={count}: use a positive whole number"
+            raise ValueError(msg)

@@ -71,7 +71,8 @@ def exact_statistics(
     """
     lam = np.asarray(lam, dtype=np.float64)
     if lam.ndim != 1 or len(lam) < 4 or not (np.isfinite(lam).all() and (np.diff(lam) > 0).all()):
-        raise ValueError(f"lam has shape {lam.shape}: give at least 4 finite half-log-SNRs, strictly increasing")
+        msg = f"lam has shape {lam.shape}: give at least 4 finite half-log-SNRs, strictly increasing"
+        raise ValueError(msg)
     if isinstance(problem, Mixture1D):
         problem = GaussianMixture(problem.weights, problem.means[:, None], problem.variances)
     core: Any = problem.denoiser(EDM(), "noise").core  # type: ignore[attr-defined]
@@ -106,14 +107,14 @@ class _Draws:
             self.weights = np.full(samples, 1.0 / samples)
             return
         if not isinstance(core, Components):
+            msg = f"samples=None: {type(problem).__name__} is no mixture, pass samples=, such as 4096"
             raise ValueError(  # noqa: TRY004 (an argument is missing)
-                f"samples=None: {type(problem).__name__} is no mixture, pass samples=, such as 4096"
+                msg
             )
         count = len(core.log_weights) * nodes**core.dim
         if count > _LARGEST:
-            raise ValueError(
-                f"nodes={nodes} makes {count} quadrature points in dimension {core.dim}: pass samples=, such as 4096"
-            )
+            msg = f"nodes={nodes} makes {count} quadrature points in dimension {core.dim}: pass samples=, such as 4096"
+            raise ValueError(msg)
         x, w = np.polynomial.hermite_e.hermegauss(nodes)
         z = np.array(list(product(x, repeat=core.dim)))
         probability = np.array([np.prod(row) for row in product(w / w.sum(), repeat=core.dim)])

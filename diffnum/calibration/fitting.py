@@ -200,12 +200,14 @@ def fit_plan(
     space = SolverSpace.native(model.prediction, model.schedule, ends, nfe)
     space = replace(space, free=tuple(free), rows=rows)
     if getattr(model, "rounds_time", False) and ({"times", "levels"} & set(free)):
-        raise ValueError(f"free={tuple(free)!r}: the network rounds times to its labels; use free=('weights', 'scale')")
+        msg = f"free={tuple(free)!r}: the network rounds times to its labels; use free=('weights', 'scale')"
+        raise ValueError(msg)
     dim, unknowns = math.prod(host.shape), int(space.mask.sum())
     if n * dim < 2 * unknowns:
-        raise ValueError(
+        msg = (
             f"n={n}: {n * dim} residuals are too few for {unknowns} unknowns; use at least n={-(-2 * unknowns // dim)}"
         )
+        raise ValueError(msg)
     identity = host.identity()
     settings = {
         "identity": identity, "nfe": int(nfe), "n": n, "n_test": n_test, "seed": seed, "free": list(free), "loss": loss,
@@ -235,7 +237,8 @@ def fit_plan(
         if best is None or error < best[0]:
             best = (error, rival, theta, losses)
     if best is None:
-        raise ValueError(f"nfe={nfe}: no plan of the catalogue has as many evaluations to start from; use more")
+        msg = f"nfe={nfe}: no plan of the catalogue has as many evaluations to start from; use more"
+        raise ValueError(msg)
     _, rival, theta, losses = best
     job.report(total - 1, total, "unseen noises")
     found_for = {
@@ -292,15 +295,17 @@ def _check(
     counts = {"nfe": (nfe, 1), "n": (n, 1), "n_test": (1 if n_test is None else n_test, 1), "seed": (seed, 0)}
     for name, (value, least) in {**counts, "starts": (starts, 1), "iterations": (iterations, 0)}.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{name}={value!r}: use a whole number, at least {least}")
+            msg = f"{name}={value!r}: use a whole number, at least {least}"
+            raise ValueError(msg)
     if loss not in LOSSES:
-        raise ValueError(f"loss={loss!r} is unknown: use one of {', '.join(LOSSES)}")
+        msg = f"loss={loss!r} is unknown: use one of {', '.join(LOSSES)}"
+        raise ValueError(msg)
     if not (math.isfinite(radius) and radius > 0):
-        raise ValueError(f"radius={radius!r}: use a positive number; 0.05 lets a start move by a twentieth of its norm")
+        msg = f"radius={radius!r}: use a positive number; 0.05 lets a start move by a twentieth of its norm"
+        raise ValueError(msg)
     if (features is None) == (loss == "features"):
-        raise ValueError(
-            f"loss={loss!r} and features={features!r}: the loss 'features', and it alone, needs a function"
-        )
+        msg = f"loss={loss!r} and features={features!r}: the loss 'features', and it alone, needs a function"
+        raise ValueError(msg)
 
 
 def _ends(model: Any, t_start: float | None, t_end: float | None) -> tuple[float, float]:
@@ -310,7 +315,8 @@ def _ends(model: Any, t_start: float | None, t_end: float | None) -> tuple[float
         own = getattr(model, name, None) if value is None else value
         found.append(float(getattr(model.schedule, name) if own is None else own))
     if not found[0] > found[1]:
-        raise ValueError(f"t_start={found[0]} is not later than t_end={found[1]}: sampling goes from noise to data")
+        msg = f"t_start={found[0]} is not later than t_end={found[1]}: sampling goes from noise to data"
+        raise ValueError(msg)
     return found[0], found[1]
 
 

@@ -173,9 +173,11 @@ def host_of(model: Any, *, derivatives: str = "forward", label: Any = None) -> H
 
         return NetworkHost(model, derivatives, label)
     if getattr(getattr(model, "core", None), "dim", None) is None:
-        raise TypeError(
+        msg = (
             f"model is a {type(model).__name__}: pass a network, as dn.load('toy/digits'), or the denoiser of a problem"
         )
+        raise TypeError(msg)
     if label is not None:
-        raise ValueError(f"label={label!r}: an exact problem has no labels, take problem.conditional(label)")
+        msg = f"label={label!r}: an exact problem has no labels, take problem.conditional(label)"
+        raise ValueError(msg)
     return ExactHost(model)

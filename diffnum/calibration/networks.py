@@ -91,10 +91,11 @@ class ForwardNetwork:
         except (RuntimeError, NotImplementedError, TypeError) as error:
             if "memory" in str(error):
                 raise
-            raise ValueError(
+            msg = (
                 f"model {getattr(self.model, 'name', type(self.model).__name__)} has no forward derivatives in torch "
                 f'({str(error).splitlines()[0]}): use derivatives="differences"'
-            ) from error
+            )
+            raise ValueError(msg) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,14 +151,15 @@ class NetworkHost:
 
     def __post_init__(self) -> None:
         if self.derivatives not in DERIVATIVES:
-            raise ValueError(f"derivatives={self.derivatives!r} is unknown: use one of {', '.join(DERIVATIVES)}")
+            msg = f"derivatives={self.derivatives!r} is unknown: use one of {', '.join(DERIVATIVES)}"
+            raise ValueError(msg)
         if self.label is not None and self.model.num_classes is None:
-            raise ValueError(f"label={self.label!r}: {self.model.name} has no labels; leave label out")
+            msg = f"label={self.label!r}: {self.model.name} has no labels; leave label out"
+            raise ValueError(msg)
         labels = getattr(self.model, "labels", None)
         if labels is not None and labels.ndim:
-            raise ValueError(
-                f"model is bound to {len(labels)} labels, one a sample: bind one for all, or give label='each'"
-            )
+            msg = f"model is bound to {len(labels)} labels, one a sample: bind one for all, or give label='each'"
+            raise ValueError(msg)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -69,20 +69,20 @@ class ModelStatistics:
         for name in ("lam", "l", "s", "b"):
             array = np.array(getattr(self, name), dtype=np.float64)
             if not np.isfinite(array).all():
-                raise ValueError(f"{name} has entries that are not finite: estimate it on finite half-log-SNRs")
+                msg = f"{name} has entries that are not finite: estimate it on finite half-log-SNRs"
+                raise ValueError(msg)
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         if self.lam.ndim != 1 or len(self.lam) < 2 or not (np.diff(self.lam) > 0).all():
-            raise ValueError(
-                f"lam has shape {self.lam.shape}: give at least 2 half-log-SNRs, strictly increasing, shape (k,)"
-            )
+            msg = f"lam has shape {self.lam.shape}: give at least 2 half-log-SNRs, strictly increasing, shape (k,)"
+            raise ValueError(msg)
         shapes = {name: getattr(self, name).shape for name in ("l", "s", "b")}
         if len(set(shapes.values())) > 1 or self.l.shape[:1] != self.lam.shape:
-            raise ValueError(
-                f"l, s, b have shapes {shapes}: give three arrays of one shape, {self.lam.shape} + element"
-            )
+            msg = f"l, s, b have shapes {shapes}: give three arrays of one shape, {self.lam.shape} + element"
+            raise ValueError(msg)
         if self.quadrature not in QUADRATURES:
-            raise ValueError(f"quadrature={self.quadrature!r} is unknown: use one of {', '.join(QUADRATURES)}")
+            msg = f"quadrature={self.quadrature!r} is unknown: use one of {', '.join(QUADRATURES)}"
+            raise ValueError(msg)
 
     @classmethod
     def constant(
@@ -138,10 +138,11 @@ class ModelStatistics:
         middles = 0.5 * (self.lam[1:] + self.lam[:-1])
         index = np.searchsorted(middles, grid.lam)
         if not (np.diff(index) > 0).all():
-            raise ValueError(
+            msg = (
                 f"grid has {grid.n} steps, and two of its nodes fall on one of the {len(self.lam)} knots: take fewer "
                 "steps, estimate more knots, or use quadrature='spline', which needs no snapping"
             )
+            raise ValueError(msg)
         return from_half_log_snr(schedule, self.lam[index], terminal=grid.terminal)
 
     def save(self, path: str | Path) -> None:
@@ -154,7 +155,8 @@ class ModelStatistics:
         with np.load(Path(path)) as file:
             missing = {"lam", "l", "s", "b"} - set(file.files)
             if missing:
-                raise ValueError(f"path={path} lacks {sorted(missing)}: pass a file of ModelStatistics.save")
+                msg = f"path={path} lacks {sorted(missing)}: pass a file of ModelStatistics.save"
+                raise ValueError(msg)
             return cls(file["lam"], file["l"], file["s"], file["b"], schedule, quadrature)
 
     def __repr__(self) -> str:
@@ -237,10 +239,11 @@ class ModelStatistics:
         spacing = np.diff(self.lam).min()
         for i, value in zip(where, lam, strict=True):
             if abs(self.lam[i] - value) > 1e-6 * spacing:
-                raise ValueError(
+                msg = (
                     f"the node lam={value:.6g} is no knot of the statistics, as quadrature='trapezoid' needs: move the "
                     "grid to the knots with statistics.snapped(grid, schedule), or use quadrature='spline'"
                 )
+                raise ValueError(msg)
         end, start = where[:2]
         points = self.lam[start : end + 1]
         gaps = np.diff(points)
@@ -284,10 +287,11 @@ class ModelStatistics:
         low, high = float(self.lam[0]), float(self.lam[-1])
         slack = 1e-9 * (high - low)
         if np.any(lam < low - slack) or np.any(lam > high + slack):
-            raise ValueError(
+            msg = (
                 f"the half-log-SNRs {np.min(lam):.6g}..{np.max(lam):.6g} leave the range of the statistics, "
                 f"{low:.6g}..{high:.6g}: shorten the grid, or estimate statistics on a wider range"
             )
+            raise ValueError(msg)
 
     def _check_schedule(self, nodes: Sequence[Nodes]) -> None:
         if self.schedule is None:
@@ -295,11 +299,12 @@ class ModelStatistics:
         for node in nodes:
             alpha, sigma = self.schedule.alpha(node.t), self.schedule.sigma(node.t)
             if not (np.allclose(alpha, node.alpha, rtol=1e-6) and np.allclose(sigma, node.sigma, rtol=1e-6)):
-                raise ValueError(
+                msg = (
                     f"statistics were estimated on {self.schedule!r}, and the plan is on another schedule: where the "
                     "network is the same function of x/alpha and half-log-SNR they stay valid, then pass "
                     "statistics.on(schedule); otherwise estimate them anew"
                 )
+                raise ValueError(msg)
 
 
 def linear_law(f: FloatArray, derivative: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -368,9 +373,11 @@ def dpm_solver_v3(
     Zheng et al., DPM-Solver-v3, arXiv:2310.13268; thu-ml/DPM-Solver-v3 at ba168717.
     """
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
-        raise ValueError(f"order={order!r} is not a positive integer: use 1, 2 or 3")
+        msg = f"order={order!r} is not a positive integer: use 1, 2 or 3"
+        raise ValueError(msg)
     if pseudo_corrector and not corrector:
-        raise ValueError("pseudo_corrector=True needs corrector=True")
+        msg = "pseudo_corrector=True needs corrector=True"
+        raise ValueError(msg)
     true_order = min(order, 2) if pseudo or pseudo_corrector else order
     rule = partial(
         statistics_step, statistics=statistics, pseudo=pseudo, corrector=corrector, pseudo_corrector=pseudo_corrector

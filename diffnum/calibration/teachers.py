@@ -89,10 +89,11 @@ def converged_teacher(host: Host, seed: int, ends: tuple[float, float], toleranc
             if change < tolerance:
                 return Teacher(numbers, change)
         before = after
-    raise ValueError(
+    msg = (
         f"{_STEPS[-1]} steps of {_METHOD} still change by {change:.1e}, more than teacher_tolerance={tolerance:g}: "
         "give a larger tolerance, or a plan of your own as teacher="
     )
+    raise ValueError(msg)
 
 
 def own_teacher(numbers: Plan, ends: tuple[float, float]) -> Teacher:
@@ -104,12 +105,12 @@ def own_teacher(numbers: Plan, ends: tuple[float, float]) -> Teacher:
         If it is stochastic or runs between other times.
     """
     if any(step.noises for step in numbers.steps):
-        raise ValueError(
-            f"teacher={numbers!r} is stochastic, its end point is no function of the start: give a deterministic plan"
-        )
+        msg = f"teacher={numbers!r} is stochastic, its end point is no function of the start: give a deterministic plan"
+        raise ValueError(msg)
     if not np.allclose(numbers.times[[0, -1]], ends, rtol=1e-6):
-        raise ValueError(
+        msg = (
             f"teacher={numbers!r} runs from {numbers.times[0]:g} to {numbers.times[-1]:g} and the fit from {ends[0]:g} "
             f"to {ends[1]:g}: give both the same ends"
         )
+        raise ValueError(msg)
     return Teacher(numbers, float("nan"))

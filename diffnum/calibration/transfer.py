@@ -65,7 +65,8 @@ def transfer_table(
     rows = []
     for name, model in models.items():
         if model.schedule != fit.plan.schedule:
-            raise ValueError(f"models[{name!r}] has another schedule than the plan: a plan is for one process")
+            msg = f"models[{name!r}] has another schedule than the plan: a plan is for one process"
+            raise ValueError(msg)
         ends = fit.space.t_start, fit.space.t_end
         samples = converged_samples(host_of(model, label=label), ends, n, seed)
         bare = replace(fit.plan, found_for=None)  # that it runs elsewhere is the point here

@@ -110,17 +110,21 @@ class SolverSpace:
 
     def __post_init__(self) -> None:
         if isinstance(self.nfe, bool) or not isinstance(self.nfe, int | np.integer) or self.nfe < 1:
-            raise ValueError(f"nfe={self.nfe!r}: a sampler needs at least one evaluation")
+            msg = f"nfe={self.nfe!r}: a sampler needs at least one evaluation"
+            raise ValueError(msg)
         unknown = [name for name in self.free if name not in FREE]
         if unknown or not self.free:
-            raise ValueError(f"free={self.free!r}: choose among {', '.join(FREE)}, at least one")
+            msg = f"free={self.free!r}: choose among {', '.join(FREE)}, at least one"
+            raise ValueError(msg)
         if self.rows not in ROWS:
-            raise ValueError(f"rows={self.rows!r} is unknown: use one of {', '.join(ROWS)}")
+            msg = f"rows={self.rows!r} is unknown: use one of {', '.join(ROWS)}"
+            raise ValueError(msg)
         if not all(map(np.isfinite, self.ends)):
-            raise ValueError(
+            msg = (
                 f"times {self.t_start} and {self.t_end} have half-log-SNRs {self.ends}: both must be finite, move the "
                 "end into the domain"
             )
+            raise ValueError(msg)
 
     @classmethod
     def native(cls, prediction: Prediction, schedule: Schedule, ends: tuple[float, float], nfe: int) -> SolverSpace:
@@ -258,13 +262,13 @@ class SolverSpace:
             If it is no such plan.
         """
         if plan.nfe != self.nfe:
-            raise ValueError(f"plan {plan.method} has {plan.nfe} evaluations and the space {self.nfe}: make them equal")
+            msg = f"plan {plan.method} has {plan.nfe} evaluations and the space {self.nfe}: make them equal"
+            raise ValueError(msg)
         states, t = unrolled(plan.for_prediction(self.form.prediction))
         levels = np.array([*np.asarray(self.schedule.half_log_snr(t)), self.ends[1]])
         if not np.isclose(levels[0], self.ends[0], rtol=1e-9, atol=1e-9) or (np.diff(levels) < 1e-2).any():
-            raise ValueError(
-                f"plan {plan.method} evaluates at levels that do not increase: start from a multistep plan"
-            )
+            msg = f"plan {plan.method} evaluates at levels that do not increase: start from a multistep plan"
+            raise ValueError(msg)
         groups, vector = self.groups, np.zeros(self.size)
         vector[groups["levels"]], vector[groups["scale"]] = levels[1:-1], 1.0
         rows, columns = np.tril_indices(self.nfe)
@@ -273,7 +277,8 @@ class SolverSpace:
         base = unit.numbers(vector)  # the gains, where all weights are one
         products = np.concatenate([[1.0], np.cumprod(base.carry)])
         if np.abs(states[:, 0] / products - 1.0).max() > 1e-6:
-            raise ValueError(f"plan {plan.method} does not keep constants: start from another one")
+            msg = f"plan {plan.method} does not keep constants: start from another one"
+            raise ValueError(msg)
         own = states[1:, 1:] - base.carry[:, None] * states[:-1, 1:]
         vector[groups["weights"]] = own[rows, columns] / base.weights[rows, columns]
         return vector
@@ -326,7 +331,8 @@ def unrolled(plan: Plan) -> tuple[FloatArray, FloatArray]:
     """
     plain = all(not step.noises and step.V.ndim == 2 and "one" not in step.inputs for step in plan.steps)
     if not plain or plan.history:
-        raise ValueError(f"plan {plan.method} is not a deterministic plan with scalar weights: choose another one")
+        msg = f"plan {plan.method} is not a deterministic plan with scalar weights: choose another one"
+        raise ValueError(msg)
     basis = np.eye(1 + plan.nfe)
     vectors: dict[str, Any] = {"x": basis[0]}
     states, t, count = [], [], 0

@@ -25,7 +25,8 @@ def require_flint() -> Any:
     try:
         import flint
     except ModuleNotFoundError as error:
-        raise lacking("certified accuracy (python-flint)", "flint") from error
+        msg = "certified accuracy (python-flint)"
+        raise lacking(msg, "flint") from error
     return flint
 
 

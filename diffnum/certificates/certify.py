@@ -113,7 +113,8 @@ def certify(
     records = [certifiable(name) for name in (catalogue() if names is None else names)]
     chosen = list(SCHEDULES if schedules is None else schedules)
     if unknown := [s for s in chosen if s not in SCHEDULES]:
-        raise ValueError(f"schedules={unknown} are unknown: use some of {', '.join(SCHEDULES)}")
+        msg = f"schedules={unknown} are unknown: use some of {', '.join(SCHEDULES)}"
+        raise ValueError(msg)
     pieces = ("proof", "accuracy", *chosen, "ends")
     levels = _checked_levels(steps)
     tasks = [Task(record.name, piece, seed, points, levels) for record in records for piece in pieces]
@@ -140,7 +141,8 @@ def _checked_levels(steps: Sequence[int] | None) -> tuple[int, ...] | None:
         return None
     levels = tuple(int(n) for n in steps)
     if len(levels) < 4 or levels[0] < 1 or any(b <= a for a, b in pairwise(levels)):
-        raise ValueError(f"steps={levels} decide no rate: give four or more, positive and increasing")
+        msg = f"steps={levels} decide no rate: give four or more, positive and increasing"
+        raise ValueError(msg)
     return levels
 
 
@@ -148,15 +150,17 @@ def certifiable(name: str) -> Method:
     """Record of a deterministic method."""
     record = find_method(name)
     if record.stochastic:
-        raise ValueError(
+        msg = (
             f"method={name!r} is stochastic: strong and weak orders and those in law are measured by "
             "diffnum.convergence_study(..., measure='strong'), certificates cover the deterministic methods"
         )
+        raise ValueError(msg)
     if record.parameters:
-        raise ValueError(
+        msg = (
             f"method={name!r} takes {', '.join(record.parameters)} from the caller of its plans, and so has no weights "
             "of its own to certify: prove it with diffnum.prove"
         )
+        raise ValueError(msg)
     return record
 
 

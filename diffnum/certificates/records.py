@@ -255,7 +255,8 @@ class Certificates:
         for certificate in self.certificates:
             if certificate.name == name:
                 return certificate
-        raise KeyError(f"{name!r} was not certified: {', '.join(c.name for c in self.certificates)} were")
+        msg = f"{name!r} was not certified: {', '.join(c.name for c in self.certificates)} were"
+        raise KeyError(msg)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able record."""
@@ -287,7 +288,9 @@ class Certificates:
             certificates = tuple(Certificate.from_dict(c) for c in data["certificates"] if found == FORMAT)
             made = cls(certificates, data["seed"], data["versions"], data["settings"])
         except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"text is no record in the format {FORMAT} ({error}): write it with to_json()") from None
+            msg = f"text is no record in the format {FORMAT} ({error}): write it with to_json()"
+            raise ValueError(msg) from None
         if found != FORMAT:
-            raise ValueError(f"text has format={found!r}, not {FORMAT}: make the certificates anew")
+            msg = f"text has format={found!r}, not {FORMAT}: make the certificates anew"
+            raise ValueError(msg)
         return made

@@ -60,10 +60,12 @@ def analyse(
     from diffnum.analysis import summary
 
     if noise_levels and not spectrum:
-        raise typer.BadParameter(f"--noise-levels {noise_levels!r}: is read with --spectrum only")
+        msg = f"--noise-levels {noise_levels!r}: is read with --spectrum only"
+        raise typer.BadParameter(msg)
     if spectrum:
         if start != "noise" or parameter:
-            raise typer.BadParameter("--start and --parameter have no meaning with --spectrum: leave them out")
+            msg = "--start and --parameter have no meaning with --spectrum: leave them out"
+            raise typer.BadParameter(msg)
         _place(
             names,
             beta,
@@ -80,11 +82,14 @@ def analyse(
     schedule, grid = schedule or "vp-linear", grid or "uniform_half_log_snr"
     chosen = records([_under_heavy_ball(name, beta) for name in names] if names else None)
     if out is not None and (len(chosen) != 1 or out.suffix not in _PICTURES):
-        raise typer.BadParameter(f"--out {str(out)!r}: give one method, and a file that ends in .svg, .png or .pdf")
+        msg = f"--out {str(out)!r}: give one method, and a file that ends in .svg, .png or .pdf"
+        raise typer.BadParameter(msg)
     if not names and beta != 1.0:
-        raise typer.BadParameter(f"--beta {beta}: name the methods")
+        msg = f"--beta {beta}: name the methods"
+        raise typer.BadParameter(msg)
     if grid not in grids.GRIDS:
-        raise typer.BadParameter(f"--grid {grid!r} is unknown: use one of {', '.join(grids.GRIDS)}")
+        msg = f"--grid {grid!r} is unknown: use one of {', '.join(grids.GRIDS)}"
+        raise typer.BadParameter(msg)
     noising, budgets = (
         schedules.from_dict({"schedule": schedule}),
         integers("--nfe", nfe) if nfe is not None else summary.NFE,
@@ -124,13 +129,16 @@ def _place(
     from diffnum.cli.spectrum import place
 
     if not names and beta != 1.0:
-        raise typer.BadParameter(f"--beta {beta}: name the methods")
+        msg = f"--beta {beta}: name the methods"
+        raise typer.BadParameter(msg)
     out = more["out"]
     if out is not None and out.suffix not in _PICTURES:
-        raise typer.BadParameter(f"--out {str(out)!r}: give a file that ends in {', '.join(_PICTURES)}")
+        msg = f"--out {str(out)!r}: give a file that ends in {', '.join(_PICTURES)}"
+        raise typer.BadParameter(msg)
     budgets = integers("--nfe", nfe) if nfe is not None else tuple(range(3, 21))
     if not budgets:
-        raise typer.BadParameter(f"--nfe {nfe!r}: give at least one number of evaluations")
+        msg = f"--nfe {nfe!r}: give at least one number of evaluations"
+        raise typer.BadParameter(msg)
     place(
         [_under_heavy_ball(name, beta) for name in names] if names else None,
         budgets,
@@ -143,7 +151,8 @@ def _place(
 def _under_heavy_ball(name: str, beta: float) -> str:
     """Name of the method with its slope averaged."""
     if not 0 < beta <= 1:
-        raise typer.BadParameter(f"--beta {beta} is outside (0, 1]: 1 is no momentum")
+        msg = f"--beta {beta} is outside (0, 1]: 1 is no momentum"
+        raise typer.BadParameter(msg)
     return name if beta == 1 else f"hb_{name}_{beta!r}"
 
 
@@ -152,7 +161,8 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.replace(",", " ").split())
     except ValueError:
-        raise typer.BadParameter(f"{option} {text!r}: give numbers separated by commas") from None
+        msg = f"{option} {text!r}: give numbers separated by commas"
+        raise typer.BadParameter(msg) from None
 
 
 def _assignment(text: str) -> tuple[str, float]:
@@ -161,4 +171,5 @@ def _assignment(text: str) -> tuple[str, float]:
     try:
         return name.strip(), float(value)
     except ValueError:
-        raise typer.BadParameter(f"--parameter {text!r}: write NAME=VALUE, such as ratio=0.95") from None
+        msg = f"--parameter {text!r}: write NAME=VALUE, such as ratio=0.95"
+        raise typer.BadParameter(msg) from None

@@ -99,7 +99,8 @@ def cite(
     from diffnum.plans import cite as citation
 
     if not names:
-        raise typer.BadParameter("names is empty: name a method, such as dpmpp_2m, or the file of a plan")
+        msg = "names is empty: name a method, such as dpmpp_2m, or the file of a plan"
+        raise typer.BadParameter(msg)
     echo(citation(*(Plan.from_json(Path(name)) if name.endswith(".json") else name for name in names)))
 
 
@@ -121,7 +122,8 @@ def plan(
 
     noising = schedules.from_dict({"schedule": schedule})
     if grid not in grids.GRIDS:
-        raise typer.BadParameter(f"--grid {grid!r} is unknown: use one of {', '.join(grids.GRIDS)}")
+        msg = f"--grid {grid!r} is unknown: use one of {', '.join(grids.GRIDS)}"
+        raise typer.BadParameter(msg)
     times = {k: v for k, v in (("t_start", t_start), ("t_end", t_end)) if v is not None}
     nodes = grids.GRIDS[grid](noising, steps, terminal=terminal, **times)
     options: dict[str, Any] = {k: v for k, v in (("start", start), ("prediction", prediction)) if v}

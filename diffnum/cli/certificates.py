@@ -30,7 +30,8 @@ def certified(
     from diffnum.certificates.page import write
 
     if out is not None and out.suffix not in ("", ".html"):
-        raise typer.BadParameter(f"--out {str(out)!r}: give a folder, or a file that ends in .html")
+        msg = f"--out {str(out)!r}: give a folder, or a file that ends in .html"
+        raise typer.BadParameter(msg)
     schedules = [schedule] if schedule else None
     with progress_bar("certifying") as show:
         found = certify(names, seed=seed, schedules=schedules, steps=steps, cache_dir=cache, jobs=jobs, progress=show)

@@ -64,14 +64,16 @@ def integers(option: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.replace(",", " ").split())
     except ValueError:
-        raise typer.BadParameter(f"{option} {text!r}: give whole numbers separated by commas") from None
+        msg = f"{option} {text!r}: give whole numbers separated by commas"
+        raise typer.BadParameter(msg) from None
 
 
 def imported(path: str) -> Any:
     """Function, class or scheduler ``package.module:name``; the working directory counts as a place for modules."""
     module, colon, attribute = path.partition(":")
     if not (module and colon and attribute):
-        raise typer.BadParameter(f"--sampler {path!r}: write package.module:function")
+        msg = f"--sampler {path!r}: write package.module:function"
+        raise typer.BadParameter(msg)
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -80,9 +82,11 @@ def imported(path: str) -> Any:
         told = explained(f"--sampler {path!r}", error)
         raise typer.BadParameter(str(told) if told is not error else f"--sampler {path!r}: {error}") from None
     except (ImportError, AttributeError) as error:
-        raise typer.BadParameter(f"--sampler {path!r}: {error}") from None
+        msg = f"--sampler {path!r}: {error}"
+        raise typer.BadParameter(msg) from None
     if not callable(found) and not hasattr(found, "set_timesteps"):
-        raise typer.BadParameter(f"--sampler {path!r} is a {type(found).__name__}: name a function or a scheduler")
+        msg = f"--sampler {path!r} is a {type(found).__name__}: name a function or a scheduler"
+        raise typer.BadParameter(msg)
     return found
 
 
@@ -92,9 +96,11 @@ def settings(option: str, pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name.isidentifier() and equals):
-            raise typer.BadParameter(f"{option} {pair!r}: write name=value, such as solver_order=3")
+            msg = f"{option} {pair!r}: write name=value, such as solver_order=3"
+            raise typer.BadParameter(msg)
         if name in found:
-            raise typer.BadParameter(f"{option} {pair!r}: {name} is given twice, keep one")
+            msg = f"{option} {pair!r}: {name} is given twice, keep one"
+            raise typer.BadParameter(msg)
         found[name] = _value(option, pair, value)
     return found
 
@@ -109,7 +115,8 @@ def _value(option: str, pair: str, text: str) -> Any:
     if word in _WORDS:
         return _WORDS[word]
     if word in _ALMOST:  # text that is not empty is true, whatever it says
-        raise typer.BadParameter(f"{option} {pair!r}: write True, False or None, or a text in quotes ({text!r})")
+        msg = f"{option} {pair!r}: write True, False or None, or a text in quotes ({text!r})"
+        raise typer.BadParameter(msg)
     for read in (json.loads, ast.literal_eval, float):
         try:
             return read(text)

@@ -61,9 +61,8 @@ def _processes(noise: str) -> list[Any]:
     kind, _, survival = noise.partition("-")
     known = {"masked": Masked, "uniform": Uniform}
     if kind not in known:
-        raise typer.BadParameter(
-            f"--schedule {noise!r}: with --discrete use masked, uniform, masked-cosine and the like"
-        )
+        msg = f"--schedule {noise!r}: with --discrete use masked, uniform, masked-cosine and the like"
+        raise typer.BadParameter(msg)
     return [known[kind](survival or "linear")]
 
 
@@ -106,6 +105,7 @@ def _own(
             partial(found, **options) if options else found, process=process, steps=steps, convention=how, seed=seed
         )
     except TypeError as error:
-        raise typer.BadParameter(f"--sampler {path!r}: {error}") from None
+        msg = f"--sampler {path!r}: {error}"
+        raise typer.BadParameter(msg) from None
     wrong = study.objections(float(order if order is not None else 1))
     return {**study.to_dict(), "name": path, "claimed": order, "ok": not wrong, "wrong": wrong}

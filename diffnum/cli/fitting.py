@@ -39,7 +39,8 @@ def fit(
 ) -> None:
     """Find the plan of a few evaluations that follows a converged one best, and hold it against the catalogue."""
     if out.suffix != ".json":
-        raise typer.BadParameter(f"--out {str(out)!r}: give a file that ends in .json")
+        msg = f"--out {str(out)!r}: give a file that ends in .json"
+        raise typer.BadParameter(msg)
     from diffnum.calibration import fit_plan
     from diffnum.cli.networks import guided, label_of
     from diffnum.models import load
@@ -93,13 +94,15 @@ def read_plan(path: Path, model: Any) -> Any:
     from diffnum.plans import Plan
 
     if not path.is_file():
-        raise typer.BadParameter(f"--plan {str(path)!r}: there is no such file")
+        msg = f"--plan {str(path)!r}: there is no such file"
+        raise typer.BadParameter(msg)
     plan = Plan.from_json(path)
     if plan.schedule != model.schedule:
-        raise typer.BadParameter(
+        msg = (
             f"--plan {str(path)!r}: it is a plan for the schedule {plan.schedule.name}, and the network has "
             f"{model.schedule.name}; take one that was made for this network"
         )
+        raise typer.BadParameter(msg)
     found_for = plan.found_for or {}
     if found_for.get("model") == model.name and weights_digest(model) != found_for.get("sha256"):
         typer.echo(f"diffnum: {path} was found for other weights of {model.name}; its error is not known", err=True)

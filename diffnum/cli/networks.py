@@ -52,14 +52,16 @@ def sample(
 ) -> None:
     """Draw images from a trained network; a folder takes any number, also from several processes under torchrun."""
     if out.suffix not in (".png", ".npy", "") and not out.is_dir():
-        raise typer.BadParameter(f"--out {str(out)!r}: give a file that ends in .png or .npy, or a folder")
+        msg = f"--out {str(out)!r}: give a file that ends in .png or .npy, or a folder"
+        raise typer.BadParameter(msg)
     from diffnum.models import load
     from diffnum.models.runs.sampling import check_memory, draw
     from diffnum.models.runs.streaming import processes, stream
     from diffnum.plans import plan_for
 
     if plan is not None and (steps is not None or nfe is not None):
-        raise typer.BadParameter(f"--plan {str(plan)!r}: the plan says its steps, leave --steps and --nfe out")
+        msg = f"--plan {str(plan)!r}: the plan says its steps, leave --steps and --nfe out"
+        raise typer.BadParameter(msg)
     if steps is None and nfe is None:
         steps = 20
     labels = label_of(label)
@@ -92,7 +94,8 @@ def sample(
                     progress=None if report is None else lambda d, t, _: report(d, t, model),
                 )
         elif group.world > 1:
-            raise typer.BadParameter(f"--out {str(out)!r}: several processes write a folder, not a file")
+            msg = f"--out {str(out)!r}: several processes write a folder, not a file"
+            raise typer.BadParameter(msg)
         else:
             check_memory(network, n)
             check_writable(out)
@@ -125,9 +128,11 @@ def guided(network: Any, scale: float, labels: int | Literal["each"] | None) -> 
     from diffnum.guidance import classifier_free
 
     if labels is None:
-        raise typer.BadParameter(f'--guidance {scale:g}: give --label, a class or "each", to be guided to')
+        msg = f'--guidance {scale:g}: give --label, a class or "each", to be guided to'
+        raise typer.BadParameter(msg)
     if network.num_classes is None or not network.unconditional:
-        raise typer.BadParameter(f"--guidance {scale:g}: {network.name} has no classes with a null label")
+        msg = f"--guidance {scale:g}: {network.name} has no classes with a null label"
+        raise typer.BadParameter(msg)
     return classifier_free(network, scale)
 
 
@@ -138,7 +143,8 @@ def label_of(text: str | None) -> int | Literal["each"] | None:
     try:
         return int(text)
     except ValueError:
-        raise typer.BadParameter(f'--label {text!r}: give a whole number, or "each"') from None
+        msg = f'--label {text!r}: give a whole number, or "each"'
+        raise typer.BadParameter(msg) from None
 
 
 def _write(out: Path, network: Any, parts: Sequence[Any]) -> None:
@@ -199,11 +205,14 @@ def compare(
 
     endings = (".html", ".json", ".svg", ".png", ".pdf")
     if out is not None and out.suffix not in endings:
-        raise typer.BadParameter(f"--out {str(out)!r}: give a file that ends in {', '.join(endings)}")
+        msg = f"--out {str(out)!r}: give a file that ends in {', '.join(endings)}"
+        raise typer.BadParameter(msg)
     if not (n or images):
-        raise typer.BadParameter("--n 0 --images 0: nothing is left to do, give one of them")
+        msg = "--n 0 --images 0: nothing is left to do, give one of them"
+        raise typer.BadParameter(msg)
     if out is not None and ((out.suffix == ".html" and not images) or (out.suffix in endings[2:] and not n)):
-        raise typer.BadParameter(f"--out {str(out)!r}: a page needs --images, a figure of errors needs --n")
+        msg = f"--out {str(out)!r}: a page needs --images, a figure of errors needs --n"
+        raise typer.BadParameter(msg)
     more_methods, more_nfe = _sorted_words(ctx.args)
     names = [*methods.replace(",", " ").split(), *more_methods]
     chosen = [find_method(name) for name in names] if names else DEFAULT_METHODS
@@ -273,7 +282,8 @@ def _levels_of(paths: Sequence[Path]) -> str:
 
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
-        raise typer.BadParameter(f"--plan {missing[0]!r}: there is no such file")
+        msg = f"--plan {missing[0]!r}: there is no such file"
+        raise typer.BadParameter(msg)
     return " ".join(map(str, sorted({Plan.from_json(path).nfe for path in paths}))) or "5,6,8,10,15,20"
 
 
@@ -282,5 +292,6 @@ def _sorted_words(words: Sequence[str]) -> tuple[list[str], list[int]]:
     numbers = [int(word) for word in words if word.isdigit()]
     unknown = [word for word in words if word.startswith("-")]
     if unknown:
-        raise typer.BadParameter(f"{unknown[0]!r} is no option of compare")
+        msg = f"{unknown[0]!r} is no option of compare"
+        raise typer.BadParameter(msg)
     return [word.strip(",") for word in words if not word.isdigit()], numbers

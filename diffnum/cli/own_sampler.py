@@ -52,15 +52,20 @@ class Wishes:
 
         known = examples()
         if self.problem and self.problem not in known:
-            raise typer.BadParameter(f"--problem {self.problem!r} is unknown: use one of {', '.join(known)}")
+            msg = f"--problem {self.problem!r} is unknown: use one of {', '.join(known)}"
+            raise typer.BadParameter(msg)
         if self.clock not in CLOCKS:
-            raise typer.BadParameter(f"--clock {self.clock!r} is unknown: use one of {', '.join(CLOCKS)}")
+            msg = f"--clock {self.clock!r} is unknown: use one of {', '.join(CLOCKS)}"
+            raise typer.BadParameter(msg)
         if self.interval and len(self.interval) != 2:
-            raise typer.BadParameter("--interval takes two half-log-SNRs, such as --interval=-1,1")
+            msg = "--interval takes two half-log-SNRs, such as --interval=-1,1"
+            raise typer.BadParameter(msg)
         if not all(s > 0 for s in self.shape):
-            raise typer.BadParameter("--shape takes numbers > 0, such as 1,2,2")
+            msg = "--shape takes numbers > 0, such as 1,2,2"
+            raise typer.BadParameter(msg)
         if not self.patience > 0:
-            raise typer.BadParameter(f"--patience {self.patience:g}: give seconds > 0")
+            msg = f"--patience {self.patience:g}: give seconds > 0"
+            raise typer.BadParameter(msg)
         given = {
             "convention": self.convention or None,
             "problem": known.get(self.problem),
@@ -85,7 +90,8 @@ def verify_own(
         try:
             found = judge(sampler, order, schedule=schedule, **arguments, **options)
         except TypeError as error:  # the sampler returns what it must not, or takes other arguments
-            raise ValueError(f"--sampler {path!r}: {error}") from error
+            msg = f"--sampler {path!r}: {error}"
+            raise ValueError(msg) from error
     if as_json:
         print_json([judgement_data(found)])
     else:
@@ -100,7 +106,8 @@ def reals(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.replace(",", " ").split())
     except ValueError:
-        raise typer.BadParameter(f"{option} {text!r}: give numbers separated by commas") from None
+        msg = f"{option} {text!r}: give numbers separated by commas"
+        raise typer.BadParameter(msg) from None
 
 
 def _k_diffusion() -> Any:
@@ -124,7 +131,8 @@ def _sampler(path: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     try:
         return found(**options), {}
     except TypeError as error:
-        raise typer.BadParameter(f"--sampler {path!r}: {error}") from None
+        msg = f"--sampler {path!r}: {error}"
+        raise typer.BadParameter(msg) from None
 
 
 def judgement_data(found: Any) -> dict[str, Any]:

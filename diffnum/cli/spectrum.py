@@ -33,9 +33,11 @@ def place(
 
     for option, pair in (("--eigenvalues", variances), ("--noise-levels", noise_levels)):
         if len(pair) != 2:
-            raise typer.BadParameter(f"{option}: {len(pair)} numbers; with --spectrum give the two ends of a range")
+            msg = f"{option}: {len(pair)} numbers; with --spectrum give the two ends of a range"
+            raise typer.BadParameter(msg)
     if grid is not None and grid not in ranking.RANKED_GRIDS:
-        raise typer.BadParameter(f"--grid {grid!r} is not ranked: use one of {', '.join(ranking.RANKED_GRIDS)}")
+        msg = f"--grid {grid!r} is not ranked: use one of {', '.join(ranking.RANKED_GRIDS)}"
+        raise typer.BadParameter(msg)
     work = partial(
         ranking.rank,
         variances=tuple(variances),  # type: ignore[arg-type]

@@ -87,20 +87,25 @@ def verify(
     levels = integers("--steps", steps) if steps else None
     if discrete:
         if sampler and (names or order is None):
-            raise typer.BadParameter("--sampler needs --order, and no method names")
+            msg = "--sampler needs --order, and no method names"
+            raise typer.BadParameter(msg)
         if mutate or out is not None:
-            raise typer.BadParameter("--mutate and --out go with methods of the catalogue: leave out --discrete")
+            msg = "--mutate and --out go with methods of the catalogue: leave out --discrete"
+            raise typer.BadParameter(msg)
         given = settings("--option", option or ())
         verify_discrete(names, sampler, order, convention, given, schedule, levels, seed, as_json=as_json)
         return
     noising = schedules.from_dict({"schedule": schedule or "vp-linear"})
     if sampler:
         if names or order is None:
-            raise typer.BadParameter("--sampler needs --order, and no method names")
+            msg = "--sampler needs --order, and no method names"
+            raise typer.BadParameter(msg)
         if mutate or out is not None:
-            raise typer.BadParameter("--mutate and --out go with methods of the catalogue: leave out --sampler")
+            msg = "--mutate and --out go with methods of the catalogue: leave out --sampler"
+            raise typer.BadParameter(msg)
         if not (order > 0 and math.isfinite(order)):
-            raise typer.BadParameter(f"--order {order:g} is no order that can be claimed: give a number > 0, such as 2")
+            msg = f"--order {order:g} is no order that can be claimed: give a number > 0, such as 2"
+            raise typer.BadParameter(msg)
         ends = tuple(reals("--interval", interval)) if interval else ()
         state = tuple(integers("--shape", shape)) if shape else ()
         kinds = tuple(grids.split(",")) if grids else ()
@@ -108,10 +113,12 @@ def verify(
         verify_own(sampler, order, settings("--option", option or ()), noising, wishes, as_json=as_json)
         return
     if order is not None:
-        raise typer.BadParameter("--order goes with --sampler; a method of the catalogue has its own")
+        msg = "--order goes with --sampler; a method of the catalogue has its own"
+        raise typer.BadParameter(msg)
     if any((convention, option, interval, problem, grids, shape, clock != "half-log-snr")):
         ours = "--convention, --option, --interval, --problem, --grids, --shape and --clock"
-        raise typer.BadParameter(f"{ours} go with --sampler")
+        msg = f"{ours} go with --sampler"
+        raise typer.BadParameter(msg)
     chosen = records(names, kind)
     fixed, drawn = ([r for r in chosen if r.stochastic is random] for random in (False, True))
     data: dict[str, Any] = {"ok": True}

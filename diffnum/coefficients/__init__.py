@@ -97,7 +97,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES.values():
         return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: use one of {', '.join(__all__)}")
+        msg = f"module {__name__!r} has no attribute {name!r}: use one of {', '.join(__all__)}"
+        raise AttributeError(msg)
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

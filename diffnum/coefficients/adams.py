@@ -48,7 +48,8 @@ def as_kernel(h: Scalar | Kernel, prediction: str) -> Kernel:
     if hasattr(h, "moment"):
         return h
     if prediction not in RATES:
-        raise ValueError(f"prediction={prediction!r} has no kernel: use one of {', '.join(RATES)}")
+        msg = f"prediction={prediction!r} has no kernel: use one of {', '.join(RATES)}"
+        raise ValueError(msg)
     rate = RATES[prediction]  # clocks other than the half-log-SNR run either way
     return ExponentialKernel(step_length(h) if rate else number("h", h), rate)
 

@@ -30,7 +30,8 @@ def number(name: str, value: Any) -> Scalar:
         value = value.astype(np.float64) if value.dtype.kind in "biu" else value
     kind = value.dtype.kind if isinstance(value, np.ndarray | np.generic) else "f"
     if kind not in "iuf" or isinstance(value, str | bytes | complex | dict | set) or value is None:
-        raise TypeError(f"{name}={value!r} has type {type(value).__name__}: use a real number or an array of them")
+        msg = f"{name}={value!r} has type {type(value).__name__}: use a real number or an array of them"
+        raise TypeError(msg)
     return value
 
 
@@ -64,9 +65,8 @@ def step_length(h: Any, name: str = "h") -> Scalar:
     """
     h = number(name, h)
     if not within(h, 0.0, math.inf):
-        raise ValueError(
-            f"{name}={h} is no step: the half-log-SNR increases while a sampler runs, use finite {name} >= 0"
-        )
+        msg = f"{name}={h} is no step: the half-log-SNR increases while a sampler runs, use finite {name} >= 0"
+        raise ValueError(msg)
     return h
 
 
@@ -80,7 +80,8 @@ def noise_level(value: Any, name: str) -> Scalar:
     """
     value = number(name, value)
     if not within(value, 0.0, math.inf):
-        raise ValueError(f"{name}={value} is no noise level: use a finite number >= 0, 0 for no noise")
+        msg = f"{name}={value} is no noise level: use a finite number >= 0, 0 for no noise"
+        raise ValueError(msg)
     return value
 
 
@@ -97,11 +98,11 @@ def past_nodes(**nodes: Any) -> tuple[Scalar, ...]:
     for name, given in nodes.items():
         value = number(name, given)
         if not within(value, -math.inf, 0.0, closed=False):
-            raise ValueError(
-                f"{name}={value} is not negative: past nodes are (lambda_past - lambda_n)/h, -1 on equal steps"
-            )
+            msg = f"{name}={value} is not negative: past nodes are (lambda_past - lambda_n)/h, -1 on equal steps"
+            raise ValueError(msg)
         if values and not _below(value, newer):
-            raise ValueError(f"{name}={value} does not lie before {newer}: give past nodes newest first, each once")
+            msg = f"{name}={value} does not lie before {newer}: give past nodes newest first, each once"
+            raise ValueError(msg)
         newer = value
         values.append(value)
     return tuple(values)
@@ -123,10 +124,12 @@ def distinct(nodes: Any, name: str = "nodes") -> tuple[Scalar, ...]:
     """
     values = tuple(number(f"{name}[{i}]", node) for i, node in enumerate(nodes))
     if not values:
-        raise ValueError(f"{name}=() is empty: give at least the current node, 0")
+        msg = f"{name}=() is empty: give at least the current node, 0"
+        raise ValueError(msg)
     for i, value in enumerate(values):
         for other in values[:i]:
             both = _is_seen(value) and _is_seen(other)
             if both and not within(abs(value - other), 0.0, math.inf, closed=False):
-                raise ValueError(f"{name}={values} repeats a node: the nodes must be distinct")
+                msg = f"{name}={values} repeats a node: the nodes must be distinct"
+                raise ValueError(msg)
     return values

@@ -59,10 +59,11 @@ def dc_solver_step(window: Window, order: int, *, variant: str = "bh2", degree: 
     ratio = window.parameters["ratio"]
     if not {"m0", *(f"m{j}" for j in range(1, degree + 1))} <= window.known:
         if np.any(np.asarray(ratio) != 1.0):
-            raise ValueError(
+            msg = (
                 f"parameters['ratio'] is {ratio} on a step that knows fewer than the {degree + 1} evaluations which "
                 f"compensation of degree {degree} interpolates: the first {degree} ratios must be 1"
             )
+            raise ValueError(msg)
         return plain
     weights = compensation(ratio, window.past_times[:degree])
     moved = combine(weights, [vector(f"m{j}") for j in range(degree + 1)])

@@ -53,9 +53,11 @@ HIGHEST = 100
 def check_order(order: int) -> None:
     """Refuse what is no number of evaluations."""
     if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 1:
-        raise ValueError(f"order={order!r} is not a positive whole number: give the number of evaluations combined")
+        msg = f"order={order!r} is not a positive whole number: give the number of evaluations combined"
+        raise ValueError(msg)
     if order > HIGHEST:
-        raise ValueError(f"order={order} is above {HIGHEST}, where weights leave the float64 range: combine fewer")
+        msg = f"order={order} is above {HIGHEST}, where weights leave the float64 range: combine fewer"
+        raise ValueError(msg)
 
 
 def _times(h: Scalar, weights: Sequence[Fraction]) -> tuple[Scalar, ...]:
@@ -184,7 +186,8 @@ def ipndm_v(h: Scalar, past: Sequence[Scalar]) -> tuple[Scalar, ...]:
     zju-pi/diff-sampler at 68d5ce42, diff-solvers-main/solvers.py, ``ipndm_v_sampler``.
     """
     if len(past) > 3:
-        raise ValueError(f"past={past} has {len(past)} nodes: iPNDM_v combines at most 4 evaluations, so give 3")
+        msg = f"past={past} has {len(past)} nodes: iPNDM_v combines at most 4 evaluations, so give 3"
+        raise ValueError(msg)
     if not past:
         return (h,)
     h1 = -past[0]

@@ -197,9 +197,8 @@ def res_3s(
         gamma = res_gamma(c2, c3, as_shipped=as_shipped)
         b3 = kernel.moment(1) / (gamma * c2 + c3)
     except ZeroDivisionError:
-        raise ValueError(
-            f"c2={c2}, c3={c3}: no method of this family has these nodes, use different ones in (0, 1], c2 not 2/3"
-        ) from None
+        msg = f"c2={c2}, c3={c3}: no method of this family has these nodes, use different ones in (0, 1], c2 not 2/3"
+        raise ValueError(msg) from None
     a32 = gamma / c2 * kernel.moment(1, c2) + kernel.moment(1, c3) / c2
     b2 = gamma * b3
     return ((), (kernel.moment(0, c2),), (kernel.moment(0, c3) - a32, a32)), (kernel.moment(0) - b2 - b3, b2, b3)

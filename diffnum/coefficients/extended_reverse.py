@@ -85,10 +85,11 @@ class NoiseScale:
         """
         rise = np.asarray(self.log_excess(start) - self.log_excess(end))
         if np.any(rise < -1e-14):
-            raise ValueError(
+            msg = (
                 f"noise scale {self.name!r} grows more slowly than sigma/alpha between {np.min(end):g} and "
                 f"{np.max(start):g}, so that tau^2 is negative there: use another one, or a narrower grid"
             )
+            raise ValueError(msg)
         return np.maximum(rise, 0.0)
 
 

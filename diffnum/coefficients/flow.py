@@ -38,9 +38,8 @@ def pseudo_corrector(h: Scalar | Kernel, prediction: str = "velocity") -> tuple[
     Zhao et al., FlowTurbo (NeurIPS 2024); shiml20/FlowTurbo at 361b16ba, transport/integrators.py.
     """
     if prediction not in CLOCKS:
-        raise ValueError(
-            f"prediction={prediction!r}: the trapezoidal rule is for {' and '.join(CLOCKS)}, use one of them"
-        )
+        msg = f"prediction={prediction!r}: the trapezoidal rule is for {' and '.join(CLOCKS)}, use one of them"
+        raise ValueError(msg)
     total = as_kernel(h, prediction).moment(0)
     return total, (total / 2, total / 2)
 

@@ -118,7 +118,8 @@ class Method:
     def order_on(self, grid: str) -> int:
         """Order of the update formula with exact history on one of the :data:`GRID_KINDS`."""
         if grid not in GRID_KINDS:
-            raise ValueError(f"grid={grid!r} is no kind of grid: use one of {', '.join(GRID_KINDS)}")
+            msg = f"grid={grid!r} is no kind of grid: use one of {', '.join(GRID_KINDS)}"
+            raise ValueError(msg)
         return self.orders.get(grid, self.order)
 
     @property
@@ -247,7 +248,8 @@ class Method:
             steps += 1
         if not steps:
             least = self.nfe(1, terminal=terminal, ends_at_zero=ends_at_zero)
-            raise ValueError(f"nfe={nfe} is too small for one step of {self.name}: it needs {least}")
+            msg = f"nfe={nfe} is too small for one step of {self.name}: it needs {least}"
+            raise ValueError(msg)
         return steps
 
 

@@ -125,10 +125,11 @@ def statistics_step(
         If the window brings exact evaluations instead of f.
     """
     if "m1" in window.known or "m0" in window.known:
-        raise ValueError(
+        msg = (
             "start='exact': the history of DPM-Solver-v3 mixes states with evaluations, so that exact evaluations "
             "alone do not give it; use start='ramp' and begin with small steps"
         )
+        raise ValueError(msg)
     x = vector("x")
     place = _Place.of(window, order + 1, statistics)
     stages: list[Stage] = []

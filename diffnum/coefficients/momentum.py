@@ -79,7 +79,8 @@ def ghvb(order: int, beta: Scalar) -> tuple[Scalar, ...]:
 
 def _check(beta: Scalar) -> None:
     if isinstance(beta, int | float) and not 0 < beta <= 1:
-        raise ValueError(f"beta={beta} is outside (0, 1]: beta = 1 is no momentum")
+        msg = f"beta={beta} is outside (0, 1]: beta = 1 is no momentum"
+        raise ValueError(msg)
 
 
 def ghvb_variable(h: Scalar, past: Sequence[Scalar], beta: Scalar) -> tuple[tuple[Scalar, ...], Scalar]:

@@ -57,9 +57,11 @@ class Noise:
 
     def __post_init__(self) -> None:
         if self.level is None and not self.scale:
-            raise ValueError("level=None leaves the noise open: give a number >= 0, or the name of a scale function")
+            msg = "level=None leaves the noise open: give a number >= 0, or the name of a scale function"
+            raise ValueError(msg)
         if self.level is not None and not 0 <= self.level < float("inf"):
-            raise ValueError(f"level={self.level} is no noise level: use a finite number >= 0")
+            msg = f"level={self.level} is no noise level: use a finite number >= 0"
+            raise ValueError(msg)
 
     @property
     def silent(self) -> bool:

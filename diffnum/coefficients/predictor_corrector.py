@@ -27,7 +27,8 @@ MODES = ("pec", "pece")
 def _checked(past: Sequence[Scalar], variant: str) -> tuple[Scalar, ...]:
     """Past nodes in their order, for a variant that there is at every order."""
     if variant not in VARIANTS:
-        raise ValueError(f"variant={variant!r} is unknown: use one of {', '.join(VARIANTS)}")
+        msg = f"variant={variant!r} is unknown: use one of {', '.join(VARIANTS)}"
+        raise ValueError(msg)
     return past_nodes(**{f"past[{i}]": node for i, node in enumerate(past)})
 
 
@@ -215,7 +216,8 @@ def predict_correct(
         If ``mode`` is unknown.
     """
     if mode not in MODES:
-        raise ValueError(f"mode={mode!r} is unknown: use one of {', '.join(MODES)}")
+        msg = f"mode={mode!r} is unknown: use one of {', '.join(MODES)}"
+        raise ValueError(msg)
     x, m0 = vectors("x m0")
     stages: list[Stage] = []
     if mode == "pece" or "m0" not in window.known:

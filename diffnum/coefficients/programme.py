@@ -229,22 +229,26 @@ def _singlestep(method: Programmed, n_intervals: int, continues: bool) -> tuple[
 def _check(method: Programmed, n_steps: int, start: str) -> None:
     """Refuse what cannot be run."""
     if start not in STARTS:
-        raise ValueError(f"start={start!r} is unknown: use one of {', '.join(STARTS)}")
+        msg = f"start={start!r} is unknown: use one of {', '.join(STARTS)}"
+        raise ValueError(msg)
     if isinstance(n_steps, bool) or int(n_steps) != n_steps or n_steps < 1:
-        raise ValueError(f"n_steps={n_steps} is not a positive whole number of steps")
+        msg = f"n_steps={n_steps} is not a positive whole number of steps"
+        raise ValueError(msg)
     if start == "high_order" and method.stochastic:
-        raise ValueError(f"start='high_order' would leave out the noise of {method.name}: use start='ramp'")
+        msg = f"start='high_order' would leave out the noise of {method.name}: use start='ramp'"
+        raise ValueError(msg)
     if start == "own" and method.own_start is None:
-        raise ValueError(f"start='own': {method.name} has no start-up of its own, use 'ramp' or 'high_order'")
+        msg = f"start='own': {method.name} has no start-up of its own, use 'ramp' or 'high_order'"
+        raise ValueError(msg)
     if start == "exact" and n_steps <= method.exact_steps:
-        raise ValueError(
+        msg = (
             f"n_steps={n_steps} is too few for an exact start of {method.name}, whose history takes "
             f"{method.exact_steps} of them: use at least {method.exact_steps + 1}"
         )
+        raise ValueError(msg)
     if start == "high_order" and method.top > _HIGHEST_START + 1:
-        raise ValueError(
-            f"start='high_order' keeps order 5 at most, {method.name} has order {method.top}: use 'exact' or 'ramp'"
-        )
+        msg = f"start='high_order' keeps order 5 at most, {method.name} has order {method.top}: use 'exact' or 'ramp'"
+        raise ValueError(msg)
 
 
 def _looks_ahead(step: Step) -> bool:

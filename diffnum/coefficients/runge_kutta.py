@@ -53,7 +53,8 @@ def heun(h: Scalar | Kernel, prediction: str = "rho") -> tuple[Scalar, tuple[Sca
     Karras et al., arXiv:2206.00364, algorithm 1.
     """
     if prediction not in CLOCKS:
-        raise ValueError(f"prediction={prediction!r}: Heun's method is for {' and '.join(CLOCKS)}, use one of them")
+        msg = f"prediction={prediction!r}: Heun's method is for {' and '.join(CLOCKS)}, use one of them"
+        raise ValueError(msg)
     total = as_kernel(h, prediction).moment(0)
     return total, (total / 2, total / 2)
 
@@ -158,13 +159,15 @@ def dpm_solver_3(
 def _check(variant: str, *nodes: Scalar) -> None:
     """Refuse unknown variants, and numbers that are no increasing inner nodes; symbols pass."""
     if variant not in VARIANTS:
-        raise ValueError(f"variant={variant!r} is unknown: use one of {', '.join(VARIANTS)}")
+        msg = f"variant={variant!r} is unknown: use one of {', '.join(VARIANTS)}"
+        raise ValueError(msg)
     if not all(isinstance(r, Real | np.ndarray) for r in nodes):
         return
     bounds: tuple[Any, ...] = (0, *nodes)
     if not all(np.all(a < b) for a, b in pairwise(bounds)) or np.any(bounds[-1] > 1):
         names = ", ".join(f"r{i}={r}" for i, r in enumerate(nodes, start=1))
-        raise ValueError(f"{names}: out of order, inner nodes need 0 < r1 < r2 <= 1")
+        msg = f"{names}: out of order, inner nodes need 0 < r1 < r2 <= 1"
+        raise ValueError(msg)
 
 
 def etd_rk4(
@@ -239,7 +242,8 @@ def runge_kutta_weights(
     """
     if isinstance(tableau, str):
         if tableau not in TABLEAUX:
-            raise ValueError(f"tableau={tableau!r} is unknown: use one of {', '.join(TABLEAUX)}, or a ButcherTableau")
+            msg = f"tableau={tableau!r} is unknown: use one of {', '.join(TABLEAUX)}, or a ButcherTableau"
+            raise ValueError(msg)
         tableau = TABLEAUX[tableau]
     rows = tuple(tuple(_number(a) * h for a in row) for row in tableau.A)
     return rows, tuple(_number(b) * h for b in tableau.b)

@@ -69,7 +69,8 @@ def dpmpp_sde(
     """
     h, r = step_length(h), number("r", r)
     if not within(r, 0.0, 1.0, closed=False):
-        raise ValueError(f"r={r} is no inner node: use a fraction of the step in (0, 1)")
+        msg = f"r={r} is no inner node: use a fraction of the step in (0, 1)"
+        raise ValueError(msg)
     d, total, v = ddim_eta(h, eta)
     b2 = total / (2 * r)
     share = r * phi(1, -r * h) / phi(1, -h)
@@ -218,7 +219,8 @@ def _plain(window: Window) -> ExponentialKernel:
     """Kernel of the window, of data prediction."""
     kernel = window.kernel
     if not isinstance(kernel, ExponentialKernel):
-        raise TypeError(f"kernel={kernel!r}: split steps are written for data prediction in half-log-SNR")
+        msg = f"kernel={kernel!r}: split steps are written for data prediction in half-log-SNR"
+        raise TypeError(msg)
     return kernel
 
 
@@ -256,15 +258,16 @@ def churn(
     Karras et al., arXiv:2206.00364, algorithm 2.
     """
     if not 0 <= s_churn < math.inf:
-        raise ValueError(f"s_churn={s_churn} is out of range: use a finite number >= 0")
+        msg = f"s_churn={s_churn} is out of range: use a finite number >= 0"
+        raise ValueError(msg)
     if not s_min <= s_max:
-        raise ValueError(f"s_min={s_min} is above s_max={s_max}: no noise would ever be added, exchange them")
+        msg = f"s_min={s_min} is above s_max={s_max}: no noise would ever be added, exchange them"
+        raise ValueError(msg)
     levels = np.asarray(sigmas, dtype=np.float64)
     count = len(levels) if steps is None else steps
     if not levels.size or isinstance(count, bool) or int(count) != count or count < 1:
-        raise ValueError(
-            f"steps={steps} for {levels.size} levels: give noise levels, and a positive whole number of steps"
-        )
+        msg = f"steps={steps} for {levels.size} levels: give noise levels, and a positive whole number of steps"
+        raise ValueError(msg)
     gamma = min(s_churn / count, CHURN_LIMIT)
     return np.where((levels >= s_min) & (levels <= s_max), gamma, 0.0)
 
@@ -279,7 +282,6 @@ def _given_rise(window: Window) -> Scalar:
     """
     gamma = window.parameters["churn"]
     if isinstance(gamma, np.ndarray) and np.any((gamma < 0) | (gamma > CHURN_LIMIT * (1 + 1e-12))):
-        raise ValueError(
-            f"churn={gamma.min():g} to {gamma.max():g} is out of range: use 0 to sqrt(2) - 1, as churn(...) gives"
-        )
+        msg = f"churn={gamma.min():g} to {gamma.max():g} is out of range: use 0 to sqrt(2) - 1, as churn(...) gives"
+        raise ValueError(msg)
     return log1p(gamma)

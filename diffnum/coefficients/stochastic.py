@@ -80,7 +80,8 @@ class ReverseKernel:
 
     def __post_init__(self) -> None:
         if self.prediction not in ("data", "noise"):
-            raise ValueError(f"prediction={self.prediction!r} has no reverse equation here: use 'data' or 'noise'")
+            msg = f"prediction={self.prediction!r} has no reverse equation here: use 'data' or 'noise'"
+            raise ValueError(msg)
         object.__setattr__(self, "noise_level", noise_level(self.noise_level, "tau"))
         object.__setattr__(self, "length", step_length(self.length))
 
@@ -301,9 +302,8 @@ def ddim_eta(h: Scalar, eta: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
         return 1, h * phi(1, -h), 0
     v = eta * eta * 2 * h * phi(1, -2 * h)
     if not within(1 - v, -1e-6, math.inf):
-        raise ValueError(
-            f"eta={eta} asks for more noise than the level at the end of the step: use eta <= 1 or smaller steps"
-        )
+        msg = f"eta={eta} asks for more noise than the level at the end of the step: use eta <= 1 or smaller steps"
+        raise ValueError(msg)
     decay = phi(0, -h)
     whole = isinstance(eta, int | float) and eta == 1  # the root is exact
     # 1 - v and 1 - d e^{-h} in terms of one sign: no digits are lost on long steps, nor on short ones

@@ -55,15 +55,18 @@ class ButcherTableau:
         object.__setattr__(self, "b", _exact("b", self.b))
         stages = len(self.b)
         if not stages or len(self.c) != stages or [len(row) for row in self.A] != list(range(stages)):
-            raise ValueError(
+            msg = (
                 f"{len(self.c)} nodes, rows of {[len(row) for row in self.A]} and {stages} weights are no explicit "
                 "tableau: s stages need s nodes, rows of 0, 1, ..., s - 1 entries, and s weights"
             )
+            raise ValueError(msg)
         for i, (node, row) in enumerate(zip(self.c, self.A, strict=True)):
             if sum(row, Fraction(0)) != node:
-                raise ValueError(f"A[{i}] sums to {sum(row, Fraction(0))}, its node is c[{i}]={node}: they must agree")
+                msg = f"A[{i}] sums to {sum(row, Fraction(0))}, its node is c[{i}]={node}: they must agree"
+                raise ValueError(msg)
         if sum(self.b) != 1:
-            raise ValueError(f"b sums to {sum(self.b)}: a consistent method has weights that sum to 1")
+            msg = f"b sums to {sum(self.b)}: a consistent method has weights that sum to 1"
+            raise ValueError(msg)
 
     @property
     def stages(self) -> int:
@@ -80,7 +83,8 @@ def _exact(name: str, row: Sequence[int | str | Fraction]) -> tuple[Fraction, ..
     """Entries as Fractions; text such as ``"1/3"`` is understood."""
     for entry in row:
         if isinstance(entry, bool) or not isinstance(entry, int | str | Fraction):
-            raise TypeError(f"{name} has the entry {entry!r}: use Fraction, int or text such as '1/3'")
+            msg = f"{name} has the entry {entry!r}: use Fraction, int or text such as '1/3'"
+            raise TypeError(msg)
     return tuple(Fraction(entry) for entry in row)
 
 
@@ -109,7 +113,8 @@ def two_stage(node: Fraction) -> ButcherTableau:
     """
     node = Fraction(node)
     if not 0 < node <= 1:
-        raise ValueError(f"node={node} is not an inner node: use a number in (0, 1]")
+        msg = f"node={node} is not an inner node: use a number in (0, 1]"
+        raise ValueError(msg)
     late = 1 / (2 * node)
     title = f"two-stage method with node {node}"
     return ButcherTableau(

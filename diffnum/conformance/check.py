@@ -119,24 +119,29 @@ def _loaded(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{str(path)!r} is no JSON ({error})") from None
+        msg = f"{str(path)!r} is no JSON ({error})"
+        raise ValueError(msg) from None
 
 
 def _answers(data: Any) -> dict[str, Any]:
     """Answers by identity, the record checked."""
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-        raise ValueError(f'the answers are no record of the format {FORMAT}: begin with {{"format": "{FORMAT}", ...}}')
+        msg = f'the answers are no record of the format {FORMAT}: begin with {{"format": "{FORMAT}", ...}}'
+        raise ValueError(msg)
     listed = data.get("answers")
     if not isinstance(listed, list | tuple):
+        msg = 'answers is missing: give a list of {"id": ..., "value": ...}'
         raise ValueError(  # noqa: TRY004 (what a file holds, not what a caller passes)
-            'answers is missing: give a list of {"id": ..., "value": ...}'
+            msg
         )
     found: dict[str, Any] = {}
     for number, item in enumerate(listed):
         if not isinstance(item, Mapping) or not isinstance(item.get("id"), str) or "value" not in item:
-            raise ValueError(f'answers[{number}] lacks an id or a value: write {{"id": ..., "value": ...}}')
+            msg = f'answers[{number}] lacks an id or a value: write {{"id": ..., "value": ...}}'
+            raise ValueError(msg)
         if item["id"] in found:
-            raise ValueError(f"answers[{number}] answers {item['id']!r} a second time: give one answer a vector")
+            msg = f"answers[{number}] answers {item['id']!r} a second time: give one answer a vector"
+            raise ValueError(msg)
         found[item["id"]] = item["value"]
     return found
 

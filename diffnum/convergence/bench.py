@@ -36,7 +36,8 @@ class RecordingModel(AskedByNoiseLevel):
         lam = float(lam)
         state = np.array(x, dtype=np.float64)
         if state.shape != self._shape:
-            raise ValueError(f"sampler calls its model with shape {state.shape}: x has shape {self._shape}")
+            msg = f"sampler calls its model with shape {state.shape}: x has shape {self._shape}"
+            raise ValueError(msg)
         nearest = float(self._nodes[np.argmin(np.abs(self._nodes - lam))])
         self.calls.append((nearest if abs(nearest - lam) < SAME_NODE else lam, prediction, state))
         return np.broadcast_to(next(self._answers), self._shape).copy()
@@ -97,10 +98,12 @@ class Bench:
         given = x.copy()
         result = np.asarray(self.sampler(model, x, self.nodes.copy()))
         if result.shape != like.shape:
-            raise ValueError(f"{self.name} returned shape {result.shape}: it must return that of x, {like.shape}")
+            msg = f"{self.name} returned shape {result.shape}: it must return that of x, {like.shape}"
+            raise ValueError(msg)
         states = np.stack([*(state for _, _, state in model.calls), result.astype(np.float64)])
         if not np.isfinite(states).all():
-            raise ValueError(f"{self.name} computes numbers that are not finite from finite ones")
+            msg = f"{self.name} computes numbers that are not finite from finite ones"
+            raise ValueError(msg)
         flat = states.reshape(len(states), -1, len(start))
         uneven = bool(np.ptp(flat, axis=1).max() > LINEAR * np.abs(flat).max(initial=1.0))
         where = tuple((lam, prediction) for lam, prediction, _ in model.calls)
@@ -118,20 +121,23 @@ class Bench:
         if np.abs(zero.states).max() > ZERO:
             again = self.run(np.zeros(1), np.zeros((0, 1)))
             kind = "noise" if not np.array_equal(zero.states, again.states) else "noise or a constant"
-            raise ValueError(
+            msg = (
                 f"{self.name} adds {kind} of its own: from x = 0 and a model that returns 0 it makes "
                 f"{np.abs(zero.states).max():.3g}; turn the noise off (eta = 0)"
             )
+            raise ValueError(msg)
         count = len(zero.where)
         basis = np.eye(count + 1)
         read, again = (self.run(basis[0], basis[1:]) for _ in range(2))
         if read.where != again.where or not np.array_equal(read.states, again.states):
-            raise ValueError(
+            msg = (
                 f"{self.name} is random: two runs on the same input differ; turn its noise off (eta = 0), or let it "
                 "forget its last run where it keeps something of it"
             )
+            raise ValueError(msg)
         if read.uneven:
-            raise ValueError(f"{self.name} treats equal samples of a batch, or equal pixels, differently")
+            msg = f"{self.name} treats equal samples of a batch, or equal pixels, differently"
+            raise ValueError(msg)
         residual = max(self._residual(read, zero, rng, size) for size in (1.0, 100.0))
         return read, residual
 
@@ -141,16 +147,18 @@ class Bench:
         vectors = size * rng.standard_normal((count + 1, 4))
         actual = self.run(vectors[0], vectors[1:])
         if not zero.where == read.where == actual.where:
-            raise ValueError(
+            msg = (
                 f"{self.name} calls its model at places that depend on the sample: it adapts its steps, "
                 "and has no fixed weights"
             )
+            raise ValueError(msg)
         # a call may use earlier evaluations only, so its row has no other entries
         expected, magnitude = read.states @ vectors, np.abs(read.states) @ np.abs(vectors)
         residual = float(np.max(np.abs(actual.states - expected) / np.maximum(magnitude, np.finfo(float).tiny)))
         if residual > LINEAR:
-            raise ValueError(
+            msg = (
                 f"{self.name} is not linear in the sample and the evaluations (relative departure {residual:.2g}): "
                 "turn off thresholding, clipping and rescaling"
             )
+            raise ValueError(msg)
         return residual

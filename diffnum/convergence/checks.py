@@ -88,25 +88,30 @@ def check_sampler(sampler: Sampler, oracle: Oracle) -> None:
     if not np.array_equal(first, again):
         apart = f"two runs on the same input differ by {np.max(np.abs(first - again)):.3g}"
         if _remembers(name, sampler, oracle, x, nodes):
-            raise ValueError(
+            msg = (
                 f"{name} remembers its last run: {apart}, though it adds no noise; let it begin every run afresh, "
                 "with no history, counter or cache of an earlier one"
             )
-        raise ValueError(f"{name} is random: {apart}; turn its noise off (eta = 0)")
+            raise ValueError(msg)
+        msg = f"{name} is random: {apart}; turn its noise off (eta = 0)"
+        raise ValueError(msg)
     if not calls:
-        raise ValueError(f"{name} never calls the model: ask model.data(x, lam), .noise, .velocity or .score")
+        msg = f"{name} never calls the model: ask model.data(x, lam), .noise, .velocity or .score"
+        raise ValueError(msg)
     other, _ = _run(name, sampler, _Watched(oracle, SCALED), x, nodes)
     if np.array_equal(first, other):
-        raise ValueError(
+        msg = (
             f"{name} ignores the model: it calls it {calls} times on {STEPS} steps, but returns the same sample "
             "whatever the model answers"
         )
+        raise ValueError(msg)
     spread = _spread(name, sampler, _Watched(oracle, 0.0), np.zeros_like(x), nodes)
     if spread > OWN_NOISE * float(np.abs(first).max()):
-        raise ValueError(
+        msg = (
             f"{name} adds noise of its own: equal points and a model that answers 0 become points that differ by "
             f"{spread:.3g}; a seed inside makes that repeatable and no less random: turn the noise off (eta = 0)"
         )
+        raise ValueError(msg)
 
 
 LONG = 252
@@ -132,11 +137,12 @@ def check_repeats(sampler: Sampler, oracle: Oracle) -> None:
     x = oracle.state(float(nodes[0]))
     first, again = (np.asarray(called(sampler, oracle, x.copy(), nodes.copy())) for _ in range(2))
     if not np.array_equal(first, again, equal_nan=True):
-        raise ValueError(
+        msg = (
             f"{name_of(sampler)} is random on long runs: two runs of {LONG} steps differ by "
             f"{np.max(np.abs(first - again)):.3g}, two of {STEPS} do not; turn its noise off at all times (eta = 0, "
             "tau_func=lambda t: 0), or leave its drift with silent=True"
         )
+        raise ValueError(msg)
 
 
 def _spread(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: FloatArray) -> float:
@@ -169,9 +175,8 @@ def called(sampler: Sampler, model: Any, x: FloatArray, nodes: FloatArray) -> An
     try:
         return sampler(model, x, nodes)
     except SystemExit as error:
-        raise SamplerError(
-            f"{name} leaves the program with sys.exit({error.code!r}): let it return its sample, or raise"
-        ) from error
+        msg = f"{name} leaves the program with sys.exit({error.code!r}): let it return its sample, or raise"
+        raise SamplerError(msg) from error
     except (TypeError, ValueError) as error:
         if str(error).startswith(name):  # an adapter has said it already
             raise
@@ -205,23 +210,29 @@ def _run(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: Flo
     given, given_nodes = x.copy(), nodes.copy()
     result = called(sampler, model, given, given_nodes)
     if not np.array_equal(given_nodes, nodes):
-        raise ValueError(f"{name} writes into its input nodes: let it work on a copy")
+        msg = f"{name} writes into its input nodes: let it work on a copy"
+        raise ValueError(msg)
     if result is None or not (hasattr(result, "shape") and hasattr(result, "dtype")):
-        raise TypeError(f"{name} returned a {type(result).__name__}: it must return an array like x")
+        msg = f"{name} returned a {type(result).__name__}: it must return an array like x"
+        raise TypeError(msg)
     if tuple(result.shape) != x.shape:
-        raise ValueError(f"{name} returned shape {tuple(result.shape)}: it must return that of x, {x.shape}")
+        msg = f"{name} returned shape {tuple(result.shape)}: it must return that of x, {x.shape}"
+        raise ValueError(msg)
     dtype = str(result.dtype).removeprefix("torch.")
     if dtype != str(x.dtype):
-        raise TypeError(f"{name} returned dtype {dtype}: x has {x.dtype}, and the order is hidden by rounding below it")
+        msg = f"{name} returned dtype {dtype}: x has {x.dtype}, and the order is hidden by rounding below it"
+        raise TypeError(msg)
     found = np.asarray(result)
     if not np.isfinite(found).all():
         count = int(np.sum(~np.isfinite(found)))
-        raise ValueError(
+        msg = (
             f"{name} returned {count} numbers of {found.size} that are NaN or infinite, from finite input and "
             f"{len(nodes) - 1} steps"
         )
+        raise ValueError(msg)
     if not np.array_equal(given, x):
-        raise ValueError(f"{name} writes into its input x: let it work on a copy")
+        msg = f"{name} writes into its input x: let it work on a copy"
+        raise ValueError(msg)
     return found, model.calls
 
 

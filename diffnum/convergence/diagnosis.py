@@ -117,7 +117,8 @@ def rate_of(
     """
     parts: tuple[Part, ...] = get_args(Part)
     if part not in parts:
-        raise ValueError(f"part={part!r} is unknown: use one of {', '.join(parts)}")
+        msg = f"part={part!r} is unknown: use one of {', '.join(parts)}"
+        raise ValueError(msg)
     oracle = Oracle(three_peaks() if problem is None else problem, schedule or VPLinear(), interval or INTERVAL)
     check_sampler(sampler, oracle)
     return measured_rate(sampler, oracle, grid, measure, steps, part, order)

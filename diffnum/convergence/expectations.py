@@ -124,12 +124,14 @@ def expectation(
         If the data have several dimensions, or a step carries more than one vector of history.
     """
     if problem.dim != 1:
-        raise ValueError(f"problem has {problem.dim} dimensions: expectations are computed on data in one dimension")
+        msg = f"problem has {problem.dim} dimensions: expectations are computed on data in one dimension"
+        raise ValueError(msg)
     widest = max(len(step.inputs) for step in numbers.steps)
     if widest > 2:
-        raise ValueError(
+        msg = (
             f"{numbers.method} carries {widest - 1} vectors of history: one at most is tabulated, use monte_carlo_study"
         )
+        raise ValueError(msg)
     points, weights = np.polynomial.hermite_e.hermegauss(draws)
     weights = weights / weights.sum()
     after: Callable[..., FloatArray] = function

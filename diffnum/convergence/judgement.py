@@ -178,7 +178,8 @@ def judge(
         If the sampler breaks its convention, or an argument is not as above.
     """
     if not (math.isfinite(order) and order > 0):
-        raise ValueError(f"order={order:g} is no order that can be claimed: give a number > 0, such as 2")
+        msg = f"order={order:g} is no order that can be claimed: give a number > 0, such as 2"
+        raise ValueError(msg)
     kind = _convention(sampler, convention)
     run = understood(sampler, kind, **options)
     run = in_clock(run if shape is None else in_shape(run, shape), clock)

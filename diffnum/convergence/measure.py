@@ -237,7 +237,8 @@ def _black_box_run(
 ) -> Run:
     """A callable on nodes in half-log-SNR, graded at the ends as the variant says."""
     if variant == "lowered end":
-        raise ValueError("variants has 'lowered end': a callable has its own end, ask for 'last step'")
+        msg = "variants has 'lowered end': a callable has its own end, ask for 'last step'"
+        raise ValueError(msg)
     lam_start, lam_end = oracle.interval
 
     def run(n: int) -> FloatArray:
@@ -250,9 +251,8 @@ def _black_box_run(
         x = oracle.state(float(nodes[0]))
         result = called(sampler, oracle, x.copy(), nodes)
         if np.shape(result) != x.shape:
-            raise ValueError(
-                f"sampler returned shape {np.shape(result)}: it must return an array of the shape of x, {x.shape}"
-            )
+            msg = f"sampler returned shape {np.shape(result)}: it must return an array of the shape of x, {x.shape}"
+            raise ValueError(msg)
         return oracle.error(np.asarray(result, dtype=np.float64), float(nodes[-1]))
 
     return run

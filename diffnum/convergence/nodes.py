@@ -76,7 +76,8 @@ def fractions(kind: str, n: int, pattern: Sequence[float] = PATTERN) -> FloatArr
         nodes = np.concatenate([[0.0], np.cumsum(np.resize(pattern, n))])
         nodes /= nodes[-1]
     else:
-        raise ValueError(f"grids={kind!r} is no kind of grid: use {', '.join(GRID_KINDS)}")
+        msg = f"grids={kind!r} is no kind of grid: use {', '.join(GRID_KINDS)}"
+        raise ValueError(msg)
     return nodes
 
 

@@ -67,10 +67,11 @@ def noisy_orders(
         given |= {} if points is None else {"points": points}
         found = [monte_carlo_study(record, grid=kind, seed=seed, **given) for kind in grids]
     else:
-        raise ValueError(
+        msg = (
             f"problem={type(problem).__name__}: the order in law is measured on Gaussian data and, for methods with at "
             "most one past evaluation, on mixtures in one dimension: use one of these, or measure='weak'"
         )
+        raise ValueError(msg)
     return noisy_study(record, measure, [s for study in found for s in study.series])
 
 
@@ -85,5 +86,6 @@ def only_problem(problem: Problem | Mapping[str, Problem] | None) -> Problem | N
     if not isinstance(problem, Mapping):
         return problem
     if len(problem) != 1:
-        raise ValueError(f"problem has {len(problem)} entries: with noise a study takes one, call it for each")
+        msg = f"problem has {len(problem)} entries: with noise a study takes one, call it for each"
+        raise ValueError(msg)
     return next(iter(problem.values()))

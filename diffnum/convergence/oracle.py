@@ -66,14 +66,14 @@ class Oracle(AskedByNoiseLevel):
         self.interval = (float(interval[0]), float(interval[1]))
         low = float(schedule.half_log_snr(schedule.t_max))
         if not self.interval[0] < self.interval[1]:
-            raise ValueError(
-                f"interval={interval}: give the half-log-SNR of the noisy end first, the larger one second"
-            )
+            msg = f"interval={interval}: give the half-log-SNR of the noisy end first, the larger one second"
+            raise ValueError(msg)
         if self.interval[0] < low:
-            raise ValueError(
+            msg = (
                 f"interval={interval} begins before the schedule {schedule.name!r}, whose half-log-SNR is at "
                 f"least {low:.4g}: begin later"
             )
+            raise ValueError(msg)
         self._drawn = (points, seed)
         rng = np.random.default_rng(seed)
         node = self.nodes(np.array([self.interval[0]]))

@@ -115,10 +115,11 @@ def orders_of_own(
     _check_signature(sampler, measure)
     exact = default_gaussian() if problem is None else problem
     if not isinstance(exact, Gaussian):
-        raise TypeError(
+        msg = (
             f"problem={type(exact).__name__}: the order of a sampler with noise of your own is measured on Gaussian "
             "data, where its law is known without sampling: use dn.Gaussian"
         )
+        raise TypeError(msg)
     schedule = VPLinear() if schedule is None else schedule
     oracle = Oracle(exact, schedule, interval or INTERVAL, 2, 0)
     levels = tuple(steps or (STRONG_STEPS if measure == "strong" else WEAK_STEPS))
@@ -144,11 +145,12 @@ def _check_signature(sampler: Any, measure: NoisyMeasure) -> None:
     except (TypeError, ValueError):
         taken = 0
     if not callable(sampler) or taken < 4:
-        raise TypeError(
+        msg = (
             f"measure={measure!r} needs a sampler that takes its noise from its caller, sampler(model, x, nodes, "
             f"noise), and {getattr(sampler, '__name__', type(sampler).__name__)} does not: noise(a, b) are standard "
             "normal draws of the part of the run between two half-log-SNRs"
         )
+        raise TypeError(msg)
 
 
 # -- one run ---------------------------------------------------------------------------------------------
@@ -165,13 +167,15 @@ class _Probes:
     def __call__(self, a: float, b: float, rate: float = 0.0) -> FloatArray:
         key = (float(a), float(b), float(rate))
         if not key[0] < key[1]:
-            raise ValueError(f"noise({a}, {b}): give the half-log-SNRs of a part of the run, the smaller one first")
+            msg = f"noise({a}, {b}): give the half-log-SNRs of a part of the run, the smaller one first"
+            raise ValueError(msg)
         if self._table is None:
             if key not in self.asked:
                 self.asked.append(key)
             return np.zeros(self._shape)
         if key not in self.asked:
-            raise ValueError(f"noise({a}, {b}) is asked for in one run and not in the next: draws may not depend on x")
+            msg = f"noise({a}, {b}) is asked for in one run and not in the next: draws may not depend on x"
+            raise ValueError(msg)
         return np.array(self._table[self.asked.index(key)])
 
 
@@ -184,7 +188,8 @@ def _output(sampler: NoisySampler, problem: Gaussian, oracle: Oracle, kind: str,
     asked: list[tuple[float, float, float]] = []
     sampler(oracle, np.zeros((1, d)), nodes, _Probes(asked, None, (1, d)))
     if not asked:
-        raise ValueError("sampler never calls noise(a, b): a sampler without noise has the order of measure='global'")
+        msg = "sampler never calls noise(a, b): a sampler without noise has the order of measure='global'"
+        raise ValueError(msg)
     rows = _PROBES + len(asked)
     rng = np.random.default_rng(0)
     start, table = np.zeros((rows, d)), np.zeros((len(asked), rows, d))
@@ -193,17 +198,17 @@ def _output(sampler: NoisySampler, problem: Gaussian, oracle: Oracle, kind: str,
     table[np.arange(len(asked)), _PROBES + np.arange(len(asked))] = 1.0
     found = np.asarray(sampler(oracle, start @ basis, nodes, _Probes(asked, table @ basis, (rows, d))))
     if found.shape != (rows, d):
-        raise ValueError(
-            f"sampler returned shape {found.shape}: it must return an array of the shape of x, {(rows, d)}"
-        )
+        msg = f"sampler returned shape {found.shape}: it must return an array of the shape of x, {(rows, d)}"
+        raise ValueError(msg)
     end = found @ basis.T
     offset, gain, weights = end[0], end[1] - end[0], end[_PROBES:] - end[0]
     predicted = offset + gain * start[2] + np.einsum("jd,jd->d", weights, table[:, 2])
     if not np.max(np.abs(predicted - end[2])) <= AFFINE * (1 + np.max(np.abs(end))):
-        raise ValueError(
+        msg = (
             "sampler is not affine in its start and its draws on Gaussian data: something in it clips, thresholds or "
             "mixes the samples of a batch, or draws noise of its own; leave that out of the measurement"
         )
+        raise ValueError(msg)
     return _Output(offset, gain, weights, asked)
 
 

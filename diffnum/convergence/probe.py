@@ -233,7 +233,8 @@ class Probe:
             What the weights are to multiply.
         """
         if prediction not in _FORMS:
-            raise ValueError(f"prediction={prediction!r} has no normal form: use one of {', '.join(_FORMS)}")
+            msg = f"prediction={prediction!r} has no normal form: use one of {', '.join(_FORMS)}"
+            raise ValueError(msg)
         if prediction == self.prediction:
             return self
         pairs = [conversion(prediction, self.prediction, *self._levels(c.half_log_snr)) for c in self.calls]
@@ -361,7 +362,8 @@ class Probe:
         """
         count = len(self._cuts)
         if not -count <= step < count:
-            raise ValueError(f"step={step} does not exist: the sampler makes {count} steps, numbered from 0")
+            msg = f"step={step} does not exist: the sampler makes {count} steps, numbered from 0"
+            raise ValueError(msg)
         return {target: row for number, target, row in self._normalised if number == step % count}
 
     # -- comparison --------------------------------------------------------------------------------
@@ -463,14 +465,16 @@ def probe(
         nodes = INTERVAL[0] + (INTERVAL[1] - INTERVAL[0]) * fractions("irregular", 8)
     lam = from_half_log_snr(schedule, nodes).lam
     if not np.isfinite(lam[-1]):
-        raise ValueError("nodes end at infinity, where sigma = 0: end at a finite half-log-SNR")
+        msg = "nodes end at infinity, where sigma = 0: end at a finite half-log-SNR"
+        raise ValueError(msg)
     if isinstance(sampler, str | Method):
         record = find_method(sampler) if isinstance(sampler, str) else sampler
         name, run = record.name, _planned(record, start)
     elif callable(sampler):
         name, run = getattr(sampler, "__name__", type(sampler).__name__), sampler
     else:
-        raise TypeError(f"sampler={sampler!r} is a {type(sampler).__name__}: pass a name, a Method or a callable")
+        msg = f"sampler={sampler!r} is a {type(sampler).__name__}: pass a name, a Method or a callable"
+        raise TypeError(msg)
     bench = Bench(name, run, schedule, lam, shape)
     return _normal_form(bench, *bench.read(np.random.default_rng(seed)))
 

@@ -163,12 +163,15 @@ def estimate_rate(
     """
     n, e = _checked_steps(steps), _combined(errors)
     if n.size != e.size:
-        raise ValueError(f"errors has {e.size} levels, steps has {n.size}: pass one error per step count")
+        msg = f"errors has {e.size} levels, steps has {n.size}: pass one error per step count"
+        raise ValueError(msg)
     for name, value in {"scale": scale, "eps": eps, "grid": grid}.items():
         if not (isinstance(value, Real) and math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} is {value!r}: pass a finite number > 0")
+            msg = f"{name} is {value!r}: pass a finite number > 0"
+            raise ValueError(msg)
     if floor is not None and not (isinstance(floor, Real) and math.isfinite(floor) and floor >= 0):
-        raise ValueError(f"floor is {floor!r}: pass a finite number >= 0, or None for the rounding floor")
+        msg = f"floor is {floor!r}: pass a finite number >= 0, or None for the rounding floor"
+        raise ValueError(msg)
     floors = FLOOR_FACTOR * eps * scale * np.sqrt(n) if floor is None else np.full(n.size, float(floor))
 
     notes = _notes(e, floors)
@@ -303,9 +306,11 @@ def _checked_steps(steps: Any) -> IntArray:
     try:
         n = np.array([operator.index(k) for k in steps], dtype=np.int64)
     except TypeError as error:
-        raise TypeError(f"steps is {steps!r}: pass a sequence of integers such as (20, 40, 80)") from error
+        msg = f"steps is {steps!r}: pass a sequence of integers such as (20, 40, 80)"
+        raise TypeError(msg) from error
     if n.size == 0 or n[0] < 1 or np.any(np.diff(n) <= 0):
-        raise ValueError(f"steps is {n.tolist()}: pass positive, strictly increasing step counts")
+        msg = f"steps is {n.tolist()}: pass positive, strictly increasing step counts"
+        raise ValueError(msg)
     return n
 
 
@@ -313,12 +318,15 @@ def _combined(errors: Any) -> FloatArray:
     """Root mean square over samples, scaled against overflow; infinite where a sample is not finite."""
     values = np.asarray(errors)
     if values.dtype.kind not in "fiu":
-        raise TypeError(f"errors has dtype {values.dtype}: pass real norms of errors")
+        msg = f"errors has dtype {values.dtype}: pass real norms of errors"
+        raise TypeError(msg)
     if values.ndim not in (1, 2) or values.size == 0:
-        raise ValueError(f"errors has shape {values.shape}: pass (levels,) or (levels, samples), not empty")
+        msg = f"errors has shape {values.shape}: pass (levels,) or (levels, samples), not empty"
+        raise ValueError(msg)
     e = values.astype(np.float64).reshape(values.shape[0], -1)
     if np.any(e < 0):
-        raise ValueError(f"errors has the entry {np.nanmin(e):g} < 0: pass norms of errors, such as abs(error)")
+        msg = f"errors has the entry {np.nanmin(e):g} < 0: pass norms of errors, such as abs(error)"
+        raise ValueError(msg)
     finite: NDArray[np.bool_] = np.all(np.isfinite(e), axis=1)
     e = np.where(finite[:, None], e, 0.0)
     largest = np.maximum(e.max(axis=1), np.finfo(np.float64).tiny)

@@ -290,7 +290,8 @@ class ConvergenceStudy:
         try:
             from diffnum.plot import plot_study
         except ModuleNotFoundError as error:
-            raise explained("study.plot()", error) from error
+            msg = "study.plot()"
+            raise explained(msg, error) from error
 
         return plot_study(self, ax=ax)
 

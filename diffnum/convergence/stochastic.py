@@ -352,12 +352,14 @@ def _equation(method: Method | str) -> tuple[Method, Level, float]:
     """Record, noise level, and rate of the noise's weight on the path."""
     record = find_method(method) if isinstance(method, str) else method
     if record.noise is None:
-        raise ValueError(f"method={record.name!r} is deterministic: use convergence_study with measure='global'")
+        msg = f"method={record.name!r} is deterministic: use convergence_study with measure='global'"
+        raise ValueError(msg)
     if record.parameters:
-        raise ValueError(
+        msg = (
             f"method={record.name!r} takes {', '.join(record.parameters)} from its caller, so that it approaches no "
             "equation of its own: study the member with a fixed noise level"
         )
+        raise ValueError(msg)
     if record.noise.level is None:
         return record, NOISE_SCALES[record.noise.scale], 0.0
     tau = float(record.noise.level)

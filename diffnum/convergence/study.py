@@ -215,20 +215,25 @@ def _check_measure(
     """
     known = ("global", "local", *ORDERS)
     if unknown := [m for m in (*(measures or ()), measure) if m is not None and m not in known]:
-        raise ValueError(f"measure={unknown[0]!r} is unknown: use one of {', '.join(known)}")
+        msg = f"measure={unknown[0]!r} is unknown: use one of {', '.join(known)}"
+        raise ValueError(msg)
     if measure is not None and measures is not None:
-        raise ValueError(f"measure={measure!r} and measures={tuple(measures)!r} say the same thing: give one of them")
+        msg = f"measure={measure!r} and measures={tuple(measures)!r} say the same thing: give one of them"
+        raise ValueError(msg)
     if record is not None and record.noise is not None:
         if measure not in ORDERS:
-            raise ValueError(
+            msg = (
                 f"measure={measure!r}: {record.name!r} draws noise, so that its order is strong, weak or in law: "
                 "pass measure='strong', 'weak' or 'law'"
             )
+            raise ValueError(msg)
         if variants is not None and set(variants) != {"as shipped"}:
-            raise ValueError(f"variants={tuple(variants)!r}: methods with noise are measured as shipped, leave it out")
+            msg = f"variants={tuple(variants)!r}: methods with noise are measured as shipped, leave it out"
+            raise ValueError(msg)
     elif noisy := [m for m in (measure, *(measures or ())) if m in ORDERS]:
         name = "a sampler of your own" if record is None else f"method={record.name!r}"
-        raise ValueError(f"measure={noisy[0]!r}: {name} is deterministic: use measure='global' or 'local'")
+        msg = f"measure={noisy[0]!r}: {name} is deterministic: use measure='global' or 'local'"
+        raise ValueError(msg)
 
 
 def _explained(sampler: Sampler, problem: Problem, schedule: Schedule, order: float) -> str:

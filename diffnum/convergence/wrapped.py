@@ -47,7 +47,8 @@ def in_clock(sampler: Sampler, clock: Clock) -> Sampler:
         If the clock is unknown.
     """
     if clock not in CLOCKS:
-        raise ValueError(f"clock={clock!r} is unknown: use one of {', '.join(CLOCKS)}")
+        msg = f"clock={clock!r} is unknown: use one of {', '.join(CLOCKS)}"
+        raise ValueError(msg)
     if clock == "half-log-snr":
         return sampler
     forth, back = CLOCKS[clock]
@@ -77,7 +78,8 @@ class _Shaped(AskedByNoiseLevel):
         """Predict for states of shape (points, *shape)."""
         state = np.asarray(x)
         if state.shape[1:] != self._shape:
-            raise ValueError(f"the model is called with shape {state.shape}: x has (points, *{self._shape})")
+            msg = f"the model is called with shape {state.shape}: x has (points, *{self._shape})"
+            raise ValueError(msg)
         flat = self._model.predict(state.reshape(len(state), -1), lam, prediction)
         return np.asarray(flat).reshape(state.shape)
 
@@ -116,13 +118,15 @@ def in_shape(sampler: Sampler, shape: tuple[int, ...]) -> Sampler:
     def run(model: Any, x: Array, nodes: FloatArray) -> Array:
         state = np.asarray(x)
         if math.prod(shape) != state.shape[-1]:
-            raise ValueError(
+            msg = (
                 f"shape={shape} has {math.prod(shape)} numbers: the data have dimension {state.shape[-1]}; choose a "
                 "problem of that dimension"
             )
+            raise ValueError(msg)
         end = sampler(_Shaped(model, shape), state.reshape(len(state), *shape), nodes)
         if np.shape(end) != (len(state), *shape):
-            raise ValueError(f"it returned shape {np.shape(end)} from x of shape {(len(state), *shape)}")
+            msg = f"it returned shape {np.shape(end)} from x of shape {(len(state), *shape)}"
+            raise ValueError(msg)
         found: Array = end.reshape(state.shape)
         return found
 

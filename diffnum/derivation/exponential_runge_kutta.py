@@ -125,7 +125,8 @@ _METHODS: Final[Mapping[str, tuple[Callable[[Window], Any], int]]] = MappingProx
 def exponential_runge_kutta(window: Window, order: int, rate: int | None = -1, method: str = "etd_rk4") -> Derived:
     """Exponential Runge-Kutta method by name; DPM-Solver's where a lower order is asked for."""
     if method not in _METHODS:
-        raise ValueError(f"method={method!r} is unknown: use one of {', '.join(_METHODS)}")
+        msg = f"method={method!r} is unknown: use one of {', '.join(_METHODS)}"
+        raise ValueError(msg)
     derivation, full = _METHODS[method]
     if order < full:
         return dpm_solver(window, order, rate)

@@ -19,7 +19,8 @@ __all__ = ["DERIVATION", "pair", "unip", "unipc", "unipc_vary"]
 def _b_function(window: Window, variant: str) -> Any:
     """Return the authors' B(h), scaled like a weight: h (bh1) or the zeroth moment (bh2)."""
     if variant not in ("bh1", "bh2"):
-        raise ValueError(f"variant={variant!r} is unknown: use bh1 or bh2")
+        msg = f"variant={variant!r} is unknown: use bh1 or bh2"
+        raise ValueError(msg)
     return window.step if variant == "bh1" else window.moment(0)
 
 

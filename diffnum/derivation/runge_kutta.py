@@ -60,7 +60,8 @@ def dpm_solver(
 ) -> Derived:
     """DPM-Solver-1, -2, -3 from the authors' ansatz on given inner nodes, by default 1/2 and 1/3, 2/3."""
     if variant not in ("dpmsolver", "taylor"):
-        raise ValueError(f"variant={variant!r} is unknown: use dpmsolver or taylor")
+        msg = f"variant={variant!r} is unknown: use dpmsolver or taylor"
+        raise ValueError(msg)
     if order == 1:
         return adams(window, 1, rate)
     inner = nodes if len(nodes) == order - 1 else tuple(Fraction(j, order) for j in range(1, order))

@@ -170,7 +170,8 @@ def overdetermined(rows: Sequence[Sequence[Fraction]], right: Sequence[Fraction]
     for i in range(unknowns):
         pivot = next((r for r in range(i, len(augmented)) if augmented[r][i]), None)
         if pivot is None:
-            raise ValueError(f"rows={rows!r} leave unknown {i + 1} undetermined: more conditions are needed")
+            msg = f"rows={rows!r} leave unknown {i + 1} undetermined: more conditions are needed"
+            raise ValueError(msg)
         augmented[i], augmented[pivot] = augmented[pivot], augmented[i]
         lead = augmented[i][i]
         augmented[i] = [entry / lead for entry in augmented[i]]
@@ -179,7 +180,8 @@ def overdetermined(rows: Sequence[Sequence[Fraction]], right: Sequence[Fraction]
                 factor = row[i]
                 augmented[r] = [a - factor * b for a, b in zip(row, augmented[i], strict=True)]
     if any(row[-1] for row in augmented[unknowns:]):
-        raise ValueError("the order conditions contradict each other: no weights fit these stages")
+        msg = "the order conditions contradict each other: no weights fit these stages"
+        raise ValueError(msg)
     return tuple(row[-1] for row in augmented[:unknowns])
 
 

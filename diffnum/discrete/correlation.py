@@ -48,7 +48,8 @@ def entropies(law: Law) -> FloatArray:
     """Entropy in nats of every set of positions, shape (2**L,); bit d of the index stands for position d."""
     length = law.length
     if length > 20:
-        raise ValueError(f"length {length} has too many subsets: use a law of at most 20 positions")
+        msg = f"length {length} has too many subsets: use a law of at most 20 positions"
+        raise ValueError(msg)
     tables: dict[int, FloatArray] = {2**length - 1: law.table}
     out = np.zeros(2**length)
     for subset in range(2**length - 1, 0, -1):
@@ -72,7 +73,8 @@ def total_correlation(law: Law, positions: Sequence[int], given: Sequence[int] =
     """
     chosen = [*positions, *given]
     if len(set(chosen)) != len(chosen):
-        raise ValueError(f"positions={list(positions)} and given={list(given)} overlap: use different ones")
+        msg = f"positions={list(positions)} and given={list(given)} overlap: use different ones"
+        raise ValueError(msg)
     h = {part: _entropy(law, part) for part in [tuple(given), *((d, *given) for d in positions), tuple(chosen)]}
     base = h[tuple(given)]
     return max(0.0, sum(h[d, *given] - base for d in positions) - (h[tuple(chosen)] - base))
@@ -96,7 +98,8 @@ def parallel_divergence(law: Law, sets: Sequence[Sequence[int]]) -> float:
     """
     shown = [d for part in sets for d in part]
     if sorted(shown) != list(range(law.length)):
-        raise ValueError(f"sets={[list(s) for s in sets]} show {sorted(shown)}: each position must be in one set")
+        msg = f"sets={[list(s) for s in sets]} show {sorted(shown)}: each position must be in one set"
+        raise ValueError(msg)
     cost, before = 0.0, list[int]()
     for part in sets:
         cost += total_correlation(law, list(part), before)
@@ -122,9 +125,11 @@ def best_sets(law: Law, steps: int) -> tuple[tuple[tuple[int, ...], ...], float]
     """
     length = law.length
     if steps < 1:
-        raise ValueError(f"steps={steps}: use at least one step")
+        msg = f"steps={steps}: use at least one step"
+        raise ValueError(msg)
     if length > LONGEST_SETS:
-        raise ValueError(f"length {length} has too many partitions: use at most {LONGEST_SETS} positions")
+        msg = f"length {length} has too many partitions: use at most {LONGEST_SETS} positions"
+        raise ValueError(msg)
     h, whole = entropies(law), 2**length - 1
     single = np.array([1 << d for d in range(length)])
 
@@ -213,7 +218,8 @@ def counts_cost(curve: Any, counts: Sequence[int]) -> float:
     """
     h = np.asarray(curve, dtype=np.float64)
     if any(k < 1 for k in counts) or sum(counts) != len(h) - 1:
-        raise ValueError(f"counts={list(counts)} must be positive and add up to {len(h) - 1}")
+        msg = f"counts={list(counts)} must be positive and add up to {len(h) - 1}"
+        raise ValueError(msg)
     cost, m = 0.0, 0
     for k in counts:
         cost += k * (h[m + 1] - h[m]) - (h[m + k] - h[m])
@@ -233,7 +239,8 @@ def best_counts(curve: Any, steps: int) -> tuple[tuple[int, ...], float]:
     h = np.asarray(curve, dtype=np.float64)
     length = len(h) - 1
     if steps < 1:
-        raise ValueError(f"steps={steps}: use at least one step")
+        msg = f"steps={steps}: use at least one step"
+        raise ValueError(msg)
     steps = min(steps, length)
     slope = np.diff(h)
     value = np.full((steps + 1, length + 1), np.inf)

@@ -46,10 +46,11 @@ class Enumerated:
         self.letters = process.states(tokens)
         self.size = self.letters**length
         if self.size > LARGEST_SPACE:
-            raise ValueError(
+            msg = (
                 f"{self.letters}**{length} states are too many to enumerate (at most {LARGEST_SPACE}): "
                 "take a shorter law, or dn.discrete.monte_carlo"
             )
+            raise ValueError(msg)
 
     @cached_property
     def states(self) -> TokenArray:
@@ -96,12 +97,12 @@ class ModelSpace(Enumerated):
     def __init__(self, model: Any, held: Any) -> None:
         held = np.asarray(held)
         if held.shape != (model.length,) or held.min() < -1 or held.max() >= model.tokens:
-            raise ValueError(
-                f"held has shape {held.shape}: pass {model.length} tokens below {model.tokens}, -1 where free"
-            )
+            msg = f"held has shape {held.shape}: pass {model.length} tokens below {model.tokens}, -1 where free"
+            raise ValueError(msg)
         self.free = np.flatnonzero(held == -1)
         if not self.free.size:
-            raise ValueError("held leaves no position free: mark free ones by -1")
+            msg = "held leaves no position free: mark free ones by -1"
+            raise ValueError(msg)
         super().__init__(self.free.size, model.tokens, Masked())
         self.model, self.held = model, held
 

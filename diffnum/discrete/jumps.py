@@ -36,7 +36,8 @@ def generator(space: Enumerated, t: float) -> Any:
     to = row + (letter - space.states[row, place]) * powers[place]
     values = rates[row, place, letter]
     if values.size and values.min() < 0:
-        raise ValueError(f"a reverse rate at t={t:g} is negative ({values.min():g}): check the process")
+        msg = f"a reverse rate at t={t:g} is negative ({values.min():g}): check the process"
+        raise ValueError(msg)
     shape = (space.size, space.size)
     return sparse.csr_array((values, (row, to)), shape=shape) - sparse.diags_array(rates.sum(axis=(1, 2)))
 
@@ -110,10 +111,11 @@ class Uniformisation:
         flat = rates.reshape(len(x), -1)
         total = flat.sum(axis=1)
         if np.any(total > bound * (1 + 1e-6)):
-            raise ValueError(
+            msg = (
                 f"a total rate of {float(total.max()):g} exceeds the bound {float(bound.max()):g}: "
                 "the model's marginals do not sum to one"
             )
+            raise ValueError(msg)
         u = rng.random(len(x)) * bound
         go = u < total
         pick = np.sum(u[:, None] >= np.cumsum(flat, axis=1), axis=1)

@@ -31,7 +31,8 @@ TOLERANCE = 1e-9
 def uniforms(seed: int) -> np.random.Generator:
     """Generator of a seed; the same bits on every machine."""
     if seed < 0:
-        raise ValueError(f"seed={seed}: use a whole number >= 0")
+        msg = f"seed={seed}: use a whole number >= 0"
+        raise ValueError(msg)
     return np.random.Generator(np.random.Philox(seed))
 
 
@@ -39,15 +40,16 @@ def checked_law(name: str, values: Any, axis: int = -1) -> FloatArray:
     """Probabilities that are >= 0 and sum to one along an axis, normalised to the last bit."""
     p = np.asarray(values, dtype=np.float64)
     if not np.all(np.isfinite(p)):
-        raise ValueError(f"{name} holds values that are not finite: pass probabilities")
+        msg = f"{name} holds values that are not finite: pass probabilities"
+        raise ValueError(msg)
     if np.any(p < 0):
-        raise ValueError(f"{name} holds the negative probability {p.min():g}: pass values >= 0")
+        msg = f"{name} holds the negative probability {p.min():g}: pass values >= 0"
+        raise ValueError(msg)
     total = p.sum(axis=axis, keepdims=True)
     worst = float(np.max(np.abs(total - 1.0)))
     if worst > TOLERANCE:
-        raise ValueError(
-            f"{name} sums to {float(total.flat[np.argmax(np.abs(total - 1))]):.6g}, not to one: divide by it"
-        )
+        msg = f"{name} sums to {float(total.flat[np.argmax(np.abs(total - 1))]):.6g}, not to one: divide by it"
+        raise ValueError(msg)
     return np.asarray(p / total, dtype=np.float64)
 
 
@@ -134,12 +136,14 @@ class Law:
 
     def __post_init__(self) -> None:
         if (self.p is None) == (self.chain is None):
-            raise ValueError("a Law needs either p, the table, or chain: pass one of them")
+            msg = "a Law needs either p, the table, or chain: pass one of them"
+            raise ValueError(msg)
         if self.p is None:
             return
         p = np.asarray(self.p, dtype=np.float64)
         if p.ndim == 0 or len(set(p.shape)) != 1:
-            raise ValueError(f"p has shape {p.shape}: pass one axis of S tokens for each of the L positions, (S,) * L")
+            msg = f"p has shape {p.shape}: pass one axis of S tokens for each of the L positions, (S,) * L"
+            raise ValueError(msg)
         object.__setattr__(self, "p", checked_law("p", p, axis=tuple(range(p.ndim))))  # type: ignore[arg-type]
 
     @classmethod
@@ -156,15 +160,15 @@ class Law:
             Law of the first token.
         """
         if length < 1:
-            raise ValueError(f"length={length}: use at least one position")
+            msg = f"length={length}: use at least one position"
+            raise ValueError(msg)
         moves = checked_law("transition", transition)
         first = checked_law("start", start)
         size = first.size
         moves = np.broadcast_to(moves, (length - 1, *moves.shape)) if moves.ndim == 2 else moves
         if moves.shape != (length - 1, size, size):
-            raise ValueError(
-                f"transition has shape {moves.shape}: use ({size}, {size}) or ({length - 1}, {size}, {size})"
-            )
+            msg = f"transition has shape {moves.shape}: use ({size}, {size}) or ({length - 1}, {size}, {size})"
+            raise ValueError(msg)
         return cls(chain=HiddenChain(first, moves, np.broadcast_to(np.eye(size), (length, size, size))))
 
     @classmethod
@@ -180,7 +184,8 @@ class Law:
         """
         share, tokens = checked_law("weights", weights), checked_law("marginals", marginals)
         if tokens.ndim != 3 or len(tokens) != share.size:
-            raise ValueError(f"marginals has shape {tokens.shape}: use ({share.size}, L, S)")
+            msg = f"marginals has shape {tokens.shape}: use ({share.size}, L, S)"
+            raise ValueError(msg)
         moves = np.broadcast_to(np.eye(share.size), (tokens.shape[1] - 1, share.size, share.size))
         return cls(chain=HiddenChain(share, moves, np.moveaxis(tokens, 0, 1)))
 
@@ -207,9 +212,8 @@ class Law:
             return self.p
         chain, length, size = self.chain, self.length, self.tokens
         if chain is None or size**length > LARGEST_TABLE:
-            raise ValueError(
-                f"a table of {size}**{length} sequences is too large: take a shorter law, or measure by Monte Carlo"
-            )
+            msg = f"a table of {size}**{length} sequences is too large: take a shorter law, or measure by Monte Carlo"
+            raise ValueError(msg)
         joint = (chain.start[:, None] * chain.emit[0]).T
         for d in range(1, length):
             joint = np.einsum("xr,rq,qs->xsq", joint, chain.moves[d - 1], chain.emit[d]).reshape(-1, chain.start.size)
@@ -231,12 +235,14 @@ class Law:
         """
         self._positions(list(known))
         if len(known) == self.length:
-            raise ValueError("known names every position: leave one open")
+            msg = "known names every position: leave one open"
+            raise ValueError(msg)
         for position, token in known.items():
             self.check_tokens(np.array([[token]]), f"known[{position}]")
         part = self.table[tuple(known.get(d, slice(None)) for d in range(self.length))]
         if part.sum() <= 0:
-            raise ValueError(f"known={dict(known)} has probability zero: condition on what can happen")
+            msg = f"known={dict(known)} has probability zero: condition on what can happen"
+            raise ValueError(msg)
         return Law(part / part.sum())
 
     def marginals(self) -> FloatArray:
@@ -256,14 +262,16 @@ class Law:
     def entropy(self) -> float:
         """Shannon entropy in nats."""
         if self.p is None and self.tokens**self.length > LARGEST_TABLE:
-            raise ValueError("the entropy of a chain this long needs a table: estimate -log_prob on samples")
+            msg = "the entropy of a chain this long needs a table: estimate -log_prob on samples"
+            raise ValueError(msg)
         p = self.table[self.table > 0]
         return float(-np.sum(p * np.log(p)))
 
     def sample(self, n: int, seed: int = 0) -> TokenArray:
         """Draw ``n`` sequences, shape (n, L)."""
         if n < 1:
-            raise ValueError(f"n={n}: draw at least one sequence")
+            msg = f"n={n}: draw at least one sequence"
+            raise ValueError(msg)
         rng = uniforms(seed)
         if self.chain is None:
             flat = rng.choice(self.table.size, size=n, p=self.table.ravel())
@@ -280,17 +288,20 @@ class Law:
         """Tokens as integers; raises where one lies outside 0 ... S - 1 (the mask token is no datum)."""
         tokens = np.asarray(x)
         if tokens.dtype.kind not in "iu":
-            raise TypeError(f"{name} has dtype {tokens.dtype}: pass tokens as integers")
+            msg = f"{name} has dtype {tokens.dtype}: pass tokens as integers"
+            raise TypeError(msg)
         outside = tokens[(tokens < 0) | (tokens >= self.tokens)]
         if outside.size:
             what = "the mask token" if outside[0] == self.tokens else f"token {outside[0]}"
-            raise ValueError(f"{name} holds {what}: data have tokens 0 ... {self.tokens - 1}")
+            msg = f"{name} holds {what}: data have tokens 0 ... {self.tokens - 1}"
+            raise ValueError(msg)
         return np.asarray(tokens, dtype=np.int64)
 
     def _positions(self, positions: Sequence[int]) -> list[int]:
         keep = [int(d) for d in positions]
         if len(set(keep)) != len(keep) or any(not 0 <= d < self.length for d in keep):
-            raise ValueError(f"positions={keep}: use different ones of 0 ... {self.length - 1}")
+            msg = f"positions={keep}: use different ones of 0 ... {self.length - 1}"
+            raise ValueError(msg)
         return keep
 
 

@@ -82,5 +82,6 @@ def answered(model: TokenModel, x: TokenArray, t: Any) -> FloatArray:
     """Marginals of a model in float64, their shape checked."""
     p = np.asarray(model(x, t))
     if p.shape != (*x.shape, model.tokens):
-        raise TypeError(f"the model returned shape {p.shape}: return marginals of shape {(*x.shape, model.tokens)}")
+        msg = f"the model returned shape {p.shape}: return marginals of shape {(*x.shape, model.tokens)}"
+        raise TypeError(msg)
     return np.asarray(p, dtype=np.float64)

@@ -88,9 +88,11 @@ def monte_carlo(
     DrawnLaw
     """
     if draws < 100:
-        raise ValueError(f"draws={draws}: at least 100 make an error estimate")
+        msg = f"draws={draws}: at least 100 make an error estimate"
+        raise ValueError(msg)
     if law.length < 2:
-        raise ValueError(f"length {law.length}: neighbours need two positions; use dn.discrete.output_law")
+        msg = f"length {law.length}: neighbours need two positions; use dn.discrete.output_law"
+        raise ValueError(msg)
     process = Masked() if process is None else process
     x = sample(ExactTokens(law, process), process, name, draws, steps, seed)
     logs = law.log_prob(law.check_tokens(x, "the output"))

@@ -85,11 +85,13 @@ def nodes_of(process: TokenProcess, steps: int, nodes: Any = None) -> FloatArray
     """
     if nodes is None:
         if steps < 1:
-            raise ValueError(f"steps={steps}: use at least one step")
+            msg = f"steps={steps}: use at least one step"
+            raise ValueError(msg)
         return np.linspace(process.start, 0.0, steps + 1)
     times = np.asarray(nodes, dtype=np.float64)
     if times.ndim != 1 or len(times) < 2 or np.any(np.diff(times) >= 0) or times[0] > process.start or times[-1] < 0:
-        raise ValueError(f"nodes={times}: pass times that fall, from at most {process.start:g} to at least 0")
+        msg = f"nodes={times}: pass times that fall, from at most {process.start:g} to at least 0"
+        raise ValueError(msg)
     return times
 
 
@@ -184,23 +186,27 @@ def shown(space: Enumerated, law: FloatArray, name: str) -> FloatArray:
     table = law.reshape((space.letters,) * space.length)[(slice(0, space.tokens),) * space.length]
     left = float(law.sum() - table.sum())
     if left > LEFT_MASKED:
-        raise ValueError(
+        msg = (
             f"{name} leaves masks at the end with probability {left:.3g}: finish with the bridge, or end at a time > 0"
         )
+        raise ValueError(msg)
     return table
 
 
 def checked_process(record: TokenSampler, process: TokenProcess) -> None:
     """Raise where a sampler does not run on a process."""
     if not isinstance(process, TokenProcess):
-        raise TypeError(f"process={process!r}: pass dn.discrete.Masked() or dn.discrete.Uniform()")
+        msg = f"process={process!r}: pass dn.discrete.Masked() or dn.discrete.Uniform()"
+        raise TypeError(msg)
     if process.name not in record.processes:
-        raise ValueError(f"{record.name} does not run on the {process.name} process: use {', '.join(record.processes)}")
+        msg = f"{record.name} does not run on the {process.name} process: use {', '.join(record.processes)}"
+        raise ValueError(msg)
 
 
 def _whole(steps: int | Sequence[int] | None) -> int:
     if not isinstance(steps, int):
-        raise TypeError(f"steps={steps!r}: pass a number of steps >= 1; counts are for samplers that unmask by count")
+        msg = f"steps={steps!r}: pass a number of steps >= 1; counts are for samplers that unmask by count"
+        raise TypeError(msg)
     return steps
 
 
@@ -245,7 +251,8 @@ def sample(
     process = Masked() if process is None else process
     checked_process(record, process)
     if n < 1:
-        raise ValueError(f"n={n}: draw at least one sequence")
+        msg = f"n={n}: draw at least one sequence"
+        raise ValueError(msg)
     rng = uniforms(seed)
     length, tokens = model.length, model.tokens
     x = drawn(np.broadcast_to(process.noise(tokens), (n, length, process.states(tokens))), rng)

@@ -36,13 +36,11 @@ class LookupModel:
         """Posterior marginals, shape (n, L, S)."""
         x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != self.length or x.dtype.kind not in "iu":
-            raise TypeError(
-                f"the model was called with shape {x.shape}, dtype {x.dtype}: pass tokens of shape (n, {self.length})"
-            )
+            msg = f"the model was called with shape {x.shape}, dtype {x.dtype}: pass tokens of shape (n, {self.length})"
+            raise TypeError(msg)
         if x.min() < 0 or x.max() >= self.space.letters:
-            raise ValueError(
-                f"the model was called with states {x.min()} ... {x.max()}: use 0 ... {self.space.letters - 1}"
-            )
+            msg = f"the model was called with states {x.min()} ... {x.max()}: use 0 ... {self.space.letters - 1}"
+            raise ValueError(msg)
         self.calls += 1
         return self.space.denoised(float(t))[self.space.index(x)] if np.ndim(t) == 0 else self._exact(x, t)
 
@@ -75,23 +73,26 @@ class KernelRule:
         out = np.asarray(self.function(self.model, given, t, s))
         shape = (*x.shape, process.states(posteriors[0].shape[-1]))
         if out.dtype.kind != "f" or out.shape != shape:
-            raise TypeError(
+            msg = (
                 f"the kernel returned dtype {out.dtype} and shape {out.shape}: return probabilities of shape {shape}, "
                 "the last axis over states"
             )
+            raise TypeError(msg)
         if not np.array_equal(given, x):
-            raise ValueError("the kernel writes into its input x: work on a copy")
+            msg = "the kernel writes into its input x: work on a copy"
+            raise ValueError(msg)
         if not np.all(np.isfinite(out)):
-            raise ValueError(f"the kernel returned values that are not finite between t={t:g} and s={s:g}")
+            msg = f"the kernel returned values that are not finite between t={t:g} and s={s:g}"
+            raise ValueError(msg)
         eps = float(np.finfo(out.dtype).eps)
         self.noted["eps"] = max(self.noted.get("eps", 0.0), eps)
         if out.min() < -16 * eps:
-            raise ValueError(
-                f"the kernel returned the negative probability {out.min():g} at t={t:g}: clip or shorten the step"
-            )
+            msg = f"the kernel returned the negative probability {out.min():g} at t={t:g}: clip or shorten the step"
+            raise ValueError(msg)
         off = float(np.abs(out.sum(axis=-1, dtype=np.float64) - 1.0).max())
         if off > 64 * eps:
-            raise ValueError(f"probabilities of the kernel sum to one only within {off:.2g} at t={t:g}: normalise them")
+            msg = f"probabilities of the kernel sum to one only within {off:.2g} at t={t:g}: normalise them"
+            raise ValueError(msg)
         return np.maximum(out.astype(np.float64), 0.0)
 
 
@@ -107,19 +108,19 @@ class BatchRun:
         given = x.copy()
         out = np.asarray(self.function(self.model, given, nodes, uniforms(seed)))
         if out.dtype.kind not in "iu" or out.shape != x.shape:
-            raise TypeError(
-                f"the sampler returned dtype {out.dtype}, shape {out.shape}: return tokens of shape {x.shape}"
-            )
+            msg = f"the sampler returned dtype {out.dtype}, shape {out.shape}: return tokens of shape {x.shape}"
+            raise TypeError(msg)
         if not np.array_equal(given, x):
-            raise ValueError("the sampler writes into its input x: work on a copy")
+            msg = "the sampler writes into its input x: work on a copy"
+            raise ValueError(msg)
         letters = self.model.space.letters
         if out.min() < 0 or out.max() >= letters:
-            raise ValueError(f"the sampler returned states {out.min()} ... {out.max()}: use 0 ... {letters - 1}")
+            msg = f"the sampler returned states {out.min()} ... {out.max()}: use 0 ... {letters - 1}"
+            raise ValueError(msg)
         left = float(np.mean(np.any(out == self.model.tokens, axis=1)))
         if nodes[-1] == 0.0 and left > 0:
-            raise ValueError(
-                f"the sampler leaves masks at the end in a share {left:.3g} of the sequences: show all by t = 0"
-            )
+            msg = f"the sampler leaves masks at the end in a share {left:.3g} of the sequences: show all by t = 0"
+            raise ValueError(msg)
         return out.astype(np.int64)
 
 
@@ -133,7 +134,8 @@ def convention_of(function: Callable[..., Any], given: Convention | None = None)
     """
     if given is not None:
         if given not in _NAMES:
-            raise ValueError(f"convention={given!r} is unknown: use kernel or batch")
+            msg = f"convention={given!r} is unknown: use kernel or batch"
+            raise ValueError(msg)
         return given
     try:
         names = list(inspect.signature(function).parameters)
@@ -142,10 +144,11 @@ def convention_of(function: Callable[..., Any], given: Convention | None = None)
     for convention, last in _NAMES.items():
         if tuple(names[2:4]) == last:
             return convention
-    raise TypeError(
+    msg = (
         f"parameters ({', '.join(names)}) tell no convention: write kernel(model, x, t, s) "
         "or sampler(model, x, nodes, rng), or pass convention="
     )
+    raise TypeError(msg)
 
 
 def understood_tokens(

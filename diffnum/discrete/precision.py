@@ -32,7 +32,8 @@ BLOCKS = 6000
 
 def _least(bits: int) -> float:
     if not 1 <= bits <= 53:
-        raise ValueError(f"bits={bits}: use 24 for float32, 53 for float64")
+        msg = f"bits={bits}: use 24 for float32, 53 for float64"
+        raise ValueError(msg)
     return float(-np.log1p(-(2.0**-bits)))
 
 
@@ -93,7 +94,8 @@ def gumbel_law(p: Any, copies: Any = 1, bits: int = FLOAT32_BITS) -> FloatArray:
     _least(bits)
     many = np.broadcast_to(np.asarray(copies, dtype=np.float64), np.shape(p))
     if np.any(many < 1) or bits > 40:
-        raise ValueError(f"copies={copies}, bits={bits}: use copies >= 1 and at most 40 bits")
+        msg = f"copies={copies}, bits={bits}: use copies >= 1 and at most 40 bits"
+        raise ValueError(msg)
     one = checked_law("p times copies", np.asarray(p, dtype=np.float64) * many) / many
     size = 2.0**bits
     # Multiples k = size - m of 2**-bits, from the largest; a block holds all m in (above, below]. Blocks are narrow in

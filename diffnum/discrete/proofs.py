@@ -59,7 +59,8 @@ def expansion_of(rule: Bridge | Leap) -> Any:
     if isinstance(rule, Bridge) and rule.temperature == 1.0:
         return BRIDGE
     if not isinstance(rule, Leap):
-        raise TypeError(f"{type(rule).__name__} has no expansion in leaps: use a Leap, or the Bridge at temperature 1")
+        msg = f"{type(rule).__name__} has no expansion in leaps: use a Leap, or the Bridge at temperature 1"
+        raise TypeError(msg)
     # What only mixes leaves the exact law alone to first order; the order is that of the rest.
     path = [stage for stage in rule.path if not stage.correct]
     return leap_expansion([(s.origin, _exact(s.span), [_exact(w) for w in s.weights]) for s in path], rule.jump)
@@ -109,10 +110,11 @@ def prove(name: str | TokenSampler) -> TokenProof:
         return _remasking(record, rule)
     if isinstance(rule, Uniformisation):
         return TokenProof(record.name, None, thinning_claims())
-    raise ValueError(
+    msg = (
         f"{record.name} claims no order: what showing tokens at once costs is dn.discrete.correlation's theorem, "
         "and its laws are exact by dn.discrete.output_law"
     )
+    raise ValueError(msg)
 
 
 def _remasking(record: TokenSampler, rule: Remask) -> TokenProof:
@@ -180,7 +182,8 @@ def defects(record: TokenSampler, size: float = 0.05) -> dict[str, TokenSampler]
     """
     rule = record.rule
     if not isinstance(rule, Leap):
-        raise TypeError(f"{record.name} is no leap: defects are planted in spans and weights")
+        msg = f"{record.name} is no leap: defects are planted in spans and weights"
+        raise TypeError(msg)
     found: dict[str, TokenSampler] = {}
     for i, stage in enumerate(rule.path):
         bad: list[tuple[str, LeapStage]] = []

@@ -100,7 +100,8 @@ def theta_trapezoidal(theta: Any, clock: Any = "time") -> Leap:
 def _check_theta(theta: Any, largest: float, interval: str) -> None:
     """Symbols pass; numbers must lie inside."""
     if isinstance(theta, Real) and not 0.0 < float(theta) <= largest:
-        raise ValueError(f"theta={theta} lies outside {interval}: use an inner node of the step")
+        msg = f"theta={theta} lies outside {interval}: use an inner node of the step"
+        raise ValueError(msg)
 
 
 def _leap(**options: Any) -> Leap:
@@ -358,5 +359,6 @@ def sampler(given: str | TokenSampler) -> TokenSampler:
     if isinstance(given, TokenSampler):
         return given
     if given not in SAMPLERS:
-        raise ValueError(f"sampler {given!r} is unknown: use one of {', '.join(SAMPLERS)}")
+        msg = f"sampler {given!r} is unknown: use one of {', '.join(SAMPLERS)}"
+        raise ValueError(msg)
     return SAMPLERS[given]

@@ -302,7 +302,8 @@ def convergence_study(
             + ("its law is exact" if record.exact else "use dn.discrete.output_law for each number of tokens a step")
         )
     if record is not None and process.name not in record.processes:
-        raise ValueError(f"{record.name} does not run on the {process.name} process: use {', '.join(record.processes)}")
+        msg = f"{record.name} does not run on the {process.name} process: use {', '.join(record.processes)}"
+        raise ValueError(msg)
     series: list[TokenSeries] = []
     by_draws = False
     for label, one in laws.items():
@@ -377,7 +378,8 @@ def _exact_series(
             out, exact = run(rule, space, begin, nodes, finish=not own_end), truth
         left = float(out[np.any(space.states == space.tokens, axis=1)].sum()) if last == 0.0 else 0.0
         if left > max(LEFT_MASKED, _eps(rule)):
-            raise ValueError(f"the sampler leaves masks at the end with probability {left:.3g}: show all by s = 0")
+            msg = f"the sampler leaves masks at the end with probability {left:.3g}: show all by s = 0"
+            raise ValueError(msg)
         errors[n] = total_variation(out, exact), divergence(exact, out)
 
     levels = steps or (SLOW_STEPS if expected == 0 else DEFAULT_STEPS)

@@ -47,17 +47,19 @@ class Survival:
     def __post_init__(self) -> None:
         values = np.asarray(self.alpha(np.concatenate([[0.0], PROBES, [1.0]])), dtype=np.float64)
         if abs(values[0] - 1.0) > 1e-12:
-            raise ValueError(f"alpha(0)={values[0]:g} of survival {self.name!r}: data are whole at t = 0, use 1")
+            msg = f"alpha(0)={values[0]:g} of survival {self.name!r}: data are whole at t = 0, use 1"
+            raise ValueError(msg)
         if np.any(np.diff(values) >= 0) or values[-1] < -1e-12:
-            raise ValueError(f"alpha of survival {self.name!r} rises or is negative: use one that falls from 1 to >= 0")
+            msg = f"alpha of survival {self.name!r} rises or is negative: use one that falls from 1 to >= 0"
+            raise ValueError(msg)
         step = 1e-6
         slope = (np.asarray(self.alpha(PROBES + step)) - np.asarray(self.alpha(PROBES - step))) / (2 * step)
         if np.max(np.abs(slope - self.slope(PROBES))) > 1e-6 * (1 + np.max(np.abs(slope))):
-            raise ValueError(f"slope of survival {self.name!r} is not the derivative of alpha: pass d alpha / dt, <= 0")
+            msg = f"slope of survival {self.name!r} is not the derivative of alpha: pass d alpha / dt, <= 0"
+            raise ValueError(msg)
         if np.max(np.abs(np.asarray(self.time(values[1:-1])) - PROBES)) > 1e-8:
-            raise ValueError(
-                f"time of survival {self.name!r} is not the inverse of alpha: pass t as a function of alpha"
-            )
+            msg = f"time of survival {self.name!r} is not the inverse of alpha: pass t as a function of alpha"
+            raise ValueError(msg)
 
 
 def _rest(t: Any) -> Any:
@@ -116,7 +118,9 @@ def survival(given: str | Survival) -> Survival:
     if isinstance(given, Survival):
         return given
     if not isinstance(given, str):
-        raise TypeError(f"survival={given!r}: pass a name or a Survival")
+        msg = f"survival={given!r}: pass a name or a Survival"
+        raise TypeError(msg)
     if given not in SURVIVALS:
-        raise ValueError(f"survival={given!r} is unknown: use one of {', '.join(SURVIVALS)}, or a Survival of your own")
+        msg = f"survival={given!r} is unknown: use one of {', '.join(SURVIVALS)}, or a Survival of your own"
+        raise ValueError(msg)
     return SURVIVALS[given]

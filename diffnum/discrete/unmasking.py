@@ -89,17 +89,18 @@ def counts(length: int, steps: int | Sequence[int], rule: str = "even") -> tuple
         If a count is not positive or the counts do not add up to ``length``: masks would be left.
     """
     if rule not in COUNTS:
-        raise ValueError(f"rule={rule!r} is unknown: use one of {', '.join(COUNTS)}")
+        msg = f"rule={rule!r} is unknown: use one of {', '.join(COUNTS)}"
+        raise ValueError(msg)
     if isinstance(steps, int):
         if steps < 1:
-            raise ValueError(f"steps={steps}: use at least one step")
+            msg = f"steps={steps}: use at least one step"
+            raise ValueError(msg)
         chosen = COUNTS[rule](length, min(steps, length))
     else:
         chosen = [int(k) for k in steps]
     if any(k < 1 for k in chosen) or sum(chosen) != length:
-        raise ValueError(
-            f"counts {chosen} must be positive and show all {length} tokens: masks would be left at the end"
-        )
+        msg = f"counts {chosen} must be positive and show all {length} tokens: masks would be left at the end"
+        raise ValueError(msg)
     return tuple(chosen)
 
 
@@ -129,20 +130,24 @@ class Unmask:
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
-            raise ValueError(f"order={self.order!r} is unknown: use one of {', '.join(ORDERS)}")
+            msg = f"order={self.order!r} is unknown: use one of {', '.join(ORDERS)}"
+            raise ValueError(msg)
         if self.blocks < 1 or self.temperature < 0:
-            raise ValueError(f"blocks={self.blocks}, temperature={self.temperature}: use blocks >= 1, temperature >= 0")
+            msg = f"blocks={self.blocks}, temperature={self.temperature}: use blocks >= 1, temperature >= 0"
+            raise ValueError(msg)
 
     def plan(self, length: int, steps: int | Sequence[int] | None) -> list[tuple[int, int, int]]:
         """Steps as (first position, end, count): where each may show tokens, and how many."""
         if length % self.blocks:
-            raise ValueError(f"blocks={self.blocks} does not divide the length {length}: use a divisor")
+            msg = f"blocks={self.blocks} does not divide the length {length}: use a divisor"
+            raise ValueError(msg)
         width = length // self.blocks
         if self.one or steps is None:
             shares: tuple[int, ...] = (1,) * width
         else:
             if isinstance(steps, int) and steps % self.blocks:
-                raise ValueError(f"steps={steps} is not a multiple of blocks={self.blocks}: use one")
+                msg = f"steps={steps} is not a multiple of blocks={self.blocks}: use one"
+                raise ValueError(msg)
             shares = counts(width, steps // self.blocks if isinstance(steps, int) else steps, self.rule)
         return [(b * width, (b + 1) * width, k) for b in range(self.blocks) for k in shares]
 

@@ -37,20 +37,24 @@ def understood(sampler: Any, convention: Convention | None = None, **options: An
         except ValueError:
             convention = "nodes"
     elif convention not in CONVENTIONS:
-        raise ValueError(f"convention={convention!r} is unknown: use one of {', '.join(CONVENTIONS)}")
+        msg = f"convention={convention!r} is unknown: use one of {', '.join(CONVENTIONS)}"
+        raise ValueError(msg)
     if convention != "nodes":
         try:
             from diffnum.foreign.adapters import adapt  # torch is loaded for foreign samplers only
         except ModuleNotFoundError as error:
             name = getattr(sampler, "__name__", type(sampler).__name__)
-            raise ImportError(
+            msg = (
                 f"{name} is called as samplers of {convention!r} are, which get torch tensors, and {error.name} is not "
                 "installed: pip install torch, or pass convention='nodes' if it takes half-log-SNRs"
-            ) from None
+            )
+            raise ImportError(msg) from None
 
         return adapt(sampler, convention, **options)
     if not callable(sampler):
-        raise TypeError(f"sampler={sampler!r} is a {type(sampler).__name__}: pass a callable or a scheduler")
+        msg = f"sampler={sampler!r} is a {type(sampler).__name__}: pass a callable or a scheduler"
+        raise TypeError(msg)
     if options:
-        raise ValueError(f"options {', '.join(options)} go with foreign conventions: bind them, with functools.partial")
+        msg = f"options {', '.join(options)} go with foreign conventions: bind them, with functools.partial"
+        raise ValueError(msg)
     return sampler  # type: ignore[no-any-return]

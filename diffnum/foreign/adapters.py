@@ -49,13 +49,15 @@ def _returned(name: str, end: Any, factor: float, inputs: Mapping[str, tuple[Any
     """
     for what, (left, given) in inputs.items():
         if not np.array_equal(np.asarray(left), given):
-            raise ValueError(f"{name} writes into its input {what}: let it work on a copy")
+            msg = f"{name} writes into its input {what}: let it work on a copy"
+            raise ValueError(msg)
     if not (hasattr(end, "dtype") and hasattr(end, "shape")):
         return end
     if isinstance(end, torch.Tensor):
         end = end.detach()
         if end.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"{name} returned dtype {str(end.dtype).removeprefix('torch.')}: x has float64")
+            msg = f"{name} returned dtype {str(end.dtype).removeprefix('torch.')}: x has float64"
+            raise TypeError(msg)
     found = np.asarray(end)
     return np.asarray(found / factor, dtype=found.dtype)
 
@@ -94,10 +96,11 @@ class DiffusersSampler:
     def __call__(self, model: Any, x: Array, nodes: FloatArray) -> FloatArray:
         """Run on half-log-SNRs ``nodes``, shape (n + 1,); see :data:`diffnum.types.Sampler`."""
         if kind_of(self.scheduler).brownian and not self.silent:
-            raise ValueError(
+            msg = (
                 f"{self.__name__} is stochastic: it draws its noise from a Brownian tree, and has no order on the "
                 "probability flow; silent=True turns the noise off, which leaves the drift of the reverse SDE"
             )
+            raise ValueError(msg)
         scheduler = copy.deepcopy(self.scheduler)
         picture, family = picture_of(scheduler), family_of(scheduler)
         start, _ = _scaled(model, x, float(nodes[0]), picture)
@@ -301,7 +304,8 @@ def adapt(
         return FlowSampler(sampler, backend, options, silent, bool(double))
     if found == "nodes":
         return sampler  # type: ignore[no-any-return]
-    raise ValueError(f"convention={convention!r} is unknown: use one of {', '.join(CONVENTIONS)}")
+    msg = f"convention={convention!r} is unknown: use one of {', '.join(CONVENTIONS)}"
+    raise ValueError(msg)
 
 
 def built(scheduler: type[Any]) -> Any:
@@ -317,4 +321,5 @@ def built(scheduler: type[Any]) -> Any:
             warnings.simplefilter("ignore")  # deprecations concern the library's users, not its numbers
             return scheduler()
     except TypeError as error:
-        raise TypeError(f"{scheduler.__name__} cannot be built without arguments ({error}): pass an object") from None
+        msg = f"{scheduler.__name__} cannot be built without arguments ({error}): pass an object"
+        raise TypeError(msg) from None

@@ -52,12 +52,14 @@ def convention_of(sampler: Any) -> Convention:
     if hasattr(sampler, "step") and hasattr(sampler, "set_timesteps"):
         return "diffusers"
     if not callable(sampler):
-        raise TypeError(f"sampler={sampler!r} is neither callable nor a scheduler with set_timesteps and step")
+        msg = f"sampler={sampler!r} is neither callable nor a scheduler with set_timesteps and step"
+        raise TypeError(msg)
     names = [name for name, p in inspect.signature(sampler).parameters.items() if p.kind in _GIVEN]
     third = names[2] if len(names) > 2 else ""
     if third in _THIRD:
         return _THIRD[third]
-    raise ValueError(
+    msg = (
         f"the parameters of {getattr(sampler, '__name__', repr(sampler))} ({', '.join(names)}) do not tell its calling "
         f"convention: pass convention= one of {', '.join(CONVENTIONS)}"
     )
+    raise ValueError(msg)

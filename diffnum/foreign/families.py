@@ -123,7 +123,8 @@ def prediction_of(scheduler: Any) -> str:
         return predictions[""]
     if asked not in predictions:
         name = known_name(scheduler)
-        raise ValueError(f"prediction_type={asked!r} of {name} is not understood: use one of {', '.join(predictions)}")
+        msg = f"prediction_type={asked!r} of {name} is not understood: use one of {', '.join(predictions)}"
+        raise ValueError(msg)
     return predictions[asked]
 
 
@@ -513,10 +514,11 @@ def family_of(scheduler: Any) -> Family:
         return kind.family
     missing = [name for name in ("config", "sigmas") if not hasattr(scheduler, name)]
     if missing:
-        raise ValueError(
+        msg = (
             f"{type(scheduler).__name__} is no scheduler as diffusers makes them (it lacks {', '.join(missing)}): "
             "write a function sampler(model, x, nodes) around it"
         )
+        raise ValueError(msg)
     return LIST
 
 

@@ -33,7 +33,8 @@ def library_version(library: str) -> str:
     except PackageNotFoundError:
         whole = "pip install --no-deps k-diffusion torchsde trampoline torchdiffeq"
         remedy = whole if library == "k-diffusion" else f"pip install {library}"
-        raise ImportError(f"{library} is not installed: {remedy}") from None
+        msg = f"{library} is not installed: {remedy}"
+        raise ImportError(msg) from None
 
 
 @cache
@@ -98,7 +99,8 @@ def k_diffusion_sampling() -> ModuleType:
     library_version("k-diffusion")
     package = importlib.util.find_spec("k_diffusion")
     if package is None or package.submodule_search_locations is None:
-        raise ImportError("k-diffusion is installed without its module k_diffusion: install it again")
+        msg = "k-diffusion is installed without its module k_diffusion: install it again"
+        raise ImportError(msg)
     before = set(sys.modules)
     shell = ModuleType("k_diffusion")
     shell.__path__ = list(package.submodule_search_locations)

@@ -68,10 +68,11 @@ class TabulatedKernel:
     def moment(self, k: int, fraction: Scalar = 1) -> Scalar:
         """Tabulated moment; stages inside the step are not available."""
         if not (isinstance(fraction, int) and fraction == 1):
-            raise ValueError(
+            msg = (
                 f"fraction={fraction!r}: the time clock and Riemann sums have no closed moments inside a step; "
                 "use a method without inner stages, or the rho clock"
             )
+            raise ValueError(msg)
         return self.moments[k]
 
     def discount(self, fraction: Scalar = 1) -> Scalar:  # noqa: ARG002
@@ -149,9 +150,11 @@ class Quadrature:
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
-            raise ValueError(f"rule={self.rule!r} is unknown: use one of {', '.join(RULES)}")
+            msg = f"rule={self.rule!r} is unknown: use one of {', '.join(RULES)}"
+            raise ValueError(msg)
         if isinstance(self.cells, bool) or not isinstance(self.cells, int) or self.cells < 2:
-            raise ValueError(f"cells={self.cells!r} is no number of cells: give a whole number of at least 2")
+            msg = f"cells={self.cells!r} is no number of cells: give a whole number of at least 2"
+            raise ValueError(msg)
 
     def kernel(self, density: Callable[[FloatArray], FloatArray], count: int) -> TabulatedKernel:
         """Sums of ``density(s) s^k`` for k = 0, ..., count - 1, with s of shape (cells, 1) in steps."""

@@ -61,7 +61,8 @@ def conversion(source: str, to: str, alpha: Any, sigma: Any) -> tuple[Any, Any]:
     """
     for argument, name in (("source", source), ("to", to)):
         if name not in PREDICTIONS:
-            raise ValueError(f"{argument}={name!r} is no prediction: use one of {', '.join(PREDICTIONS)}")
+            msg = f"{argument}={name!r} is no prediction: use one of {', '.join(PREDICTIONS)}"
+            raise ValueError(msg)
     if source == to:
         return 0.0, 1.0
     try:
@@ -75,10 +76,11 @@ def conversion(source: str, to: str, alpha: Any, sigma: Any) -> tuple[Any, Any]:
     except ZeroDivisionError:
         pair = float("nan"), float("nan")
     if not all(np.all(np.isfinite(factor)) for factor in pair if isinstance(factor, float | np.ndarray)):
-        raise ValueError(
+        msg = (
             f"a {source!r} prediction says nothing about {to!r} at alpha={alpha}, sigma={sigma}: "
             "stop the grid before that end, or use a model with another prediction"
         )
+        raise ValueError(msg)
     return pair
 
 
@@ -106,7 +108,8 @@ def predict(model: Denoiser, x: Array, t: Any, to: Prediction) -> Array:
         If ``to`` is unknown or the conversion does not exist at ``t`` (data from noise where alpha = 0).
     """
     if to not in PREDICTIONS:
-        raise ValueError(f"to={to!r} is no prediction: use one of {', '.join(PREDICTIONS)}")
+        msg = f"to={to!r} is no prediction: use one of {', '.join(PREDICTIONS)}"
+        raise ValueError(msg)
     value = model(x, t)
     if model.prediction == to:
         return value

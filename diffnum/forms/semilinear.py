@@ -129,10 +129,11 @@ class SemilinearForm:
 def _drift(schedule: Any, t: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Coefficients of the probability-flow ODE in time."""
     if not hasattr(schedule, "drift"):
-        raise ValueError(
+        msg = (
             f"schedule {schedule.name!r} has no method drift(t), the coefficients (a, b) in dx/dt = a x + b eps, "
             "which this form needs: add it, or use a method with exact quadrature in another clock"
         )
+        raise ValueError(msg)
     damping, noising = schedule.drift(t)
     return damping, noising
 
@@ -292,4 +293,5 @@ def form(name: str) -> SemilinearForm:
     try:
         return FORMS[name]
     except KeyError:
-        raise ValueError(f"form={name!r} is unknown: use one of {', '.join(FORMS)}") from None
+        msg = f"form={name!r} is unknown: use one of {', '.join(FORMS)}"
+        raise ValueError(msg) from None

@@ -35,7 +35,8 @@ __all__ = [
 
 def _positive(name: str, value: float) -> float:
     if not (math.isfinite(value) and value > 0.0):
-        raise ValueError(f"{name} must be finite and positive, got {value!r}; pass {name} > 0")
+        msg = f"{name} must be finite and positive, got {value!r}; pass {name} > 0"
+        raise ValueError(msg)
     return float(value)
 
 
@@ -46,9 +47,8 @@ def _ends(schedule: Schedule, t_start: float | None, t_end: float | None) -> tup
     check_time(schedule, first, "t_start")
     check_time(schedule, last, "t_end")
     if first <= last:
-        raise ValueError(
-            f"t_start = {first!r} must be larger than t_end = {last!r}: sampling goes from noise to data; swap them?"
-        )
+        msg = f"t_start = {first!r} must be larger than t_end = {last!r}: sampling goes from noise to data; swap them?"
+        raise ValueError(msg)
     return float(first), float(last)
 
 
@@ -83,10 +83,11 @@ def _finite_ends(schedule: Schedule, ends: tuple[float, float]) -> tuple[float, 
     lam = float(schedule.half_log_snr(ends[0])), float(schedule.half_log_snr(ends[1]))
     for argument, time, value in zip(("t_start", "t_end"), ends, lam, strict=True):
         if not math.isfinite(value):
-            raise ValueError(
+            msg = (
                 f"{argument} = {time!r} has half-log-SNR {value!r}, which this grid cannot subdivide; move "
                 "it inside the domain (diffnum.grids.to_zero appends a node with sigma = 0)"
             )
+            raise ValueError(msg)
     return lam
 
 
@@ -163,7 +164,8 @@ def smooth(
         From -1 to 1, both excluded; 0 is the uniform grid, positive puts the long steps first.
     """
     if not -1.0 < strength < 1.0:
-        raise ValueError(f"strength must be between -1 and 1, got {strength!r}; 0.5 is usual")
+        msg = f"strength must be between -1 and 1, got {strength!r}; 0.5 is usual"
+        raise ValueError(msg)
     u = _fractions(n)
     bump = (1.0 - np.cos(2.0 * np.pi * u)) / (2.0 * np.pi)
     return _mapped(schedule, u + strength * bump, t_start, t_end, terminal, "smooth")
@@ -191,7 +193,8 @@ def irregular(
     """
     lengths = np.array(pattern, dtype=np.float64)
     if lengths.ndim != 1 or lengths.size == 0 or not np.all(np.isfinite(lengths) & (lengths > 0.0)):
-        raise ValueError(f"pattern must hold positive step lengths, got {pattern!r}; (1.0, 1.7, 0.6) is usual")
+        msg = f"pattern must hold positive step lengths, got {pattern!r}; (1.0, 1.7, 0.6) is usual"
+        raise ValueError(msg)
     sums = np.concatenate([[0.0], np.cumsum(np.resize(lengths, checked_steps(n)))])
     return _mapped(schedule, sums / sums[-1], t_start, t_end, terminal, "irregular")
 
@@ -284,7 +287,8 @@ def karras(
 
 def _time_of_sigma(schedule: Schedule, sigma_name: str, sigma: float, time_name: str, time: float | None) -> float:
     if time is not None:
-        raise ValueError(f"{sigma_name} = {sigma!r} and {time_name} = {time!r} say the same thing; pass one of them")
+        msg = f"{sigma_name} = {sigma!r} and {time_name} = {time!r} say the same thing; pass one of them"
+        raise ValueError(msg)
     found = float(schedule.time(-math.log(_positive(sigma_name, sigma))))
     # An end that was given as sigma must not fall outside the domain, or miss it, by an ulp.
     for end in (
@@ -308,9 +312,8 @@ def _rho_grid(
     power = 1.0 / _positive("exponent", exponent)
     first, last = float(schedule.half_log_snr(ends[0])), float(schedule.half_log_snr(ends[1]))
     if not math.isfinite(first):
-        raise ValueError(
-            f"t_start = {ends[0]!r} has infinite sigma / alpha; start later, as at schedule.default_t_start"
-        )
+        msg = f"t_start = {ends[0]!r} has infinite sigma / alpha; start later, as at schedule.default_t_start"
+        raise ValueError(msg)
     # Relative to the first node, so that no power of exp(-lam) can overflow.
     roots = _between(1.0, math.exp(-(last - first) * power), _fractions(n))
     lam = np.empty_like(roots)
@@ -420,7 +423,8 @@ def _power_time(
 ) -> Grid:
     power = 1.0 / _positive("exponent", exponent)
     if ends[1] < 0.0:
-        raise ValueError(f"t_end = {ends[1]!r} is negative and has no root; end at 0 or later, or use uniform_time")
+        msg = f"t_end = {ends[1]!r} is negative and has no root; end at 0 or later, or use uniform_time"
+        raise ValueError(msg)
     t = _between(ends[0] ** power, ends[1] ** power, _fractions(n)) ** (1.0 / power)
     t[0], t[-1] = ends
     return _in_time(schedule, t, terminal, name)
@@ -457,13 +461,16 @@ def model_timesteps(
         One of :data:`TERMINALS`.
     """
     if not isinstance(schedule, Tabulated):
-        raise TypeError(f"schedule must be Tabulated, got {schedule!r}; only a table has labels: use uniform_time")
+        msg = f"schedule must be Tabulated, got {schedule!r}; only a table has labels: use uniform_time"
+        raise TypeError(msg)
     if final_label not in (0, -1):
-        raise ValueError(f"final_label must be 0 or -1 (clean data), got {final_label!r}; pass one of the two")
+        msg = f"final_label must be 0 or -1 (clean data), got {final_label!r}; pass one of the two"
+        raise ValueError(msg)
     size, steps = schedule.size, checked_steps(n)
     nodes = steps + 1 if final_label == 0 else steps
     if nodes > size:
-        raise ValueError(f"n = {steps} steps need {nodes} labels, but the table has {size}; take fewer steps")
+        msg = f"n = {steps} steps need {nodes} labels, but the table has {size}; take fewer steps"
+        raise ValueError(msg)
     if spacing == "leading":
         labels = np.arange(nodes - 1, -1, -1) * (size // nodes) + operator.index(offset)
     elif spacing == "linspace":
@@ -471,7 +478,8 @@ def model_timesteps(
     elif spacing == "trailing":
         labels = np.append(np.rint(size - np.arange(steps) * (size / steps)) - 1.0, [0.0] * (nodes - steps))
     else:
-        raise ValueError(f"spacing = {spacing!r} is unknown; choose one of leading, linspace, trailing")
+        msg = f"spacing = {spacing!r} is unknown; choose one of leading, linspace, trailing"
+        raise ValueError(msg)
     t = np.append(labels, -1.0) if final_label else np.append(labels[:-1], 0.0)
     return replace(from_times(schedule, t, terminal=terminal), name="model_timesteps")
 
@@ -539,12 +547,14 @@ def to_zero(grid: Grid, schedule: Schedule) -> Grid:
         If the schedule has no noise-free time (VE), or the grid is there already.
     """
     if schedule.half_log_snr(float(schedule.t_min)) != math.inf:
-        raise ValueError(
+        msg = (
             f"schedule {schedule.name!r} never reaches sigma = 0 (at t_min = {schedule.t_min!r} there is "
             "noise); stop at t_min with the terminal rule 'denoise' instead"
         )
+        raise ValueError(msg)
     if grid.lam[-1] == math.inf:
-        raise ValueError(f"grid already ends at sigma = 0 (t = {float(grid.t[-1])!r}); use it as it is")
+        msg = f"grid already ends at sigma = 0 (t = {float(grid.t[-1])!r}); use it as it is"
+        raise ValueError(msg)
     return replace(grid, t=np.append(grid.t, schedule.t_min), lam=np.append(grid.lam, math.inf))
 
 

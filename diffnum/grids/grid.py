@@ -76,16 +76,19 @@ class Grid:
     def __post_init__(self) -> None:
         t, lam = checked_nodes("t", self.t), checked_nodes("lam", self.lam)
         if t.shape != lam.shape:
-            raise ValueError(f"lam must have the shape of t, {t.shape}, got {lam.shape}; pass one value a node")
+            msg = f"lam must have the shape of t, {t.shape}, got {lam.shape}; pass one value a node"
+            raise ValueError(msg)
         check_monotone("t", t, "decrease")
         check_monotone("lam", lam, "increase")
         if not np.all(np.isfinite(t)):
-            raise ValueError(f"t must be finite, got {t!r}; pass times inside the schedule's domain")
+            msg = f"t must be finite, got {t!r}; pass times inside the schedule's domain"
+            raise ValueError(msg)
         if lam[0] == -np.inf:
-            raise ValueError(
+            msg = (
                 f"lam[0] is -inf: there is no signal (alpha = 0) at t = {float(t[0])!r}; start a "
                 "little later, for example at schedule.default_t_start"
             )
+            raise ValueError(msg)
         object.__setattr__(self, "t", t)
         object.__setattr__(self, "lam", lam)
         object.__setattr__(self, "terminal", find_terminal(self.terminal))
@@ -129,7 +132,8 @@ class Grid:
             Steps of the first part, ``1 <= step < n``.
         """
         if not 1 <= step < self.n:
-            raise ValueError(f"step must be from 1 to {self.n - 1}, got {step!r}; both parts need a step")
+            msg = f"step must be from 1 to {self.n - 1}, got {step!r}; both parts need a step"
+            raise ValueError(msg)
         first = replace(self, t=self.t[: step + 1], lam=self.lam[: step + 1], terminal=TERMINALS["stop"])
         return first, replace(self, t=self.t[step:], lam=self.lam[step:])
 
@@ -143,7 +147,8 @@ class Grid:
         """Grid from what :meth:`to_dict` gave, equal to the one that was recorded."""
         missing = sorted({"name", "terminal", "t", "lam"} - set(record))
         if missing:
-            raise ValueError(f"record lacks {', '.join(missing)}; pass what Grid.to_dict() gave")
+            msg = f"record lacks {', '.join(missing)}; pass what Grid.to_dict() gave"
+            raise ValueError(msg)
         lam = [float(value) for value in record["lam"]]
         return cls(np.array(record["t"]), np.array(lam), find_terminal(record["terminal"]), record["name"])
 
@@ -156,12 +161,15 @@ def checked_nodes(name: str, values: Any) -> FloatArray:
     try:
         nodes = np.asarray(values, dtype=np.float64).copy()
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be a vector of numbers, got {values!r}; pass a list or an array") from error
+        msg = f"{name} must be a vector of numbers, got {values!r}; pass a list or an array"
+        raise TypeError(msg) from error
     if nodes.ndim != 1 or nodes.size < 2:
-        raise ValueError(f"{name} must be a vector of at least 2 nodes, got shape {nodes.shape}; pass shape (n + 1,)")
+        msg = f"{name} must be a vector of at least 2 nodes, got shape {nodes.shape}; pass shape (n + 1,)"
+        raise ValueError(msg)
     missing = np.isnan(nodes)
     if np.any(missing):
-        raise ValueError(f"{name}[{int(np.argmax(missing))}] is NaN; pass numbers")
+        msg = f"{name}[{int(np.argmax(missing))}] is NaN; pass numbers"
+        raise ValueError(msg)
     nodes.setflags(write=False)
     return nodes
 
@@ -174,13 +182,13 @@ def check_monotone(name: str, nodes: FloatArray, verb: str) -> None:
     i = int(np.argmin(ordered))
     first, second = float(nodes[i]), float(nodes[i + 1])
     if first == second:
-        raise ValueError(
-            f"{name}[{i}] = {name}[{i + 1}] = {first!r} is a repeated node; remove one, or take fewer steps"
-        )
-    raise ValueError(
+        msg = f"{name}[{i}] = {name}[{i + 1}] = {first!r} is a repeated node; remove one, or take fewer steps"
+        raise ValueError(msg)
+    msg = (
         f"{name} must {verb} strictly, but {name}[{i}] = {first!r} and {name}[{i + 1}] = {second!r}; sort "
         "the nodes from noise to data"
     )
+    raise ValueError(msg)
 
 
 def find_terminal(rule: Terminal | str) -> Terminal:
@@ -188,18 +196,22 @@ def find_terminal(rule: Terminal | str) -> Terminal:
     if isinstance(rule, Terminal):
         return rule
     if rule not in TERMINALS:
-        raise ValueError(f"terminal = {rule!r} is not a rule; choose one of {', '.join(TERMINALS)}")
+        msg = f"terminal = {rule!r} is not a rule; choose one of {', '.join(TERMINALS)}"
+        raise ValueError(msg)
     return TERMINALS[rule]
 
 
 def checked_steps(n: int) -> int:
     """Number of steps as an int; refuses what is not a positive whole number."""
     if isinstance(n, (bool, np.bool_)):
-        raise TypeError(f"n must be an integer, got {n!r}; pass a number of steps")
+        msg = f"n must be an integer, got {n!r}; pass a number of steps"
+        raise TypeError(msg)
     try:
         count = operator.index(n)
     except TypeError as error:
-        raise TypeError(f"n must be an integer, got {n!r}; pass a whole number of steps, such as 20") from error
+        msg = f"n must be an integer, got {n!r}; pass a whole number of steps, such as 20"
+        raise TypeError(msg) from error
     if count < 1:
-        raise ValueError(f"n must be at least 1, got {count}; a grid needs a step")
+        msg = f"n must be at least 1, got {count}; a grid needs a step"
+        raise ValueError(msg)
     return count

@@ -59,9 +59,10 @@ class _StepScales:
         if known is None:
             nearest = min(self.weights, key=lambda node: abs(node - float(t)))
             if not math.isclose(nearest, float(t), rel_tol=1e-6, abs_tol=1e-9):
-                raise ValueError(
+                msg = (
                     f"t={float(t)!r} is no node of the grid that CFG++ was made for; its weights depend on the step: "
                     "run the method 'ddim' on that grid, or use classifier_free"
                 )
+                raise ValueError(msg)
             known = self.weights[nearest]
         return known

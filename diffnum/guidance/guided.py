@@ -53,24 +53,29 @@ class Guided:
 
     def __post_init__(self) -> None:
         if not callable(self.scale) and not math.isfinite(self.scale):
-            raise ValueError(f"scale={self.scale!r} is no weight: give a finite number; 1 is no guidance")
+            msg = f"scale={self.scale!r} is no weight: give a finite number; 1 is no guidance"
+            raise ValueError(msg)
         if self.interval is not None and not 0.0 <= self.interval[0] < self.interval[1]:
-            raise ValueError(
+            msg = (
                 f"interval={self.interval!r} is no range of noise levels: give (low, high) in sigma/alpha, "
                 "0 <= low < high"
             )
+            raise ValueError(msg)
         if not 0.0 <= self.rescale <= 1.0:
-            raise ValueError(f"rescale={self.rescale!r} is not between 0 (off) and 1; 0.7 is usual")
+            msg = f"rescale={self.rescale!r} is not between 0 (off) and 1; 0.7 is usual"
+            raise ValueError(msg)
         if self.weak is None and not hasattr(self.main, "conditioned"):
-            raise ValueError(
+            msg = (
                 "unconditional=None: the model has no conditioned(None) to take the unconditional prediction from; "
                 "pass the unconditional model"
             )
+            raise ValueError(msg)
         if self.weak is not None and self.weak.schedule != self.main.schedule:
-            raise ValueError(
+            msg = (
                 f"the models have different schedules, {self.main.schedule!r} and {self.weak.schedule!r}: guidance "
                 "combines predictions at the same time"
             )
+            raise ValueError(msg)
 
     @property
     def prediction(self) -> Prediction:
@@ -134,11 +139,13 @@ class Guided:
             If the prediction is rescaled: that couples the entries of a sample.
         """
         if self.rescale:
-            raise ValueError(f"rescale={self.rescale}: the Jacobian of a rescaled prediction is not offered")
+            msg = f"rescale={self.rescale}: the Jacobian of a rescaled prediction is not offered"
+            raise ValueError(msg)
         main: Any = self.main
         weak = self._weak()
         if weak.prediction != main.prediction:
-            raise ValueError(f"the models predict {main.prediction!r} and {weak.prediction!r}: give both the same")
+            msg = f"the models predict {main.prediction!r} and {weak.prediction!r}: give both the same"
+            raise ValueError(msg)
         a, b = (model.jvp(x, t, tangent) for model in (main, weak))
         return b + _beside(self.weight(t), x) * (a - b)
 

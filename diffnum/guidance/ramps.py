@@ -62,11 +62,11 @@ class Ramp:
 
     def __post_init__(self) -> None:
         if self.shape not in RAMPS:
-            raise ValueError(f"shape={self.shape!r} is unknown: use one of {', '.join(RAMPS)}")
+            msg = f"shape={self.shape!r} is unknown: use one of {', '.join(RAMPS)}"
+            raise ValueError(msg)
         if not 0.0 < self.sigma_min < self.sigma_max < math.inf:
-            raise ValueError(
-                f"sigma_min={self.sigma_min!r}, sigma_max={self.sigma_max!r}: give noise levels, 0 < low < high"
-            )
+            msg = f"sigma_min={self.sigma_min!r}, sigma_max={self.sigma_max!r}: give noise levels, 0 < low < high"
+            raise ValueError(msg)
 
     def __call__(self, t: Any) -> float:
         """Weight at time ``t``, a number."""

@@ -40,7 +40,8 @@ class StaticThreshold:
 
     def __post_init__(self) -> None:
         if not self.bound > 0:
-            raise ValueError(f"bound={self.bound} is not positive: use the largest magnitude of the data, such as 1")
+            msg = f"bound={self.bound} is not positive: use the largest magnitude of the data, such as 1"
+            raise ValueError(msg)
 
     @property
     def prediction(self) -> Prediction:
@@ -92,10 +93,12 @@ class DynamicThreshold:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.quantile <= 1.0:
-            raise ValueError(f"quantile={self.quantile} is not in (0, 1]: 0.995 is usual")
+            msg = f"quantile={self.quantile} is not in (0, 1]: 0.995 is usual"
+            raise ValueError(msg)
         for name, value in (("floor", self.floor), ("ceiling", self.ceiling)):
             if not value > 0:
-                raise ValueError(f"{name}={value} is not positive: use the largest magnitude of the data, such as 1")
+                msg = f"{name}={value} is not positive: use the largest magnitude of the data, such as 1"
+                raise ValueError(msg)
 
     @property
     def prediction(self) -> Prediction:

@@ -78,9 +78,11 @@ class VelocityNetwork:
 
     def __post_init__(self) -> None:
         if not isinstance(self.schedule, MeanReverting):
-            raise TypeError(f"schedule={self.schedule!r} reverts to no mean: use diffnum.schedules.MeanReverting")
+            msg = f"schedule={self.schedule!r} reverts to no mean: use diffnum.schedules.MeanReverting"
+            raise TypeError(msg)
         if not callable(self.network):
-            raise TypeError(f"network={self.network!r} is not callable: pass a function network(x, t)")
+            msg = f"network={self.network!r} is not callable: pass a function network(x, t)"
+            raise TypeError(msg)
 
     def __call__(self, x: Array, t: Any) -> Array:
         """Noise prediction."""

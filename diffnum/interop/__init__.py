@@ -21,13 +21,15 @@ __all__ = ["PlanScheduler", "k_diffusion"]
 def __getattr__(name: str) -> Any:
     """Load a public name, and with it torch or diffusers, when it is first used."""
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: use one of {', '.join(__all__)}")
+        msg = f"module {__name__!r} has no attribute {name!r}: use one of {', '.join(__all__)}"
+        raise AttributeError(msg)
     if name == "PlanScheduler":
         return found_or_explained(f"{__name__}.scheduler", name, f"dn.interop.{name}", "interop")
     try:
         return import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
-        raise explained(f"dn.interop.{name}", error, "interop") from error
+        msg = f"dn.interop.{name}"
+        raise explained(msg, error, "interop") from error
 
 
 def __dir__() -> list[str]:

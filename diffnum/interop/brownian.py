@@ -58,21 +58,20 @@ class TorchsdePath:
     def __post_init__(self) -> None:
         check_key(self.seed, self.first)
         if not (math.isfinite(self.start) and math.isfinite(self.end) and self.start < self.end):
-            raise ValueError(
-                f"start={self.start}, end={self.end}: give two finite half-log-SNRs, the noisy end first and smaller"
-            )
+            msg = f"start={self.start}, end={self.end}: give two finite half-log-SNRs, the noisy end first and smaller"
+            raise ValueError(msg)
         try:
             import torchsde  # noqa: F401
         except ImportError:
-            raise ImportError(
-                "torchsde is not installed: pip install torchsde, or use diffnum.solver.noise.BrownianPath"
-            ) from None
+            msg = "torchsde is not installed: pip install torchsde, or use diffnum.solver.noise.BrownianPath"
+            raise ImportError(msg) from None
 
     def normal(self, a: float, b: float, like: torch.Tensor) -> torch.Tensor:
         """Increment over its standard deviation: a standard normal draw, ``start <= a < b <= end``."""
         low, high = self._position(a), self._position(b)
         if not low < high:
-            raise ValueError(f"a={a}, b={b}: give half-log-SNRs of the path with a < b")
+            msg = f"a={a}, b={b}: give half-log-SNRs of the path with a < b"
+            raise ValueError(msg)
         shape = tuple(like.shape[1:])
         rows = [self._tree(self.first + i, shape)(low, high) for i in range(len(like))]
         return (torch.stack(rows) / math.sqrt(high - low)).to(dtype=like.dtype, device=like.device)
@@ -86,7 +85,8 @@ class TorchsdePath:
         """Place of a half-log-SNR in the clock, from 0 to 1."""
         slack = 1e-9 * (self.end - self.start)
         if not self.start - slack <= lam <= self.end + slack:
-            raise ValueError(f"lam={lam} is outside the path from {self.start} to {self.end}: make a longer path")
+            msg = f"lam={lam} is outside the path from {self.start} to {self.end}: make a longer path"
+            raise ValueError(msg)
         whole = float(exponential_clock(self.end - self.start, self.rate))
         return min(1.0, max(0.0, float(exponential_clock(lam - self.start, self.rate)) / whole))
 
@@ -120,7 +120,8 @@ def generator_noise(
 
         def draw(_: int, __: int, like: Any) -> Any:
             if not isinstance(like, torch.Tensor):
-                raise TypeError("generator is torch's and the state no tensor: pass a numpy.random.Generator")
+                msg = "generator is torch's and the state no tensor: pass a numpy.random.Generator"
+                raise TypeError(msg)
             shape, device = tuple(like.shape), generator.device
             return torch.randn(shape, generator=generator, dtype=like.dtype, device=device).to(like.device)
 
@@ -134,4 +135,5 @@ def generator_noise(
             return values.astype(like.dtype)
 
         return draw_numpy
-    raise TypeError(f"generator={generator!r}: pass a torch.Generator or a numpy.random.Generator, or solve(seed=...)")
+    msg = f"generator={generator!r}: pass a torch.Generator or a numpy.random.Generator, or solve(seed=...)"
+    raise TypeError(msg)

@@ -78,11 +78,14 @@ def grid_of(
     """
     given = [name for name, value in (("timesteps", timesteps), ("sigmas", sigmas)) if value is not None]
     if len(given) == 2:
-        raise ValueError("timesteps and sigmas are both given: pass one of the two")
+        msg = "timesteps and sigmas are both given: pass one of the two"
+        raise ValueError(msg)
     if not given and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
-        raise ValueError(f"num_inference_steps={n!r}: pass a positive whole number, or timesteps, or sigmas")
+        msg = f"num_inference_steps={n!r}: pass a positive whole number, or timesteps, or sigmas"
+        raise ValueError(msg)
     if config.final_sigmas_type not in ("zero", "sigma_min"):
-        raise ValueError(f"final_sigmas_type={config.final_sigmas_type!r} is unknown: use 'zero' or 'sigma_min'")
+        msg = f"final_sigmas_type={config.final_sigmas_type!r} is unknown: use 'zero' or 'sigma_min'"
+        raise ValueError(msg)
     if isinstance(schedule, FlowMatching) and timesteps is None:
         t, end = flow_nodes(config, schedule, n, sigmas, mu, built)
     elif given:
@@ -94,17 +97,19 @@ def grid_of(
     if t[-1] > end:
         t = np.append(t, end)
     if len(t) < 2:
-        raise ValueError(
+        msg = (
             f"{given[0] if given else f'num_inference_steps={n}'}: the one node, label {t[0] * label_scale(config):g}, "
             "is the end of the run too, which leaves no step: take more steps, or final_sigmas_type='zero'"
         )
+        raise ValueError(msg)
     first = float(t[0])
     if schedule.half_log_snr(first) == -math.inf:
         if prediction_of(config) == "noise":
-            raise ValueError(
+            msg = (
                 f"timesteps begin at pure noise (label {first * label_scale(config):g}), where an epsilon prediction "
                 "says nothing about the data: use a model of v, sample or flow prediction, or begin later"
             )
+            raise ValueError(msg)
         t[0] = schedule.time(_PURE_NOISE)
     terminal = config.terminal
     if terminal == "stop" and config.lower_order_final and t.size <= 15:
@@ -124,7 +129,8 @@ def _given_labels(config: Any, schedule: Schedule, timesteps: Sequence[float]) -
     t = labels / label_scale(config)
     if not bool(((t >= max(0.0, float(schedule.t_min))) & (t <= float(schedule.t_max))).all()):
         low, high = (max(0.0, float(end)) * label_scale(config) for end in (schedule.t_min, schedule.t_max))
-        raise ValueError(f"timesteps={labels.tolist()}: pass labels from {low:g} to {high:g}")
+        msg = f"timesteps={labels.tolist()}: pass labels from {low:g} to {high:g}"
+        raise ValueError(msg)
     return np.array(t)
 
 
@@ -134,10 +140,11 @@ def _given_levels(schedule: Schedule, sigmas: Sequence[float] | None) -> FloatAr
     _check_list("sigmas", levels)
     highest = math.exp(-float(schedule.half_log_snr(schedule.t_max)))
     if not bool(((levels >= 0.0) & (levels <= highest * (1.0 + 1e-6))).all()) or levels[0] == 0.0:
-        raise ValueError(
+        msg = (
             f"sigmas={levels.tolist()}: pass levels sigma/alpha between 0 and {highest:g}, that of the last label, the "
             "first above 0"
         )
+        raise ValueError(msg)
     with np.errstate(divide="ignore"):
         return np.array(schedule.time(-np.log(levels)))
 
@@ -145,6 +152,8 @@ def _given_levels(schedule: Schedule, sigmas: Sequence[float] | None) -> FloatAr
 def _check_list(name: str, values: FloatArray) -> None:
     """Refuse what is no list of decreasing numbers, in the numbers that were given."""
     if values.ndim != 1 or not values.size:
-        raise ValueError(f"{name} has shape {values.shape}: pass a list of numbers")
+        msg = f"{name} has shape {values.shape}: pass a list of numbers"
+        raise ValueError(msg)
     if not bool(np.isfinite(values).all()) or not bool((np.diff(values) < 0.0).all()):
-        raise ValueError(f"{name}={values.tolist()}: numbers must be finite and must decrease, sort them")
+        msg = f"{name}={values.tolist()}: numbers must be finite and must decrease, sort them"
+        raise ValueError(msg)

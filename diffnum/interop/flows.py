@@ -84,9 +84,11 @@ def _given(sigmas: Sequence[float]) -> FloatArray:
     """Times of the caller's, without a last 0."""
     t = np.asarray(sigmas, dtype=np.float64)
     if t.ndim != 1 or not t.size or not bool(((t >= 0.0) & (t <= 1.0)).all()) or t[0] == 0.0:
-        raise ValueError(f"sigmas={t.tolist()}: pass a list of times of a flow, between 0 and 1, the first above 0")
+        msg = f"sigmas={t.tolist()}: pass a list of times of a flow, between 0 and 1, the first above 0"
+        raise ValueError(msg)
     if not bool((np.diff(t) < 0.0).all()):
-        raise ValueError(f"sigmas={t.tolist()}: times must decrease from one to the next, sort them")
+        msg = f"sigmas={t.tolist()}: times must decrease from one to the next, sort them"
+        raise ValueError(msg)
     return t[t > 0.0]
 
 
@@ -107,11 +109,12 @@ def _solver_times(config: Any, n: int, given: FloatArray | None, mu: float | Non
     size, flag, unipc = config.num_train_timesteps, spacing_flag(config), config.spacing_as == _UNIPC
     if flag is not None:
         if not unipc or flag != "karras":
-            raise ValueError(
+            msg = (
                 f"use_flow_sigmas=True and {flag} spacing: {config.spacing_as} takes noise levels of the table for "
                 "times of the flow, which are not below 1; set one of the two, or timestep_spacing="
                 "'uniform_half_log_snr' or another builder of diffnum.grids"
             )
+            raise ValueError(msg)
         high, low = level_ends(config, table_of(config), n)
         levels = LEVELS[flag](high, low, n)
         return np.asarray(levels / (1.0 + levels))
@@ -136,17 +139,21 @@ def _shift(config: Any, mu: float | None, name: str = "shift") -> float:
     if not config.use_dynamic_shifting:
         return _positive(name, getattr(config, name))
     if mu is None:
-        raise ValueError("mu=None: the shift of this flow depends on the resolution, pass set_timesteps(mu=...)")
+        msg = "mu=None: the shift of this flow depends on the resolution, pass set_timesteps(mu=...)"
+        raise ValueError(msg)
     if config.time_shift_type not in ("exponential", "linear"):
-        raise ValueError(f"time_shift_type={config.time_shift_type!r} is unknown: use 'exponential' or 'linear'")
+        msg = f"time_shift_type={config.time_shift_type!r} is unknown: use 'exponential' or 'linear'"
+        raise ValueError(msg)
     if not math.isfinite(mu) or (config.time_shift_type == "exponential" and abs(mu) > 700.0):
-        raise ValueError(f"mu={mu}: pass a finite number, the logarithm of the shift (about 0.5 to 1.15)")
+        msg = f"mu={mu}: pass a finite number, the logarithm of the shift (about 0.5 to 1.15)"
+        raise ValueError(msg)
     return math.exp(mu) if config.time_shift_type == "exponential" else _positive("mu", mu)
 
 
 def _positive(name: str, value: Any) -> float:
     if not 0.0 < float(value) < math.inf:
-        raise ValueError(f"{name}={value}: pass a positive finite number, 1 for no shift")
+        msg = f"{name}={value}: pass a positive finite number, 1 for no shift"
+        raise ValueError(msg)
     return float(value)
 
 
@@ -160,7 +167,8 @@ def _stretched(config: Any, t: FloatArray) -> FloatArray:
     if not end:
         return t
     if not 0.0 < end < 1.0:
-        raise ValueError(f"shift_terminal={end}: pass a time between 0 and 1, or None")
+        msg = f"shift_terminal={end}: pass a time between 0 and 1, or None"
+        raise ValueError(msg)
     return t if t[-1] == 1.0 else np.asarray(1.0 - (1.0 - t) * (1.0 - end) / (1.0 - t[-1]))
 
 
@@ -176,7 +184,8 @@ def _check(config: Any, t: FloatArray, mu: float | None) -> None:
         return
     name = "flow_shift" if config.use_flow_sigmas else "shift"
     what = f"mu={mu}" if config.use_dynamic_shifting and mu is not None else f"{name}={getattr(config, name)}"
-    raise ValueError(
+    msg = (
         f"{what}{f', shift_terminal={config.shift_terminal}' if config.shift_terminal else ''} leaves no times that "
         f"decrease from 1 to above 0 ({t[0]:.9g} ... {t[-1]:.9g}): take a shift closer to 1, or fewer steps"
     )
+    raise ValueError(msg)

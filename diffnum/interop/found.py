@@ -39,14 +39,16 @@ def given_plan(value: Plan | Mapping[str, Any] | str | Path | None, schedule: Sc
         value = json.dumps(value)
     made = value if isinstance(value, Plan) else Plan.from_json(value)
     if made.history or any(step.noises for step in made.steps):
-        raise ValueError(f"plan={made!r}: give a deterministic plan without a history of evaluations")
+        msg = f"plan={made!r}: give a deterministic plan without a history of evaluations"
+        raise ValueError(msg)
     times = np.concatenate([made.times, *(step.stage_t for step in made.steps)])
     inside = bool(((times >= schedule.t_min) & (times <= schedule.t_max)).all())
     if not inside or not np.allclose(schedule.half_log_snr(times), made.schedule.half_log_snr(times), atol=1e-6):
-        raise ValueError(
+        msg = (
             f"plan={made!r} was made for the process {made.schedule.name}, and here is another one: make it on the "
             "network of this pipeline"
         )
+        raise ValueError(msg)
     return made
 
 
@@ -59,7 +61,8 @@ def grid_of_plan(made: Plan, steps: int | None) -> Grid:
         If another number of steps is asked for.
     """
     if steps not in (None, len(made)):
-        raise ValueError(f"num_inference_steps={steps}: the plan has {len(made)} steps, pass {len(made)}")
+        msg = f"num_inference_steps={steps}: the plan has {len(made)} steps, pass {len(made)}"
+        raise ValueError(msg)
     return Grid(made.times, made.schedule.half_log_snr(made.times), name="plan")
 
 
@@ -101,10 +104,11 @@ def plan_sampler(made: Plan) -> Callable[..., torch.Tensor]:
         if sigmas is not None and (
             len(sigmas) != len(nodes) or not torch.allclose(sigmas.double().cpu(), nodes, rtol=1e-3)
         ):
-            raise ValueError(
+            msg = (
                 f"sigmas={sigmas.tolist()}: a plan is for its own levels, pass {[round(s, 6) for s in nodes.tolist()]} "
                 "(its attribute sigmas), or leave them out"
             )
+            raise ValueError(msg)
         values: list[torch.Tensor] = []
         state = x
         for i, (row, scale) in enumerate(zip(states.tolist(), scales, strict=True)):

@@ -62,14 +62,16 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Callable[..., torch.Tensor]:
     """Sampling function of a method."""
     if not name.startswith(_PREFIX):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: samplers are called {_PREFIX}NAME")
+        msg = f"module {__name__!r} has no attribute {name!r}: samplers are called {_PREFIX}NAME"
+        raise AttributeError(msg)
     wanted = name.removeprefix(_PREFIX)
     try:
         return sampler(_names().get(wanted, wanted))
     except ValueError:
         near = [_PREFIX + found for found in get_close_matches(wanted, _names(), n=3, cutoff=0.4)]
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise AttributeError(f"module {__name__!r} has no sampler {name!r}: {hint}dir() lists them all") from None
+        msg = f"module {__name__!r} has no sampler {name!r}: {hint}dir() lists them all"
+        raise AttributeError(msg) from None
 
 
 @cache
@@ -106,7 +108,8 @@ def sampler(method: str | Method) -> Callable[..., torch.Tensor]:
         parameters: Mapping[str, Any] | None = None,
     ) -> torch.Tensor:
         if not isinstance(x, torch.Tensor):
-            raise TypeError(f"x is a {type(x).__name__}: pass a torch tensor of shape (batch, ...)")
+            msg = f"x is a {type(x).__name__}: pass a torch tensor of shape (batch, ...)"
+            raise TypeError(msg)
         levels = _checked(sigmas)
         kind = _is_flow(model) if flow is None else flow
         schedule, grid = _grid(levels, kind, terminal)
@@ -117,7 +120,8 @@ def sampler(method: str | Method) -> Callable[..., torch.Tensor]:
             state = x.to(torch.float32) if x.dtype in _HALF else x
             result: torch.Tensor = solve(numbers, host, state, noise=noise, check_finite=False).to(x.dtype)
         if not bool(torch.isfinite(result).all()):  # looked at once, so that no step waits for it
-            raise ValueError(f"{sample.__name__}: the result is not finite; the model, x or the noise is not")
+            msg = f"{sample.__name__}: the result is not finite; the model, x or the noise is not"
+            raise ValueError(msg)
         return result
 
     sample.__name__ = sample.__qualname__ = _PREFIX + _identifier(record.name)
@@ -215,12 +219,12 @@ class _Host:
 def _checked(sigmas: torch.Tensor) -> FloatArray:
     """Noise levels in float64, read from their device once."""
     if not isinstance(sigmas, torch.Tensor) or sigmas.ndim != 1 or len(sigmas) < 2:
-        raise ValueError(f"sigmas={sigmas!r}: pass a tensor of at least two decreasing noise levels")
+        msg = f"sigmas={sigmas!r}: pass a tensor of at least two decreasing noise levels"
+        raise ValueError(msg)
     levels = sigmas.detach().to("cpu", torch.float64).numpy()
     if not (np.isfinite(levels).all() and (np.diff(levels) < 0.0).all() and levels[-1] >= 0.0):
-        raise ValueError(
-            f"sigmas={levels.tolist()}: noise levels must be finite, decrease strictly, and end at 0 or more"
-        )
+        msg = f"sigmas={levels.tolist()}: noise levels must be finite, decrease strictly, and end at 0 or more"
+        raise ValueError(msg)
     return levels
 
 
@@ -228,7 +232,8 @@ def _grid(levels: FloatArray, flow: bool, terminal: str) -> tuple[Schedule, Grid
     """Process and nodes of noise levels."""
     if flow:
         if levels[0] > 1.0:
-            raise ValueError(f"sigmas begin at {levels[0]}: the levels of a flow are times, at most 1")
+            msg = f"sigmas begin at {levels[0]}: the levels of a flow are times, at most 1"
+            raise ValueError(msg)
         schedule: Schedule = FlowMatching()
         t = levels.copy()
         if t[0] == 1.0:

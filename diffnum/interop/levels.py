@@ -58,5 +58,6 @@ def spacing_flag(config: Any) -> str | None:
     """
     flags = [flag for flag in FLAGS if getattr(config, flag)]
     if len(flags) > 1:
-        raise ValueError(f"more than one of {', '.join(FLAGS)} is set: keep one")
+        msg = f"more than one of {', '.join(FLAGS)} is set: keep one"
+        raise ValueError(msg)
     return FLAGS[flags[0]] if flags else None

@@ -53,9 +53,11 @@ def check_spacing(config: Any) -> None:
         If the spacing, or the scheduler that it is read as, is unknown, or that of a distilled network.
     """
     if config.timestep_spacing not in SPACINGS:
-        raise ValueError(f"timestep_spacing={config.timestep_spacing!r} is unknown: use one of {', '.join(SPACINGS)}")
+        msg = f"timestep_spacing={config.timestep_spacing!r} is unknown: use one of {', '.join(SPACINGS)}"
+        raise ValueError(msg)
     if config.spacing_as not in SPACED_AS:
-        raise ValueError(f"spacing_as={config.spacing_as!r} is unknown: use one of {', '.join(SPACED_AS)}")
+        msg = f"spacing_as={config.spacing_as!r} is unknown: use one of {', '.join(SPACED_AS)}"
+        raise ValueError(msg)
 
 
 def table_nodes(config: Any, schedule: Schedule, n: int) -> tuple[FloatArray, float | None]:
@@ -83,10 +85,11 @@ def table_nodes(config: Any, schedule: Schedule, n: int) -> tuple[FloatArray, fl
     check_spacing(config)
     zero, flag = config.final_sigmas_type == "zero", spacing_flag(config)
     if config.spacing_as.removesuffix("Scheduler") in _DISTILLED and config.timestep_spacing in LABELS:
-        raise ValueError(
+        msg = (
             f"spacing_as={config.spacing_as!r}: its labels are those of a distilled network, which a plan does not "
             "know; pass timesteps=..., or spacing_as='DDIMScheduler' for an ordinary network"
         )
+        raise ValueError(msg)
     if flag is None and config.timestep_spacing not in LABELS:
         return continuous(config.timestep_spacing, schedule, n, zero), None if zero else 0.0
     if flag is not None:
@@ -119,15 +122,17 @@ def _check_labels(config: Any, t: FloatArray, n: int) -> None:
     size = config.num_train_timesteps
     spacing = f"timestep_spacing={config.timestep_spacing!r} of {config.spacing_as}"
     if n > 1 and not bool((np.diff(t) < 0.0).all()):
-        raise ValueError(
+        msg = (
             f"num_inference_steps={n}: {spacing} has labels twice, as the network has {size}; take fewer steps, or "
             f"timestep_spacing='trailing' for up to {size}"
         )
+        raise ValueError(msg)
     if t[0] > size - 1:
-        raise ValueError(
+        msg = (
             f"num_inference_steps={n}: {spacing} with steps_offset={config.steps_offset} begins at label {t[0]:g}, the "
             f"last is {size - 1}; take fewer steps, or steps_offset=0"
         )
+        raise ValueError(msg)
 
 
 def _at_levels(config: Any, schedule: Schedule, flag: str, n: int) -> FloatArray:
@@ -152,19 +157,21 @@ def level_ends(config: Any, schedule: Any, n: int) -> tuple[float, float]:
         _check_labels(config, t, n)
         whole = float(t[0]), float(t[-1])
     if math.isinf(float(schedule.half_log_snr(whole[0]))):
-        raise ValueError(
+        msg = (
             "rescale_betas_zero_snr=True with levels spaced by use_karras_sigmas and its like: the highest level is "
             "infinite; use timestep_spacing='trailing' without these flags"
         )
+        raise ValueError(msg)
     high, low = (math.exp(-float(schedule.half_log_snr(t))) for t in whole)
     top, bottom = (math.exp(-float(schedule.half_log_snr(t))) for t in (config.num_train_timesteps - 1.0, 0.0))
     high = high if config.sigma_max is None else float(config.sigma_max)
     low = low if config.sigma_min is None else float(config.sigma_min)
     if not bottom * (1.0 - 1e-6) <= low <= high <= top * (1.0 + 1e-6) or (low == high and n > 1):
-        raise ValueError(
+        msg = (
             f"sigma_min={config.sigma_min}, sigma_max={config.sigma_max}: pass levels sigma/alpha between {bottom:g} "
             f"and {top:g}, those of the first and the last label"
         )
+        raise ValueError(msg)
     return min(high, top), max(low, bottom)
 
 

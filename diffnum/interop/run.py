@@ -49,6 +49,7 @@ class PipelineRun:
 def check_finite(name: str, values: torch.Tensor, timestep: Any) -> None:
     """Refuse what is not finite."""
     if not bool(torch.isfinite(values).all()):
-        raise ValueError(
+        msg = (
             f"{name} at timestep {float(timestep):g} is not finite: the network, its input or its precision is at fault"
         )
+        raise ValueError(msg)

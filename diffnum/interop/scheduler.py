@@ -159,10 +159,11 @@ shift_terminal
         plan: Any = None,
     ) -> None:
         if not (clip_sample_range > 0.0 and 0.0 < dynamic_thresholding_ratio <= 1.0 and sample_max_value >= 1.0):
-            raise ValueError(
+            msg = (
                 f"clip_sample_range={clip_sample_range}, dynamic_thresholding_ratio={dynamic_thresholding_ratio}, "
                 f"sample_max_value={sample_max_value}: pass a positive range, a ratio in (0, 1] and a value from 1 on"
             )
+            raise ValueError(msg)
         self._method, self._built = find_method(method), shift
         self.schedule: Schedule = process_of(self.config)
         self.prediction: Prediction = prediction_of(self.config)
@@ -285,10 +286,12 @@ shift_terminal
         """
         given = timesteps if timesteps is not None else sigmas
         if given is not None and num_inference_steps not in (None, len(given)):
-            raise ValueError(f"num_inference_steps={num_inference_steps} and {len(given)} nodes: leave the number out")
+            msg = f"num_inference_steps={num_inference_steps} and {len(given)} nodes: leave the number out"
+            raise ValueError(msg)
         if self._given is not None:
             if given is not None:
-                raise ValueError("timesteps and sigmas are those of the plan: leave them out")
+                msg = "timesteps and sigmas are those of the plan: leave them out"
+                raise ValueError(msg)
             self._grid = grid_of_plan(self._given, num_inference_steps)
             self._first, self.plan = float(self._grid.t[0]), self._given.for_prediction(self.prediction)
         else:
@@ -347,7 +350,8 @@ shift_terminal
             parameters=config.parameters,
         )
         if numbers.history:
-            raise ValueError(f"start={config.start!r} needs exact evaluations, which a pipeline has not: use 'ramp'")
+            msg = f"start={config.start!r} needs exact evaluations, which a pipeline has not: use 'ramp'"
+            raise ValueError(msg)
         if dict(numbers.programme[0][0][1]) != {"x": 1.0}:
             raise ValueError(moves)
         return numbers
@@ -355,13 +359,16 @@ shift_terminal
     def _from(self, index: int) -> Plan:
         """Plan of the run that begins at an entry of ``timesteps``."""
         if self.plan is None:
-            raise ValueError("there are no timesteps yet: call set_timesteps first")
+            msg = "there are no timesteps yet: call set_timesteps first"
+            raise ValueError(msg)
         if index == 0:
             return self.plan
         if not 0 < index < len(self._times):
-            raise ValueError(f"begin_index={index}: there are {len(self._times)} timesteps, begin at one of them")
+            msg = f"begin_index={index}: there are {len(self._times)} timesteps, begin at one of them"
+            raise ValueError(msg)
         if self._given is not None:
-            raise ValueError(f"begin_index={index}: a plan that is given whole is one run from its first level on")
+            msg = f"begin_index={index}: a plan that is given whole is one run from its first level on"
+            raise ValueError(msg)
         where = np.flatnonzero(self._grid.t == self._times[index])
         if len(where) and where[0] < self._grid.n:
             rest = Grid(self._grid.t[where[0] :], self._grid.lam[where[0] :], self._grid.terminal, self._grid.name)
@@ -371,15 +378,17 @@ shift_terminal
                 times = np.concatenate([step.stage_t for step in numbers.steps])
                 if np.array_equal(times, self._times[index:]):
                     return numbers
-        raise ValueError(
+        msg = (
             f"begin_index={index} is in the middle of a step of {self._method.name}: begin at a multiple of "
             f"scheduler.order = {self.order}, or use start='ramp'"
         )
+        raise ValueError(msg)
 
     def index_for_timestep(self, timestep: Any, schedule_timesteps: torch.Tensor | None = None) -> int:
         """Where in ``timesteps`` a label is; the second place where it is there twice (the start of a step)."""
         if math.isnan(float(timestep)):
-            raise ValueError("timestep=nan: pass an entry of scheduler.timesteps")
+            msg = "timestep=nan: pass an entry of scheduler.timesteps"
+            raise ValueError(msg)
         labels = self._labels if schedule_timesteps is None else schedule_timesteps.cpu()
         found = (labels.to(torch.float64) - float(timestep)).abs()
         places = (found <= 1e-3 + found.min()).nonzero().flatten().tolist()
@@ -437,13 +446,16 @@ shift_terminal
             the network returned is not finite (on an accelerator: the end of the run).
         """
         if eta:
-            raise ValueError(f"eta={eta}: the noise belongs to the method, use method='ddim_eta{eta}'")
+            msg = f"eta={eta}: the noise belongs to the method, use method='ddim_eta{eta}'"
+            raise ValueError(msg)
         for name, value in (("model_output", model_output), ("sample", sample)):
             if not isinstance(value, torch.Tensor) or not value.is_floating_point():
                 kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-                raise TypeError(f"{name} is {kind}: pass a torch tensor of a floating dtype")
+                msg = f"{name} is {kind}: pass a torch tensor of a floating dtype"
+                raise TypeError(msg)
         if isinstance(timestep, torch.Tensor) and timestep.numel() != 1:
-            raise ValueError(f"timestep has shape {tuple(timestep.shape)}: pass one, all samples are at the same")
+            msg = f"timestep has shape {tuple(timestep.shape)}: pass one, all samples are at the same"
+            raise ValueError(msg)
         if model_output.device.type == "cpu":  # elsewhere looking would take time, and the end is looked at
             check_finite("model_output", model_output, timestep)
         self._generator = generator
@@ -451,10 +463,11 @@ shift_terminal
         if run is None or self._begins_again(run, timestep):
             run = self._run = self._begin(timestep, sample)
         elif not self._expects(run, timestep):
-            raise ValueError(
+            msg = (
                 f"timestep={float(timestep):g} is out of turn, timesteps[{run.index}] = {self._labels[run.index]:g} is "
                 "next: call set_timesteps to begin anew"
             )
+            raise ValueError(msg)
         config: Any = self.config
         if config.variance_type in ("learned", "learned_range") and model_output.shape[1] == 2 * sample.shape[1]:
             model_output = model_output[:, : sample.shape[1]]
@@ -475,7 +488,8 @@ shift_terminal
     def _begin(self, timestep: Any, sample: torch.Tensor) -> PipelineRun:
         """A run from ``begin_index``, or from a timestep; nothing of an earlier run is left in it."""
         if self.plan is None:
-            raise ValueError("there are no timesteps yet: call set_timesteps first")
+            msg = "there are no timesteps yet: call set_timesteps first"
+            raise ValueError(msg)
         index = self._begin_index
         if index is None:
             index = self.index_for_timestep(timestep)
@@ -488,10 +502,11 @@ shift_terminal
         """Refuse a run that begins at a label that is none of those to come, other than by rounding."""
         label, asked = float(self._labels[index]), float(timestep)
         if not abs(asked - label) <= 1.0 + 0.01 * abs(label):
-            raise ValueError(
+            msg = (
                 f"timestep={asked:g} is none of the timesteps, the nearest is {label:g}: call step with the entries of "
                 "scheduler.timesteps"
             )
+            raise ValueError(msg)
 
     def _begins_again(self, run: PipelineRun, timestep: Any) -> bool:
         """Whether a run was left, and the first timestep is here again; unknown on an accelerator."""
@@ -553,13 +568,13 @@ shift_terminal
         """Signal and noise factors beside a batch."""
         given = torch.as_tensor(labels).detach().cpu()  # float64 is not to be had on every device
         if given.ndim > 1 or (given.ndim == 1 and len(given) not in (1, len(like))):
-            raise ValueError(
-                f"timesteps have shape {tuple(given.shape)}: pass one, or one for each of {len(like)} samples"
-            )
+            msg = f"timesteps have shape {tuple(given.shape)}: pass one, or one for each of {len(like)} samples"
+            raise ValueError(msg)
         t = self._unrounded(given) / label_scale(self.config)
         low, high = (max(0.0, end) * label_scale(self.config) for end in (self.schedule.t_min, self.schedule.t_max))
         if not bool(((t >= self.schedule.t_min) & (t <= self.schedule.t_max)).all()):
-            raise ValueError(f"timesteps={given.tolist()}: pass labels from {low:g} to {high:g}")
+            msg = f"timesteps={given.tolist()}: pass labels from {low:g} to {high:g}"
+            raise ValueError(msg)
         shape = (-1, *([1] * (like.ndim - 1)))
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         return tuple(factor.to(like.dtype).to(like.device).reshape(shape) for factor in (alpha, sigma))  # type: ignore[return-value]

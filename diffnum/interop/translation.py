@@ -52,7 +52,8 @@ def translated(config: Mapping[str, Any]) -> dict[str, Any]:
     if source in ("", OWN):
         return found
     if KINDS[source] in _REFUSED:
-        raise ValueError(f"{source}: {_REFUSED[KINDS[source]]}")
+        msg = f"{source}: {_REFUSED[KINDS[source]]}"
+        raise ValueError(msg)
     if source in SPACED_AS:
         found["spacing_as"] = source
     if KINDS[source] == "flow":

@@ -56,7 +56,8 @@ def from_data(kind: type[R], data: Any) -> R:
         return _converter().structure(data, kind)
     except BaseValidationError as error:
         reasons = "; ".join(transform_error(error))
-        raise ValueError(f"data is no {kind.__name__}: {reasons}") from None
+        msg = f"data is no {kind.__name__}: {reasons}"
+        raise ValueError(msg) from None
 
 
 @cache

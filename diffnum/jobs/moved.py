@@ -105,7 +105,8 @@ class MovedModules:
             If the module moved.
         """
         if fullname in MODULES:
-            raise ModuleNotFoundError(f"{fullname} moved: import {MODULES[fullname]}", name=fullname)
+            msg = f"{fullname} moved: import {MODULES[fullname]}"
+            raise ModuleNotFoundError(msg, name=fullname)
 
     @classmethod
     def install(cls) -> None:
@@ -120,6 +121,7 @@ def answering(module: str) -> Callable[[str], Any]:
     def __getattr__(name: str) -> Any:
         place = NAMES.get(f"{module}.{name}")
         moved = f": it moved to {place}" if place else ""
-        raise AttributeError(f"module {module!r} has no attribute {name!r}{moved}")
+        msg = f"module {module!r} has no attribute {name!r}{moved}"
+        raise AttributeError(msg)
 
     return __getattr__

@@ -57,7 +57,8 @@ def spread(
         If ``jobs`` is less than 1.
     """
     if jobs is not None and jobs < 1:
-        raise ValueError(f"jobs={jobs}: at least one process is needed")
+        msg = f"jobs={jobs}: at least one process is needed"
+        raise ValueError(msg)
     from joblib import Parallel, delayed
     from joblib.parallel import get_active_backend
 

@@ -38,6 +38,7 @@ def gathered(package: str, path: Iterable[str], constant: str) -> Mapping[str, A
     union: dict[str, Any] = {}
     for stem, found in constants(package, path, constant).items():
         if twice := union.keys() & found.keys():
-            raise ValueError(f"{package}.{stem}.{constant} defines {', '.join(sorted(twice))} again: use another name")
+            msg = f"{package}.{stem}.{constant} defines {', '.join(sorted(twice))} again: use another name"
+            raise ValueError(msg)
         union |= found
     return MappingProxyType(union)

@@ -50,7 +50,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
     return found_or_explained(f"{__name__}.{_HOMES[name]}", name, f"dn.models.{name}")
 
 

@@ -58,7 +58,8 @@ def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
         return dtype
     if isinstance(dtype, str) and dtype in _DTYPES:
         return _DTYPES[dtype]
-    raise ValueError(f"dtype={dtype!r} is not a floating dtype of a model; use one of {', '.join(_DTYPES)}.")
+    msg = f"dtype={dtype!r} is not a floating dtype of a model; use one of {', '.join(_DTYPES)}."
+    raise ValueError(msg)
 
 
 def widest(device: torch.device) -> torch.dtype:
@@ -84,9 +85,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(
-            f'device={str(device)!r} cannot be used here ({reason}); use "cpu", or a machine that has it.'
-        ) from error
+        msg = f'device={str(device)!r} cannot be used here ({reason}); use "cpu", or a machine that has it.'
+        raise ValueError(msg) from error
     return found
 
 
@@ -165,13 +165,14 @@ class NetworkDenoiser:
 
     def __post_init__(self) -> None:
         if self.prediction not in get_args(Prediction):
-            raise ValueError(
-                f"prediction={self.prediction!r} is unknown; use one of {', '.join(get_args(Prediction))}."
-            )
+            msg = f"prediction={self.prediction!r} is unknown; use one of {', '.join(get_args(Prediction))}."
+            raise ValueError(msg)
         if self.level not in _LEVELS:
-            raise ValueError(f"level={self.level!r} is unknown; use one of {', '.join(_LEVELS)}.")
+            msg = f"level={self.level!r} is unknown; use one of {', '.join(_LEVELS)}."
+            raise ValueError(msg)
         if not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f"value_range={self.value_range} must be (low, high) with low < high.")
+            msg = f"value_range={self.value_range} must be (low, high) with low < high."
+            raise ValueError(msg)
 
     def conditioned(self, label: Any) -> NetworkDenoiser:
         """Return the same model with a condition bound to it.
@@ -194,7 +195,8 @@ class NetworkDenoiser:
             return replace(self, condition=self.prompts.bind(label, self.dtype, self.device))
         if label is None:
             if self.num_classes is not None and not self.unconditional:
-                raise ValueError(f"label=None: {self.name} was trained without a null label; give a label.")
+                msg = f"label=None: {self.name} was trained without a null label; give a label."
+                raise ValueError(msg)
             return replace(self, labels=None)
         return replace(self, labels=self._checked_labels(label))
 
@@ -269,7 +271,8 @@ class NetworkDenoiser:
         """Conditions of every sample: those given by position and those given by name."""
         if self.prompts is not None:
             if label is not None:
-                raise ValueError(f"label={label!r}: {self.name} has prompts, not labels; use conditioned(...).")
+                msg = f"label={label!r}: {self.name} has prompts, not labels; use conditioned(...)."
+                raise ValueError(msg)
             return [], self.prompts.batch(self.condition, x.shape[0], self.dtype, self.device)
         return ([] if self.num_classes is None and label is None else [self._batch(label, x)]), {}
 
@@ -317,7 +320,8 @@ class NetworkDenoiser:
             (batch, height, width, channels) for more.
         """
         if x.ndim != 4:
-            raise ValueError(f"x has shape {tuple(x.shape)}; give (batch, channels, height, width).")
+            msg = f"x has shape {tuple(x.shape)}; give (batch, channels, height, width)."
+            raise ValueError(msg)
         pixels = x if self.latents is None else self.latents.decode(x)
         y = pixels.detach().to("cpu", torch.float32)
         if stretch == "range":
@@ -328,29 +332,34 @@ class NetworkDenoiser:
             low, high = y.amin(dim=(1, 2, 3), keepdim=True), y.amax(dim=(1, 2, 3), keepdim=True)
             high = torch.maximum(high, low + torch.finfo(torch.float32).tiny)
         else:
-            raise ValueError(f'stretch={stretch!r} is unknown; use "range" or "each".')
+            msg = f'stretch={stretch!r} is unknown; use "range" or "each".'
+            raise ValueError(msg)
         y = ((y - low) / (high - low)).clamp(0.0, 1.0)
         return cast(NDArray[np.float32], (y[:, 0] if y.shape[1] == 1 else y.permute(0, 2, 3, 1)).numpy())
 
     def _check_state(self, x: torch.Tensor) -> None:
         if not isinstance(x, torch.Tensor):
-            raise TypeError(
+            msg = (
                 f"x is a {type(x).__name__}, and {self.name} is a torch model; give a torch tensor of "
                 f"{self.dtype}, for example torch.as_tensor(x)."
             )
+            raise TypeError(msg)
         if x.ndim != 1 + len(self.sample_shape) or tuple(x.shape[1:]) != self.sample_shape:
             wanted = ", ".join(map(str, self.sample_shape))
-            raise ValueError(f"x has shape {tuple(x.shape)}; {self.name} takes (batch, {wanted}).")
+            msg = f"x has shape {tuple(x.shape)}; {self.name} takes (batch, {wanted})."
+            raise ValueError(msg)
         if x.dtype != self.dtype and not (x.dtype == torch.float32 and self.dtype in _HALF):
-            raise TypeError(
+            msg = (
                 f"x has dtype {x.dtype} and {self.name} has {self.dtype}; convert x with "
                 f'x.to({self.dtype}), or load the model with dtype="{str(x.dtype).removeprefix("torch.")}".'
             )
+            raise TypeError(msg)
         if x.device.type != self.device.type or self.device.index not in (None, x.device.index):
-            raise ValueError(
+            msg = (
                 f'x is on {x.device} and {self.name} on {self.device}; move x with x.to("{self.device}"), or '
                 f'load the model with device="{x.device}".'
             )
+            raise ValueError(msg)
 
     def _level(self, t: Any, batch: int) -> torch.Tensor:
         """Time or half-log-SNR as a tensor of shape (batch,), computed in float64."""
@@ -362,50 +371,59 @@ class NetworkDenoiser:
             t = torch.as_tensor(np.asarray(t, dtype=np.float64)) if t.ndim else float(t)
         if isinstance(t, torch.Tensor):
             if t.ndim > 1 or (t.ndim == 1 and t.shape[0] not in (1, batch)):
-                raise ValueError(f"t has shape {tuple(t.shape)}; give a scalar or shape ({batch},), one time a sample.")
+                msg = f"t has shape {tuple(t.shape)}; give a scalar or shape ({batch},), one time a sample."
+                raise ValueError(msg)
             times = t.to(widest(t.device))
             # Comparing values on an accelerator would make the host wait for it at every step of a sampler.
             if times.device.type == "cpu" and not bool(((times >= low - slack) & (times <= high + slack)).all()):
-                raise ValueError(f"t={t.tolist()} is not within [{low}, {high}], the times of {self.schedule.name}.")
+                msg = f"t={t.tolist()} is not within [{low}, {high}], the times of {self.schedule.name}."
+                raise ValueError(msg)
             values = convert(times)
             if values.device.type == "cpu" and not bool(torch.isfinite(values).all()):
-                raise ValueError(
-                    f"t={t.tolist()} has an infinite {_said(self.level)}; stop before, at {self.default_t_end} say."
-                )
+                msg = f"t={t.tolist()} has an infinite {_said(self.level)}; stop before, at {self.default_t_end} say."
+                raise ValueError(msg)
             return cast(torch.Tensor, values.to(self.device, dtype).expand(batch))
         if isinstance(t, bool) or not isinstance(t, (int, float)):
-            raise TypeError(f"t is a {type(t).__name__}; give a real number, or a tensor of shape () or (batch,).")
+            msg = f"t is a {type(t).__name__}; give a real number, or a tensor of shape () or (batch,)."
+            raise TypeError(msg)
         if not low - slack <= t <= high + slack:
-            raise ValueError(f"t={t} is not within [{low}, {high}], the times of {self.schedule.name}.")
+            msg = f"t={t} is not within [{low}, {high}], the times of {self.schedule.name}."
+            raise ValueError(msg)
         value = float(convert(float(t)))
         if not math.isfinite(value):
-            raise ValueError(f"t={t} has {_said(self.level)} {value}; stop before, at {self.default_t_end} say.")
+            msg = f"t={t} has {_said(self.level)} {value}; stop before, at {self.default_t_end} say."
+            raise ValueError(msg)
         return torch.full((batch,), value, dtype=dtype, device=self.device)
 
     def _checked_labels(self, label: Labels) -> torch.Tensor:
         if self.num_classes is None:
-            raise ValueError(f"label={label!r} was given, and {self.name} has no labels; leave label out.")
+            msg = f"label={label!r} was given, and {self.name} has no labels; leave label out."
+            raise ValueError(msg)
         if isinstance(label, torch.Tensor) and label.device.type != "cpu":
             values = label
         else:
             try:
                 values = torch.as_tensor(label)
             except (TypeError, ValueError, RuntimeError) as error:
-                raise TypeError(
+                msg = (
                     f"label={label!r} is no integer or array of integers ({error}); give integers in "
                     f"0..{self.num_classes - 1}."
-                ) from error
+                )
+                raise TypeError(msg) from error
         if values.dtype not in _INTEGERS:
-            raise TypeError(f"label has dtype {values.dtype}; give integers in 0..{self.num_classes - 1}.")
+            msg = f"label has dtype {values.dtype}; give integers in 0..{self.num_classes - 1}."
+            raise TypeError(msg)
         if values.ndim > 1:
-            raise ValueError(f"label has shape {tuple(values.shape)}; give one label, or shape (batch,).")
+            msg = f"label has shape {tuple(values.shape)}; give one label, or shape (batch,)."
+            raise ValueError(msg)
         if values.device.type == "cpu":
             wrong = values[(values < 0) | (values >= self.num_classes)].reshape(-1)
             if wrong.numel():
-                raise ValueError(
+                msg = (
                     f"label={wrong[0].item()} is not in 0..{self.num_classes - 1}; use None for the "
                     "unconditional model."
                 )
+                raise ValueError(msg)
         return values.to(self.device, torch.int64)
 
     def _batch(self, label: Labels | None, x: torch.Tensor) -> torch.Tensor:
@@ -413,10 +431,12 @@ class NetworkDenoiser:
         labels = self.labels if label is None else self._checked_labels(label)
         if labels is None:
             if not self.unconditional:
-                raise ValueError(f"{self.name} was trained without a null label; bind one with conditioned(label).")
+                msg = f"{self.name} was trained without a null label; bind one with conditioned(label)."
+                raise ValueError(msg)
             return torch.full((x.shape[0],), self.num_classes or 0, dtype=torch.int64, device=self.device)
         if labels.ndim == 1 and labels.shape[0] != x.shape[0]:
-            raise ValueError(f"{labels.shape[0]} labels for a batch of {x.shape[0]}; give one label, or one a sample.")
+            msg = f"{labels.shape[0]} labels for a batch of {x.shape[0]}; give one label, or one a sample."
+            raise ValueError(msg)
         return labels.expand(x.shape[0])
 
 

@@ -86,10 +86,11 @@ def _check_stages(schedule: Schedule, stages: Sequence[Nodes]) -> None:
     """Refuse evaluations at more noise than the schedule has (a step with churn begins before its node)."""
     latest = max((float(np.max(nodes.t)) for nodes in stages), default=0.0)
     if latest > schedule.t_max * (1 + 1e-9):
-        raise ValueError(
+        msg = (
             f"a stage at t={latest:g} is noisier than the schedule {schedule.name!r}, which ends at "
             f"t={schedule.t_max:g}: begin the grid later, or give less churn to the first intervals"
         )
+        raise ValueError(msg)
 
 
 def _matrices(

@@ -150,11 +150,13 @@ def plan_for(
     if isinstance(grid, Grid):
         return plan(record, model.schedule, grid, start=start)
     if (steps is None) == (nfe is None):
-        raise ValueError(f"steps={steps}, nfe={nfe}: give one of the two")
+        msg = f"steps={steps}, nfe={nfe}: give one of the two"
+        raise ValueError(msg)
     n = steps if nfe is None else record.steps_for(nfe, terminal=terminal)
     if isinstance(grid, str):
         if grid not in grids.GRIDS:
-            raise ValueError(f"grid={grid!r} is unknown: use one of {', '.join(grids.GRIDS)}")
+            msg = f"grid={grid!r} is unknown: use one of {', '.join(grids.GRIDS)}"
+            raise ValueError(msg)
         grid = grids.GRIDS[grid]
     times = _times(model, model.schedule, t_start, t_end)
     return plan(record, model.schedule, grid(model.schedule, n, **times, terminal=terminal), start=start)
@@ -176,18 +178,22 @@ def _times(model: Denoiser, schedule: Schedule, t_start: float | None, t_end: fl
 def _check_arguments(method: Any, schedule: Any, grid: Any) -> None:
     """Refuse what is no method, schedule or grid, and a grid that was made for another schedule."""
     if not isinstance(method, Method):
-        raise TypeError(f"method={method!r}: pass a Method, or the name of one")
+        msg = f"method={method!r}: pass a Method, or the name of one"
+        raise TypeError(msg)
     if not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule={schedule!r}: pass a schedule, such as diffnum.schedules.VPLinear()")
+        msg = f"schedule={schedule!r}: pass a schedule, such as diffnum.schedules.VPLinear()"
+        raise TypeError(msg)
     if not isinstance(grid, Grid):
-        raise TypeError(f"grid={grid!r}: pass a Grid, such as diffnum.grids.uniform_time(schedule, n=10)")
+        msg = f"grid={grid!r}: pass a Grid, such as diffnum.grids.uniform_time(schedule, n=10)"
+        raise TypeError(msg)
     lam = schedule.half_log_snr(grid.t)
     finite = np.isfinite(grid.lam) & np.isfinite(lam)
     if not np.allclose(lam[finite], grid.lam[finite], rtol=1e-6, atol=1e-6):
-        raise ValueError(
+        msg = (
             f"grid has half-log-SNRs that are not those of the schedule {schedule.name!r} at its times: "
             "make the grid with the same schedule"
         )
+        raise ValueError(msg)
 
 
 def _history_times(placements: Sequence[Placement], nodes: Nodes, first: int) -> dict[str, float]:
@@ -208,16 +214,16 @@ def _in_prediction(steps: list[Tableau], placements: Sequence[Placement], record
 def _parameters(record: Method, given: Mapping[str, Any], n: int) -> dict[str, FloatArray]:
     """Per-interval numbers of a method, checked."""
     if set(given) != set(record.parameters):
-        raise ValueError(
-            f"parameters={sorted(given)}: {record.name} takes exactly {sorted(record.parameters) or 'none'}"
-        )
+        msg = f"parameters={sorted(given)}: {record.name} takes exactly {sorted(record.parameters) or 'none'}"
+        raise ValueError(msg)
     arrays = {}
     for name, value in given.items():
         array = np.asarray(value, dtype=np.float64)
         if (array.ndim and array.shape != (n,)) or not np.isfinite(array).all():
-            raise ValueError(
+            msg = (
                 f"parameters[{name!r}] has shape {array.shape}: give one finite number, "
                 f"or one for each of the {n} intervals"
             )
+            raise ValueError(msg)
         arrays[name] = np.broadcast_to(array, (n,))
     return arrays

@@ -64,10 +64,12 @@ def cite(*used: Plan | Method | str) -> str:
     True
     """
     if not used:
-        raise TypeError("nothing is given: pass plans, methods, or names of methods")
+        msg = "nothing is given: pass plans, methods, or names of methods"
+        raise TypeError(msg)
     for one in used:
         if not isinstance(one, Plan | Method | str):
-            raise TypeError(f"used={one!r} is a {type(one).__name__}: pass a plan, a method, or the name of one")
+            msg = f"used={one!r} is a {type(one).__name__}: pass a plan, a method, or the name of one"
+            raise TypeError(msg)
     entries = _bibliography()
     return "\n".join([_OWN, *(entries[key] for key in dict.fromkeys(key for one in used for key in _keys(one)))])
 
@@ -100,6 +102,7 @@ def _bibliography() -> Mapping[str, str]:
     places = (package / "_references.bib", package.parent / "book" / "references.bib")
     file = next((place for place in places if place.is_file()), None)
     if file is None:
-        raise FileNotFoundError(f"{places[0]} is missing: install the package again")
+        msg = f"{places[0]} is missing: install the package again"
+        raise FileNotFoundError(msg)
     text = file.read_text(encoding="utf-8")
     return {match[1]: match[0] + "\n" for match in re.finditer(r"^@\w+\{([^,\s]+),.*?^\}", text, re.M | re.S)}

@@ -82,7 +82,8 @@ class Plan:
         """One step, or the plan of a range of steps (to stop and go on later)."""
         if isinstance(index, slice):
             if index.step not in (None, 1):
-                raise ValueError(f"step={index.step}: the steps of a plan must follow each other, slice without a step")
+                msg = f"step={index.step}: the steps of a plan must follow each other, slice without a step"
+                raise ValueError(msg)
             return replace(self, steps=self.steps[index])
         return self.steps[index]
 
@@ -179,15 +180,15 @@ class Plan:
         try:
             return cls._from_dict(json.loads(text))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"text is not a plan in the format {_FORMAT} ({error}): write it with Plan.to_json()"
-            ) from None
+            msg = f"text is not a plan in the format {_FORMAT} ({error}): write it with Plan.to_json()"
+            raise ValueError(msg) from None
 
     @classmethod
     def _from_dict(cls, data: Any) -> Plan:
         """Plan from JSON-able data."""
         if not isinstance(data, dict) or data.get("format") != _FORMAT:
-            raise ValueError(f"text is not a plan in the format {_FORMAT}: write it with Plan.to_json()")
+            msg = f"text is not a plan in the format {_FORMAT}: write it with Plan.to_json()"
+            raise ValueError(msg)
         return cls(
             method=data["method"],
             prediction=data["prediction"],

@@ -25,9 +25,8 @@ import numpy as np
 try:
     import matplotlib as mpl
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"drawing needs {error.name}: install it with pip install 'diffnum[plot]'", name=error.name
-    ) from error
+    msg = f"drawing needs {error.name}: install it with pip install 'diffnum[plot]'"
+    raise ModuleNotFoundError(msg, name=error.name) from error
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
@@ -170,9 +169,10 @@ def plot_study(study: Any, ax: Axes | None = None) -> Axes:
     drawn = [s for s in study.series if s.measure == study.measure and s.variant in (study.primary, "as shipped")]
     main = [s for s in drawn if s.variant == study.primary]
     if not main:
-        raise ValueError(
+        msg = (
             f"study of {study.name} has no {study.measure} errors of its variant {study.primary!r}: measure them first"
         )
+        raise ValueError(msg)
     both = {s.problem for s in drawn if s.variant != study.primary} or {s.problem for s in main}
     worst = max((s for s in main if s.problem in both), key=lambda s: _finest(s.estimate))
     same = [s for s in drawn if (s.problem, s.quantity) == (worst.problem, worst.quantity)]
@@ -230,12 +230,12 @@ def plot_work_precision(
     """
     curves = list(curves)
     if not curves:
-        raise ValueError("curves is empty: pass at least one")
+        msg = "curves is empty: pass at least one"
+        raise ValueError(msg)
     for c in curves:
         if len(c.nfe) != len(c.errors):
-            raise ValueError(
-                f"curve {c.label!r} has {len(c.nfe)} nfe and {len(c.errors)} errors: pass one error for each"
-            )
+            msg = f"curve {c.label!r} has {len(c.nfe)} nfe and {len(c.errors)} errors: pass one error for each"
+            raise ValueError(msg)
     with style():
         ax = _axes(ax)
         labels = []
@@ -299,9 +299,11 @@ def image_grid(
     """
     stack = np.asarray(images, dtype=np.float64)
     if stack.ndim not in (3, 4) or not stack.shape[0] or (stack.ndim == 4 and stack.shape[3] != 3):
-        raise ValueError(f"images has shape {stack.shape}: pass (n, height, width) or (n, height, width, 3), n > 0")
+        msg = f"images has shape {stack.shape}: pass (n, height, width) or (n, height, width, 3), n > 0"
+        raise ValueError(msg)
     if not np.isfinite(stack).all():
-        raise ValueError("images has values that are not finite: replace them first")
+        msg = "images has values that are not finite: replace them first"
+        raise ValueError(msg)
     coloured = mpl.colormaps[cmap](stack.clip(0.0, 1.0)) if stack.ndim == 3 else _opaque(stack.clip(0.0, 1.0))
     n, height, width = coloured.shape[:3]
     columns = math.ceil(math.sqrt(n)) if columns is None else min(max(1, columns), n)

@@ -46,9 +46,8 @@ def plot_stability(
         If the shapes of the axes and of the radius do not fit.
     """
     if region.radius.shape != (len(region.im), len(region.re)):
-        raise ValueError(
-            f"region.radius has shape {region.radius.shape}: expected {(len(region.im), len(region.re))} for its axes"
-        )
+        msg = f"region.radius has shape {region.radius.shape}: expected {(len(region.im), len(region.re))} for its axes"
+        raise ValueError(msg)
     look = look_of(family or region.method)
     with style():
         ax = _axes(ax)
@@ -107,7 +106,8 @@ def plot_response(output: Any, ax: Axes | None = None) -> Axes:
             order = np.argsort(one.eigenvalues)
             order = order[one.eigenvalues[order] > 0]
             if not len(order):
-                raise ValueError(f"output of {output.method} has no positive eigenvalue: nothing to draw")
+                msg = f"output of {output.method} has no positive eigenvalue: nothing to draw"
+                raise ValueError(msg)
             ratio = np.sqrt(one.variance[order] / one.eigenvalues[order])
             strength = (i + 1) / len(outputs)
             ax.plot(
@@ -238,7 +238,8 @@ def plot_analysis(found: Any) -> Figure:
     )
     drawn = [(draw, part) for draw, part in parts if part is not None]
     if not drawn:
-        raise ValueError(f"nothing of {found.method} can be analysed: {'; '.join(found.refusals.values())}")
+        msg = f"nothing of {found.method} can be analysed: {'; '.join(found.refusals.values())}"
+        raise ValueError(msg)
     figure = Figure(figsize=(3.9 * len(drawn), 3.6), layout="constrained")
     with style():
         for (draw, part), ax in zip(drawn, figure.subplots(1, len(drawn), squeeze=False)[0], strict=True):

@@ -40,7 +40,8 @@ def label_lines(ax: Axes, at: Mapping[str, float | tuple[float, ...]] | None = N
     """
     lines = {str(line.get_label()): line for line in ax.get_lines() if not str(line.get_label()).startswith("_")}
     if unknown := sorted(set(at or {}) - set(lines)):
-        raise ValueError(f"at names {unknown}, which no line is labelled: use {sorted(lines)}")
+        msg = f"at names {unknown}, which no line is labelled: use {sorted(lines)}"
+        raise ValueError(msg)
     if legend := ax.get_legend():
         legend.remove()
     ax.autoscale_view()
@@ -55,9 +56,8 @@ def label_lines(ax: Axes, at: Mapping[str, float | tuple[float, ...]] | None = N
         given = place if isinstance(place, tuple) else (place,)
         where, above, right = (*given, *(0.0, 3.0, 0.0)[len(given) :])
         if not x[good].min() <= where <= x[good].max():
-            raise ValueError(
-                f"at places {text!r} at {where:g}, outside its line: {x[good].min():g} to {x[good].max():g}"
-            )
+            msg = f"at places {text!r} at {where:g}, outside its line: {x[good].min():g} to {x[good].max():g}"
+            raise ValueError(msg)
         ax.annotate(
             text,
             (where, _height(ax, x[good], y[good], where)),

@@ -43,7 +43,8 @@ def plot_levels(limits: Sequence[Any], ax: Axes | None = None) -> Axes:
         If there is no limit.
     """
     if not len(limits):
-        raise ValueError("limits is empty: pass at least one")
+        msg = "limits is empty: pass at least one"
+        raise ValueError(msg)
     level, zero = look_of("adams"), look_of("heun")
     with style():
         ax = _axes(ax)
@@ -87,7 +88,8 @@ def plot_limit(rankings: Sequence[Any], ax: Axes | None = None) -> Axes:
         If there is no ranking.
     """
     if not len(rankings):
-        raise ValueError("rankings is empty: pass at least one")
+        msg = "rankings is empty: pass at least one"
+        raise ValueError(msg)
     ordered = sorted(rankings, key=lambda ranking: ranking.nfe)
     nfe = np.array([ranking.nfe for ranking in ordered])
     worst: dict[str, np.ndarray[Any, Any]] = {}

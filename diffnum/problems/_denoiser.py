@@ -109,7 +109,8 @@ class ExactDenoiser:
         state, y, alpha, sigma, form = self._prepare(x, t)
         direction = check_state(tangent, self.core.dim, "tangent")
         if direction.shape != state.shape:
-            raise ValueError(f"tangent has shape {direction.shape}; it must have the shape of x, {state.shape}")
+            msg = f"tangent has shape {direction.shape}; it must have the shape of x, {state.shape}"
+            raise ValueError(msg)
         u = state.xp.astype(direction.flat, state.flat.dtype)
         return state.restore(self.core.jvp(y, u, alpha, sigma, form))
 

@@ -95,5 +95,6 @@ def integrate(
         atol=tolerance * scale,
     )
     if not solution.success:
-        raise RuntimeError(f"the reference flow stopped early: {solution.message}; check the scale of the problem")
+        msg = f"the reference flow stopped early: {solution.message}; check the scale of the problem"
+        raise RuntimeError(msg)
     return np.asarray(solution.y[:, -1], dtype=np.float64).reshape(y.shape) * hypot(*end)

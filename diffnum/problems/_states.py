@@ -65,16 +65,18 @@ class State(NamedTuple):
 def check_prediction(prediction: str) -> None:
     """Raise ``ValueError`` unless ``prediction`` is known."""
     if prediction not in FORMS:
-        raise ValueError(f"prediction={prediction!r} is not known; choose one of {', '.join(map(repr, FORMS))}")
+        msg = f"prediction={prediction!r} is not known; choose one of {', '.join(map(repr, FORMS))}"
+        raise ValueError(msg)
 
 
 def check_schedule(schedule: Any) -> None:
     """Raise ``TypeError`` unless ``schedule`` offers what :class:`diffnum.types.Schedule` asks for."""
     if not isinstance(schedule, Schedule):
-        raise TypeError(
+        msg = (
             f"schedule={schedule!r} is not a schedule; pass an object with alpha, sigma, half_log_snr, time, "
             "t_min, t_max, mean and name, such as diffnum.schedules.VPLinear()"
         )
+        raise TypeError(msg)
 
 
 def check_state(x: Array, dim: int, name: str = "x") -> State:
@@ -82,16 +84,15 @@ def check_state(x: Array, dim: int, name: str = "x") -> State:
     try:
         xp = array_namespace(x)
     except TypeError as error:
-        raise TypeError(
-            f"{name} is a {type(x).__name__}; pass a numpy array or a torch tensor of shape (batch, {dim})"
-        ) from error
+        msg = f"{name} is a {type(x).__name__}; pass a numpy array or a torch tensor of shape (batch, {dim})"
+        raise TypeError(msg) from error
     if not xp.isdtype(x.dtype, "real floating"):
-        raise TypeError(f"{name} has dtype {x.dtype}; convert it to a floating dtype first, such as float64")
+        msg = f"{name} has dtype {x.dtype}; convert it to a floating dtype first, such as float64"
+        raise TypeError(msg)
     shape = tuple(int(length) for length in x.shape)
     if len(shape) < 2 or int(np.prod(shape[1:])) != dim:
-        raise ValueError(
-            f"{name} has shape {shape}; expected (batch, {dim}) or (batch, ...) with a trailing size of {dim}"
-        )
+        msg = f"{name} has shape {shape}; expected (batch, {dim}) or (batch, ...) with a trailing size of {dim}"
+        raise ValueError(msg)
     return State(xp, xp.reshape(x, (shape[0], dim)), shape)
 
 
@@ -100,15 +101,15 @@ def coefficients(schedule: Schedule, t: Any, state: State) -> tuple[Coefficient,
     if np.ndim(t) == 0 and isinstance(t, float | int | np.number | np.ndarray):
         value = float(t)
         if not np.isfinite(value):
-            raise ValueError(f"t={value} is not finite; pass a time in [{schedule.t_min}, {schedule.t_max}]")
+            msg = f"t={value} is not finite; pass a time in [{schedule.t_min}, {schedule.t_max}]"
+            raise ValueError(msg)
         return float(schedule.alpha(value)), float(schedule.sigma(value))
     xp, flat, _ = state
     # Times stay on their device: reading one as a number would stall a GPU and break torch.func.vmap.
     times = xp.asarray(t, dtype=xp.float64, device=device(flat))
     if tuple(times.shape) not in ((), (1,), (flat.shape[0],)):
-        raise ValueError(
-            f"t has shape {tuple(times.shape)}; pass a number, or one time a sample: shape ({flat.shape[0]},)"
-        )
+        msg = f"t has shape {tuple(times.shape)}; pass a number, or one time a sample: shape ({flat.shape[0]},)"
+        raise ValueError(msg)
     times = xp.reshape(times, (-1,))
     alpha = xp.asarray(schedule.alpha(times), dtype=xp.float64, device=device(flat))
     sigma = xp.asarray(schedule.sigma(times), dtype=xp.float64, device=device(flat))
@@ -120,20 +121,23 @@ def check_noise(xp: Any, sigma: Coefficient, t: Any) -> None:
     """Raise ``ValueError`` where atoms have no density: where the square of ``sigma`` is zero."""
     smallest = sigma if isinstance(sigma, float) else xp.min(sigma)
     if not bool(smallest > SMALLEST_NOISE):
-        raise ValueError(
+        msg = (
             f"sigma(t) is {float(smallest)} at t={t}: the data are points and have a score only where "
             f"sigma > "
             f"{SMALLEST_NOISE}; stop at a larger time, such as schedule.t_min"
         )
+        raise ValueError(msg)
 
 
 def endpoint(schedule: Schedule, t: Any, name: str) -> tuple[float, float]:
     """Return ``(alpha, sigma)`` at one end of a flow map; ``t`` must be one finite number."""
     if np.ndim(t) != 0:
-        raise ValueError(f"{name} has shape {np.shape(t)}; a flow map goes between two times, pass one number")
+        msg = f"{name} has shape {np.shape(t)}; a flow map goes between two times, pass one number"
+        raise ValueError(msg)
     value = float(t)
     if not np.isfinite(value):
-        raise ValueError(f"{name}={value} is not finite; pass a time in [{schedule.t_min}, {schedule.t_max}]")
+        msg = f"{name}={value} is not finite; pass a time in [{schedule.t_min}, {schedule.t_max}]"
+        raise ValueError(msg)
     return float(schedule.alpha(value)), float(schedule.sigma(value))
 
 
@@ -153,9 +157,8 @@ def drift(schedule: Schedule, alpha: Coefficient, state: State, dtype: Any) -> A
     elif size == n * dim and mu.shape[0] == n:
         mu = xp.reshape(mu, (n, dim))
     else:
-        raise ValueError(
-            f"schedule.mean has shape {tuple(mu.shape)}; it must be a number or have the {dim} entries of one state"
-        )
+        msg = f"schedule.mean has shape {tuple(mu.shape)}; it must be a number or have the {dim} entries of one state"
+        raise ValueError(msg)
     return mu - xp.astype(alpha, dtype) * mu if hasattr(alpha, "shape") else (1.0 - alpha) * mu
 
 
@@ -164,16 +167,19 @@ def drift_vector(schedule: Schedule, alpha: float, dim: int) -> Any:
     mean = getattr(schedule, "mean", 0.0)
     mean = mean if isinstance(mean, float | int) else np.asarray(mean, dtype=np.float64).ravel()
     if np.ndim(mean) and np.size(mean) not in (1, dim):
-        raise ValueError(f"schedule.mean has {np.size(mean)} entries; the problem has dimension {dim}")
+        msg = f"schedule.mean has {np.size(mean)} entries; the problem has dimension {dim}"
+        raise ValueError(msg)
     return (1.0 - alpha) * mean
 
 
 def positive_count(n: Any, name: str = "n") -> int:
     """Return ``n`` as an int if it is an integer and at least 1."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise TypeError(f"{name}={n!r} is a {type(n).__name__}; pass an integer, at least 1")
+        msg = f"{name}={n!r} is a {type(n).__name__}; pass an integer, at least 1"
+        raise TypeError(msg)
     if n < 1:
-        raise ValueError(f"{name}={n} draws nothing; pass an integer, at least 1")
+        msg = f"{name}={n} draws nothing; pass an integer, at least 1"
+        raise ValueError(msg)
     return int(n)
 
 
@@ -184,14 +190,18 @@ def real_array(value: Any, name: str, ndim: tuple[int, ...]) -> FloatArray:
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} cannot be read as an array of real numbers; pass floats") from error
+        msg = f"{name} cannot be read as an array of real numbers; pass floats"
+        raise TypeError(msg) from error
     if array.ndim not in ndim:
-        raise ValueError(f"{name} has shape {array.shape}; expected {' or '.join(map(str, ndim))} axes")
+        msg = f"{name} has shape {array.shape}; expected {' or '.join(map(str, ndim))} axes"
+        raise ValueError(msg)
     if array.size == 0:
-        raise ValueError(f"{name} is empty, shape {array.shape}; give at least one entry")
+        msg = f"{name} is empty, shape {array.shape}; give at least one entry"
+        raise ValueError(msg)
     if not np.all(np.isfinite(array)):
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"{name}[{index}] = {array[index]} is not finite; pass finite numbers")
+        msg = f"{name}[{index}] = {array[index]} is not finite; pass finite numbers"
+        raise ValueError(msg)
     array.setflags(write=False)
     return array
 
@@ -201,10 +211,12 @@ def probabilities(weights: Any, name: str = "weights") -> FloatArray:
     array = real_array(weights, name, (1,))
     if np.any(array < 0):
         index = int(np.argmin(array))
-        raise ValueError(f"{name}[{index}] = {array[index]} is negative; weights are probabilities")
+        msg = f"{name}[{index}] = {array[index]} is negative; weights are probabilities"
+        raise ValueError(msg)
     total = float(np.sum(array))
     if abs(total - 1.0) > 1e-9:
-        raise ValueError(f"{name} sum to {total!r}, not to 1; divide them by their sum")
+        msg = f"{name} sum to {total!r}, not to 1; divide them by their sum"
+        raise ValueError(msg)
     array = array / total
     array.setflags(write=False)
     return array

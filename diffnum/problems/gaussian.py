@@ -45,9 +45,10 @@ class Gaussian:
         covariance = real_array(self.covariance, "covariance", (0, 1, 2))
         dim = len(mean)
         if covariance.shape not in ((), (dim,), (dim, dim)):
-            raise ValueError(
+            msg = (
                 f"covariance has shape {covariance.shape}; expected {(dim, dim)}, {(dim,)} or a number to go with mean"
             )
+            raise ValueError(msg)
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "covariance", covariance)
         object.__setattr__(self, "mixture", GaussianMixture(np.ones(1), mean[None], covariance[None]))

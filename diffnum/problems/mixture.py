@@ -82,13 +82,15 @@ class GaussianMixture:
         covariances = real_array(self.covariances, "covariances", (1, 2, 3))
         count, dim = means.shape
         if len(weights) != count:
-            raise ValueError(f"weights has {len(weights)} entries and means {count} rows; give one of each a component")
+            msg = f"weights has {len(weights)} entries and means {count} rows; give one of each a component"
+            raise ValueError(msg)
         if covariances.shape not in ((count,), (count, dim), (count, dim, dim)):
-            raise ValueError(
+            msg = (
                 f"covariances has shape {covariances.shape}; expected {(count,)}, {(count, dim)} or "
                 f"{(count, dim, dim)}"
                 " to go with means"
             )
+            raise ValueError(msg)
         spectra, bases = spectral(covariances)
         set_field = object.__setattr__  # the dataclass is frozen: this is its only writing
         set_field(self, "weights", weights)
@@ -219,12 +221,14 @@ class GaussianMixture:
             If the mixture has no labels, or none of this value, or the class has weight zero.
         """
         if self.labels is None:
-            raise ValueError("labels is None: this mixture has no classes; pass labels=, one integer a component")
+            msg = "labels is None: this mixture has no classes; pass labels=, one integer a component"
+            raise ValueError(msg)
         chosen = self.labels == label
         total = float(np.sum(self.weights[chosen]))
         if total <= 0.0:
             known = sorted({int(value) for value in self.labels})
-            raise ValueError(f"label={label!r} has no component of positive weight; the labels are {known}")
+            msg = f"label={label!r} has no component of positive weight; the labels are {known}"
+            raise ValueError(msg)
         weights, labels = self.weights[chosen] / total, self.labels[chosen]
         return GaussianMixture(weights, self.means[chosen], self.covariances[chosen], labels, self.direct)
 
@@ -246,9 +250,8 @@ def spectral(covariances: FloatArray) -> tuple[FloatArray, FloatArray | None]:
     skew = np.max(np.abs(covariances - transposed), axis=(1, 2))
     if np.any(skew > 1e-10 * size):
         k = int(np.argmax(skew - 1e-10 * size))
-        raise ValueError(
-            f"covariances[{k}] is not symmetric: it differs from its transpose by {skew[k]:.3g}; pass (C + C^T) / 2"
-        )
+        msg = f"covariances[{k}] is not symmetric: it differs from its transpose by {skew[k]:.3g}; pass (C + C^T) / 2"
+        raise ValueError(msg)
     spectra, columns = np.linalg.eigh(0.5 * (covariances + transposed))
     _check_positive(spectra, np.finfo(np.float64).eps * covariances.shape[1] * size)
     return spectra, np.ascontiguousarray(np.swapaxes(columns, 1, 2))
@@ -258,16 +261,19 @@ def _check_positive(spectra: FloatArray, floor: FloatArray) -> None:
     smallest = np.min(spectra, axis=1)
     if np.any(smallest <= floor):
         k = int(np.argmin(smallest - floor))
-        raise ValueError(
+        msg = (
             f"covariances[{k}] is not positive definite: its smallest eigenvalue is {smallest[k]:.3g}; "
             "add a small multiple of the identity, or use FiniteDataset for points without spread"
         )
+        raise ValueError(msg)
 
 
 def _labels(labels: Any, count: int) -> NDArray[np.int64]:
     array = np.asarray(labels)
     if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"labels has dtype {array.dtype}; pass one integer a component")
+        msg = f"labels has dtype {array.dtype}; pass one integer a component"
+        raise TypeError(msg)
     if array.shape != (count,):
-        raise ValueError(f"labels has shape {array.shape}; pass one integer a component, shape ({count},)")
+        msg = f"labels has shape {array.shape}; pass one integer a component, shape ({count},)"
+        raise ValueError(msg)
     return array.astype(np.int64)

@@ -72,13 +72,15 @@ class Mixture1D:
         weights = probabilities(self.weights)
         means, spread = real_array(self.means, "means", (1,)), real_array(self.variances, "variances", (1,))
         if not len(weights) == len(means) == len(spread):
-            raise ValueError(
+            msg = (
                 f"weights, means and variances have {len(weights)}, {len(means)} and {len(spread)} entries; "
                 "give one of each a component"
             )
+            raise ValueError(msg)
         if np.any(spread <= 0):
             k = int(np.argmin(spread))
-            raise ValueError(f"variances[{k}] = {spread[k]} is not positive; pass positive variances")
+            msg = f"variances[{k}] = {spread[k]} is not positive; pass positive variances"
+            raise ValueError(msg)
         for name, value in (("weights", weights), ("means", means), ("variances", spread)):
             object.__setattr__(self, name, value)
 
@@ -141,10 +143,12 @@ class RotatedProduct:
     def __post_init__(self) -> None:
         mixtures = tuple(self.mixtures)
         if not mixtures:
-            raise ValueError("mixtures is empty; give one Mixture1D a dimension")
+            msg = "mixtures is empty; give one Mixture1D a dimension"
+            raise ValueError(msg)
         for index, mixture in enumerate(mixtures):
             if not isinstance(mixture, Mixture1D):
-                raise TypeError(f"mixtures[{index}] is a {type(mixture).__name__}; pass Mixture1D records")
+                msg = f"mixtures[{index}] is a {type(mixture).__name__}; pass Mixture1D records"
+                raise TypeError(msg)
         rotation = _rotation(self.rotation, self.seed, len(mixtures))
         object.__setattr__(self, "mixtures", mixtures)
         object.__setattr__(self, "rotation", rotation)
@@ -392,7 +396,8 @@ def match_tails(
 
 def _rotation(rotation: Any, seed: int | None, dim: int) -> FloatArray | None:
     if rotation is not None and seed is not None:
-        raise ValueError(f"rotation and seed={seed} are both given; pass one of them")
+        msg = f"rotation and seed={seed} are both given; pass one of them"
+        raise ValueError(msg)
     if seed is not None:
         from scipy.stats import ortho_group  # slow to import, and rarely needed
 
@@ -401,10 +406,12 @@ def _rotation(rotation: Any, seed: int | None, dim: int) -> FloatArray | None:
         return None
     matrix = real_array(rotation, "rotation", (2,))
     if matrix.shape != (dim, dim):
-        raise ValueError(f"rotation has shape {matrix.shape}; expected {(dim, dim)}, one row a mixture")
+        msg = f"rotation has shape {matrix.shape}; expected {(dim, dim)}, one row a mixture"
+        raise ValueError(msg)
     error = float(np.max(np.abs(matrix.T @ matrix - np.eye(dim))))
     if error > 1e-12:
-        raise ValueError(f"rotation is not orthogonal: Q^T Q differs from the identity by {error:.3g}; pass a rotation")
+        msg = f"rotation is not orthogonal: Q^T Q differs from the identity by {error:.3g}; pass a rotation"
+        raise ValueError(msg)
     return matrix
 
 

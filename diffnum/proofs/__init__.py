@@ -79,7 +79,8 @@ def derive(name: str | Method) -> Derivation:
     """
     record = find_method(name) if isinstance(name, str) else name
     if not is_derivable(record):
-        raise ValueError(f"family={record.family!r} has no derivation: use one of {', '.join(DERIVATIONS)}")
+        msg = f"family={record.family!r} has no derivation: use one of {', '.join(DERIVATIONS)}"
+        raise ValueError(msg)
     top = top_case(record)
     step = top.derived.step
     terms = _error_terms(record)

@@ -123,7 +123,8 @@ def noise_of(record: Method) -> Noise:
         If it has none.
     """
     if record.noise is None:
-        raise ValueError(f"method={record.name!r} draws no noise: use a stochastic method")
+        msg = f"method={record.name!r} draws no noise: use a stochastic method"
+        raise ValueError(msg)
     return record.noise
 
 

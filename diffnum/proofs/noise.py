@@ -52,7 +52,8 @@ def _field(top: Case) -> ReverseSymbols:
     """Field of a case with noise."""
     symbols = top.symbols
     if not isinstance(symbols, ReverseSymbols):
-        raise TypeError(f"symbols={symbols} have no noise level: the method {top.record.name!r} draws no noise")
+        msg = f"symbols={symbols} have no noise level: the method {top.record.name!r} draws no noise"
+        raise TypeError(msg)
     return symbols
 
 

@@ -147,7 +147,8 @@ def order_by_moments(record: Method, grid: str) -> tuple[int, tuple[Residuals, .
     defects = moment_defects(record.top, past, moments, **settings_of(record))
     order = next(k for k, defect in enumerate(defects) if defect != 0)
     if order <= record.top and statistics_defects(record, symbols)[order] == 0:
-        raise ValueError(f"the defect of u^{order} vanishes for short steps, so that the order could be higher")
+        msg = f"the defect of u^{order} vanishes for short steps, so that the order could be higher"
+        raise ValueError(msg)
     return order, tuple(
         Residuals(grid, q, 1, zero=q <= order, example="" if q <= order else f"u^{q - 1}: {defects[q - 1]}")
         for q in range(1, order + 2)

@@ -107,7 +107,8 @@ def build_report(
     """
     _need_extras()
     if jobs < 1:  # before any file is touched
-        raise ValueError(f"jobs={jobs}: at least one process is needed")
+        msg = f"jobs={jobs}: at least one process is needed"
+        raise ValueError(msg)
     names = [find_method(name).name for name in (catalogue() if methods is None else methods)]
     _check_models(models)
     out = Path(out)
@@ -134,7 +135,8 @@ def _need_extras() -> None:
         try:
             version(name)
         except PackageNotFoundError as error:
-            raise lacking("the report", name, "images,report") from error
+            msg = "the report"
+            raise lacking(msg, name, "images,report") from error
 
 
 def _check_models(models: Sequence[str]) -> None:
@@ -143,7 +145,8 @@ def _check_models(models: Sequence[str]) -> None:
 
     for model in models:
         if model not in model_ids():
-            raise ValueError(f"model={model!r} is unknown: use one of {', '.join(model_ids())}")
+            msg = f"model={model!r} is unknown: use one of {', '.join(model_ids())}"
+            raise ValueError(msg)
 
 
 def _task(task: tuple[str, str, bool]) -> MethodSection | ModelSection:

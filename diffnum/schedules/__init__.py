@@ -78,10 +78,12 @@ def from_dict(record: Mapping[str, Any]) -> Schedule:
     arguments = dict(record)
     name = arguments.pop("schedule", None)
     if name not in SCHEDULES:
-        raise ValueError(f"record['schedule'] = {name!r} is not a schedule; choose one of {', '.join(SCHEDULES)}")
+        msg = f"record['schedule'] = {name!r} is not a schedule; choose one of {', '.join(SCHEDULES)}"
+        raise ValueError(msg)
     known = [entry.name for entry in fields(SCHEDULES[name]) if entry.init]
     unknown = sorted(set(arguments) - set(known))
     if unknown:
-        raise ValueError(f"record has {', '.join(unknown)}, which {name!r} does not take; keep to {', '.join(known)}")
+        msg = f"record has {', '.join(unknown)}, which {name!r} does not take; keep to {', '.join(known)}"
+        raise ValueError(msg)
     schedule: Schedule = SCHEDULES[name](**arguments)
     return schedule

@@ -47,7 +47,8 @@ class MeanReverting:
         tools.check_order("default_t_end", self.default_t_end, "t_max", self.t_max, equal=False)
         mean = np.asarray(self.mean, dtype=np.float64).copy()
         if not np.all(np.isfinite(mean)):
-            raise ValueError(f"mean must be finite, got {self.mean!r}; remove NaN and infinite entries")
+            msg = f"mean must be finite, got {self.mean!r}; remove NaN and infinite entries"
+            raise ValueError(msg)
         mean.setflags(write=False)
         object.__setattr__(self, "mean", float(mean) if mean.ndim == 0 else mean)
 

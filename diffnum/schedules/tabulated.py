@@ -115,9 +115,8 @@ class Tabulated:
     def __post_init__(self) -> None:
         table = _checked_table(self.alphas_cumprod)
         if self.interpolation not in ("spline", "linear"):
-            raise ValueError(
-                f"interpolation must be 'spline' or 'linear', got {self.interpolation!r}; pass one of the two"
-            )
+            msg = f"interpolation must be 'spline' or 'linear', got {self.interpolation!r}; pass one of the two"
+            raise ValueError(msg)
         interpolant = _interpolate(-np.log(table[table > 0.0]), self.interpolation)
         object.__setattr__(self, "alphas_cumprod", tuple(table.tolist()))
         object.__setattr__(self, "_table", interpolant)
@@ -136,7 +135,8 @@ class Tabulated:
         """
         values = np.asarray(betas, dtype=np.float64)
         if values.ndim != 1 or not np.all((values > 0.0) & (values <= 1.0)):
-            raise ValueError(f"betas must be a vector of variances in (0, 1), got {betas!r}; check the table")
+            msg = f"betas must be a vector of variances in (0, 1), got {betas!r}; check the table"
+            raise ValueError(msg)
         return cls(np.cumprod(1.0 - values), interpolation)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
@@ -208,9 +208,8 @@ class Tabulated:
 
     def symbolic(self) -> SymbolicSchedule:
         """Raise ``ValueError``: a table has no closed form."""
-        raise ValueError(
-            "symbolic() needs a closed form, which a Tabulated schedule lacks; use an analytic one (VPLinear)"
-        )
+        msg = "symbolic() needs a closed form, which a Tabulated schedule lacks; use an analytic one (VPLinear)"
+        raise ValueError(msg)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able record; :func:`diffnum.schedules.from_dict` reads it."""
@@ -273,10 +272,11 @@ class Tabulated:
         last, top = values.size - 1, float(values[-1])
         bounded = array_api_compat.is_numpy_namespace(xp) and not self.zero_terminal
         if bounded and not np.all(exponent <= top * (1.0 + _SLACK)):
-            raise ValueError(
+            msg = (
                 f"half_log_snr is NaN or below {self.half_log_snr(self.t_max)!r}, its value at label "
                 f"{self.t_max!r}, the last; choose a larger half-log-SNR"
             )
+            raise ValueError(msg)
         target = xp.clip(exponent, min=float(values[0]), max=top)
         nodes = xp.asarray(values, dtype=exponent.dtype, device=array_api_compat.device(exponent))
         index = xp.reshape(xp.searchsorted(nodes, xp.reshape(target, (-1,)), side="right"), target.shape)
@@ -318,36 +318,38 @@ def _checked_table(alphas_cumprod: Any) -> FloatArray:
     try:
         table = np.asarray(alphas_cumprod, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"alphas_cumprod must be a vector of numbers, got {alphas_cumprod!r}; pass a list or array"
-        ) from error
+        msg = f"alphas_cumprod must be a vector of numbers, got {alphas_cumprod!r}; pass a list or array"
+        raise TypeError(msg) from error
     if table.ndim != 1:
-        raise ValueError(f"alphas_cumprod must be a vector, got shape {table.shape}; pass shape (N,)")
+        msg = f"alphas_cumprod must be a vector, got shape {table.shape}; pass shape (N,)"
+        raise ValueError(msg)
     finite = table[:-1] if table.size and table[-1] == 0.0 else table
     if finite.size < 2:
-        raise ValueError(
-            f"alphas_cumprod must hold at least 2 positive values, got {finite.size}; pass the whole table"
-        )
+        msg = f"alphas_cumprod must hold at least 2 positive values, got {finite.size}; pass the whole table"
+        raise ValueError(msg)
     bad = ~((finite > 0.0) & (finite < 1.0))
     if np.any(bad):
         first = int(np.argmax(bad))
-        raise ValueError(
+        msg = (
             f"alphas_cumprod[{first}] = {float(table[first])!r} is not in (0, 1); pass cumulative "
             "products of 1 - beta (only the last may be 0)"
         )
+        raise ValueError(msg)
     rising = np.diff(table) >= 0.0
     if np.any(rising):
         first = int(np.argmax(rising)) + 1
-        raise ValueError(
+        msg = (
             f"alphas_cumprod must decrease strictly, got {float(table[first - 1])!r} then "
             f"{float(table[first])!r} at index {first}; order the table from data to noise, in float64"
         )
+        raise ValueError(msg)
     return table
 
 
 def _check_count(n: int) -> None:
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2:
-        raise ValueError(f"n must be an integer of at least 2, got {n!r}; 1000 is usual")
+        msg = f"n must be an integer of at least 2, got {n!r}; 1000 is usual"
+        raise ValueError(msg)
 
 
 def linear_betas(n: int = 1000, start: float = 1e-4, end: float = 0.02) -> FloatArray:

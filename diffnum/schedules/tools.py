@@ -35,7 +35,8 @@ def _float_log(x: float) -> float:
         return math.log(x)
     if x == 0.0:
         return -math.inf
-    raise ValueError(f"the schedule is not defined at this argument (logarithm of {x!r}); stay in its domain")
+    msg = f"the schedule is not defined at this argument (logarithm of {x!r}); stay in its domain"
+    raise ValueError(msg)
 
 
 def _float_log1p(x: float) -> float:
@@ -44,7 +45,8 @@ def _float_log1p(x: float) -> float:
 
 def _float_sqrt(x: float) -> float:
     if x < 0.0:
-        raise ValueError(f"the schedule is not defined at this argument (root of {x!r}); stay in its domain")
+        msg = f"the schedule is not defined at this argument (root of {x!r}); stay in its domain"
+        raise ValueError(msg)
     return math.sqrt(x)
 
 
@@ -95,10 +97,11 @@ def maths(x: Any) -> tuple[Maths, Any]:
     try:
         xp = array_api_compat.array_namespace(x)
     except TypeError as error:
-        raise TypeError(
+        msg = (
             f"time or half-log-SNR must be a float or an array, got {type(x).__name__}; "
             "convert it with float(...) or numpy.asarray(...)"
-        ) from error
+        )
+        raise TypeError(msg) from error
     if not xp.isdtype(x.dtype, "real floating"):
         x = xp.astype(x, xp.float64)
     return _array_maths(xp), x
@@ -158,18 +161,19 @@ def check_positive(**arguments: float) -> None:
     """Refuse arguments, by name, that are not finite positive numbers."""
     for name, value in arguments.items():
         if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{name} must be a real number, got {value!r}; pass a float")
+            msg = f"{name} must be a real number, got {value!r}; pass a float"
+            raise TypeError(msg)
         if not (math.isfinite(value) and value > 0.0):
-            raise ValueError(f"{name} must be finite and positive, got {value!r}; pass {name} > 0")
+            msg = f"{name} must be finite and positive, got {value!r}; pass {name} > 0"
+            raise ValueError(msg)
 
 
 def check_order(low_name: str, low: float, high_name: str, high: float, *, equal: bool) -> None:
     """Refuse two arguments whose order is the wrong way round."""
     if high < low or (high == low and not equal):
         relation = "at least" if equal else "larger than"
-        raise ValueError(
-            f"{high_name} must be {relation} {low_name} = {low!r}, got {high!r}; pass a larger {high_name}"
-        )
+        msg = f"{high_name} must be {relation} {low_name} = {low!r}, got {high!r}; pass a larger {high_name}"
+        raise ValueError(msg)
 
 
 def check_linear(beta_min: float, beta_max: float, default_t_end: float, t_max: float) -> None:
@@ -236,7 +240,8 @@ def check_time(schedule: Schedule, t: Any, argument_name: str = "t") -> None:
     try:
         times = np.asarray(t, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{argument_name} must be numeric, got {t!r}; pass a float or an array") from error
+        msg = f"{argument_name} must be numeric, got {t!r}; pass a float or an array"
+        raise TypeError(msg) from error
     inside = (times >= schedule.t_min) & (times <= schedule.t_max)  # False for NaN
     if np.all(inside):
         return
@@ -244,11 +249,13 @@ def check_time(schedule: Schedule, t: Any, argument_name: str = "t") -> None:
     place = argument_name if times.ndim == 0 else f"{argument_name}[{first}]"
     value = float(times.ravel()[first])
     if math.isnan(value):
-        raise ValueError(f"{place} is NaN; pass a finite time in [{schedule.t_min!r}, {schedule.t_max!r}]")
-    raise ValueError(
+        msg = f"{place} is NaN; pass a finite time in [{schedule.t_min!r}, {schedule.t_max!r}]"
+        raise ValueError(msg)
+    msg = (
         f"{place} = {value!r} is outside the domain [{schedule.t_min!r}, {schedule.t_max!r}] of schedule "
         f"{schedule.name!r}; choose a time inside it, or a schedule with a wider domain"
     )
+    raise ValueError(msg)
 
 
 class SymbolicSchedule(NamedTuple):

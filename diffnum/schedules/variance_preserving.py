@@ -131,10 +131,11 @@ class VPFitted(_LinearBeta):
         tools.check_order("t_end", self.t_end, "t_max", self.t_max, equal=False)
         for t in (self.t_end, 1.0):
             if tools.linear_rate(self.beta_min, self.beta_max, t) <= 0.0:
-                raise ValueError(
+                msg = (
                     f"sigma_min={self.sigma_min!r} at t_end={self.t_end!r} and sigma_max={self.sigma_max!r} at 1 "
                     f"need a beta that is not positive at t={t!r}: pass a smaller t_end with a smaller sigma_min"
                 )
+                raise ValueError(msg)
 
     @property
     def beta_max(self) -> float:
@@ -264,7 +265,8 @@ class VPCosine:
         tools.check_positive(s=self.s, t_max=self.t_max)
         tools.check_order("default_t_end", self.default_t_end, "t_max", self.t_max, equal=False)
         if self.t_max > 1.0:
-            raise ValueError(f"t_max must be at most 1 (alpha = 0 there), got {self.t_max!r}; pass t_max <= 1")
+            msg = f"t_max must be at most 1 (alpha = 0 there), got {self.t_max!r}; pass t_max <= 1"
+            raise ValueError(msg)
 
     @property
     def default_t_start(self) -> float:

@@ -159,9 +159,8 @@ def iterate(
         State begins elsewhere, noise is needed and not given, or the model returns an array of another shape.
     """
     if getattr(model, "schedule", plan.schedule) != plan.schedule:
-        raise ValueError(
-            f"model has the schedule {model.schedule!r}, the plan {plan.schedule!r}: make the plan on model.schedule"
-        )
+        msg = f"model has the schedule {model.schedule!r}, the plan {plan.schedule!r}: make the plan on model.schedule"
+        raise ValueError(msg)
     warn_if_found_elsewhere(plan, model)
     numbers = plan.for_prediction(model.prediction) if plan.steps else plan
     return _answered(evaluations(numbers, x, history=history, noise=noise, combine=combine), model)
@@ -216,7 +215,8 @@ def evaluations(
     vectors, first = _begin(plan, x, history)
     _check_elements(plan, vectors["x"])
     if noise is None and any(step.noises for step in plan.steps):
-        raise ValueError(f"noise=None: {plan.method} is stochastic, pass solve(seed=...) or noise=...")
+        msg = f"noise=None: {plan.method} is stochastic, pass solve(seed=...) or noise=..."
+        raise ValueError(msg)
     return _steps(plan, vectors, first, noise, combine or combinations)
 
 
@@ -242,10 +242,11 @@ def _steps(plan: Plan, vectors: Mapping[str, Array], first: int, noise: Noise | 
             at = values["x"] if stage is None else stage(values)[name]
             answer = yield Evaluation(at if mean is None else at + mean, t, index)
             if getattr(answer, "shape", None) != shape:
-                raise ValueError(
+                msg = (
                     f"model returned shape {getattr(answer, 'shape', type(answer).__name__)} at step {index}, t={t:g}: "
                     f"it must return an array of the shape of x, {tuple(shape)}"
                 )
+                raise ValueError(msg)
             if mean is not None:  # the part of x_0 moves with the mean
                 answer = answer - PREDICTIONS[plan.prediction](alpha, sigma)[0] * mean
             values[name] = answer
@@ -261,27 +262,29 @@ def _steps(plan: Plan, vectors: Mapping[str, Array], first: int, noise: Noise | 
 def _accepted(reply: Any, state: State) -> Mapping[str, Array]:
     """Vectors of a state that was sent back, checked against the one that was shown."""
     if not isinstance(reply, State):
-        raise TypeError(
+        msg = (
             f"reply is a {type(reply).__name__}: after a step send a State, such as state._replace(vectors=...), or "
             "nothing"
         )
+        raise TypeError(msg)
     if (reply.step, reply.t) != (state.step, state.t):
-        raise ValueError(
+        msg = (
             f"reply is at step {reply.step}, t={reply.t:g}, the run at step {state.step}, t={state.t:g}: "
             "alter the state that was yielded last"
         )
+        raise ValueError(msg)
     if set(reply.vectors) != set(state.vectors):
-        raise ValueError(
-            f"reply has the vectors {', '.join(sorted(reply.vectors))}: pass {', '.join(sorted(state.vectors))}"
-        )
+        msg = f"reply has the vectors {', '.join(sorted(reply.vectors))}: pass {', '.join(sorted(state.vectors))}"
+        raise ValueError(msg)
     for name, vector in reply.vectors.items():
         own = state.vectors[name]
         if getattr(vector, "shape", None) != own.shape or vector.dtype != own.dtype:
             dtype = getattr(vector, "dtype", type(vector).__name__)
-            raise ValueError(
+            msg = (
                 f"reply.vectors[{name!r}] has shape {getattr(vector, 'shape', None)} and dtype {dtype}: "
                 f"it must be an array like the one that was yielded, {tuple(own.shape)} {own.dtype}"
             )
+            raise ValueError(msg)
     return reply.vectors
 
 
@@ -387,7 +390,8 @@ def solve(
     last = start
     if seed is not None:
         if noise is not None:
-            raise ValueError(f"seed={seed} and noise=...: give one of the two")
+            msg = f"seed={seed} and noise=...: give one of the two"
+            raise ValueError(msg)
         noise = SampleStreams(seed)
     for state in iterate(plan, model, x, history=history, noise=noise, combine=combine):
         last = state.x
@@ -413,14 +417,18 @@ def _blame(
     start = x.vectors["x"] if isinstance(x, State) else x
     for name, vector in {"x": start, **(history or {})}.items():
         if not _is_finite(vector):
-            raise ValueError(f"{name} is not finite {_where(vector)}: pass finite numbers")
+            msg = f"{name} is not finite {_where(vector)}: pass finite numbers"
+            raise ValueError(msg)
     watched = _Watched(model)
     for state in iterate(plan, watched, x, history=history, noise=noise):
         if watched.fault:
-            raise ValueError(f"model returned NaN or infinity at step {state.step - 1}, {watched.fault}")
+            msg = f"model returned NaN or infinity at step {state.step - 1}, {watched.fault}"
+            raise ValueError(msg)
         if not _is_finite(state.x):
-            raise ValueError(f"the state overflows at step {state.step - 1} {_where(state.x)}: use smaller steps")
-    raise ValueError("model returned NaN or infinity in one run and not in the next: it must be a function of (x, t)")
+            msg = f"the state overflows at step {state.step - 1} {_where(state.x)}: use smaller steps"
+            raise ValueError(msg)
+    msg = "model returned NaN or infinity in one run and not in the next: it must be a function of (x, t)"
+    raise ValueError(msg)
 
 
 def _where(x: Array) -> str:
@@ -448,29 +456,31 @@ def _begin(plan: Plan, x: Array | State, history: Mapping[str, Array] | None) ->
     begins = plan.steps[0].t_from
     if isinstance(x, State):
         if x.t != begins:
-            raise ValueError(f"x is a State at t={x.t:g}, the plan begins at t={begins:g}: pass plan[{x.step}:]")
+            msg = f"x is a State at t={x.t:g}, the plan begins at t={begins:g}: pass plan[{x.step}:]"
+            raise ValueError(msg)
         vectors, done = dict(x.vectors), x.step
     else:
         _check_input(x)
         vectors, done = {"x": x}, 0
         for name, value in (history or {}).items():
             if name not in plan.steps[0].inputs:
-                raise ValueError(
-                    f"history has {name!r}, the plan asks for {sorted(plan.history) or 'none'}: leave it out"
-                )
+                msg = f"history has {name!r}, the plan asks for {sorted(plan.history) or 'none'}: leave it out"
+                raise ValueError(msg)
             if getattr(value, "shape", None) != x.shape or value.dtype != x.dtype:
-                raise ValueError(
+                msg = (
                     f"history[{name!r}] has shape {getattr(value, 'shape', None)} and dtype "
                     f"{getattr(value, 'dtype', type(value).__name__)}: it must be an array like x, "
                     f"{tuple(x.shape)} {x.dtype}"
                 )
+                raise ValueError(msg)
             vectors[name] = value - _share_of_mean(plan, name, x) if name in plan.history else value
     missing = set(plan.steps[0].inputs) - set(vectors) - {"one"}
     if missing:
-        raise ValueError(
+        msg = (
             f"history lacks {', '.join(sorted(missing))}: pass the exact evaluations at the times plan.history, "
             "or a State from the part of the run before"
         )
+        raise ValueError(msg)
     return vectors, done
 
 
@@ -478,10 +488,11 @@ def _check_elements(plan: Plan, like: Array) -> None:
     """Refuse element-wise weights of another shape than a sample; broadcasting might hide it."""
     for element in {step.V.shape[2:] for step in plan.steps}:
         if element and element != tuple(like.shape[1:]):
-            raise ValueError(
+            msg = (
                 f"x has samples of shape {tuple(like.shape[1:])}, {plan.method} has weights for {element}: pass "
                 "samples of that shape, or make the method from scalar statistics"
             )
+            raise ValueError(msg)
 
 
 def _share_of_mean(plan: Plan, name: str, like: Array) -> Array | float:
@@ -522,11 +533,14 @@ def _add_multiple(total: Array | None, weight: float, value: Array) -> Array:
 def _check_input(x: Any) -> None:
     """Refuse what is not a floating-point array."""
     if not is_array_api_obj(x):
-        raise TypeError(f"x is a {type(x).__name__}: pass a numpy array or a torch tensor, shape (batch, ...)")
+        msg = f"x is a {type(x).__name__}: pass a numpy array or a torch tensor, shape (batch, ...)"
+        raise TypeError(msg)
     if not array_namespace(x).isdtype(x.dtype, "real floating"):
-        raise TypeError(f"x has dtype {x.dtype}: convert it to a floating-point type, such as float64")
+        msg = f"x has dtype {x.dtype}: convert it to a floating-point type, such as float64"
+        raise TypeError(msg)
     if x.ndim < 2:
-        raise ValueError(f"x has shape {tuple(x.shape)}: pass a batch of samples, shape (batch, ...), such as x[None]")
+        msg = f"x has shape {tuple(x.shape)}: pass a batch of samples, shape (batch, ...), such as x[None]"
+        raise ValueError(msg)
 
 
 def _on(like: Array, value: Any) -> Array | None:

@@ -66,13 +66,16 @@ class EmbeddedPair:
 
     def __post_init__(self) -> None:
         if self.order not in _PAIRS:
-            raise ValueError(f"order={self.order} has no embedded pair: use 2 or 3")
+            msg = f"order={self.order} has no embedded pair: use 2 or 3"
+            raise ValueError(msg)
         if self.prediction not in ("noise", "data"):
-            raise ValueError(f"prediction={self.prediction!r} has no embedded pair: use 'noise' or 'data'")
+            msg = f"prediction={self.prediction!r} has no embedded pair: use 'noise' or 'data'"
+            raise ValueError(msg)
         default, weights = _PAIRS[self.order]
         nodes = tuple(self.nodes) or default
         if len(nodes) != len(default):
-            raise ValueError(f"nodes={nodes}: a pair of order {self.order} has {len(default)} inner nodes")
+            msg = f"nodes={nodes}: a pair of order {self.order} has {len(default)} inner nodes"
+            raise ValueError(msg)
         object.__setattr__(self, "nodes", nodes)
         weights(ExponentialKernel(1.0, 1), nodes)  # refuses nodes that are out of order
 
@@ -239,16 +242,17 @@ def solve_adaptive(
     """
     if isinstance(controller, str):
         if controller not in CONTROLLERS:
-            raise ValueError(f"controller={controller!r} is unknown: use one of {', '.join(CONTROLLERS)}, or your own")
+            msg = f"controller={controller!r} is unknown: use one of {', '.join(CONTROLLERS)}, or your own"
+            raise ValueError(msg)
         controller = CONTROLLERS[controller]
     if not (0.0 < atol < inf and 0.0 <= rtol < inf and 0.0 < first_step < inf):
-        raise ValueError(f"atol={atol}, rtol={rtol}, first_step={first_step}: use positive numbers (rtol may be 0)")
+        msg = f"atol={atol}, rtol={rtol}, first_step={first_step}: use positive numbers (rtol may be 0)"
+        raise ValueError(msg)
     schedule = model.schedule
     lam, end = (float(schedule.half_log_snr(t)) for t in (t_start, t_end))
     if not -inf < lam < end < inf:
-        raise ValueError(
-            f"t_start={t_start}, t_end={t_end} have half-log-SNRs {lam:g}, {end:g}: they must be finite and increase"
-        )
+        msg = f"t_start={t_start}, t_end={t_end} have half-log-SNRs {lam:g}, {end:g}: they must be finite and increase"
+        raise ValueError(msg)
     xp = array_namespace(x)
     previous, accepted = x, [lam]
     errors: list[float] = []
@@ -256,15 +260,15 @@ def solve_adaptive(
     step = first_step
     while not _arrived(schedule, controller, lam, end, t_end):
         if len(errors) == max_attempts:
-            raise ValueError(
-                f"max_attempts={max_attempts} reached at half-log-SNR {lam:g} of {end:g}: loosen atol and rtol"
-            )
+            msg = f"max_attempts={max_attempts} reached at half-log-SNR {lam:g} of {end:g}: loosen atol and rtol"
+            raise ValueError(msg)
         before, target = lam, min(end, lam + step)
         low, high = pair.attempt(model, x, lam, target - lam)
         scale = xp.clip(rtol * xp.maximum(xp.abs(low), xp.abs(previous)), min=atol)
         errors.append(controller.norm((low - high) / scale))
         if not errors[-1] < inf:
-            raise ValueError(f"the error at half-log-SNR {lam:g} is {errors[-1]}: look at the model's output there")
+            msg = f"the error at half-log-SNR {lam:g} is {errors[-1]}: look at the model's output there"
+            raise ValueError(msg)
         history = history or [errors[-1]] * 2
         good, factor = controller.judge((errors[-1], *history), pair.order)
         if good:

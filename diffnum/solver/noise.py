@@ -84,9 +84,11 @@ def check_key(seed: int, first: int) -> None:
     """Refuse what is no key."""
     for name, value in (("seed", seed), ("first", first)):
         if isinstance(value, bool) or not isinstance(value, Integral):
-            raise TypeError(f"{name}={value!r} is no whole number: pass an integer from 0 to 2**64 - 1")
+            msg = f"{name}={value!r} is no whole number: pass an integer from 0 to 2**64 - 1"
+            raise TypeError(msg)
         if not 0 <= value < 2**64:
-            raise ValueError(f"{name}={value} is out of range: pass an integer from 0 to 2**64 - 1")
+            msg = f"{name}={value} is out of range: pass an integer from 0 to 2**64 - 1"
+            raise ValueError(msg)
 
 
 def start_noise(n: int, shape: tuple[int, ...], seed: int, *, first: int = 0) -> FloatArray:
@@ -193,10 +195,11 @@ def noise_intervals(plan: Plan) -> list[list[tuple[float, float]]]:
         inside = sorted(lam for lam in ends[1:-1] if ends[0] + gap < lam < ends[-1] - gap)
         nodes = [ends[0], *(lam for j, lam in enumerate(inside) if not j or lam - inside[j - 1] > gap), ends[-1]]
         if len(nodes) - 1 != len(step.noises):
-            raise ValueError(
+            msg = (
                 f"plan: step {i} of {plan.method!r} has {len(step.noises)} draws for {len(nodes) - 1} parts between "
                 "its stages, so they are no increments of one path: use SampleStreams"
             )
+            raise ValueError(msg)
         found.append(list(pairwise(nodes)))
     return found
 
@@ -223,13 +226,15 @@ def noise_levels(grid: Grid, tau: Callable[[float], float], at: str = "end") -> 
         If a level is negative or not finite, or ``at`` is neither end.
     """
     if at not in ("end", "start"):
-        raise ValueError(f"at={at!r} is no end of an interval: use 'end' or 'start'")
+        msg = f"at={at!r} is no end of an interval: use 'end' or 'start'"
+        raise ValueError(msg)
     times = (grid.t[1:] if at == "end" else grid.t[:-1]).tolist()
     levels = np.array([float(tau(t)) for t in times])
     wrong = ~(np.isfinite(levels) & (levels >= 0))
     if wrong.any():
         i = int(np.argmax(wrong))
-        raise ValueError(f"tau is negative or not finite: tau({times[i]:g}) = {levels[i]:g}, use a function >= 0")
+        msg = f"tau is negative or not finite: tau({times[i]:g}) = {levels[i]:g}, use a function >= 0"
+        raise ValueError(msg)
     return levels
 
 
@@ -278,16 +283,17 @@ class BrownianPath:
     def __post_init__(self) -> None:
         check_key(self.seed, self.first)
         if not (math.isfinite(self.start) and math.isfinite(self.end) and self.start < self.end):
-            raise ValueError(
-                f"start={self.start}, end={self.end}: give two finite half-log-SNRs, the noisy end first and smaller"
-            )
+            msg = f"start={self.start}, end={self.end}: give two finite half-log-SNRs, the noisy end first and smaller"
+            raise ValueError(msg)
         if not 1 <= self.depth <= 52:
-            raise ValueError(f"depth={self.depth} is out of range: use 1 to 52 levels")
+            msg = f"depth={self.depth} is out of range: use 1 to 52 levels"
+            raise ValueError(msg)
 
     def value(self, lam: float, shape: tuple[int, ...]) -> FloatArray:
         """Path at a half-log-SNR, zero at ``start``; float64 of ``shape`` = (batch, ...)."""
         if not self.start <= lam <= self.end:
-            raise ValueError(f"lam={lam} is outside the path from {self.start} to {self.end}: make a longer path")
+            msg = f"lam={lam} is outside the path from {self.start} to {self.end}: make a longer path"
+            raise ValueError(msg)
         key = (float(lam), tuple(shape))
         if key not in self._recent:
             while len(self._recent) > 3:  # the solver asks for the end of one step and the start of the next
@@ -378,7 +384,8 @@ class NestedNoise:
         self.edges = _merged(np.asarray(edges, dtype=np.float64))
         self.shape, self.seed, self.first = tuple(shape), seed, first
         if isinstance(terms, bool) or not 1 <= terms <= 12:
-            raise ValueError(f"terms={terms!r} is out of range: use 1 to 12 polynomials a cell")
+            msg = f"terms={terms!r} is out of range: use 1 to 12 polynomials a cell"
+            raise ValueError(msg)
         self.terms = int(terms)
         cells, size = len(self.edges) - 1, math.prod(self.shape[1:])
         count = cells * self.terms * size
@@ -437,9 +444,8 @@ class NestedNoise:
         """Position of an edge."""
         i = int(np.argmin(np.abs(self.edges - lam)))
         if abs(self.edges[i] - lam) > _SAME * (self.edges[-1] - self.edges[0]):
-            raise ValueError(
-                f"lam={lam!r} is no edge of this noise (the nearest is {self.edges[i]!r}): include it among the edges"
-            )
+            msg = f"lam={lam!r} is no edge of this noise (the nearest is {self.edges[i]!r}): include it among the edges"
+            raise ValueError(msg)
         return i
 
 
@@ -450,10 +456,12 @@ _SAME = 1e-9
 def _merged(edges: FloatArray) -> FloatArray:
     """Sorted edges without those that differ by rounding only."""
     if edges.ndim != 1 or len(edges) < 2 or not np.isfinite(edges).all():
-        raise ValueError(f"edges has shape {edges.shape}: give two or more finite half-log-SNRs")
+        msg = f"edges has shape {edges.shape}: give two or more finite half-log-SNRs"
+        raise ValueError(msg)
     ordered = np.sort(edges)
     if ordered[-1] <= ordered[0]:
-        raise ValueError(f"edges span from {ordered[0]} to {ordered[-1]}: give at least two different half-log-SNRs")
+        msg = f"edges span from {ordered[0]} to {ordered[-1]}: give at least two different half-log-SNRs"
+        raise ValueError(msg)
     keep = np.concatenate([[True], np.diff(ordered) > _SAME * (ordered[-1] - ordered[0])])
     distinct: FloatArray = ordered[keep]
     return distinct

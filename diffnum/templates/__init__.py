@@ -34,7 +34,8 @@ def render(template: str, /, **values: Any) -> str:
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ModuleNotFoundError as error:
-        raise lacking("the page", "jinja2") from error
+        msg = "the page"
+        raise lacking(msg, "jinja2") from error
     environment = Environment(
         loader=PackageLoader("diffnum"),
         autoescape=True,

@@ -35,5 +35,6 @@ __all__ = ["assert_convergence_order", "exact_problems", *_STRATEGIES]
 def __getattr__(name: str) -> Any:
     """Load a strategy when it is first used."""
     if name not in _STRATEGIES:
-        raise AttributeError(f"module 'diffnum.testing' has no attribute {name!r}: use one of {', '.join(__all__)}")
+        msg = f"module 'diffnum.testing' has no attribute {name!r}: use one of {', '.join(__all__)}"
+        raise AttributeError(msg)
     return getattr(import_module("diffnum.testing.strategies"), name)

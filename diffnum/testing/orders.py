@@ -85,5 +85,6 @@ def assert_convergence_order(
     found = judge(sampler, order, exact, schedule=schedule, grids=grids, convention=convention, **options)
     if not found.ok:
         word = "REJECTED" if found.verdict == "fails" else "UNDECIDED"
-        raise AssertionError(f"{found}\norder {order:g} {word}\n{found.study}")
+        msg = f"{found}\norder {order:g} {word}\n{found.study}"
+        raise AssertionError(msg)
     return found.study

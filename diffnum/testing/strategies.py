@@ -77,7 +77,8 @@ def grids(  # noqa: D417 (hypothesis passes `draw`)
     strategy of Grid
     """
     if ratio < 1.0:
-        raise ValueError(f"ratio={ratio} is below 1: give the largest ratio of two steps")
+        msg = f"ratio={ratio} is below 1: give the largest ratio of two steps"
+        raise ValueError(msg)
     noising = VPLinear() if schedule is None else schedule
     n = draw(st.integers(1, 12) if steps is None else steps)
     low = max(-3.0, float(noising.half_log_snr(noising.t_max)))

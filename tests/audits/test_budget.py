@@ -29,7 +29,8 @@ class EulerForSingleOnly(diffusers.EulerDiscreteScheduler):
 
     def step(self, output: Any, t: Any, sample: Any, **options: Any) -> Any:
         if sample.dtype is torch.float64:
-            raise RuntimeError("float32 expected")
+            msg = "float32 expected"
+            raise RuntimeError(msg)
         return super().step(output, t, sample, **options)
 
 

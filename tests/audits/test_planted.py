@@ -25,7 +25,8 @@ pytestmark = pytest.mark.slow
 def two_step(model: Any, x: Any, sigmas: Any, bad: str = "") -> Any:
     """DPM-Solver++(2M) as k-diffusion calls it, or what is left of it after a defect."""
     if bad == "raises on one step" and len(sigmas) == 2:
-        raise IndexError("no second step")
+        msg = "no second step"
+        raise IndexError(msg)
     lam = -sigmas.log()
     old: list[Any] = []
     last = len(sigmas) - 2

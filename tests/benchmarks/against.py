@@ -125,7 +125,8 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"the process of {self.process.args} ended")
+            msg = f"the process of {self.process.args} ended"
+            raise SystemExit(msg)
         return line.rstrip("\n")
 
 

@@ -201,7 +201,8 @@ def test_images_are_tried_and_can_be_asked_for() -> None:
 
     def images_only(model: Any, x: Any, nodes: Any) -> Any:
         if x.ndim != 4:
-            raise IndexError("images, please")
+            msg = "images, please"
+            raise IndexError(msg)
         return two_step(model, x, nodes)
 
     assert judge(images_only, 2, grids=("uniform",), shape=(1, 2, 2), steps=(24, 48, 96, 192)).ok

@@ -84,7 +84,8 @@ def test_single_precision_and_noise_are_swapped_inside_only() -> None:
 
 def test_an_exception_inside_puts_everything_back() -> None:
     with pytest.raises(RuntimeError, match="inside"), swapped(double=True, silent=True):
-        raise RuntimeError("inside")
+        msg = "inside"
+        raise RuntimeError(msg)
     assert torch.get_default_dtype() is torch.float32
     assert torch.zeros(1).double().float().dtype is torch.float32
 

@@ -60,7 +60,8 @@ def test_models_of_different_predictions_combine() -> None:
 
 def test_scale_one_is_the_conditional_model_and_costs_one_evaluation() -> None:
     def never(*_: Any) -> Any:
-        raise AssertionError("the weak model was evaluated")
+        msg = "the weak model was evaluated"
+        raise AssertionError(msg)
 
     weak = type("Weak", (), {"schedule": VP, "prediction": "data", "__call__": never})()
     model = classifier_free(pair()[0], 1.0, unconditional=weak)

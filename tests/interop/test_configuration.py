@@ -102,7 +102,8 @@ class NoFloat64(torch.utils._python_dispatch.TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
         if isinstance(result, torch.Tensor) and result.ndim == X.ndim and result.dtype == torch.float64:
-            raise TypeError("this device has no float64")
+            msg = "this device has no float64"
+            raise TypeError(msg)
         return result
 
 

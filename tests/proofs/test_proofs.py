@@ -161,7 +161,8 @@ def test_a_method_without_derivation_or_publication_is_not_proved() -> None:
 
 def test_a_rule_that_raises_is_reported_and_not_raised() -> None:
     def broken(window: Window, order: int) -> Step:
-        raise RuntimeError("no such luck")
+        msg = "no such luck"
+        raise RuntimeError(msg)
 
     proof = dn.prove(replace(dn.method("ddim"), rule=broken))
     assert not proof.ok

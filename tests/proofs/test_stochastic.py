@@ -123,7 +123,8 @@ def test_a_tampered_published_formula_is_noticed(name, monkeypatch):
 
 def test_a_rule_that_raises_is_reported_and_not_raised():
     def broken(window, order):
-        raise RuntimeError("no such luck")
+        msg = "no such luck"
+        raise RuntimeError(msg)
 
     proof = dn.prove(replace(dn.method("sde_dpmpp_1"), rule=broken))
     assert not proof.ok

@@ -88,14 +88,16 @@ def fetch(cache: Path) -> None:
             for name in SHA256:
                 handle = package.extractfile(f"package/{name}")
                 if handle is None:
-                    raise ValueError(f"{PACKAGE} {VERSION} has no {name}")
+                    msg = f"{PACKAGE} {VERSION} has no {name}"
+                    raise ValueError(msg)
                 (cache / Path(name).name).write_bytes(handle.read())
         archive.unlink()
     for name, expected in SHA256.items():
         path = cache / Path(name).name
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != expected:
-            raise ValueError(f"{path} has SHA-256 {found}, not {expected}: delete it, and it is fetched again")
+            msg = f"{path} has SHA-256 {found}, not {expected}: delete it, and it is fetched again"
+            raise ValueError(msg)
 
 
 def emoji(cache: Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -279,7 +281,8 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         history, start, seconds = [tuple(r) for r in state["history"]], state["step"], state["seconds"]
         if start > DECAY_FROM * steps and steps != state["steps"]:
-            raise ValueError(f"--steps {steps} would decay from before step {start}, where this run already is")
+            msg = f"--steps {steps} would decay from before step {start}, where this run already is"
+            raise ValueError(msg)
         print(f"resuming at step {start}")
 
     masters, workers, averages = (list(m.parameters()) for m in (master, worker, average))

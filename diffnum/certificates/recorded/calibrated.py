@@ -50,7 +50,8 @@ def recorded_statistics(case: Case) -> ModelStatistics:
     slope = (0.9 - 0.05 * j) / (1 + np.exp(-0.8 * (column + 0.3 * j)))
     law, force = 0.3 * np.sin(0.7 * column + 0.4 * j) - 0.1, 0.05 * np.cos(0.5 * column - 0.2 * j)
     if name not in ("degenerate", "eps", "lonly", "full"):
-        raise NotImplementedError(f"no formula for the statistics {name!r}")
+        msg = f"no formula for the statistics {name!r}"
+        raise NotImplementedError(msg)
     sets = {
         "degenerate": (zero + 1.0, zero, zero),
         "eps": (zero, zero, zero),

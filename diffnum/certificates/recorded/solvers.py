@@ -64,9 +64,11 @@ def replay(case: Case) -> FloatArray:
         If no record of the catalogue covers the solver with these options.
     """
     if case.get("format") != "golden-v1":
-        raise ValueError(f"format={case.get('format')!r}: pass a record of the format golden-v1")
+        msg = f"format={case.get('format')!r}: pass a record of the format golden-v1"
+        raise ValueError(msg)
     if lacking := {"solver", "options", "schedule", "gmm", "time_grid", "x_T"} - set(case):
-        raise ValueError(f"case lacks {', '.join(sorted(lacking))}: pass a whole record of the format golden-v1")
+        msg = f"case lacks {', '.join(sorted(lacking))}: pass a whole record of the format golden-v1"
+        raise ValueError(msg)
     for name in UNCOVERED:
         if case["options"].get(name):
             raise missing(case, f"{name}={case['options'][name]!r}")

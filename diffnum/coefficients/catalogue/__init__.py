@@ -102,7 +102,8 @@ def methods(kind: Kind = "deterministic") -> Mapping[str, Method]:
         If ``kind`` is none of these.
     """
     if kind not in _LISTED:
-        raise ValueError(f"kind={kind!r} is unknown: use one of {', '.join(_LISTED)}")
+        msg = f"kind={kind!r} is unknown: use one of {', '.join(_LISTED)}"
+        raise ValueError(msg)
     return Catalogue(_LISTED[kind])
 
 
@@ -128,7 +129,8 @@ def method(name: str) -> Method:
         If ``name`` is not a string.
     """
     if not isinstance(name, str):
-        raise TypeError(f"method={name!r} is not a string: pass the name of a method, such as 'dpmpp_2m'")
+        msg = f"method={name!r} is not a string: pass the name of a method, such as 'dpmpp_2m'"
+        raise TypeError(msg)
     if name in _ALIASES:
         return method(_ALIASES[name])
     for members in _MEMBERS:
@@ -136,7 +138,8 @@ def method(name: str) -> Method:
             return record if record.name == name else method(record.name)
     near = get_close_matches(name.lower(), [*_LISTED["all"], *_ALIASES], n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise ValueError(f"method={name!r} is unknown: {hint}dn.methods() lists them all")
+    msg = f"method={name!r} is unknown: {hint}dn.methods() lists them all"
+    raise ValueError(msg)
 
 
 def _reduced(record: Method) -> tuple[Any, ...]:

@@ -101,10 +101,11 @@ def _res_3s(found: re.Match[str]) -> Method:
         else exponential_runge_kutta.res_gamma(c2, c3, as_shipped=as_shipped)
     )
     if gamma is None or not 0 < c3 <= 1 or c2 == c3 or gamma * c2 + c3 == 0:
-        raise ValueError(
+        msg = (
             f"method={found[0]!r} has the inner nodes {c2}, {c3}: res_3s takes distinct nodes in (0, 1], "
             "c2 other than 2/3, with gamma c2 + c3 other than 0"
         )
+        raise ValueError(msg)
     order = 2 if as_shipped and c3 != 1 else 3
     shipped = " as shipped" if as_shipped else ""
     return Method(

@@ -157,7 +157,8 @@ def _settings(base: Method) -> Mapping[str, Any]:
 
 def _checked(name: str, beta: float) -> float:
     if not 0 < beta <= 1:
-        raise ValueError(f"method={name!r} has beta = {beta:g}, outside (0, 1]: 1 is no momentum")
+        msg = f"method={name!r} has beta = {beta:g}, outside (0, 1]: 1 is no momentum"
+        raise ValueError(msg)
     return beta
 
 

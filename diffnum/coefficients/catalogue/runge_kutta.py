@@ -81,7 +81,8 @@ def _dpm_solver(found: re.Match[str]) -> Method:
     bounds = (Fraction(0), *nodes)
     if len(nodes) != stages - 1 or not all(a < b for a, b in pairwise(bounds)) or nodes[-1] > 1:
         wanted = "one inner node, 0 < r1 <= 1" if stages == 2 else "two inner nodes, 0 < r1 < r2 <= 1"
-        raise ValueError(f"method={found[0]!r} has the inner nodes {', '.join(map(str, nodes))}: {stem} takes {wanted}")
+        msg = f"method={found[0]!r} has the inner nodes {', '.join(map(str, nodes))}: {stem} takes {wanted}"
+        raise ValueError(msg)
     order = 3 if stages == 3 and nodes[1] == _TWO_THIRDS else 2
     shown = ", ".join(f"r{i} = {r}" for i, r in enumerate(nodes, start=1))
     lost = "" if order == stages else f" Order {stages} would need r2 = 2/3."

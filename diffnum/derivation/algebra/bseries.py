@@ -144,13 +144,15 @@ def expand(
         If ``grid`` is no kind of grid.
     """
     if grid not in ("uniform", "smooth", "irregular"):
-        raise ValueError(f"grid={grid!r} is no kind of grid: use uniform, smooth or irregular")
+        msg = f"grid={grid!r} is no kind of grid: use uniform, smooth or irregular"
+        raise ValueError(msg)
     highest = order + 1 if highest is None else highest
     for terms in range(highest + 2, highest + 8, 2):  # divisions by small differences may cost a few terms
         expansion = _expanded(rule, order, rate, past, known, depth, grid, highest, extra, row, inner, prepare, terms)
         if expansion is not None:
             return expansion
-    raise ValueError(f"highest={highest}: the weights lose more than {terms - highest} orders of h by cancellation")
+    msg = f"highest={highest}: the weights lose more than {terms - highest} orders of h by cancellation"
+    raise ValueError(msg)
 
 
 def _expanded(
@@ -254,7 +256,8 @@ def _settled(
         following = SeriesKernel(kernel.step * ratio, kernel.rate)
         growth = following.discount(1) * following.moment(0) / kernel.moment(0)
     elif highest > 1:
-        raise ValueError("rate=None: averages in the time clock have no steady state; use a form with a fixed kernel")
+        msg = "rate=None: averages in the time clock have no steady state; use a form with a fixed kernel"
+        raise ValueError(msg)
     else:  # the leading term decides order 1
         growth = ratio
     evaluations = {name for average in averages for name in step.memory[average]} - {*averages}
@@ -264,7 +267,8 @@ def _settled(
         known[f"k{i}"] = lambda power, theta=theta: theta**power if power else Fraction(1)  # type: ignore[misc]
     at_start = {f"k{i}" for i, stage in enumerate(step.stages, 1) if isinstance(stage.node, int) and stage.node == 0}
     if highest > 1 and not evaluations <= {*past, *at_start}:
-        raise ValueError(f"averages use {sorted(evaluations)}: evaluations inside the step have no steady state")
+        msg = f"averages use {sorted(evaluations)}: evaluations inside the step have no steady state"
+        raise ValueError(msg)
     values: list[dict[str, Any]] = []
     zero = 0 * ratio
 

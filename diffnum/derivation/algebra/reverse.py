@@ -70,7 +70,8 @@ class ReverseSymbols(Symbols):
         """``exp(-(plain + noisy tau^2) h)`` as a monomial in E and T."""
         a, b = Fraction(plain) * self.root, Fraction(noisy) * self.root
         if a.denominator != 1 or b.denominator != 1:
-            raise ValueError(f"exponents {plain}, {noisy} are no multiples of 1/{self.root}: use a larger root")
+            msg = f"exponents {plain}, {noisy} are no multiples of 1/{self.root}: use a larger root"
+            raise ValueError(msg)
         value: Exact = self.names["E"] ** int(a) * self.names["T"] ** int(b)
         return value
 
@@ -83,7 +84,8 @@ class ReverseSymbols(Symbols):
         for powers, coefficient in ratio.numer.terms():
             power = powers[index]
             if denominator is None or sum(powers) != power or power not in parts:
-                raise TypeError(f"value={value} is no rational multiple of h and tau^2 h")
+                msg = f"value={value} is no rational multiple of h and tau^2 h"
+                raise TypeError(msg)
             parts[power] = as_fraction(coefficient) / denominator
         return self.power(-parts[0], -parts[2])
 
@@ -95,7 +97,8 @@ class ReverseSymbols(Symbols):
             powers, coefficient = polynomial.terms()[0]
             used = {names[i]: p for i, p in enumerate(powers) if p}
             if len(polynomial.terms()) > 1 or as_fraction(coefficient) != 1 or not used.keys() <= {"E", "T"}:
-                raise TypeError(f"value={value} is no exponential of this field")
+                msg = f"value={value} is no exponential of this field"
+                raise TypeError(msg)
             for i, name in enumerate("ET"):
                 exponents[i] += Fraction(sign * used.get(name, 0), self.root)
         tau = self.names["tau"]
@@ -205,7 +208,8 @@ def covariance(a: Mapping[str, Any], b: Mapping[str, Any]) -> Any:
         if name[0] == "z":
             product = a[name] * b[name]
             if isinstance(product, SquareRoot):
-                raise TypeError(f"the covariance {product} is not rational in the exponentials")
+                msg = f"the covariance {product} is not rational in the exponentials"
+                raise TypeError(msg)
             total = product + total
     return total
 

@@ -38,7 +38,8 @@ class SeriesRing:
 
     def __post_init__(self) -> None:
         if self.terms < 1:
-            raise ValueError(f"terms={self.terms} is too few: keep at least one coefficient")
+            msg = f"terms={self.terms} is too few: keep at least one coefficient"
+            raise ValueError(msg)
         field: Any = FracField([sympy.Symbol(n) for n in self.names], sympy.QQ) if self.names else sympy.QQ
         object.__setattr__(self, "_field", field)
 
@@ -72,7 +73,8 @@ class SeriesRing:
         parts: dict[int, list[dict[Any, Any]]] = {}
         for i, coefficient in enumerate(value.coefficients):
             if any(powers[place] for powers in coefficient.denom):
-                raise ValueError(f"value={value} is no polynomial in {name}")
+                msg = f"value={value} is no polynomial in {name}"
+                raise ValueError(msg)
             for powers, number in coefficient.numer.terms():
                 rest = tuple(0 if j == place else p for j, p in enumerate(powers))
                 parts.setdefault(powers[place], [{} for _ in value.coefficients])[i][rest] = number
@@ -126,7 +128,8 @@ class Series:
             If it lies beyond the precision.
         """
         if exponent >= self.precision:
-            raise ValueError(f"exponent={exponent} is beyond the precision O(h^{self.precision}): keep more terms")
+            msg = f"exponent={exponent} is beyond the precision O(h^{self.precision}): keep more terms"
+            raise ValueError(msg)
         return self.coefficients[exponent - self.power] if exponent >= self.power else self.ring.coefficient(0)
 
     @property
@@ -216,7 +219,8 @@ class Series:
         start = self.valuation - self.power
         known = self.coefficients[start:]
         if not known:
-            raise ZeroDivisionError(f"division by a series that is zero up to O(h^{self.precision})")
+            msg = f"division by a series that is zero up to O(h^{self.precision})"
+            raise ZeroDivisionError(msg)
         leading = 1 / known[0]
         result = [leading]
         for n in range(1, len(known)):
@@ -247,9 +251,8 @@ class Series:
             If the series does not vanish at h = 0.
         """
         if self.valuation < 1:
-            raise ValueError(
-                f"z={self} does not vanish at h = 0, so that phi of it has no series with rational coefficients"
-            )
+            msg = f"z={self} does not vanish at h = 0, so that phi of it has no series with rational coefficients"
+            raise ValueError(msg)
         total, power = self.ring.constant(Fraction(1, factorial(k))), self.ring.constant(1)
         for j in range(1, self.ring.terms):
             power = power * self

@@ -94,7 +94,8 @@ def stiff_conditions(step: Step) -> tuple[StiffCondition, ...]:
     names = [f"k{i}" for i in range(1, step.nfe + 1)]
     used = {source for _, node, row in step.rows() if node is not None for source in row}
     if not used <= {"x", *names}:
-        raise ValueError(f"step uses {sorted(used - {'x', *names})}: stiff conditions are for one-step methods")
+        msg = f"step uses {sorted(used - {'x', *names})}: stiff conditions are for one-step methods"
+        raise ValueError(msg)
     nodes = [as_fraction(stage.node) for stage in step.stages]
     zero = symbols.constant(0)
 
@@ -110,9 +111,8 @@ def _field(step: Step) -> Symbols:
     """Field of the weights."""
     found = next((w.symbols for _, _, row in step.rows() for w in row.values() if isinstance(w, Exact)), None)
     if found is None or not found.rate:
-        raise ValueError(
-            "step has no exact weights of an exponential kernel: take derive(name).step in data or noise form"
-        )
+        msg = "step has no exact weights of an exponential kernel: take derive(name).step in data or noise form"
+        raise ValueError(msg)
     return found
 
 
@@ -198,5 +198,6 @@ def _at_zero(function: Exact) -> Fraction:
         return Fraction(0)
     quotient = evaluate(function.value.numer) / evaluate(function.value.denom)
     if quotient.valuation < 0:
-        raise ValueError(f"function={function} has a pole at h = 0, so it is no weight of a method")
+        msg = f"function={function} has a pole at h = 0, so it is no weight of a method"
+        raise ValueError(msg)
     return as_fraction(quotient[0])

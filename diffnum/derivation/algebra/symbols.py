@@ -67,7 +67,8 @@ def as_fraction(value: Any) -> Fraction:
         return Fraction(value)
     numerator, denominator = getattr(value, "numerator", None), getattr(value, "denominator", None)
     if numerator is None or denominator is None:
-        raise TypeError(f"value={value!r} is not a rational number: use int, Fraction or float")
+        msg = f"value={value!r} is not a rational number: use int, Fraction or float"
+        raise TypeError(msg)
     return Fraction(int(numerator), int(denominator))
 
 
@@ -157,7 +158,8 @@ class Exact:
             If the function is not constant.
         """
         if not self.is_constant:
-            raise TypeError(f"{self} is not a rational number: it depends on symbols")
+            msg = f"{self} is not a rational number: it depends on symbols"
+            raise TypeError(msg)
         numerator, denominator = (as_fraction(p.LC) if p else Fraction(0) for p in (self.value.numer, self.value.denom))
         return numerator / denominator
 
@@ -268,13 +270,15 @@ class Symbols:
         if isinstance(multiple, Exact):
             return self._exp_of(multiple)
         if not self.rate:
-            raise ValueError(f"rate={self.rate}: this field has no exponential; make it with rate -1 or 1")
+            msg = f"rate={self.rate}: this field has no exponential; make it with rate -1 or 1"
+            raise ValueError(msg)
         power = Fraction(multiple) * self.root * self.rate
         if power.denominator != 1:
-            raise ValueError(
+            msg = (
                 f"multiple={multiple} is no integer power of E = exp({self.rate}*h/{self.root}): "
                 f"use root={power.denominator}"
             )
+            raise ValueError(msg)
         value: Exact = self.names["E"] ** power.numerator
         return value
 
@@ -292,11 +296,13 @@ class Symbols:
 
     def logarithm(self, value: Exact) -> Exact:
         """Logarithm of an exponential; only fields of the reverse equation have it."""
-        raise TypeError(f"value={value}: this field has no logarithms, see derivation.reverse")
+        msg = f"value={value}: this field has no logarithms, see derivation.reverse"
+        raise TypeError(msg)
 
     def square_root(self, value: Exact) -> Any:
         """Square root; only fields of the reverse equation have it."""
-        raise TypeError(f"value={value}: this field has no roots, see derivation.reverse")
+        msg = f"value={value}: this field has no roots, see derivation.reverse"
+        raise TypeError(msg)
 
     def shipped_kernel(self, moments: int = 0) -> Kernel:
         """Kernel with which a shipped rule runs in this field (symbols ``M_k`` in the time clock)."""
@@ -338,7 +344,8 @@ class PartsKernel:
         c: Any = fraction if symbolic else as_fraction(fraction)
         kappa, h = self.symbols.rate, self.symbols.h
         if kappa is None:
-            raise ValueError("rate=None: the moments of the time clock are symbols, not integrals of an exponential")
+            msg = "rate=None: the moments of the time clock are symbols, not integrals of an exponential"
+            raise ValueError(msg)
         value: Exact
         if kappa == 0:
             value = h * c ** (k + 1) / (k + 1)
@@ -378,9 +385,8 @@ def solve(matrix: Sequence[Sequence[Any]], right: Sequence[Any]) -> tuple[Any, .
     for i in range(n):
         pivot = next((r for r in range(i, n) if rows[r][i]), None)
         if pivot is None:
-            raise ValueError(
-                f"matrix={matrix!r} is singular: the conditions do not determine the weights (repeated nodes?)"
-            )
+            msg = f"matrix={matrix!r} is singular: the conditions do not determine the weights (repeated nodes?)"
+            raise ValueError(msg)
         rows[i], rows[pivot] = rows[pivot], rows[i]
         rows[i] = [entry / rows[i][i] if j >= i else entry for j, entry in enumerate(rows[i])]
         for r in range(n):
@@ -417,9 +423,8 @@ def is_zero(expression: Any) -> bool:
     for atom in expression.atoms(sympy.exp):
         multiple, base = atom.exp.as_coeff_Mul(rational=True)
         if not base.is_Symbol:
-            raise ValueError(
-                f"expression contains {atom}: only exponentials of rational multiples of a symbol are decidable"
-            )
+            msg = f"expression contains {atom}: only exponentials of rational multiples of a symbol are decidable"
+            raise ValueError(msg)
         exponentials.setdefault(base, []).append(multiple)
     replacement: dict[Any, Any] = {}
     for base, multiples in exponentials.items():
@@ -428,7 +433,6 @@ def is_zero(expression: Any) -> bool:
         replacement.update((sympy.exp(m * base), letter ** int(m * root)) for m in multiples)
     rational = expression.xreplace(replacement)
     if not rational.is_rational_function():
-        raise ValueError(
-            f"expression={expression} is not rational in its symbols and exponentials, so it cannot be decided"
-        )
+        msg = f"expression={expression} is not rational in its symbols and exponentials, so it cannot be decided"
+        raise ValueError(msg)
     return bool(sympy.cancel(sympy.together(rational)) == 0)

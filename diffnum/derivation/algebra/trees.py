@@ -96,7 +96,8 @@ def rooted_trees(order: int, clock: bool = False) -> tuple[Tree, ...]:
         If ``order`` is not positive.
     """
     if order < 1:
-        raise ValueError(f"order={order} is not positive: a tree has at least its root")
+        msg = f"order={order} is not positive: a tree has at least its root"
+        raise ValueError(msg)
     parts = [tree for n in range(1, order) for tree in _subtrees(n, clock)]
     return tuple(Tree(forest) for forest in _forests(order - 1, parts, len(parts)))
 
@@ -193,9 +194,8 @@ def order_conditions(
     Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, theorem II.2.13.
     """
     if len(a) != len(b) or any(len(row) != len(b) for row in a) or (c is not None and len(c) != len(b)):
-        raise ValueError(
-            f"a, b, c have {len(a)} rows, {len(b)} weights, {c if c is None else len(c)} nodes: give s by s, s and s"
-        )
+        msg = f"a, b, c have {len(a)} rows, {len(b)} weights, {c if c is None else len(c)} nodes: give s by s, s and s"
+        raise ValueError(msg)
     trees = [tree for n in range(1, order + 1) for tree in rooted_trees(n, clock=c is not None)]
     return tuple((tree, elementary_weight(tree, a, b, c) - Fraction(1, tree.density)) for tree in trees)
 

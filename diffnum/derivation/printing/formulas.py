@@ -341,7 +341,8 @@ class Formula:
             If there is no printer for ``language``.
         """
         if language not in LANGUAGES:
-            raise ValueError(f"language={language!r} has no printer: use one of {', '.join(LANGUAGES)}")
+            msg = f"language={language!r} has no printer: use one of {', '.join(LANGUAGES)}"
+            raise ValueError(msg)
         weights = [self.rows[name][source] for name, source in self.entries]
         shared, results = sympy.cse(weights, symbols=sympy.numbered_symbols("t"), order="canonical")
         return LANGUAGES[language](self, shared, results)

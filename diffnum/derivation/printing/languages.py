@@ -96,7 +96,8 @@ class Dialect:
             return self.exp.format(self.write(sympy.log(e) if e is sympy.E else e.exp)), _ATOM
         if isinstance(e, phi):
             return f"phi({int(e.args[0])}, {self.write(e.args[1])})", _ATOM
-        raise TypeError(f"expression={e} of type {type(e).__name__} has no place in a printed program")
+        msg = f"expression={e} of type {type(e).__name__} has no place in a printed program"
+        raise TypeError(msg)
 
     def _inside(self, e: sympy.Expr, least: int) -> str:
         """Text with brackets where it must hold together at least so strongly."""
@@ -130,7 +131,8 @@ class Dialect:
 
     def _power(self, base: sympy.Expr, exponent: sympy.Rational) -> str:
         if exponent.q > 2:
-            raise TypeError(f"expression={base**exponent} has no place in a printed program: roots are square roots")
+            msg = f"expression={base**exponent} has no place in a printed program: roots are square roots"
+            raise TypeError(msg)
         if exponent.q == 2:
             text, n = self.sqrt.format(self.write(base)), int(exponent.p)
         else:

@@ -75,7 +75,8 @@ class Published:
 def rate(symbols: Symbols) -> int:
     """Return +1 for noise and -1 for data prediction: z = rate h."""
     if not symbols.rate:
-        raise ValueError(f"rate={symbols.rate}: psi belongs to data and noise prediction in half-log-SNR")
+        msg = f"rate={symbols.rate}: psi belongs to data and noise prediction in half-log-SNR"
+        raise ValueError(msg)
     return symbols.rate
 
 

@@ -60,14 +60,14 @@ class Prompts:
             return self._checked(value, dtype, device)
         if isinstance(value, Sequence) and value and all(isinstance(text, str) for text in value):
             if self.encode is None:
-                raise ValueError(
-                    f"{value[0]!r} is text, and the model has no text encoder; give the embeddings {self._wanted()}."
-                )
+                msg = f"{value[0]!r} is text, and the model has no text encoder; give the embeddings {self._wanted()}."
+                raise ValueError(msg)
             return self._checked(self.encode(list(value)), dtype, device)
-        raise TypeError(
+        msg = (
             f"a condition of type {type(value).__name__} was given; give text, a list of texts, or the embeddings "
             f"{self._wanted()}."
         )
+        raise TypeError(msg)
 
     def batch(self, bound: Condition | None, count: int, dtype: torch.dtype, device: torch.device) -> Condition:
         """Bound embeddings (those of "unconditional" where there are none), one a sample.
@@ -81,7 +81,8 @@ class Prompts:
         expanded = {}
         for name, tensor in bound.items():
             if tensor.shape[0] not in (1, count):
-                raise ValueError(f"{name} was bound for {tensor.shape[0]} samples, and the batch has {count}.")
+                msg = f"{name} was bound for {tensor.shape[0]} samples, and the batch has {count}."
+                raise ValueError(msg)
             expanded[name] = tensor.expand(count, *tensor.shape[1:])
         return expanded
 
@@ -89,14 +90,14 @@ class Prompts:
         if self.null is not None:
             return self.null
         if self.encode is None:
-            raise ValueError(
-                f"the model has no text encoder to make the empty prompt with; give its embeddings {self._wanted()}."
-            )
+            msg = f"the model has no text encoder to make the empty prompt with; give its embeddings {self._wanted()}."
+            raise ValueError(msg)
         return self.encode([""])
 
     def _checked(self, given: Condition, dtype: torch.dtype, device: torch.device) -> Condition:
         if set(given) != set(self.shapes):
-            raise ValueError(f"embeddings {sorted(given)} were given; the model takes exactly {self._wanted()}.")
+            msg = f"embeddings {sorted(given)} were given; the model takes exactly {self._wanted()}."
+            raise ValueError(msg)
         checked = {}
         for name, shape in self.shapes.items():
             tensor = torch.as_tensor(given[name])
@@ -105,7 +106,8 @@ class Prompts:
                 wanted in (None, found) for wanted, found in zip(shape, tensor.shape[1:], strict=True)
             )
             if not fits:
-                raise ValueError(f"{name} has shape {tuple(given[name].shape)}; the model takes {self._wanted()}.")
+                msg = f"{name} has shape {tuple(given[name].shape)}; the model takes {self._wanted()}."
+                raise ValueError(msg)
             checked[name] = tensor.to(device, dtype)
         return checked
 

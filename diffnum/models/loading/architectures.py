@@ -206,12 +206,14 @@ def _shape(network: Any, request: Request) -> tuple[int, ...]:
     config = network.config
     size = request.size or config.get("sample_size")
     if size is None:
-        raise ValueError(f"sample_size: {type(network).__name__} has none in its configuration; pass sample_size=")
+        msg = f"sample_size: {type(network).__name__} has none in its configuration; pass sample_size="
+        raise ValueError(msg)
     if config.out_channels not in (None, config.in_channels, 2 * config.in_channels):
-        raise ValueError(
+        msg = (
             f"{type(network).__name__} takes {config.in_channels} channels and gives {config.out_channels}: it is made "
             "for inpainting or editing; wrap it with diffnum.models.wrap and a module that adds the other channels"
         )
+        raise ValueError(msg)
     return (int(config.in_channels), *_pair(size))
 
 
@@ -223,13 +225,15 @@ def _read_unet(network: Any, request: Request) -> Parts:
         network.time_proj = TableOfTimes(network.time_proj, continuous=not rounds)
     classes = config.num_class_embeds
     if config.class_embed_type is not None:
-        raise ValueError(
+        msg = (
             f"class_embed_type={config.class_embed_type!r}: the network takes numbers where others take classes; wrap "
             "it with diffnum.models.wrap"
         )
+        raise ValueError(msg)
     null = bool(request.null_label)
     if null and classes is None:
-        raise ValueError("null_label=True: the network has no classes; leave null_label out")
+        msg = "null_label=True: the network has no classes; leave null_label out"
+        raise ValueError(msg)
     return Parts(
         _UNet2D(network, request, shape[0]),
         shape,
@@ -249,10 +253,11 @@ def _read_unet_condition(network: Any, request: Request) -> Parts:
         height, width = map(float, shape[1:])
         fixed = {"time_ids": (height, width, 0.0, 0.0, height, width)}
     elif config.addition_embed_type is not None or config.class_embed_type is not None:
-        raise ValueError(
+        msg = (
             f"addition_embed_type={config.addition_embed_type!r}, class_embed_type={config.class_embed_type!r}: "
             "diffnum knows none and 'text_time'; use diffnum.models.wrap"
         )
+        raise ValueError(msg)
     rounds = request.time == "index"
     module = _UNet2DCondition(network, request, shape[0])
     return Parts(module, shape, conditions=conditions, rounds_time=rounds, fixed=fixed)
@@ -278,7 +283,8 @@ def _read_flux(network: Any, request: Request) -> Parts:
     config = network.config
     size = (128, 128) if request.size is None else request.size
     if any(side % 2 for side in size):
-        raise ValueError(f"sample_size={size}: Flux takes patches of two by two; give even numbers of latents")
+        msg = f"sample_size={size}: Flux takes patches of two by two; give even numbers of latents"
+        raise ValueError(msg)
     shape = (int(config.in_channels) // 4, *size)
     conditions = {
         "prompt_embeds": (None, int(config.joint_attention_dim)),
@@ -320,10 +326,11 @@ def read_network(network: nn.Module, request: Request, dtype: torch.dtype) -> Pa
 
     kind = type(network).__name__
     if kind not in READERS:
-        raise ValueError(
+        msg = (
             f"{kind} is no network that diffnum knows ({', '.join(READERS)}); wrap it with "
             "diffnum.models.wrap(module, ...)"
         )
+        raise ValueError(msg)
     if dtype == torch.float64:
         for parent in list(network.modules()):
             for name, child in list(parent.named_children()):

@@ -81,11 +81,11 @@ class Preconditioned(nn.Module):
     ) -> None:
         super().__init__()
         if kind not in PRECONDITIONINGS:
-            raise ValueError(f"preconditioning={kind!r} is unknown: use one of {', '.join(PRECONDITIONINGS)}")
+            msg = f"preconditioning={kind!r} is unknown: use one of {', '.join(PRECONDITIONINGS)}"
+            raise ValueError(msg)
         if not (math.isfinite(sigma_data) and sigma_data > 0.0):
-            raise ValueError(
-                f"sigma_data={sigma_data!r} is no standard deviation: give a positive number; 0.5 is usual"
-            )
+            msg = f"sigma_data={sigma_data!r} is no standard deviation: give a positive number; 0.5 is usual"
+            raise ValueError(msg)
         self.network, self.kind, self.sigma_data, self.num_classes = network, kind, sigma_data, num_classes
 
     def forward(
@@ -174,10 +174,12 @@ def load_edm(
     device = torch.device("cpu") if device is None else device
     path = Path(name).expanduser()
     if not path.is_file():
-        raise MissingModelError(f"{path} is no file; give a checkpoint in safetensors or torch's format")
+        msg = f"{path} is no file; give a checkpoint in safetensors or torch's format"
+        raise MissingModelError(msg)
     content = path.read_bytes()
     if sha256 is not None and (found := hashlib.sha256(content).hexdigest()) != sha256:
-        raise ModelFileError(f"{path}: SHA-256 is {found}, expected {sha256}; fetch it again.")
+        msg = f"{path}: SHA-256 is {found}, expected {sha256}; fetch it again."
+        raise ModelFileError(msg)
     state = _state(path, content, trust_pickle)
     try:
         if factory is None:
@@ -186,15 +188,17 @@ def load_edm(
             network = factory()
             network.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError, AttributeError) as error:
-        raise ModelFileError(
+        msg = (
             f"{path}: not the parameters of {'an EDM network' if factory is None else type(network).__name__} "
             f"({' '.join(str(error).split())[:300]}); pass factory=, which makes the network."
-        ) from error
+        )
+        raise ModelFileError(msg) from error
     if isinstance(network, EDMNetwork):
         sample_shape = sample_shape or (network.channels, network.size, network.size)
         num_classes = int(network.label_dim) or None
     if sample_shape is None:
-        raise ValueError("sample_shape=None: a network of your own does not tell; pass (channels, height, width)")
+        msg = "sample_shape=None: a network of your own does not tell; pass (channels, height, width)"
+        raise ValueError(msg)
     module = Preconditioned(network, preconditioning, sigma_data, num_classes)
     module.eval().requires_grad_(False).to(device, dtype)
     low, high = _RANGES[preconditioning]
@@ -224,7 +228,8 @@ def _state(path: Path, content: bytes, trust_pickle: bool) -> dict[str, torch.Te
         try:
             state = deserialize(content)
         except SafetensorError as error:
-            raise ModelFileError(f"{path}: not readable as safetensors ({error}); fetch it again.") from error
+            msg = f"{path}: not readable as safetensors ({error}); fetch it again."
+            raise ModelFileError(msg) from error
     else:
         state = _unpickled(path) if path.suffix == ".pkl" and trust_pickle else _torch_state(path, trust_pickle)
     inner = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
@@ -239,18 +244,21 @@ def _torch_state(path: Path, trust_pickle: bool) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         if trust_pickle:
             return _unpickled(path)
-        raise ModelFileError(
+        msg = (
             f"{path} is a pickle of objects, not a state dict: reading it runs whatever program is in it. If you trust "
             "where it is from, pass trust_pickle=True (NVlabs' code must be importable), or convert it once to "
             "safetensors: safetensors.torch.save_file(network.state_dict(), path)."
-        ) from error
+        )
+        raise ModelFileError(msg) from error
     except (RuntimeError, EOFError, OSError) as error:
-        raise ModelFileError(f"{path}: not readable as a torch file ({error}); fetch it again.") from error
+        msg = f"{path}: not readable as a torch file ({error}); fetch it again."
+        raise ModelFileError(msg) from error
     for key in ("ema", "state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise ModelFileError(f"{path}: holds a {type(found).__name__}, not a state dict; save network.state_dict().")
+        msg = f"{path}: holds a {type(found).__name__}, not a state dict; save network.state_dict()."
+        raise ModelFileError(msg)
     return dict(found)
 
 
@@ -260,13 +268,16 @@ def _unpickled(path: Path) -> dict[str, torch.Tensor]:
         with path.open("rb") as stream:
             found = pickle.load(stream)  # the caller trusts it
     except ModuleNotFoundError as error:
+        msg = f"{path} needs the module {error.name!r}: put the code that made it (NVlabs' edm) on PYTHONPATH."
         raise ModuleNotFoundError(
-            f"{path} needs the module {error.name!r}: put the code that made it (NVlabs' edm) on PYTHONPATH.",
+            msg,
             name=error.name,
         ) from error
     except (pickle.UnpicklingError, EOFError) as error:
-        raise ModelFileError(f"{path}: not a readable pickle ({error}); fetch it again.") from error
+        msg = f"{path}: not a readable pickle ({error}); fetch it again."
+        raise ModelFileError(msg) from error
     network = found.get("ema", found) if isinstance(found, Mapping) else found
     if isinstance(network, nn.Module):
         return dict(network.state_dict())
-    raise ModelFileError(f"{path}: holds a {type(network).__name__}, not a network.")
+    msg = f"{path}: holds a {type(network).__name__}, not a network."
+    raise ModelFileError(msg)

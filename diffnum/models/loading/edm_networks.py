@@ -253,16 +253,16 @@ def _places(state: State) -> list[str]:
     """Blocks in the order in which they run; files sort their entries by name."""
     found = {".".join(name.split(".")[:2]) for name in state if name.startswith(("enc.", "dec."))}
     if not found or "map_layer0.weight" not in state:
-        raise ValueError(
-            "the parameters are not those of an EDM network: there is no enc.*, dec.* or map_layer0.weight"
-        )
+        msg = "the parameters are not those of an EDM network: there is no enc.*, dec.* or map_layer0.weight"
+        raise ValueError(msg)
     return sorted(found, key=_position)
 
 
 def _position(place: str) -> tuple[bool, int, int, int]:
     match = _PLACE.match(place)
     if match is None or match["role"] not in _ORDER:
-        raise ValueError(f"{place!r} is no block of an EDM network")
+        msg = f"{place!r} is no block of an EDM network"
+        raise ValueError(msg)
     resolution = int(match["res"])
     encoding = match["part"] == "enc"
     return not encoding, -resolution if encoding else resolution, _ORDER.index(match["role"]), int(match["index"] or 0)

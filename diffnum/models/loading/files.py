@@ -39,10 +39,11 @@ def verified_bytes(content: bytes, sha256: str, where: str) -> bytes:
     """
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise ModelFileError(
+        msg = (
             f"{where}: SHA-256 is {found}, expected {sha256}; the file is corrupt or of another version. "
             "Delete it and fetch it again."
         )
+        raise ModelFileError(msg)
     return content
 
 
@@ -115,7 +116,8 @@ def find_bytes(package: str, name: str) -> tuple[bytes, str] | None:
             try:
                 content = _in_wheel(wheel, name)
             except zipfile.BadZipFile as error:
-                raise ModelFileError(f"{wheel}: not a readable wheel ({error}); fetch it again.") from error
+                msg = f"{wheel}: not a readable wheel ({error}); fetch it again."
+                raise ModelFileError(msg) from error
             if content is not None:
                 return content, f"{wheel}:{name}"
     return None

@@ -140,7 +140,8 @@ class ScoreMixer(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         if size % _PATCH:
-            raise ValueError(f"size={size} is not a multiple of the patch side {_PATCH}.")
+            msg = f"size={size} is not a multiple of the patch side {_PATCH}."
+            raise ValueError(msg)
         self.side = size // _PATCH
         patches = self.side**2
         self.entry = nn.Conv2d(2, _CHANNELS, _PATCH, _PATCH)
@@ -206,11 +207,11 @@ def _read_network(content: bytes, size: int, where: str) -> ScoreMixer:
                 parameter.copy_(stored.reshape(parameter.shape))
         horizon = float(np.load(stream, allow_pickle=False))
     except (EOFError, RuntimeError, ValueError) as error:
-        raise ModelFileError(f"{where}: not the arrays of a {size}-pixel network ({error}).") from error
+        msg = f"{where}: not the arrays of a {size}-pixel network ({error})."
+        raise ModelFileError(msg) from error
     if horizon != _T_MAX or stream.read(1):
-        raise ModelFileError(
-            f"{where}: ends with horizon {horizon}, or goes on after it; expected {_T_MAX} at the end."
-        )
+        msg = f"{where}: ends with horizon {horizon}, or goes on after it; expected {_T_MAX} at the end."
+        raise ModelFileError(msg)
     return network
 
 
@@ -248,15 +249,17 @@ def load_galaxy(
     cache folder. Most networks know little below t = 1e-3, the default end.
     """
     if name not in _FILES:
-        raise ValueError(f"galaxy network {name!r} is unknown; use one of {', '.join(_FILES)}.")
+        msg = f"galaxy network {name!r} is unknown; use one of {', '.join(_FILES)}."
+        raise ValueError(msg)
     device = torch.device("cpu") if device is None else device
     weights = _FILES[name]
     found = find_bytes(_PACKAGE, weights.file)
     if found is None:
-        raise MissingModelError(
+        msg = (
             f"the weights of galaxies/{name} are not on this machine; fetch them with `{FETCH_COMMAND}`, or "
             "set DIFFNUM_MODELS to the wheel or to a folder that has it."
         )
+        raise MissingModelError(msg)
     content, where = found
     network = _read_network(verified_bytes(content, weights.sha256, where), weights.size, where)
     network.eval().requires_grad_(False).to(device, dtype)

@@ -175,18 +175,20 @@ def _find(name: str, download: bool) -> _Folder:
     index = root / "model_index.json"
     if not index.is_file():
         if not (root / "config.json").is_file():
-            raise MissingModelError(
+            msg = (
                 f"{root} holds neither model_index.json (a pipeline) nor config.json (a network); give the folder "
                 "that save_pretrained wrote."
             )
+            raise MissingModelError(msg)
         return _Folder(root, root, _class_name(root), None, _scheduler(root))
     entries = _json(index)
     found = next((part for part in _NETWORKS if entries.get(part, [None, None])[1] is not None), None)
     if found is None or not (root / found / "config.json").is_file():
-        raise MissingModelError(
+        msg = (
             f"{index} names no network that is here ({' or '.join(_NETWORKS)} with a config.json); fetch the whole "
             "folder."
         )
+        raise MissingModelError(msg)
     return _Folder(root, root / found, _class_name(root / found), found, _scheduler(root))
 
 
@@ -198,21 +200,25 @@ def _cached(name: str, download: bool) -> Path:
     try:
         return Path(snapshot_download(name, local_files_only=not download))
     except HFValidationError as error:
-        raise MissingModelError(f"{name!r} is no folder, and no identifier of the hub (OWNER/NAME).") from error
+        msg = f"{name!r} is no folder, and no identifier of the hub (OWNER/NAME)."
+        raise MissingModelError(msg) from error
     except (LocalEntryNotFoundError, OSError) as error:
-        raise MissingModelError(
+        msg = (
             f"{name!r} is no folder, and not in the cache of the hub; fetch it with `hf download {name}`, or pass "
             "download=True."
-        ) from error
+        )
+        raise MissingModelError(msg) from error
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelFileError(f"{path}: not readable as JSON ({error}); fetch it again.") from error
+        msg = f"{path}: not readable as JSON ({error}); fetch it again."
+        raise ModelFileError(msg) from error
     if not isinstance(content, dict):
-        raise ModelFileError(f"{path}: holds a {type(content).__name__}, not an object; fetch it again.")
+        msg = f"{path}: holds a {type(content).__name__}, not an object; fetch it again."
+        raise ModelFileError(msg)
     return content
 
 
@@ -234,7 +240,8 @@ def _record(root: Path) -> dict[str, Any]:
     for file, digest in record.get("sha256", {}).items():
         weights = root / file
         if not weights.is_file():
-            raise MissingModelError(f"{weights} is missing, and {path} records it; fetch it again.")
+            msg = f"{weights} is missing, and {path} records it; fetch it again."
+            raise MissingModelError(msg)
         _check_digest(weights, digest)
     return dict(record.get("options", {}))
 
@@ -243,10 +250,11 @@ def _check_digest(path: Path, expected: str) -> None:
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != expected:
-        raise ModelFileError(
+        msg = (
             f"{path}: SHA-256 is {found}, expected {expected}; the file is corrupt or of another version. "
             "Delete it and fetch it again."
         )
+        raise ModelFileError(msg)
 
 
 def _weights(folder: Path, trust_pickle: bool) -> bool:
@@ -260,22 +268,25 @@ def _weights(folder: Path, trust_pickle: bool) -> bool:
         return True
     pickles = [path for path in folder.iterdir() if path.suffix in _PICKLES]
     if not pickles:
-        raise MissingModelError(f"{folder} holds no weights (*.safetensors); fetch the whole folder.")
+        msg = f"{folder} holds no weights (*.safetensors); fetch the whole folder."
+        raise MissingModelError(msg)
     if not trust_pickle:
-        raise ModelFileError(
+        msg = (
             f"{pickles[0]} is a pickle, which can run any program when it is read; convert it to safetensors, or pass "
             "trust_pickle=True if you trust where it is from."
         )
+        raise ModelFileError(msg)
     return False
 
 
 def _network(folder: _Folder, dtype: torch.dtype, variant: str | None, trust_pickle: bool) -> Any:
     """The network with its weights, every parameter accounted for."""
     if folder.kind not in READERS:
-        raise ValueError(
+        msg = (
             f"{folder.network / 'config.json'} is of class {folder.kind}; diffnum knows {', '.join(READERS)}. Wrap the "
             "network with diffnum.models.wrap(module, ...)."
         )
+        raise ValueError(msg)
     safe = _weights(folder.network, trust_pickle)
     kind = getattr(_diffusers(), folder.kind)
     try:
@@ -289,13 +300,13 @@ def _network(folder: _Folder, dtype: torch.dtype, variant: str | None, trust_pic
             **_as_dtype(dtype),
         )
     except Exception as error:
-        raise ModelFileError(
-            f"{folder.network}: the weights cannot be read into {folder.kind} ({_brief(error)}); fetch them again."
-        ) from error
+        msg = f"{folder.network}: the weights cannot be read into {folder.kind} ({_brief(error)}); fetch them again."
+        raise ModelFileError(msg) from error
     wrong = {what: loading[what] for what in ("missing_keys", "unexpected_keys", "mismatched_keys") if loading[what]}
     if wrong:
         listed = "; ".join(f"{what.replace('_', ' ')}: {len(keys)}, {keys[0]} first" for what, keys in wrong.items())
-        raise ModelFileError(f"{folder.network}: the weights are not those of its config.json ({listed}).")
+        msg = f"{folder.network}: the weights are not those of its config.json ({listed})."
+        raise ModelFileError(msg)
     # Some classes are loaded in the dtype of the file, whatever is asked for; theirs is the plain conversion of torch.
     return nn.Module.to(network, dtype).eval()
 
@@ -304,7 +315,8 @@ def _diffusers() -> Any:
     try:
         return import_module("diffusers")
     except ModuleNotFoundError as error:
-        raise explained("a model in diffusers' format", error, "interop") from error
+        msg = "a model in diffusers' format"
+        raise explained(msg, error, "interop") from error
 
 
 def _absent(root: Path, part: str, entry: Any) -> bool:
@@ -350,7 +362,8 @@ def _pipeline(folder: _Folder, network: nn.Module, dtype: torch.dtype, trust_pic
     if not any(entries.get(part, [None, None])[1] for part in _PARTS):
         return None
     if "vae" in entries and not (folder.root / "vae").is_dir():
-        raise MissingModelError(f"{folder.root / 'vae'} is missing, and model_index.json names it; fetch it too.")
+        msg = f"{folder.root / 'vae'} is missing, and model_index.json names it; fetch it too."
+        raise MissingModelError(msg)
     absent = {part: None for part in entries if _absent(folder.root, part, entries[part])}
     try:
         with _quiet():
@@ -365,7 +378,8 @@ def _pipeline(folder: _Folder, network: nn.Module, dtype: torch.dtype, trust_pic
                 **absent,
             )
     except Exception as error:
-        raise ModelFileError(f"{folder.root}: the pipeline cannot be read ({_brief(error)}).") from error
+        msg = f"{folder.root}: the pipeline cannot be read ({_brief(error)})."
+        raise ModelFileError(msg) from error
 
 
 # ---------------------------------------------------------------- what a sampler must know
@@ -381,29 +395,32 @@ def _tokens(folder: _Folder, size: int | tuple[int, int] | None) -> int | None:
 def _process(folder: _Folder, schedule: Schedule | None, shift: float | None, tokens: int | None) -> Schedule:
     if folder.scheduler is None:
         if schedule is None:
-            raise ValueError(
+            msg = (
                 f"schedule: {folder.root} has no scheduler_config.json; pass schedule=, such as "
                 "diffnum.schedules.Tabulated.from_betas(diffnum.schedules.linear_betas()), and prediction="
             )
+            raise ValueError(msg)
         return schedule
     if schedule is None:
         return schedule_of(folder.scheduler, shift=shift, tokens=tokens)
     own = schedule_of(folder.scheduler, shift=shift, tokens=tokens)
     if schedule != own:
-        raise ValueError(
+        msg = (
             f"schedule={schedule!r} does not match the checkpoint, whose {folder.scheduler.get('_class_name')} says "
             f"{own!r}; leave schedule out, or remove the scheduler's configuration"
         )
+        raise ValueError(msg)
     return own
 
 
 def _prediction(folder: _Folder, prediction: Prediction | None) -> Prediction:
     if folder.scheduler is None:
         if prediction is None:
-            raise ValueError(
+            msg = (
                 f"prediction: {folder.root} has no scheduler_config.json; pass prediction= one of data, noise, "
                 "velocity, score, v"
             )
+            raise ValueError(msg)
         return prediction
     if prediction is not None:
         return prediction
@@ -415,10 +432,11 @@ def _check_table(process: Schedule, network: Any) -> None:
     learned = getattr(network.config, "time_embedding_type", None) == "learned"
     size = network.config.get("num_train_timesteps") if learned else None
     if size is not None and not (isinstance(process, Tabulated) and process.size == size):
-        raise ValueError(
+        msg = (
             f"schedule={process!r} does not match the checkpoint, whose network has {size} labels; pass a table of "
             "that size"
         )
+        raise ValueError(msg)
 
 
 def _preconditioned(
@@ -429,10 +447,11 @@ def _preconditioned(
         return module, prediction
     kinds = {"noise": "edm", "v": "edm_v"}
     if prediction not in kinds:
-        raise ValueError(
+        msg = (
             f"prediction_type={scheduler.get('prediction_type')!r}: {scheduler.get('_class_name')} preconditions "
             "networks of epsilon and v_prediction only"
         )
+        raise ValueError(msg)
     return Preconditioned(module, kinds[prediction], float(scheduler.get("sigma_data", 0.5))), "data"
 
 

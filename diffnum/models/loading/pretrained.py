@@ -73,7 +73,8 @@ def load(
         If the weights are not the recorded ones.
     """
     if not isinstance(model_id, str):
-        raise TypeError(f"model_id is a {type(model_id).__name__}; give a string such as 'toy/digits'.")
+        msg = f"model_id is a {type(model_id).__name__}; give a string such as 'toy/digits'."
+        raise TypeError(msg)
     for prefix, family in _FAMILIES.items():
         name = model_id.removeprefix(prefix)
         if name != model_id and (family.names is None or name in family.names()):
@@ -81,9 +82,8 @@ def load(
             return family.load(name, dtype=resolve_dtype(dtype), device=resolve_device(device), **options)
     near = difflib.get_close_matches(model_id, model_ids(), n=3, cutoff=0.4)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise ValueError(
-        f"model_id={model_id!r} is unknown.{hint} Known: {', '.join(model_ids())}, diffusers:PATH_OR_ID, edm:PATH."
-    )
+    msg = f"model_id={model_id!r} is unknown.{hint} Known: {', '.join(model_ids())}, diffusers:PATH_OR_ID, edm:PATH."
+    raise ValueError(msg)
 
 
 def _check_options(model_id: str, family: _Family, options: Mapping[str, Any]) -> None:
@@ -91,4 +91,5 @@ def _check_options(model_id: str, family: _Family, options: Mapping[str, Any]) -
     known = [p for p in inspect.signature(family.load).parameters if p not in ("name", "dtype", "device")]
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ValueError(f"{unknown[0]}={options[unknown[0]]!r}: {model_id} takes {', '.join(known) or 'no options'}.")
+        msg = f"{unknown[0]}={options[unknown[0]]!r}: {model_id} takes {', '.join(known) or 'no options'}."
+        raise ValueError(msg)

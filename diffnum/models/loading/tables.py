@@ -125,20 +125,23 @@ def prediction_of(config: Mapping[str, Any]) -> Prediction:
         return "score"
     name = found.get("prediction_type", "flow_prediction" if kind == "flow" else "epsilon")
     if name not in PREDICTION_TYPES:
-        raise ValueError(
+        msg = (
             f"prediction_type={name!r} of {_called(found)} is unknown; diffnum knows "
             f"{', '.join(PREDICTION_TYPES)}: pass prediction= one of data, noise, velocity, score, v"
         )
+        raise ValueError(msg)
     if kind == "flow" and name == "v_prediction":
-        raise ValueError(
+        msg = (
             f"prediction_type='v_prediction' with use_flow_sigmas of {_called(found)}: v has no meaning on a flow, "
             "whose alpha^2 + sigma^2 is not 1; use 'flow_prediction'"
         )
+        raise ValueError(msg)
     if kind == "table" and name == "flow_prediction":
-        raise ValueError(
+        msg = (
             f"prediction_type='flow_prediction' of {_called(found)} without use_flow_sigmas: the process is a table "
             "then, on which a velocity is not understood; set use_flow_sigmas=True"
         )
+        raise ValueError(msg)
     return PREDICTION_TYPES[name]
 
 
@@ -169,7 +172,8 @@ def schedule_of(config: Mapping[str, Any], *, shift: float | None = None, tokens
     if kind == "flow":
         return FlowMatching(_flow_shift(found, tokens) if shift is None else shift)
     if shift is not None:
-        raise ValueError(f"shift={shift}: {_called(found)} is no flow-matching schedule; leave shift out")
+        msg = f"shift={shift}: {_called(found)} is no flow-matching schedule; leave shift out"
+        raise ValueError(msg)
     if kind == "exploding":
         return VE(found.get("sigma_min", 0.01), found.get("sigma_max", 1348.0))
     if kind == "preconditioned":
@@ -223,7 +227,8 @@ def table_of(found: Mapping[str, Any]) -> Tabulated:
     if scale is None:
         return Tabulated.from_betas(zero_terminal_betas(betas) if zero else betas)
     if not (isinstance(scale, int | float) and 0.0 < scale < math.inf):
-        raise ValueError(f"snr_shift_scale={scale!r} of {_called(found)}: pass a positive number, 1 for no shift")
+        msg = f"snr_shift_scale={scale!r} of {_called(found)}: pass a positive number, 1 for no shift"
+        raise ValueError(msg)
     products = np.asarray(np.cumprod(1.0 - betas), dtype=np.float64)
     products = products / (scale + (1.0 - scale) * products)  # the SNR divided by the scale, at every label
     return Tabulated(tuple((zero_terminal_products(products) if zero else products).tolist()))
@@ -234,19 +239,21 @@ def _betas(config: Mapping[str, Any]) -> FloatArray:
         return np.asarray(config["trained_betas"], dtype=np.float64)
     name = str(config.get("beta_schedule"))
     if name not in BETA_SCHEDULES or "num_train_timesteps" not in config:
-        raise ValueError(
+        msg = (
             f"beta_schedule={name!r} with num_train_timesteps={config.get('num_train_timesteps')!r} of "
             f"{_called(config)} is no table that diffnum knows ({', '.join(BETA_SCHEDULES)}): pass "
             "schedule=diffnum.schedules.Tabulated(alphas_cumprod)"
         )
+        raise ValueError(msg)
     ends = float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02))
     try:
         return BETA_SCHEDULES[name](int(config["num_train_timesteps"]), *ends)
     except ValueError as error:
-        raise ValueError(
+        msg = (
             f"beta_start={ends[0]:g}, beta_end={ends[1]:g}, num_train_timesteps={config['num_train_timesteps']!r} "
             f"of {_called(config)} make no table ({error})"
-        ) from error
+        )
+        raise ValueError(msg) from error
 
 
 def _flow_shift(config: Mapping[str, Any], tokens: int | None) -> float:
@@ -254,9 +261,11 @@ def _flow_shift(config: Mapping[str, Any], tokens: int | None) -> float:
     if not config.get("use_dynamic_shifting"):
         return float(config.get("shift") or config.get("flow_shift") or 1.0)
     if config.get("time_shift_type", "exponential") not in ("exponential", "linear"):
-        raise ValueError(f"time_shift_type={config['time_shift_type']!r} is unknown: pass shift=")
+        msg = f"time_shift_type={config['time_shift_type']!r} is unknown: pass shift="
+        raise ValueError(msg)
     if tokens is None:
-        raise ValueError("the scheduler shifts its times by the size of the image: pass shift=")
+        msg = "the scheduler shifts its times by the size of the image: pass shift="
+        raise ValueError(msg)
     low, high, base, top = (float(config.get(name, value)) for name, value in _SEQUENCE.items())
     level = base + (top - base) * (tokens - low) / (high - low)
     return math.exp(level) if config.get("time_shift_type", "exponential") == "exponential" else level

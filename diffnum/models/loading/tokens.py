@@ -119,7 +119,8 @@ class NetworkTokens:
             labels = tuple(int(one) for one in label)
         for one in labels if isinstance(labels, tuple) else (labels,):
             if one is not None and not 0 <= one < self.num_classes:
-                raise ValueError(f"label={one}: {self.name} has labels 0 ... {self.num_classes - 1}, or None")
+                msg = f"label={one}: {self.name} has labels 0 ... {self.num_classes - 1}, or None"
+                raise ValueError(msg)
         return replace(self, label=labels)
 
     @torch.no_grad()
@@ -129,7 +130,8 @@ class NetworkTokens:
         given = self.num_classes if self.label is None else self.label
         labels = torch.as_tensor(given).expand(len(state)) if np.ndim(given) == 0 else torch.as_tensor(given)
         if len(labels) != len(state):
-            raise ValueError(f"{len(labels)} labels for {len(state)} sequences: give one for each, or one for all")
+            msg = f"{len(labels)} labels for {len(state)} sequences: give one for each, or one for all"
+            raise ValueError(msg)
         logits = self.module(state, labels).double()
         return cast("NDArray[np.float64]", torch.softmax(logits, dim=-1).numpy())
 
@@ -155,15 +157,18 @@ def load_tokens(name: str | Path = "digits-tokens") -> NetworkTokens:
     """
     folder = name if isinstance(name, Path) else toy_folder(name)
     if folder is None or not (folder / CARD).is_file():
-        raise MissingModelError(f"model of tokens {str(name)!r} is not here: train it with its train.py")
+        msg = f"model of tokens {str(name)!r} is not here: train it with its train.py"
+        raise MissingModelError(msg)
     try:
         card = json.loads((folder / CARD).read_text())
         config = TokenTransformerConfig(**card["network"])
         weights, sha256, identity, shape = folder / card["weights"], card["sha256"], card["id"], tuple(card["shape"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{folder / CARD}: malformed ({error!r}); fetch it again.") from error
+        msg = f"{folder / CARD}: malformed ({error!r}); fetch it again."
+        raise ModelFileError(msg) from error
     if not weights.is_file():
-        raise MissingModelError(f"{weights} is missing; restore it, or train it with train.py in its folder.")
+        msg = f"{weights} is missing; restore it, or train it with train.py in its folder."
+        raise MissingModelError(msg)
     network = TokenTransformer(config)
     network.load_state_dict(deserialize(verified_bytes(weights.read_bytes(), sha256, str(weights))))
     network.eval().requires_grad_(False)

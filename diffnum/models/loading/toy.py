@@ -198,10 +198,11 @@ def load_toy(
     if folder is not None and _is_diffusers(folder):
         return replace(load_diffusers(str(folder), dtype=dtype, device=device), name=f"toy/{folder.name}")
     if folder is None or not (folder / "config.json").is_file():
-        raise MissingModelError(
+        msg = (
             f"toy model {str(name)!r} is not here; present: {', '.join(toy_names()) or 'none'}. "
             "Reinstall diffnum, or train it with the command in its README.md."
         )
+        raise MissingModelError(msg)
     try:
         card = json.loads((folder / "config.json").read_text())
         make_config, make_network = _ARCHITECTURES[card["architecture"]]
@@ -216,11 +217,11 @@ def load_toy(
             "name": card["id"],
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{folder / 'config.json'}: malformed ({error!r}); fetch it again.") from error
+        msg = f"{folder / 'config.json'}: malformed ({error!r}); fetch it again."
+        raise ModelFileError(msg) from error
     if not weights.is_file():
-        raise MissingModelError(
-            f"{weights} is missing; restore it, or train it with the command in {folder / 'README.md'}."
-        )
+        msg = f"{weights} is missing; restore it, or train it with the command in {folder / 'README.md'}."
+        raise MissingModelError(msg)
     content = verified_bytes(weights.read_bytes(), sha256, str(weights))
     network = make_network(config)
     network.load_state_dict(deserialize(content))

@@ -229,7 +229,8 @@ def class_of(config: Mapping[str, Any]) -> str:
     within = {name: keys for name, keys in known.items() if keys <= found and len(keys) > len(_TABLE)}
     most = [name for name, keys in within.items() if not any(keys < other for other in within.values())]
     if len({within[name] for name in most}) > 1:
-        raise ValueError(f"config has the keys of {' and of '.join(most)}: add '_class_name', the one that is in use")
+        msg = f"config has the keys of {' and of '.join(most)}: add '_class_name', the one that is in use"
+        raise ValueError(msg)
     return most[0] if most else ""
 
 
@@ -253,30 +254,35 @@ def in_force(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     name = class_of(config)
     if "Inverse" in name:
-        raise ValueError(f"{name}: times that run backwards (inversion) are not understood, keep the pipeline's own")
+        msg = f"{name}: times that run backwards (inversion) are not understood, keep the pipeline's own"
+        raise ValueError(msg)
     if name == OWN:
         return dict(config)
     if name and name not in DEFAULTS:
-        raise ValueError(
+        msg = (
             f"{name} is not understood: its process, its times or its network are not those of the classes listed in "
             "diffnum.models.loading.understood.KINDS; wrap the network with dn.models.wrap(module, schedule=...), or "
             "keep its own scheduler"
         )
+        raise ValueError(msg)
     strange = sorted(_keys(config) - _KNOWN - _keys(DEFAULTS.get(name, {})))
     if strange:
-        raise ValueError(
+        msg = (
             f"{strange[0]}={config[strange[0]]!r} of {name or 'the configuration'} is a key that diffnum does not "
             "know, and may change the process or the times: remove it if it does not"
         )
+        raise ValueError(msg)
     known = DEFAULTS.get(name)
     found = {key: value for key, value in config.items() if known is None or key in known}
     found = {**(known or {}), **found, "_class_name": name}
     for key, (usual, why) in _UNUSUAL.items():
         if found.get(key, usual) not in (usual, None):
-            raise ValueError(f"{key}={found[key]!r} of {name or 'the configuration'}: {why}")
+            msg = f"{key}={found[key]!r} of {name or 'the configuration'}: {why}"
+            raise ValueError(msg)
     if found.get("timestep_type", "discrete") != "discrete" and found.get("prediction_type") == "v_prediction":
-        raise ValueError(
+        msg = (
             f"timestep_type={found['timestep_type']!r} of {name}: the network is told 0.25 log(sigma) in place of a "
             "label (as in Stable Video Diffusion), which is not understood, keep the pipeline's own scheduler"
         )
+        raise ValueError(msg)
     return found

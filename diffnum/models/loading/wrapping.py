@@ -93,9 +93,11 @@ def wrap(
         If the parameters are of several dtypes or on several devices, or a name is unknown.
     """
     if not callable(module):
-        raise TypeError(f"module is a {type(module).__name__}: give a torch module, or a function of (x, level)")
+        msg = f"module is a {type(module).__name__}: give a torch module, or a function of (x, level)"
+        raise TypeError(msg)
     if not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule={schedule!r} is none: give one, such as diffnum.schedules.VPLinear()")
+        msg = f"schedule={schedule!r} is none: give one, such as diffnum.schedules.VPLinear()"
+        raise TypeError(msg)
     dtype, device = _place(module)
     if isinstance(module, nn.Module):
         module.eval()
@@ -198,5 +200,6 @@ def _place(module: Any) -> tuple[torch.dtype, torch.device]:
     places = {(p.dtype, p.device) for p in parameters}
     if len(places) > 1:
         listed = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in places))
-        raise ValueError(f"module has parameters of several kinds ({listed}): convert it with module.to(dtype, device)")
+        msg = f"module has parameters of several kinds ({listed}): convert it with module.to(dtype, device)"
+        raise ValueError(msg)
     return places.pop() if places else (torch.float32, torch.device("cpu"))

@@ -252,14 +252,18 @@ def measure_quality(
     """
     levels = tuple(int(k) for k in nfe)
     if not levels or any(b <= a for a, b in pairwise(levels)):
-        raise ValueError(f"nfe={list(nfe)}: pass increasing numbers of evaluations, such as 5 10 20")
+        msg = f"nfe={list(nfe)}: pass increasing numbers of evaluations, such as 5 10 20"
+        raise ValueError(msg)
     if n < 8:
-        raise ValueError(f"n={n}: distances between sets need at least 8 images")
+        msg = f"n={n}: distances between sets need at least 8 images"
+        raise ValueError(msg)
     if reference_nfe < 2 * levels[-1]:
-        raise ValueError(f"reference_nfe={reference_nfe}: take at least twice the largest nfe, {levels[-1]}")
+        msg = f"reference_nfe={reference_nfe}: take at least twice the largest nfe, {levels[-1]}"
+        raise ValueError(msg)
     records = [find_method(m) if isinstance(m, str) else m for m in methods]
     if not records:
-        raise ValueError("methods is empty: name at least one")
+        msg = "methods is empty: name at least one"
+        raise ValueError(msg)
     named = {
         r.name: [plan_for(model, r, nfe=k, grid=grid, terminal=terminal, start=start) for k in levels] for r in records
     }
@@ -268,10 +272,11 @@ def measure_quality(
         named[FOUND[0]] = sorted(plans, key=lambda p: p.nfe)
         facts.append(FOUND)
         if tuple(p.nfe for p in named[FOUND[0]]) != levels:
-            raise ValueError(
+            msg = (
                 f"plans have {[p.nfe for p in named[FOUND[0]]]} evaluations and nfe={list(levels)}: "
                 "give one plan for each"
             )
+            raise ValueError(msg)
     # The reference stops at the last time: a terminal rule is part of what is judged.
     fine, half = (plan_for(model, REFERENCE_METHOD, nfe=k, grid=grid) for k in (reference_nfe, reference_nfe // 2))
     seen = features_for(model, features)

@@ -256,12 +256,14 @@ def converged_reference(
         If model or state are not float64, a time is outside the schedule, or the integrator stops.
     """
     if model.dtype != torch.float64 or x.dtype != torch.float64:
-        raise ValueError(
+        msg = (
             f"model has dtype {model.dtype} and x {x.dtype}: a reference needs float64; load the model with "
             'dtype="float64" and convert x'
         )
+        raise ValueError(msg)
     if not 0 < tolerance < 0.1:
-        raise ValueError(f"tolerance={tolerance}: pass a number between 0 and 0.1, such as 1e-8")
+        msg = f"tolerance={tolerance}: pass a number between 0 and 0.1, such as 1e-8"
+        raise ValueError(msg)
     t_start = model.default_t_start if t_start is None else float(t_start)
     t_end = model.default_t_end if t_end is None else float(t_end)
     ends, loose, evaluations = [], [], 0
@@ -331,12 +333,15 @@ def compare(
     """
     levels = tuple(int(k) for k in nfe)
     if not levels or any(b <= a for a, b in pairwise(levels)):
-        raise ValueError(f"nfe={list(nfe)}: pass increasing numbers of evaluations, such as 5 10 20 40")
+        msg = f"nfe={list(nfe)}: pass increasing numbers of evaluations, such as 5 10 20 40"
+        raise ValueError(msg)
     if n < 1:
-        raise ValueError(f"n={n}: draw at least one sample")
+        msg = f"n={n}: draw at least one sample"
+        raise ValueError(msg)
     records = [find_method(m) if isinstance(m, str) else m for m in methods]
     if not records:
-        raise ValueError("methods is empty: name at least one")
+        msg = "methods is empty: name at least one"
+        raise ValueError(msg)
     named = {r.name: [plan_for(model, r, nfe=k, grid=grid, start=start) for k in levels] for r in records}
     found = sorted(plans, key=lambda p: p.nfe)
     _check_found(found)
@@ -382,7 +387,8 @@ def _check_found(plans: Sequence[Plan]) -> None:
     """Refuse two found plans of one number of evaluations: a row has one of each."""
     levels = [p.nfe for p in plans]
     if len(set(levels)) < len(levels):
-        raise ValueError(f"plans have {levels} evaluations: give one plan for each number")
+        msg = f"plans have {levels} evaluations: give one plan for each number"
+        raise ValueError(msg)
 
 
 def _row(
@@ -435,17 +441,20 @@ def _integrate(
         state = torch.from_numpy(y).reshape(x.shape).to(x.device)
         noise = predict(model, size * state + mean, t, to="noise")
         if not bool(torch.isfinite(noise).all()):
-            raise ValueError(f"{model.name} returned values that are not finite at t={t:g}: are its weights whole?")
+            msg = f"{model.name} returned values that are not finite at t={t:g}: are its weights whole?"
+            raise ValueError(msg)
         return (s * s * state - s * noise).reshape(-1).cpu().numpy()  # type: ignore[no-any-return]
 
     span = tuple(float(schedule.half_log_snr(t)) for t in times)
     if not all(map(math.isfinite, span)):
-        raise ValueError(f"times {times} have half-log-SNR {span}: integrate between times where both are finite")
+        msg = f"times {times} have half-log-SNR {span}: integrate between times where both are finite"
+        raise ValueError(msg)
     first, last = scale(times[0])[0], scale(times[1])[0]
     start = ((x - mean) / first).reshape(-1).cpu().numpy()
     found = solve_ivp(slope, span, start, method=integrator, rtol=tolerance, atol=tolerance, t_eval=span[1:])
     if not found.success:
-        raise ValueError(f"the reference at tolerance={tolerance:g} stopped ({found.message}): loosen the tolerance")
+        msg = f"the reference at tolerance={tolerance:g} stopped ({found.message}): loosen the tolerance"
+        raise ValueError(msg)
     end = torch.from_numpy(found.y[:, -1].copy()).reshape(x.shape).to(x.device)
     return last * end + mean, int(found.nfev)
 
@@ -456,7 +465,8 @@ def _single(model: NetworkDenoiser, index: int, n: int) -> NetworkDenoiser:
     if labels is None or labels.ndim == 0:
         return model
     if len(labels) != n:
-        raise ValueError(f"the model is conditioned on {len(labels)} labels and there are {n} samples: make them equal")
+        msg = f"the model is conditioned on {len(labels)} labels and there are {n} samples: make them equal"
+        raise ValueError(msg)
     return model.conditioned(labels[index])
 
 

@@ -122,7 +122,8 @@ def features_for(model: Any, source: Source = "auto") -> Features:
         If Inception is asked for and torch-fidelity is not installed.
     """
     if source not in get_args(Source):
-        raise ValueError(f"features={source!r} is unknown: use one of {', '.join(get_args(Source))}")
+        msg = f"features={source!r} is unknown: use one of {', '.join(get_args(Source))}"
+        raise ValueError(msg)
     channels, *size = model.sample_shape
     if model.latents is not None:
         channels, size = 3, [8 * s for s in size]
@@ -136,7 +137,8 @@ def features_for(model: Any, source: Source = "auto") -> Features:
     if source == "random":
         return _random(channels)
     if file is None:
-        raise ValueError(f"features='shipped': no feature network ships with {model.name}; use 'random'")
+        msg = f"features='shipped': no feature network ships with {model.name}; use 'random'"
+        raise ValueError(msg)
     return _shipped(file, channels)
 
 
@@ -153,7 +155,8 @@ def _shipped(path: Path, channels: int) -> Features:
         network = FeatureNet(channels, len(tensors["head.bias"]))
         network.load_state_dict({name: value.float() for name, value in tensors.items()})
     except Exception as error:
-        raise ModelFileError(f"{path}: not a feature network ({error}); restore it, or use 'random'.") from error
+        msg = f"{path}: not a feature network ({error}); restore it, or use 'random'."
+        raise ModelFileError(msg) from error
     about = (
         f"penultimate layer ({DIMENSION} features, scaled to a mean square of 1 on the data) of a small classifier "
         "trained on the model's own training images; not Inception"
@@ -178,13 +181,13 @@ def _random(channels: int) -> Features:
 
 def _inception(channels: int) -> Features:
     if channels not in (1, 3):
-        raise ValueError(f"features='inception' needs 1 or 3 channels, the images have {channels}; use 'random'")
+        msg = f"features='inception' needs 1 or 3 channels, the images have {channels}; use 'random'"
+        raise ValueError(msg)
     try:
         from torch_fidelity.utils import create_feature_extractor
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "features='inception' needs torch-fidelity; install it with pip install torch-fidelity", name=error.name
-        ) from error
+        msg = "features='inception' needs torch-fidelity; install it with pip install torch-fidelity"
+        raise ModuleNotFoundError(msg, name=error.name) from error
     network = create_feature_extractor("inception-v3-compat", ["2048"], cuda=False, verbose=False)
 
     def compute(images: torch.Tensor) -> torch.Tensor:

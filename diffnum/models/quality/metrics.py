@@ -47,7 +47,8 @@ def sliced_wasserstein(x: ArrayLike, y: ArrayLike, *, projections: int = 256, se
     """
     x, y = _pair(x, y)
     if projections < 1:
-        raise ValueError(f"projections={projections}: use at least one direction")
+        msg = f"projections={projections}: use at least one direction"
+        raise ValueError(msg)
     directions = np.random.default_rng(seed).standard_normal((x.shape[1], projections))
     directions /= np.linalg.norm(directions, axis=0)
     first, second = np.sort(x @ directions, axis=0), np.sort(y @ directions, axis=0)
@@ -89,7 +90,8 @@ def maximum_mean_discrepancy(
     x, y = _pair(x, y)
     width = float(np.median(pdist(y))) if bandwidth is None else float(bandwidth)
     if not width > 0:
-        raise ValueError(f"bandwidth={width}: it must be positive (are all rows of y equal?)")
+        msg = f"bandwidth={width}: it must be positive (are all rows of y equal?)"
+        raise ValueError(msg)
 
     def kernel(a: FloatArray, b: FloatArray) -> FloatArray:
         found: FloatArray = np.exp(-cdist(a, b, "sqeuclidean") / (2.0 * width**2))
@@ -159,7 +161,8 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
 def _unbiased(xx: FloatArray, yy: FloatArray, xy: FloatArray, paired: bool) -> float:
     """Squared discrepancy from kernel matrices, without the diagonals where the two draws are not independent."""
     if paired and xx.shape != yy.shape:
-        raise ValueError(f"paired=True needs sets of one size, x has {len(xx)} rows and y {len(yy)}")
+        msg = f"paired=True needs sets of one size, x has {len(xx)} rows and y {len(yy)}"
+        raise ValueError(msg)
 
     def mean(kernel: FloatArray, without_diagonal: bool) -> float:
         n = len(kernel)
@@ -174,10 +177,13 @@ def _pair(x: Any, y: Any) -> tuple[FloatArray, FloatArray]:
     for name, value in (("x", x), ("y", y)):
         array = np.asarray(value, dtype=np.float64)
         if array.ndim != 2 or len(array) < 2:
-            raise ValueError(f"{name} has shape {array.shape}: pass at least 2 samples, shape (n, d)")
+            msg = f"{name} has shape {array.shape}: pass at least 2 samples, shape (n, d)"
+            raise ValueError(msg)
         if not np.isfinite(array).all():
-            raise ValueError(f"{name} has values that are not finite: replace them first")
+            msg = f"{name} has values that are not finite: replace them first"
+            raise ValueError(msg)
         found.append(array)
     if found[0].shape[1] != found[1].shape[1]:
-        raise ValueError(f"x has {found[0].shape[1]} columns and y has {found[1].shape[1]}: make them equal")
+        msg = f"x has {found[0].shape[1]} columns and y has {found[1].shape[1]}: make them equal"
+        raise ValueError(msg)
     return found[0], found[1]

@@ -181,7 +181,8 @@ def draw(
         )
         if not bool(torch.isfinite(images).all()):
             bad = int((~torch.isfinite(images).flatten(1).all(1)).nonzero()[0, 0])
-            raise ValueError(f"model returned values that are not finite for sample {begin + bad} (seed {seed})")
+            msg = f"model returned values that are not finite for sample {begin + bad} (seed {seed})"
+            raise ValueError(msg)
         yield images
 
 
@@ -211,10 +212,11 @@ def check_memory(model: Any, n: int) -> None:
     except (AttributeError, OSError, ValueError):  # Windows
         return
     if needed > there:
-        raise ValueError(
+        msg = (
             f"n={n}: images of shape {tuple(model.sample_shape)} need {needed // 10**9} GB together and this machine "
             f"has {there // 10**9} GB of memory: draw fewer, or into a folder (diffnum sample --out FOLDER)"
         )
+        raise ValueError(msg)
 
 
 def sample(
@@ -271,16 +273,20 @@ def sample(
     import torch
 
     if not hasattr(model, "sample_shape"):
-        raise TypeError(f"model is a {type(model).__name__}: load it, as dn.load('toy/digits'), or wrap it")
+        msg = f"model is a {type(model).__name__}: load it, as dn.load('toy/digits'), or wrap it"
+        raise TypeError(msg)
     for name, value, least in (("n", n, 1), ("batch", batch, 1), ("seed", seed, 0), ("first", first, 0)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name}={value!r}: use a whole number")
+            msg = f"{name}={value!r}: use a whole number"
+            raise TypeError(msg)
         if value < least:
-            raise ValueError(f"{name}={value}: use a whole number, at least {least}")
+            msg = f"{name}={value}: use a whole number, at least {least}"
+            raise ValueError(msg)
     check_memory(model, n)
     if isinstance(method, Plan):
         if steps is not None or nfe is not None:
-            raise ValueError(f"steps={steps}, nfe={nfe}: a plan says its steps itself, leave both out")
+            msg = f"steps={steps}, nfe={nfe}: a plan says its steps itself, leave both out"
+            raise ValueError(msg)
         numbers = method
     else:
         if steps is None and nfe is None and not isinstance(grid, Grid):

@@ -130,9 +130,11 @@ class Manifest:
             facts = {k: v for k, v in data.items() if k not in ("format", "complete", "settings", "shards")}
             version, found = data["format"], cls(data["settings"], facts, tuple(data["shards"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is no manifest of diffnum ({error!r}): give another folder") from error
+            msg = f"{path} is no manifest of diffnum ({error!r}): give another folder"
+            raise ValueError(msg) from error
         if version != _VERSION:
-            raise ValueError(f"{path} has format {version}, this version writes {_VERSION}: give another folder")
+            msg = f"{path} has format {version}, this version writes {_VERSION}: give another folder"
+            raise ValueError(msg)
         return found
 
 
@@ -262,13 +264,16 @@ def read_images(folder: str | Path) -> Iterator[np.ndarray[Any, Any]]:
     folder = Path(folder)
     manifest = Manifest.read(folder)
     if manifest is None or not manifest.complete:
-        raise ValueError(f"{folder} holds no complete set of images: run the same command again to finish it")
+        msg = f"{folder} holds no complete set of images: run the same command again to finish it"
+        raise ValueError(msg)
     if manifest.settings["format"] == "png":
-        raise ValueError(f"{folder} holds pictures: draw in the format npy or safetensors to have numbers")
+        msg = f"{folder} holds pictures: draw in the format npy or safetensors to have numbers"
+        raise ValueError(msg)
     for record in manifest.shards:
         path = folder / "shards" / record["name"]
         if not path.exists() or digest(path) != record["sha256"]:
-            raise ValueError(f"{path} is not what was recorded: run the same command again to draw it anew")
+            msg = f"{path} is not what was recorded: run the same command again to draw it anew"
+            raise ValueError(msg)
         if path.suffix == ".npy":
             yield np.load(path, allow_pickle=False)
         else:
@@ -392,7 +397,8 @@ def _begin(out: Path, manifest: Manifest) -> None:
     before = Manifest.read(out)
     empty = not any((out / "records").iterdir())
     if before is None and not empty:
-        raise ValueError(f"{out} holds records and no manifest: give an empty folder")
+        msg = f"{out} holds records and no manifest: give an empty folder"
+        raise ValueError(msg)
     if before is None or (empty and not before.complete):  # nothing is drawn yet
         manifest.write(out)
         return
@@ -401,7 +407,8 @@ def _begin(out: Path, manifest: Manifest) -> None:
     named = [k for k in differing if k != "plan"] or differing
     if named:
         listed = ", ".join(f"{k} {old.get(k)!r} there and {new.get(k)!r} now" for k in named)
-        raise ValueError(f"{out} holds images of other settings ({listed}): repeat those, or give another folder")
+        msg = f"{out} holds images of other settings ({listed}): repeat those, or give another folder"
+        raise ValueError(msg)
     if before.complete:  # checked again, and repaired where need be
         replace(before, shards=()).write(out)
 
@@ -409,11 +416,14 @@ def _begin(out: Path, manifest: Manifest) -> None:
 def _check(n: int, batch: int, micro_batch: int, shard: int, fmt: str) -> None:
     for name, value in (("n", n), ("batch", batch), ("micro_batch", micro_batch), ("shard", shard)):
         if not 0 < value < 2**63:
-            raise ValueError(f"{name}={value}: use a positive whole number below 2**63")
+            msg = f"{name}={value}: use a positive whole number below 2**63"
+            raise ValueError(msg)
     if shard % micro_batch:
-        raise ValueError(f"shard={shard} is no multiple of micro_batch={micro_batch}: make it one")
+        msg = f"shard={shard} is no multiple of micro_batch={micro_batch}: make it one"
+        raise ValueError(msg)
     if fmt not in get_args(Format):
-        raise ValueError(f"fmt={fmt!r} is unknown: use one of {', '.join(get_args(Format))}")
+        msg = f"fmt={fmt!r} is unknown: use one of {', '.join(get_args(Format))}"
+        raise ValueError(msg)
 
 
 def _array_file(array: np.ndarray[Any, Any], fmt: Format) -> Iterator[bytes | memoryview]:

@@ -102,9 +102,11 @@ def compiled(plan: Plan, like: torch.Tensor) -> Iterator[tuple[Sequence[Group | 
 def _check(like: torch.Tensor) -> None:
     """Refuse what has no buffers."""
     if not isinstance(like, torch.Tensor):
-        raise TypeError(f"x is a {type(like).__name__}: fused combinations are for torch tensors, leave combine out")
+        msg = f"x is a {type(like).__name__}: fused combinations are for torch tensors, leave combine out"
+        raise TypeError(msg)
     if like.requires_grad and torch.is_grad_enabled():
-        raise ValueError("x requires gradients, and buffers that are written again have none: leave combine out")
+        msg = "x requires gradients, and buffers that are written again have none: leave combine out"
+        raise ValueError(msg)
 
 
 def _groups(plan: Plan, like: torch.Tensor, write: Write) -> Iterator[tuple[Sequence[Group | None], Group]]:

@@ -53,9 +53,8 @@ class CapturedRun:
             If ``x`` has another shape.
         """
         if x.shape != self.start.shape:
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}, the run was captured for {tuple(self.start.shape)}: capture it again"
-            )
+            msg = f"x has shape {tuple(x.shape)}, the run was captured for {tuple(self.start.shape)}: capture it again"
+            raise ValueError(msg)
         self.start.copy_(x)
         self.graph.replay()
         return self.end.clone()
@@ -89,7 +88,8 @@ def capture(
         If ``x`` is not on a CUDA device.
     """
     if not x.is_cuda:
-        raise ValueError(f"x is on {x.device}: only runs on a CUDA device can be captured, use solve(combine=fused)")
+        msg = f"x is on {x.device}: only runs on a CUDA device can be captured, use solve(combine=fused)"
+        raise ValueError(msg)
     draw = noise or (lambda step, index, like: torch.randn_like(like))  # noqa: ARG005
 
     def run(start: torch.Tensor) -> torch.Tensor:

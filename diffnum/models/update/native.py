@@ -56,10 +56,11 @@ def kernel() -> Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], Sequen
             _build(library, options)
         return _loaded(library).combine  # type: ignore[no-any-return]
     except (OSError, ImportError, subprocess.CalledProcessError) as error:
-        raise RuntimeError(
+        msg = (
             f"combine=compiled needs a C++ compiler, $CXX or c++, and the headers of Python; use combine=fused. "
             f"It failed: {getattr(error, 'stderr', error)}"
-        ) from error
+        )
+        raise RuntimeError(msg) from error
 
 
 def _build(library: Path, options: Sequence[str]) -> None:
@@ -77,7 +78,8 @@ def _loaded(library: Path) -> Any:
     """Extension module of a file."""
     spec = importlib.util.spec_from_file_location("diffnum_native", library)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{library} is no extension module")
+        msg = f"{library} is no extension module"
+        raise ImportError(msg)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

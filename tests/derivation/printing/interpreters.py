@@ -49,19 +49,22 @@ class _Reader:
         while end < len(text):
             found = _TOKEN.match(text, end)
             if found is None:
-                raise SyntaxError(f"{text[end:]!r} is not of the printed subset")
+                msg = f"{text[end:]!r} is not of the printed subset"
+                raise SyntaxError(msg)
             tokens.append(found[0].strip())
             end = found.end()
         reader = cls([*tokens, ""], values)
         value = reader.sum()
         if reader.tokens[reader.at]:
-            raise SyntaxError(f"{reader.tokens[reader.at]!r} is left over in {text!r}")
+            msg = f"{reader.tokens[reader.at]!r} is left over in {text!r}"
+            raise SyntaxError(msg)
         return value
 
     def take(self, *expected: str) -> str:
         token = self.tokens[self.at]
         if expected and token not in expected:
-            raise SyntaxError(f"{token!r} stands where {expected} is expected")
+            msg = f"{token!r} stands where {expected} is expected"
+            raise SyntaxError(msg)
         self.at += 1
         return token
 
@@ -140,7 +143,8 @@ def c_program(text: str, function: str) -> Callable[..., list[float]]:
                     assert int(found[2]) == len(results)
                     results.append(float(value))
             elif line.strip() not in ("", "{", "}"):
-                raise SyntaxError(f"{line!r} is not of the printed subset")
+                msg = f"{line!r} is not of the printed subset"
+                raise SyntaxError(msg)
         return results
 
     return run
@@ -159,7 +163,8 @@ def rust_program(text: str, function: str) -> Callable[..., list[float]]:
             elif found := re.fullmatch(r" {8}(.*),", line):
                 results.append(float(_Reader.read(found[1], known)))
             elif line.strip() not in ("", "[", "]", "}"):
-                raise SyntaxError(f"{line!r} is not of the printed subset")
+                msg = f"{line!r} is not of the printed subset"
+                raise SyntaxError(msg)
         return results
 
     return run
@@ -181,7 +186,8 @@ class _Returned(Exception):
 
 def _whole_power(base: Any, exponent: Any) -> Any:
     if isinstance(base, int) and isinstance(exponent, int) and exponent < 0:
-        raise ArithmeticError("DomainError: whole numbers have no negative powers in Julia")
+        msg = "DomainError: whole numbers have no negative powers in Julia"
+        raise ArithmeticError(msg)
     return base**exponent
 
 
@@ -198,7 +204,8 @@ _JULIA_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 def _factorial(n: int) -> int:
     if n > 20:
-        raise ArithmeticError("OverflowError: factorial of Int64 ends at 20 in Julia")
+        msg = "OverflowError: factorial of Int64 ends at 20 in Julia"
+        raise ArithmeticError(msg)
     return math.factorial(n)
 
 
@@ -206,7 +213,8 @@ def julia_program(text: str, function: str) -> Callable[..., list[float]]:
     """Printed Julia as a function, with everything that is printed along."""
     root = _JULIA.parse(text.encode()).root_node
     if root.has_error:
-        raise SyntaxError("Julia's grammar refuses the text")
+        msg = "Julia's grammar refuses the text"
+        raise SyntaxError(msg)
     functions: dict[str, Callable[..., Any]] = {
         "exp": math.exp, "sqrt": math.sqrt, "abs": abs, "factorial": _factorial
     }  # fmt: skip
@@ -234,7 +242,8 @@ def _julia_function(node: Any, functions: dict[str, Callable[..., Any]]) -> tupl
                 _execute(statement, known, functions)
         except _Returned as returned:
             return returned.args[0]
-        raise SyntaxError(f"{name.text.decode()} returns nothing")
+        msg = f"{name.text.decode()} returns nothing"
+        raise SyntaxError(msg)
 
     return name.text.decode(), run
 
@@ -262,7 +271,8 @@ def _execute(node: Any, known: Numbers, functions: Mapping[str, Callable[..., An
         for statement in kids:
             _execute(statement, known, functions)
     else:
-        raise SyntaxError(f"{node.type}: {node.text.decode()!r} is not of the printed subset")
+        msg = f"{node.type}: {node.text.decode()!r} is not of the printed subset"
+        raise SyntaxError(msg)
 
 
 def _value(node: Any, known: Numbers, functions: Mapping[str, Callable[..., Any]]) -> Any:
@@ -290,7 +300,8 @@ def _value(node: Any, known: Numbers, functions: Mapping[str, Callable[..., Any]
         if symbol == ":":
             return _range(node, known, functions)
         return _JULIA_OPERATORS[symbol](_value(left, known, functions), _value(right, known, functions))
-    raise SyntaxError(f"{node.type}: {text!r} is not of the printed subset")
+    msg = f"{node.type}: {text!r} is not of the printed subset"
+    raise SyntaxError(msg)
 
 
 def _range(node: Any, known: Numbers, functions: Mapping[str, Callable[..., Any]]) -> range:
@@ -336,7 +347,8 @@ class _Tex:
         while end < len(text):
             found = _TEX.match(text, end)
             if found is None:
-                raise SyntaxError(f"{text[end:]!r} is not of the printed subset")
+                msg = f"{text[end:]!r} is not of the printed subset"
+                raise SyntaxError(msg)
             if found[1]:
                 tokens.append(found[1])
             end = found.end()
@@ -345,7 +357,8 @@ class _Tex:
     def whole(self) -> float:
         value = self.sum()
         if self.tokens[self.at]:
-            raise SyntaxError(f"{self.tokens[self.at :]} is left over")
+            msg = f"{self.tokens[self.at :]} is left over"
+            raise SyntaxError(msg)
         return value
 
     def next(self) -> str:
@@ -354,9 +367,8 @@ class _Tex:
     def take(self, *expected: str) -> str:
         token = self.tokens[self.at]
         if expected and token not in expected:
-            raise SyntaxError(
-                f"{token!r} stands where {expected} is expected: {self.tokens[self.at - 5 : self.at + 5]}"
-            )
+            msg = f"{token!r} stands where {expected} is expected: {self.tokens[self.at - 5 : self.at + 5]}"
+            raise SyntaxError(msg)
         self.at += 1
         return token
 
