@@ -83,9 +83,9 @@ def test_single_precision_and_noise_are_swapped_inside_only() -> None:
 
 
 def test_an_exception_inside_puts_everything_back() -> None:
+    failure = RuntimeError("inside")
     with pytest.raises(RuntimeError, match="inside"), swapped(double=True, silent=True):
-        msg = "inside"
-        raise RuntimeError(msg)
+        raise failure
     assert torch.get_default_dtype() is torch.float32
     assert torch.zeros(1).double().float().dtype is torch.float32
 
