@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from diffnum._version import __version__
 from diffnum.audits.experiments import Row, examine
 from diffnum.audits.findings import Demonstration, Finding
 from diffnum.audits.options import swept
@@ -19,6 +15,8 @@ from diffnum.audits.snippets import snippet
 from diffnum.audits.subjects import Subject, subjects
 from diffnum.foreign.adapters import built
 from diffnum.foreign.libraries import library_version
+from diffnum.jobs.data import jsonable
+from diffnum.jobs.environment import versions as versions_of
 from diffnum.jobs.ledger import Ledger, Progress, digest
 from diffnum.jobs.parallel import spread
 from diffnum.templates import render
@@ -67,7 +65,7 @@ class AuditReport:
             "versions": dict(self.versions),
             "protocol": PROTOCOL,
             "seed": SEED,
-            "rows": [_finite(_record(r)) for r in self.rows],
+            "rows": [jsonable(_record(r)) for r in self.rows],
             "left_out": dict(self.left_out),
         }
 
@@ -136,15 +134,6 @@ def _finding(record: Mapping[str, Any]) -> Finding:
     return Finding(**{name: value for name, value in record.items() if name != "prints"} | {"shown": shown})
 
 
-def _finite(value: Any) -> Any:
-    """Record with None for what JSON cannot say."""
-    if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _shown(value: Any) -> str:
     if value is None:
         return "-"
@@ -210,7 +199,7 @@ def audit(
         raise ValueError(msg)
     if only is not None:
         left_out = {name: why for name, why in left_out.items() if any(o in name for o in only)}
-    versions = {target: library_version(target), **_versions()}
+    versions = {target: library_version(target), **versions_of("numpy", "torch")}
     ledger = _ledger(cache_dir, target)
     open_ = [s for s in chosen if _key(s, versions) not in ledger]
     done = len(chosen) - len(open_)
@@ -227,7 +216,9 @@ def _audit_one(target: Any, claimed: float) -> AuditReport:
     given = built(target) if isinstance(target, type) and hasattr(target, "set_timesteps") else target
     named = getattr(given, "func", given)  # of functools.partial
     name = getattr(named, "__name__", type(named).__name__)
-    return AuditReport(name, (_examined(Subject("own", name, claimed, given=given)),), {}, _versions())
+    return AuditReport(
+        name, (_examined(Subject("own", name, claimed, given=given)),), {}, versions_of("numpy", "torch")
+    )
 
 
 def _examined(subject: Subject) -> Row:
@@ -239,11 +230,6 @@ def _examined(subject: Subject) -> Row:
         return _written(subject, swept(subject) if subject.sweep else examine(subject))
     finally:
         torch.set_num_threads(before)
-
-
-def _versions() -> dict[str, str]:
-    names = ("numpy", "torch")
-    return {"diffnum": __version__, **{n: version(n) for n in names}, "python": platform.python_version()}
 
 
 def _key(subject: Subject, versions: Mapping[str, str]) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from diffnum.convergence.oracle import AskedByNoiseLevel
-from diffnum.types import Array, Denoiser, FloatArray, Prediction, Sampler, Schedule
+from diffnum.types import Array, FloatArray, Prediction, Sampler, Schedule
 
 __all__ = ["ZERO", "Bench", "RecordingModel", "Run"]
 
@@ -41,27 +40,6 @@ class RecordingModel(AskedByNoiseLevel):
         nearest = float(self._nodes[np.argmin(np.abs(self._nodes - lam))])
         self.calls.append((nearest if abs(nearest - lam) < SAME_NODE else lam, prediction, state))
         return np.broadcast_to(next(self._answers), self._shape).copy()
-
-    def denoiser(self, prediction: Prediction) -> Denoiser:
-        """The same as a function of time."""
-        return _RecordingDenoiser(self, prediction)
-
-
-@dataclass(frozen=True)
-class _RecordingDenoiser:
-    """Recording model as a function of time."""
-
-    model: RecordingModel
-    prediction: Prediction
-
-    @property
-    def schedule(self) -> Schedule:
-        """Noising process."""
-        return self.model.schedule
-
-    def __call__(self, x: Array, t: Any) -> Array:
-        """Answer the call."""
-        return self.model.predict(x, float(self.schedule.half_log_snr(t)), self.prediction)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from diffnum.convergence.oracle import AskedByNoiseLevel, Oracle
-from diffnum.types import Array, Denoiser, FloatArray, Prediction, Sampler
+from diffnum.types import Array, FloatArray, Prediction, Sampler
 
 __all__ = ["SamplerError", "called", "check_repeats", "check_sampler", "name_of"]
 
@@ -35,30 +35,10 @@ class _Watched(AskedByNoiseLevel):
         self.calls = 0
         self._oracle, self._factor = oracle, factor
 
-    def time(self, lam: Any) -> float:
-        """Time of a half-log-SNR."""
-        return self._oracle.time(lam)
-
     def predict(self, x: Array, lam: float, prediction: Prediction) -> FloatArray:
         """Prediction at a half-log-SNR."""
         self.calls += 1
         return self._factor * self._oracle.predict(x, lam, prediction)
-
-    def denoiser(self, prediction: Prediction) -> Denoiser:
-        """The same as a function of time."""
-        return _WatchedDenoiser(self, prediction)
-
-
-class _WatchedDenoiser:
-    """Watched oracle as a function of time."""
-
-    def __init__(self, watched: _Watched, prediction: Prediction) -> None:
-        self.schedule, self.prediction = watched.schedule, prediction
-        self._watched = watched
-
-    def __call__(self, x: Array, t: Any) -> FloatArray:
-        """Predict."""
-        return self._watched.predict(x, float(self.schedule.half_log_snr(t)), self.prediction)
 
 
 def check_sampler(sampler: Sampler, oracle: Oracle) -> None:

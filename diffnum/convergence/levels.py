@@ -8,7 +8,7 @@ import numpy as np
 
 from diffnum.convergence.bench import SAME_NODE
 from diffnum.convergence.oracle import AskedByNoiseLevel, Oracle
-from diffnum.types import Array, Denoiser, FloatArray, Prediction, Problem, Sampler, Schedule
+from diffnum.types import Array, FloatArray, Prediction, Problem, Sampler, Schedule
 
 __all__ = ["ends_elsewhere", "ignored_nodes", "rounded_levels", "without_last_step"]
 
@@ -42,10 +42,6 @@ class _Levels(AskedByNoiseLevel):
         self.kept: FloatArray | None = None
         self._oracle, self._keep = oracle, keep
 
-    def time(self, lam: Any) -> float:
-        """Time of a half-log-SNR."""
-        return float(self.schedule.time(float(lam)))
-
     def predict(self, x: Array, lam: float, prediction: Prediction) -> FloatArray:
         """Note the level; give the exact prediction."""
         self.seen.append(float(lam))
@@ -53,21 +49,6 @@ class _Levels(AskedByNoiseLevel):
             self.kept = np.array(x, dtype=np.float64)
         answer: FloatArray = self._oracle.predict(x, lam, prediction)
         return answer
-
-    def denoiser(self, prediction: Prediction) -> Denoiser:
-        """The same as a function of time."""
-        return _TimedLevels(self, prediction)
-
-
-class _TimedLevels:
-    """Noting model as a function of time."""
-
-    def __init__(self, levels: _Levels, prediction: Prediction) -> None:
-        self.schedule, self.prediction, self._levels = levels.schedule, prediction, levels
-
-    def __call__(self, x: Array, t: Any) -> FloatArray:
-        """Predict."""
-        return self._levels.predict(x, float(self.schedule.half_log_snr(t)), self.prediction)
 
 
 def rounded_levels(sampler: Sampler, problem: Problem, schedule: Schedule) -> str:

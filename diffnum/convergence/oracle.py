@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,18 @@ __all__ = ["AskedByNoiseLevel", "Oracle"]
 
 
 class AskedByNoiseLevel:
-    """The names under which samplers ask a model at a half-log-SNR; ``predict`` answers them all."""
+    """A model that is watched: samplers ask it at a half-log-SNR, or in time, and ``predict`` answers them all."""
+
+    schedule: Schedule
+    """Noising process."""
+
+    def time(self, lam: Any) -> float:
+        """Time of a half-log-SNR."""
+        return float(self.schedule.time(float(lam)))
+
+    def denoiser(self, prediction: Prediction) -> Denoiser:
+        """The same as a function of time."""
+        return _AskedInTime(self, prediction)
 
     def predict(self, x: FloatArray, lam: float, prediction: Prediction) -> FloatArray:
         """Answer a question of any kind."""
@@ -35,6 +47,23 @@ class AskedByNoiseLevel:
     def score(self, x: FloatArray, lam: float) -> FloatArray:
         """Gradient of the log-density of the marginal at half-log-SNR ``lam``."""
         return self.predict(x, lam, "score")
+
+
+@dataclass(frozen=True)
+class _AskedInTime:
+    """A watched model as a function of time."""
+
+    model: AskedByNoiseLevel
+    prediction: Prediction
+
+    @property
+    def schedule(self) -> Schedule:
+        """Noising process."""
+        return self.model.schedule
+
+    def __call__(self, x: FloatArray, t: Any) -> FloatArray:
+        """Predict at state ``x``, shape (batch, ...), and time ``t``, a number."""
+        return self.model.predict(x, float(self.schedule.half_log_snr(t)), self.prediction)
 
 
 class Oracle(AskedByNoiseLevel):

@@ -11,7 +11,7 @@ import numpy as np
 
 from diffnum.convergence.checks import name_of
 from diffnum.convergence.oracle import AskedByNoiseLevel
-from diffnum.types import Array, Denoiser, FloatArray, Prediction, Sampler
+from diffnum.types import Array, FloatArray, Prediction, Sampler
 
 __all__ = ["CLOCKS", "Clock", "in_clock", "in_shape"]
 
@@ -70,10 +70,6 @@ class _Shaped(AskedByNoiseLevel):
         self.schedule, self.interval = model.schedule, model.interval
         self._model, self._shape = model, shape
 
-    def time(self, lam: Any) -> float:
-        """Time of a half-log-SNR."""
-        return float(self.schedule.time(float(lam)))
-
     def predict(self, x: Array, lam: float, prediction: Prediction) -> FloatArray:
         """Predict for states of shape (points, *shape)."""
         state = np.asarray(x)
@@ -82,21 +78,6 @@ class _Shaped(AskedByNoiseLevel):
             raise ValueError(msg)
         flat = self._model.predict(state.reshape(len(state), -1), lam, prediction)
         return np.asarray(flat).reshape(state.shape)
-
-    def denoiser(self, prediction: Prediction) -> Denoiser:
-        """The same as a function of time."""
-        return _ShapedDenoiser(self, prediction)
-
-
-class _ShapedDenoiser:
-    """Shaped model as a function of time."""
-
-    def __init__(self, model: _Shaped, prediction: Prediction) -> None:
-        self.schedule, self.prediction, self._model = model.schedule, prediction, model
-
-    def __call__(self, x: Array, t: Any) -> FloatArray:
-        """Predict."""
-        return self._model.predict(x, float(self.schedule.half_log_snr(t)), self.prediction)
 
 
 def in_shape(sampler: Sampler, shape: tuple[int, ...]) -> Sampler:
