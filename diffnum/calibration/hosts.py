@@ -6,12 +6,12 @@ Networks have a host of their own (:mod:`diffnum.calibration.networks`), which i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from diffnum.calibration.identity import feed, guidance_of
 from diffnum.calibration.sensitivities import Differentiable, ExactDifferentiable, Native, run_with_tangents
 from diffnum.calibration.weights import Numbers
 from diffnum.solver.noise import start_noise
@@ -120,35 +120,12 @@ class ExactHost:
     def identity(self) -> dict[str, Any]:
         """Name of the problem's class, digest of its numbers."""
         total = hashlib.sha256()
-        _feed(total, getattr(self.model, "core", self.model))
-        return {"model": f"exact {type(self.model.core).__name__}", "sha256": total.hexdigest(), **guidance(self.model)}
-
-
-def guidance(model: Any) -> dict[str, Any]:
-    """Scale of a guided model, which is part of what a plan was found for."""
-    from diffnum.guidance import Guided
-
-    if not isinstance(model, Guided):
-        return {}
-    return {"guidance": float(model.scale) if isinstance(model.scale, float | int) else repr(model.scale)}
-
-
-def _feed(total: Any, value: Any) -> None:
-    """Numbers of a record, field by field."""
-    if isinstance(value, np.ndarray):
-        total.update(np.ascontiguousarray(value).tobytes())
-    elif is_dataclass(value):
-        for field in fields(value):
-            if field.init:  # what a record computes for itself may grow as it is used
-                _feed(total, getattr(value, field.name))
-    elif isinstance(value, Mapping):
-        for key in sorted(value):
-            _feed(total, value[key])
-    elif isinstance(value, list | tuple):
-        for entry in value:
-            _feed(total, entry)
-    else:
-        total.update(repr(value).encode())
+        feed(total, getattr(self.model, "core", self.model))
+        return {
+            "model": f"exact {type(self.model.core).__name__}",
+            "sha256": total.hexdigest(),
+            **guidance_of(self.model),
+        }
 
 
 def host_of(model: Any, *, derivatives: str = "forward", label: Any = None) -> Host:

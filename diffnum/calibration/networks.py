@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from diffnum.calibration.hosts import guidance
+from diffnum.calibration.identity import guidance_of
 from diffnum.calibration.sensitivities import Differentiable, Native, run, time_difference
 from diffnum.calibration.weights import Numbers
 from diffnum.guidance import Guided
@@ -219,7 +219,7 @@ class NetworkHost:
     def identity(self) -> dict[str, Any]:
         """Name, digest of all parameters and buffers, condition and guidance."""
         label = {} if self.label is None else {"label": self.label}
-        return {"model": str(self.model.name), "sha256": weights_digest(self.model), **label, **guidance(self.model)}
+        return {"model": str(self.model.name), "sha256": weights_digest(self.model), **label, **guidance_of(self.model)}
 
 
 def _with_graph(model: Any) -> Any:

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from diffnum.cli.common import Json, Model, Seed, check_writable, echo, print_json, progress_bar
+from diffnum.cli.options import guided, label_of
 from diffnum.jobs.files import write_text
 
-__all__ = ["fit", "read_plan"]
+__all__ = ["fit"]
 
 
 def fit(
@@ -42,7 +43,6 @@ def fit(
         msg = f"--out {str(out)!r}: give a file that ends in .json"
         raise typer.BadParameter(msg)
     from diffnum.calibration import fit_plan
-    from diffnum.cli.networks import guided, label_of
     from diffnum.models import load
 
     check_writable(out)
@@ -73,37 +73,3 @@ def fit(
         print_json({"out": str(out), **found.to_dict()})
     else:
         echo(f"{out}: {model}, {found}")
-
-
-def read_plan(path: Path, model: Any) -> Any:
-    """Plan of a file for a network; a warning where it was found for another one.
-
-    Parameters
-    ----------
-    path : Path
-        File of the plan.
-    model : NetworkDenoiser or Guided
-        The network that is to be sampled.
-
-    Raises
-    ------
-    ValueError
-        If the file is no plan, or its schedule is another one.
-    """
-    from diffnum.calibration.networks import weights_digest
-    from diffnum.plans import Plan
-
-    if not path.is_file():
-        msg = f"--plan {str(path)!r}: there is no such file"
-        raise typer.BadParameter(msg)
-    plan = Plan.from_json(path)
-    if plan.schedule != model.schedule:
-        msg = (
-            f"--plan {str(path)!r}: it is a plan for the schedule {plan.schedule.name}, and the network has "
-            f"{model.schedule.name}; take one that was made for this network"
-        )
-        raise typer.BadParameter(msg)
-    found_for = plan.found_for or {}
-    if found_for.get("model") == model.name and weights_digest(model) != found_for.get("sha256"):
-        typer.echo(f"diffnum: {path} was found for other weights of {model.name}; its error is not known", err=True)
-    return plan

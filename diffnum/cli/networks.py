@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from diffnum.cli.common import Json, Model, Seed, check_writable, echo, integers, print_json, progress_bar
-from diffnum.cli.fitting import read_plan
+from diffnum.cli.options import guided, label_of, read_plan
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.jobs.files import write_json
 
@@ -121,30 +121,6 @@ def sample(
         print_json(facts)
     else:
         echo(f"{out}: {n} images of {model} by {numbers.method}, {numbers.nfe} evaluations each, seed {seed}")
-
-
-def guided(network: Any, scale: float, labels: int | Literal["each"] | None) -> Any:
-    """Network with classifier-free guidance, which needs a class to be guided to."""
-    from diffnum.guidance import classifier_free
-
-    if labels is None:
-        msg = f'--guidance {scale:g}: give --label, a class or "each", to be guided to'
-        raise typer.BadParameter(msg)
-    if network.num_classes is None or not network.unconditional:
-        msg = f"--guidance {scale:g}: {network.name} has no classes with a null label"
-        raise typer.BadParameter(msg)
-    return classifier_free(network, scale)
-
-
-def label_of(text: str | None) -> int | Literal["each"] | None:
-    """A class, all classes in turn, or none."""
-    if text is None or text == "each":
-        return text  # type: ignore[return-value]
-    try:
-        return int(text)
-    except ValueError:
-        msg = f'--label {text!r}: give a whole number, or "each"'
-        raise typer.BadParameter(msg) from None
 
 
 def _write(out: Path, network: Any, parts: Sequence[Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method
-from diffnum.report.prose import SEED, anchor, broken, to_mathml
+from diffnum.report.prose import SEED, anchor, broken, sentence, to_mathml
 
 __all__ = ["MethodSection", "examine"]
 
@@ -37,6 +37,8 @@ class MethodSection:
     argument: tuple[tuple[str, str], ...]
     identities: tuple[tuple[bool, str, str], ...]
     residuals: tuple[Mapping[str, Any], ...]
+    study_verdict: str
+    study_table: str
     plot: str
     contradictions: tuple[str, ...]
     undecided: tuple[str, ...]
@@ -92,6 +94,8 @@ def examine(name: str, *, quick: bool = False) -> MethodSection:
             {"grid": r.grid, "order": r.order, "trees": r.trees, "zero": r.zero, "example": r.example}
             for r in proof.residuals
         ),
+        study_verdict=sentence(study.verdict.partition(": ")[2]),
+        study_table="\n".join(str(study).splitlines()[1:]),
         plot=to_svg(study.plot(), title=_plot_title(record, measured), prefix=anchor(name)),
         contradictions=against,
         undecided=undecided,
