@@ -231,6 +231,7 @@ def test_analyse_takes_heavy_ball_and_parameters(run) -> None:  # type: ignore[n
     assert compensated["stability"]["zero_stable"] is True
 
 
+@pytest.mark.needs("matplotlib")
 def test_analyse_places_methods_on_grids_beside_the_limit(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     words = ("analyse", "ddim", "dpmpp_2m", "--spectrum", "--jobs", "1")
     text = run(*words).out.splitlines()

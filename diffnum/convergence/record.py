@@ -9,7 +9,6 @@ from typing import Any, Final, Literal, TypeAlias
 
 from diffnum.coefficients.noise import ORDERS
 from diffnum.convergence.rate import RateEstimate
-from diffnum.jobs.extras import explained
 
 __all__ = ["RESOLVED", "ConvergenceStudy", "Measure", "Series", "Variant"]
 
@@ -287,11 +286,7 @@ class ConvergenceStudy:
 
     def plot(self, ax: Any = None) -> Any:
         """Draw errors against steps with guide lines; returns the matplotlib axes."""
-        try:
-            from diffnum.plot import plot_study
-        except ModuleNotFoundError as error:
-            msg = "study.plot()"
-            raise explained(msg, error) from error
+        from diffnum.plot import plot_study  # matplotlib is an extra
 
         return plot_study(self, ax=ax)
 

@@ -22,11 +22,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from diffnum.jobs.extras import explained
+
 try:
     import matplotlib as mpl
 except ModuleNotFoundError as error:
-    msg = f"drawing needs {error.name}: install it with pip install 'diffnum[plot]'"
-    raise ModuleNotFoundError(msg, name=error.name) from error
+    told = explained("drawing", error)
+    raise told from error
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imsave

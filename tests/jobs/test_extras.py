@@ -48,7 +48,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
         ("import diffnum as dn; dn.interop.k_diffusion", "dn.interop.k_diffusion needs torch", "interop"),
         (
             "import diffnum as dn; dn.convergence_study('ddim', steps=(8, 16, 32, 64)).plot()",
-            "study.plot() needs matplotlib",
+            "drawing needs matplotlib",
             "plot",
         ),
         ("from diffnum.templates import render; render('audit.html.j2')", "the page needs jinja2", "report"),
