@@ -220,7 +220,7 @@ def _check_measure(
     if measure is not None and measures is not None:
         msg = f"measure={measure!r} and measures={tuple(measures)!r} say the same thing: give one of them"
         raise ValueError(msg)
-    if record is not None and record.noise is not None:
+    if record is not None and record.noise is not None and (measure in ORDERS or not record.noise.silent):
         if measure not in ORDERS:
             msg = (
                 f"measure={measure!r}: {record.name!r} draws noise, so that its order is strong, weak or in law: "
