@@ -27,7 +27,7 @@ CONSTANTS = MappingProxyType(
 )
 
 NO_FAMILIES = {
-    "coefficients": {"method", "programme", "tableaux", "noise"},  # what all families are made of
+    "coefficients": {"method", "programme", "tableaux", "noise", "checked"},  # what all families are made of
     "coefficients/catalogue": {"members"},
     "derivation": {"records", "given", "tableaux", "response", "jumps"},  # jumps: of the discrete wing
     "derivation/published": set(),

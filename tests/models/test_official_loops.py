@@ -56,9 +56,12 @@ def official(scheduler: Any, model: NetworkDenoiser, x: torch.Tensor, steps: int
             levels = [math.exp(-schedule.half_log_snr(float(t))) for t in scheduler.timesteps]
             scheduler.sigmas = torch.tensor([*levels, _last(scheduler)], dtype=torch.float64)
         x = x * scheduler.init_noise_sigma
-        for t in scheduler.timesteps:
-            asked.append(float(t))
-            out = model(scheduler.scale_model_input(x, t), float(t))
+    for t in scheduler.timesteps:
+        asked.append(float(t))
+        with swapped(double=True):
+            seen = scheduler.scale_model_input(x, t)
+        out = model(seen, float(t))  # the network embeds its time in float32, here as everywhere
+        with swapped(double=True):
             x = scheduler.step(out, t, x).prev_sample
     return x, list(dict.fromkeys(asked))
 
