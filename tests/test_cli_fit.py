@@ -34,7 +34,7 @@ def test_fit_writes_a_plan_that_says_for_what_it_was_found(plan_file: Path) -> N
     assert plan.nfe == 2
     assert plan.found_for is not None
     assert plan.found_for["model"] == "toy/digits"
-    assert plan.found_for["command"].startswith("diffnum ")
+    assert plan.found_for["command"].startswith("diffnum")
     assert [p.name for p in plan_file.parent.iterdir()] == ["plan.json"]
 
 
