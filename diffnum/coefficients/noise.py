@@ -55,11 +55,6 @@ class Noise:
     level: float | None = None
     scale: str = ""
 
-    @property
-    def silent(self) -> bool:
-        """Whether the level is zero throughout, so that the method solves the probability flow."""
-        return self.level == 0 or self.scale == "ode"
-
     def __post_init__(self) -> None:
         if self.level is None and not self.scale:
             msg = "level=None leaves the noise open: give a number >= 0, or the name of a scale function"
