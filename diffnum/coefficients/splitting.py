@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from diffnum.coefficients.adams import ddim
-from diffnum.coefficients.checked import number, step_length, within
-from diffnum.coefficients.stochastic import BaseRule, ddim_eta, ddim_eta_step
+from diffnum.coefficients.checked import noise_level, number, step_length, within
+from diffnum.coefficients.stochastic import BaseRule, ddim_eta_step, eta_factors
 from diffnum.forms import ExponentialKernel
 from diffnum.phi import log1p, phi
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
@@ -71,10 +71,15 @@ def dpmpp_sde(
     if not within(r, 0.0, 1.0, closed=False):
         msg = f"r={r} is no inner node: use a fraction of the step in (0, 1)"
         raise ValueError(msg)
-    d, total, v = ddim_eta(h, eta)
+    return _inner_factors(h, r, noise_level(eta, "eta"))
+
+
+def _inner_factors(h: Scalar, r: Scalar, eta: Scalar) -> tuple[Any, Any, Scalar]:
+    """Factors of :func:`dpmpp_sde`, continued to negative steps."""
+    d, total, v = eta_factors(h, eta)
     b2 = total / (2 * r)
     share = r * phi(1, -r * h) / phi(1, -h)
-    return ddim_eta(r * h, eta), (d, (total - b2, b2), v), share
+    return eta_factors(r * h, eta), (d, (total - b2, b2), v), share
 
 
 # -- bases -----------------------------------------------------------------------------------------------
@@ -133,7 +138,7 @@ def ancestral_step(window: Window, order: int, base: BaseRule, eta: Scalar = 1.0
     eta : scalar
         >= 0: 0 no noise, 1 the noise of the time reversal.
     """
-    d, _, v = ddim_eta(window.step, eta)
+    d, _, v = eta_factors(window.step, eta)
     if isinstance(v, int):  # no noise
         return base(window, order)
     step = _stretched(window, order, base, _length_down(window.step, eta), anchor=0)
@@ -193,7 +198,7 @@ def dpmpp_sde_step(window: Window, order: int, eta: Scalar = 1.0) -> Step:
     if order == 1:
         return ddim_eta_step(window, order, eta)
     h = window.step
-    (d_r, w_r, v_r), (d, (b1, b2), v), q = dpmpp_sde(h, half, eta)
+    (d_r, w_r, v_r), (d, (b1, b2), v), q = _inner_factors(h, half, eta)
     rest = half * phi(0, -half * h) * phi(1, -half * h) / phi(1, -h)  # 1 - q, which cancels on long steps
     end = d * x + b1 * k1 + b2 * k2
     stage = d_r * x + w_r * k1

@@ -59,7 +59,7 @@ class ReverseKernel:
     Parameters
     ----------
     length : scalar or array
-        Step ``h`` in half-log-SNR, > 0.
+        Step ``h`` in half-log-SNR; rules are analytic in it, so that a negative one continues them.
     noise_level : scalar
         tau >= 0.
     prediction : {"data", "noise"}
@@ -83,7 +83,6 @@ class ReverseKernel:
             msg = f"prediction={self.prediction!r} has no reverse equation here: use 'data' or 'noise'"
             raise ValueError(msg)
         object.__setattr__(self, "noise_level", noise_level(self.noise_level, "tau"))
-        object.__setattr__(self, "length", step_length(self.length))
 
     @property
     def squared(self) -> Scalar:
@@ -149,9 +148,9 @@ def reverse_kernel(h: Scalar, tau: Scalar = 1, prediction: str = "data") -> Reve
     Raises
     ------
     ValueError
-        If ``tau`` is negative or not finite, or ``prediction`` has no such kernel.
+        If ``h`` or ``tau`` is negative or not finite, or ``prediction`` has no such kernel.
     """
-    return ReverseKernel(h, tau, prediction)
+    return ReverseKernel(step_length(h), tau, prediction)
 
 
 def noise_variance(h: Scalar, tau: Scalar = 1, prediction: str = "data") -> Scalar:
@@ -297,7 +296,11 @@ def ddim_eta(h: Scalar, eta: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
     ----------
     Song, Meng and Ermon, arXiv:2010.02502, eqs. (12) and (16); k-diffusion, sampling.py, ``get_ancestral_step``.
     """
-    h, eta = step_length(h), noise_level(eta, "eta")
+    return eta_factors(step_length(h), noise_level(eta, "eta"))
+
+
+def eta_factors(h: Scalar, eta: Scalar) -> tuple[Scalar, Scalar, Scalar]:
+    """Factors of :func:`ddim_eta`, continued to negative steps."""
     if isinstance(eta, int | float) and eta == 0:
         return 1, h * phi(1, -h), 0
     v = eta * eta * 2 * h * phi(1, -2 * h)
@@ -390,7 +393,7 @@ def _gathered(kernel: ReverseKernel, nodes: list[Any], node: Scalar) -> Vector:
 def ddim_eta_step(window: Window, order: int, eta: Scalar = 1.0) -> Step:  # noqa: ARG001
     """DDIM(eta); 1 NFE."""
     x, k1, z1 = vectors("x k1 z1")
-    d, w, v = ddim_eta(window.step, eta)
+    d, w, v = eta_factors(window.step, eta)
     moved = d * x + w * k1
     return Step((Stage(0, x),), moved if isinstance(v, int) else moved + v**0.5 * z1, window.remember(k1))
 
