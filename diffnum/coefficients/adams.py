@@ -171,8 +171,9 @@ def exponential_adams(h: Scalar | Kernel, nodes: Sequence[Scalar], prediction: s
     ----------
     Hochbruck and Ostermann, Acta Numerica 19 (2010), section 2; Zhang and Chen, arXiv:2204.13902, tAB-DEIS.
     """
-    nodes = distinct(nodes)
     kernel = as_kernel(h, prediction)
+    if kernel is not h:  # who brings a kernel brings the nodes of a grid, which were checked with it
+        nodes = distinct(nodes)
     if len(nodes) > 1 and isinstance(nodes[-1], int) and nodes[-1] == 1:
         return _implicit_weights(kernel, nodes[:-1])
     return lagrange_weights([kernel.moment(k) for k in range(len(nodes))], nodes)
@@ -256,8 +257,10 @@ def dpmpp_2m(h: Scalar | Kernel, r1: Scalar, prediction: str = "data") -> tuple[
     ----------
     Lu et al., arXiv:2211.01095, algorithm 2.
     """
-    (r1,) = past_nodes(r1=r1)
-    total = as_kernel(h, prediction).moment(0)
+    kernel = as_kernel(h, prediction)
+    if kernel is not h:
+        (r1,) = past_nodes(r1=r1)
+    total = kernel.moment(0)
     w1 = total / (2 * r1)
     return total - w1, w1
 
@@ -290,7 +293,7 @@ def dpmpp_3m(h: Scalar | Kernel, r1: Scalar, r2: Scalar, prediction: str = "data
     ----------
     LuChengTHU/dpm-solver, dpm_solver_pytorch.py at 52bc3fbc, ``multistep_dpm_solver_third_update``.
     """
-    return _third_order(as_kernel(h, prediction), r1, r2, second_derivative=1)
+    return _third_order(h, prediction, r1, r2, second_derivative=1)
 
 
 def dpmpp_3m_corrected(
@@ -301,12 +304,16 @@ def dpmpp_3m_corrected(
     Identical to :func:`exponential_adams` on the nodes (0, r1, r2) and to UniP-3. Parameters, returns and
     aliases as in :func:`dpmpp_3m`.
     """
-    return _third_order(as_kernel(h, prediction), r1, r2, second_derivative=2)
+    return _third_order(h, prediction, r1, r2, second_derivative=2)
 
 
-def _third_order(kernel: Kernel, u1: Scalar, u2: Scalar, second_derivative: int) -> tuple[Scalar, Scalar, Scalar]:
+def _third_order(
+    h: Scalar | Kernel, prediction: str, u1: Scalar, u2: Scalar, second_derivative: int
+) -> tuple[Scalar, Scalar, Scalar]:
     """Weights from the first and second differences, with a factor on the second."""
-    u1, u2 = past_nodes(r1=u1, r2=u2)
+    kernel = as_kernel(h, prediction)
+    if kernel is not h:
+        u1, u2 = past_nodes(r1=u1, r2=u2)
     first, second = kernel.moment(1), second_derivative * kernel.moment(2) / 2
     bend = (second - first * u1) / u2  # weight of b = (D_{-1} - D_{-2})/(u1 - u2)
     slope = first - bend  # weight of a = (D_0 - D_{-1})/(-u1)

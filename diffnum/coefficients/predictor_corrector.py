@@ -24,11 +24,13 @@ VARIANTS = ("bh1", "bh2")
 MODES = ("pec", "pece")
 
 
-def _checked(past: Sequence[Scalar], variant: str) -> tuple[Scalar, ...]:
-    """Past nodes in their order, for a variant that there is at every order."""
+def _checked(past: Sequence[Scalar], variant: str, kernel: Kernel | None) -> tuple[Scalar, ...]:
+    """Past nodes in their order, for a variant that there is at every order; with a kernel they come from a grid."""
     if variant not in VARIANTS:
         msg = f"variant={variant!r} is unknown: use one of {', '.join(VARIANTS)}"
         raise ValueError(msg)
+    if kernel is not None:
+        return tuple(past)
     return past_nodes(**{f"past[{i}]": node for i, node in enumerate(past)})
 
 
@@ -73,7 +75,7 @@ def unip(
     ----------
     Zhao et al., arXiv:2302.04867; wl-zhao/UniPC at cf9de85b, uni_pc.py, ``multistep_uni_pc_bh_update``.
     """
-    past = _checked(past, variant)
+    past = _checked(past, variant, kernel)
     kernel = as_kernel(h, prediction) if kernel is None else kernel
     if len(past) == 1:
         w1 = _b_function(h, kernel.moment(0), variant) / (2 * past[0])
@@ -110,7 +112,7 @@ def unic(
     ----------
     Zhao et al., arXiv:2302.04867, theorem 3.1; wl-zhao/UniPC at cf9de85b, ``multistep_uni_pc_bh_update``.
     """
-    past = _checked(past, variant)
+    past = _checked(past, variant, kernel)
     kernel = as_kernel(h, prediction) if kernel is None else kernel
     if not past:
         half = _b_function(h, kernel.moment(0), variant) / 2

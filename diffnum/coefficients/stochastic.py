@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from diffnum.coefficients.adams import combine, ddim, dpmpp_2m_step, dpmpp_3m, exponential_adams, multistep
-from diffnum.coefficients.checked import noise_level, step_length, within
+from diffnum.coefficients.checked import distinct, noise_level, step_length, within
 from diffnum.forms import ExponentialKernel
 from diffnum.phi import phi
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
@@ -204,7 +204,7 @@ def stochastic_adams(
     Xue et al., arXiv:2309.05019, eqs. (15) and (18).
     """
     kernel = reverse_kernel(h, tau, prediction)
-    return exponential_adams(kernel.ordinary if prediction == "data" else kernel, nodes)
+    return exponential_adams(kernel.ordinary if prediction == "data" else kernel, distinct(nodes))
 
 
 def sde_dpmpp_1(h: Scalar, tau: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
