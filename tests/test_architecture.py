@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -129,6 +131,17 @@ def test_every_cited_work_is_in_the_bibliography() -> None:
 
 def test_every_alias_leads_to_a_record() -> None:
     assert {alias: method(alias).name for alias in aliases()} == dict(aliases())
+
+
+def classes(text: str) -> list[str]:
+    """Names of the classes that a module defines for others."""
+    return [n.name for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
+
+
+def test_a_class_name_means_one_thing() -> None:
+    assert classes("class A:\n  class B: ...\nclass _C: ...") == ["A", "B"]
+    homes = Counter(name for path in PACKAGE.rglob("*.py") for name in classes(path.read_text(encoding="utf-8")))
+    assert [name for name, count in homes.items() if count > 1] == []
 
 
 def test_no_module_is_too_long() -> None:

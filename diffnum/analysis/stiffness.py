@@ -26,10 +26,10 @@ from diffnum.plans import Plan
 from diffnum.solver import State, solve
 from diffnum.types import Array, FloatArray, Prediction, Schedule
 
-__all__ = ["Differentiable", "amplification", "largest_stiffness", "stiffness"]
+__all__ = ["HasJacobian", "amplification", "largest_stiffness", "stiffness"]
 
 
-class Differentiable(Protocol):
+class HasJacobian(Protocol):
     """A model that also gives its Jacobian-vector products."""
 
     @property
@@ -44,12 +44,12 @@ class Differentiable(Protocol):
         """Derivative of the prediction along ``tangent``."""
 
 
-def stiffness(model: Differentiable, x: Array, t: float) -> FloatArray:
+def stiffness(model: HasJacobian, x: Array, t: float) -> FloatArray:
     """All stiffnesses of a model at given states.
 
     Parameters
     ----------
-    model : Differentiable
+    model : HasJacobian
         Such as the exact model of a problem, or :class:`~diffnum.guidance.Guided` made of two of them.
     x : array, shape (n, ...)
         States at time ``t``, d entries a sample.
@@ -79,7 +79,7 @@ def stiffness(model: Differentiable, x: Array, t: float) -> FloatArray:
     return values
 
 
-def largest_stiffness(model: Differentiable, x: Array, t: float, *, iterations: int = 30, seed: int = 0) -> FloatArray:
+def largest_stiffness(model: HasJacobian, x: Array, t: float, *, iterations: int = 30, seed: int = 0) -> FloatArray:
     """Stiffness of largest magnitude at given states, by power iteration: for models of many dimensions.
 
     Parameters
@@ -154,7 +154,7 @@ class _Linear:
         return (1.0 - self.rate(float(t))) / float(self.schedule.alpha(float(t))) * x
 
 
-def _operator(model: Differentiable, x: Array, t: float) -> Callable[[Array], Array]:
+def _operator(model: HasJacobian, x: Array, t: float) -> Callable[[Array], Array]:
     """Multiplication by I - alpha dD/dx."""
     alpha, sigma = float(model.schedule.alpha(t)), float(model.schedule.sigma(t))
     p, q = conversion(model.prediction, "data", alpha, sigma)

@@ -18,7 +18,7 @@ import numpy as np
 from diffnum.calibration.descent import SumOfSquares
 from diffnum.calibration.diagnostics import Diagnostics, diagnose
 from diffnum.calibration.hosts import Host, host_of
-from diffnum.calibration.least_squares import Iterate, Residuals, levenberg_marquardt
+from diffnum.calibration.least_squares import Iterate, LeastSquares, levenberg_marquardt
 from diffnum.calibration.losses import LOSSES, EndpointGoal, FeatureGoal, Goal, TrajectoryGoal
 from diffnum.calibration.relaxed import RelaxedSum
 from diffnum.calibration.rivals import Rival, Samples, catalogue_plans, chunked_samples, endpoint_error, ranked
@@ -390,7 +390,7 @@ class _Job:
         mask = self.space.mask
         states = [x - shift for x in train.x]
         plain = SumOfSquares(self.host, self.space, vector, train.parts, states, goals)
-        problem: Residuals = plain if radius is None else RelaxedSum(plain, radius)
+        problem: LeastSquares = plain if radius is None else RelaxedSum(plain, radius)
         low, high = (bound[mask] for bound in self.space.bounds)
         now = Iterate(vector[mask], problem.loss(vector[mask]), 1e-2)
         losses = [math.sqrt(now.loss)]

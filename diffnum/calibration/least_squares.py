@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from diffnum.types import FloatArray
 
-__all__ = ["Iterate", "Residuals", "levenberg_marquardt"]
+__all__ = ["Iterate", "LeastSquares", "levenberg_marquardt"]
 
 
-class Residuals(Protocol):
+class LeastSquares(Protocol):
     """A sum of squares, known through its value and its normal equations."""
 
     def loss(self, theta: FloatArray) -> float:
@@ -50,7 +50,7 @@ class Iterate:
 
 
 def levenberg_marquardt(
-    problem: Residuals,
+    problem: LeastSquares,
     start: Iterate,
     bounds: tuple[FloatArray, FloatArray],
     *,
@@ -65,7 +65,7 @@ def levenberg_marquardt(
 
     Parameters
     ----------
-    problem : Residuals
+    problem : LeastSquares
         What is to be made small.
     start : Iterate
         From :class:`Iterate`; an earlier run goes on from its last one, with the same numbers.
@@ -95,7 +95,7 @@ def levenberg_marquardt(
 
 
 def _step(
-    problem: Residuals,
+    problem: LeastSquares,
     now: Iterate,
     loss: float,
     gradient: FloatArray,

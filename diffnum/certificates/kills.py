@@ -70,7 +70,7 @@ class Kill:
         return bool(self.killers)
 
 
-class Row(NamedTuple):
+class KillCount(NamedTuple):
     """One kind of defect in the table."""
 
     kind: str
@@ -117,14 +117,14 @@ class Kills:
         """Whether every planted defect is found, and every miss of the global order has its reason."""
         return not self.survivors and not self.unexplained
 
-    def table(self) -> list[Row]:
+    def table(self) -> list[KillCount]:
         """Kills by kind of defect, and in all."""
         rows = []
         for kind in (*KINDS, "all"):
             here = [k for k in self.planted if kind in (k.mutant.kind, "all")]
             if here:
                 killed = {killer: sum(killer in k.killers for k in here) for killer in self.killers}
-                rows.append(Row(kind, len(here), killed, sum(not k.killed for k in here)))
+                rows.append(KillCount(kind, len(here), killed, sum(not k.killed for k in here)))
         return rows
 
     def explanations(self) -> dict[str, int]:

@@ -33,7 +33,7 @@ from diffnum.solver import solve
 from diffnum.tableau import Tableau
 from diffnum.types import Array, FloatArray, Prediction, Sampler, Schedule
 
-__all__ = ["Call", "Comparison", "Difference", "Probe", "probe"]
+__all__ = ["Call", "Difference", "Probe", "WeightComparison", "probe"]
 
 _FORMS = {"data": DATA, "noise": NOISE, "velocity": VELOCITY}
 """Forms in which weights are stated, by the prediction that they multiply."""
@@ -100,7 +100,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class WeightComparison:
     """A sampler against a method of the catalogue, weight by weight.
 
     Parameters
@@ -368,7 +368,9 @@ class Probe:
 
     # -- comparison --------------------------------------------------------------------------------
 
-    def compare(self, method: str | Method, *, start: Start | None = None, tolerance: float = 1e-10) -> Comparison:
+    def compare(
+        self, method: str | Method, *, start: Start | None = None, tolerance: float = 1e-10
+    ) -> WeightComparison:
         """Hold the weights against those of a method of the catalogue on the same nodes.
 
         Parameters
@@ -386,11 +388,11 @@ class Probe:
         mine = self.for_prediction(prediction)
         if self.nfe != other.nfe:
             reason = f"{self.nfe} evaluations on {len(self.nodes) - 1} steps, not {other.nfe}"
-            return Comparison(self.name, record.name, np.inf, reason=reason)
+            return WeightComparison(self.name, record.name, np.inf, reason=reason)
         for k, (a, b) in enumerate(zip(mine.calls, other.calls, strict=True), start=1):
             if abs(a.half_log_snr - b.half_log_snr) > SAME_NODE:
                 reason = f"evaluation {k} is at half-log-SNR {a.half_log_snr:.9g}, not {b.half_log_snr:.9g}"
-                return Comparison(self.name, record.name, np.inf, reason=reason)
+                return WeightComparison(self.name, record.name, np.inf, reason=reason)
         worst, differences = 0.0, []
         for (step, target, found), (_, _, expected) in zip(mine._normalised, other._normalised, strict=True):
             for source in found | expected:
@@ -398,7 +400,7 @@ class Probe:
                 worst = max(worst, difference.size)
                 if difference.size > tolerance:
                     differences.append(difference)
-        return Comparison(self.name, record.name, worst, tuple(differences))
+        return WeightComparison(self.name, record.name, worst, tuple(differences))
 
     def __str__(self) -> str:
         """Weights of all steps, and the findings."""

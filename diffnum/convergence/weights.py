@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffnum.coefficients.catalogue import methods
-from diffnum.convergence.probe import Comparison, Difference, Probe, probe
+from diffnum.convergence.probe import Difference, Probe, WeightComparison, probe
 from diffnum.types import Sampler, Schedule
 
 __all__ = ["low_precision", "probed", "weight_sentences"]
@@ -53,11 +53,11 @@ def weight_sentences(numbers: Probe | None, claimed: float) -> list[str]:
     return found
 
 
-def _nearest(numbers: Probe | None, claimed: float, *, true: bool = True) -> Comparison | None:
+def _nearest(numbers: Probe | None, claimed: float, *, true: bool = True) -> WeightComparison | None:
     """Method of the catalogue, truly of the claimed order or only claiming it, whose weights are nearest."""
     if numbers is None:
         return None
-    best: Comparison | None = None
+    best: WeightComparison | None = None
     for record in methods().values():
         if claimed not in ((record.order, *record.orders.values()) if true else (record.claimed_order,)):
             continue
@@ -70,11 +70,11 @@ def _nearest(numbers: Probe | None, claimed: float, *, true: bool = True) -> Com
     return best
 
 
-def _inner(found: Comparison) -> list[Difference]:
+def _inner(found: WeightComparison) -> list[Difference]:
     """Differences before the last steps, where libraries lower the order on purpose."""
     return [d for d in found.differences if d.step < ENDING]
 
 
-def _off(found: Comparison) -> float:
+def _off(found: WeightComparison) -> float:
     """Largest difference before the last steps; of all steps where those are the same."""
     return max((d.size for d in _inner(found)), default=0.0 if found.differences else found.worst)

@@ -21,7 +21,7 @@ __all__ = [
     "KINDS",
     "Family",
     "Kind",
-    "Layout",
+    "SchedulerLayout",
     "family_of",
     "kind_of",
     "label_rho",
@@ -47,7 +47,7 @@ def _sample(answer: Any) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Layout:
+class SchedulerLayout:
     """A scheduler ready to run.
 
     Parameters
@@ -81,7 +81,7 @@ class Family:
     """
 
     name: str
-    lay: Callable[[Any, FloatArray], Layout]
+    lay: Callable[[Any, FloatArray], SchedulerLayout]
     read: Callable[[Any], FloatArray]
     one_call_a_step: bool = True
     stepper: Callable[[Any, Mapping[str, Any]], Step] = _plain_stepper
@@ -157,12 +157,12 @@ def _rhos(scheduler: Any, sigmas: Any) -> FloatArray:
     return rho
 
 
-def _lay_list(scheduler: Any, rho: FloatArray) -> Layout:
+def _lay_list(scheduler: Any, rho: FloatArray) -> SchedulerLayout:
     n = len(rho) - 1
     scheduler.set_timesteps(n)
     _begin(scheduler, _tensor(_sigmas(scheduler, rho)), n)
     _silence(scheduler)
-    return Layout(rho[:-1])
+    return SchedulerLayout(rho[:-1])
 
 
 def _read_list(scheduler: Any) -> FloatArray:
@@ -176,26 +176,26 @@ def _silence(scheduler: Any) -> None:
         scheduler.noise_sampler = lambda *_: torch.zeros(1)
 
 
-def _lay_heun(scheduler: Any, rho: FloatArray) -> Layout:
+def _lay_heun(scheduler: Any, rho: FloatArray) -> SchedulerLayout:
     n = len(rho) - 1
     scheduler.set_timesteps(max(n, 2))
     index = np.concatenate([[0], np.repeat(np.arange(1, n + 1), 2)])
     _begin(scheduler, _tensor(_sigmas(scheduler, rho)[index]), 2 * n)
-    return Layout(rho[index[: 2 * n]])
+    return SchedulerLayout(rho[index[: 2 * n]])
 
 
 def _read_heun(scheduler: Any) -> FloatArray:
     return _rhos(scheduler, scheduler.sigmas)
 
 
-def _lay_midpoint(scheduler: Any, rho: FloatArray) -> Layout:
+def _lay_midpoint(scheduler: Any, rho: FloatArray) -> SchedulerLayout:
     n = len(rho) - 1
     scheduler.set_timesteps(max(n, 2))
     index = np.concatenate([[0], np.repeat(np.arange(1, n + 1), 2)])
     between = np.concatenate([rho[:1], np.sqrt(rho[1:] * rho[:-1])])
     _begin(scheduler, _tensor(np.append(rho[index], rho[-1])), 2 * n)
     scheduler.sigmas_interpol = _tensor(np.append(between[index], between[-1]))
-    return Layout(np.stack([rho[:-1], between[1:]], axis=1).reshape(-1))
+    return SchedulerLayout(np.stack([rho[:-1], between[1:]], axis=1).reshape(-1))
 
 
 def _read_midpoint(scheduler: Any) -> FloatArray:
@@ -211,7 +211,7 @@ def _table(scheduler: Any, rho: FloatArray) -> None:
     scheduler.alphas_cumprod = _tensor(1.0 / (1.0 + rho[::-1] ** 2))
 
 
-def _lay_table(scheduler: Any, rho: FloatArray) -> Layout:
+def _lay_table(scheduler: Any, rho: FloatArray) -> SchedulerLayout:
     n = len(rho) - 1
     scheduler.register_to_config(num_train_timesteps=n)  # one label a step
     scheduler.num_inference_steps = n
@@ -222,7 +222,7 @@ def _lay_table(scheduler: Any, rho: FloatArray) -> Layout:
         scheduler.custom_timesteps = True
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)
-    return Layout(rho[:-1])
+    return SchedulerLayout(rho[:-1])
 
 
 def _read_table(scheduler: Any) -> FloatArray:
@@ -253,7 +253,7 @@ def stride_of(scheduler: Any) -> int:
     return int(scheduler.config.num_train_timesteps // scheduler.num_inference_steps)
 
 
-def _lay_pndm(scheduler: Any, rho: FloatArray) -> Layout:
+def _lay_pndm(scheduler: Any, rho: FloatArray) -> SchedulerLayout:
     n = len(rho) - 1
     if scheduler.config.skip_prk_steps:
         scheduler.register_to_config(num_train_timesteps=n, steps_offset=1, timestep_spacing="leading")
@@ -264,17 +264,17 @@ def _lay_pndm(scheduler: Any, rho: FloatArray) -> Layout:
         table[::2], table[1::2] = rho, np.sqrt(rho[1:] * rho[:-1])
     scheduler.set_timesteps(n)
     _table(scheduler, table)
-    return Layout(table[::-1][np.asarray(scheduler.timesteps)])
+    return SchedulerLayout(table[::-1][np.asarray(scheduler.timesteps)])
 
 
-def _lay_ipndm(scheduler: Any, rho: FloatArray) -> Layout:
+def _lay_ipndm(scheduler: Any, rho: FloatArray) -> SchedulerLayout:
     n = len(rho) - 1
     scheduler.set_timesteps(n)
     angle = np.arctan(rho)
     scheduler.betas, scheduler.alphas = _tensor(np.sin(angle)), _tensor(np.cos(angle))
     scheduler.timesteps = torch.arange(n, 0, -1, dtype=torch.float64)
     scheduler.set_begin_index(0)
-    return Layout(rho[:-1])
+    return SchedulerLayout(rho[:-1])
 
 
 def _read_ipndm(scheduler: Any) -> FloatArray:
@@ -284,7 +284,7 @@ def _read_ipndm(scheduler: Any) -> FloatArray:
     return rho
 
 
-def _lay_ancestral(scheduler: Any, rho: FloatArray) -> Layout:
+def _lay_ancestral(scheduler: Any, rho: FloatArray) -> SchedulerLayout:
     n = len(rho) - 1
     scheduler.set_timesteps(max(n, 2))
     up = rho[1:] * np.sqrt(rho[:-1] ** 2 - rho[1:] ** 2) / rho[:-1]
@@ -294,16 +294,16 @@ def _lay_ancestral(scheduler: Any, rho: FloatArray) -> Layout:
     _begin(scheduler, _tensor(rho[index]), 2 * n)
     for name, values in (("sigmas_interpol", between), ("sigmas_up", up), ("sigmas_down", down)):
         setattr(scheduler, name, _tensor(np.append(values, values[-1])[index]))
-    return Layout(np.stack([rho[:-1], between], axis=1).reshape(-1))
+    return SchedulerLayout(np.stack([rho[:-1], between], axis=1).reshape(-1))
 
 
-def _lay_two_calls(scheduler: Any, rho: FloatArray) -> Layout:
+def _lay_two_calls(scheduler: Any, rho: FloatArray) -> SchedulerLayout:
     n = len(rho) - 1
     scheduler.set_timesteps(max(n, 2))
     index = np.concatenate([[0], np.repeat(np.arange(1, n), 2), [n]])
     _begin(scheduler, _tensor(rho[index]), 2 * n)
     _silence(scheduler)
-    return Layout(np.stack([rho[:-1], np.sqrt(rho[:-1] * rho[1:])], axis=1).reshape(-1))
+    return SchedulerLayout(np.stack([rho[:-1], np.sqrt(rho[:-1] * rho[1:])], axis=1).reshape(-1))
 
 
 def _read_two_calls(scheduler: Any) -> FloatArray:
@@ -337,7 +337,7 @@ def _next_stepper(scheduler: Any, options: Mapping[str, Any]) -> Step:
     return step
 
 
-def _lay_unclip(scheduler: Any, rho: FloatArray) -> Layout:
+def _lay_unclip(scheduler: Any, rho: FloatArray) -> SchedulerLayout:
     n = len(rho) - 1
     _table(scheduler, rho)
     scheduler.num_inference_steps = n
@@ -345,16 +345,16 @@ def _lay_unclip(scheduler: Any, rho: FloatArray) -> Layout:
     ratio = scheduler.alphas_cumprod[1:] / scheduler.alphas_cumprod[:-1]
     scheduler.alphas = torch.cat([scheduler.alphas_cumprod[:1], ratio])
     scheduler.betas = 1.0 - scheduler.alphas
-    return Layout(rho[:-1])
+    return SchedulerLayout(rho[:-1])
 
 
-def _lay_cosine(scheduler: Any, rho: FloatArray) -> Layout:
+def _lay_cosine(scheduler: Any, rho: FloatArray) -> SchedulerLayout:
     """Put in the times of the scheduler's own cosine schedule, with its time-scale at 1."""
     s = float(np.asarray(scheduler.s).reshape(-1)[0])
     start = math.cos(s / (1 + s) * math.pi / 2)
     angle = np.arccos(start / np.sqrt(1.0 + rho**2))
     scheduler.set_timesteps(timesteps=_tensor(angle * 2 / math.pi * (1 + s) - s))
-    return Layout(rho[:-1])
+    return SchedulerLayout(rho[:-1])
 
 
 def _read_cosine(scheduler: Any) -> FloatArray:
@@ -371,13 +371,13 @@ def _batch_stepper(scheduler: Any, options: Mapping[str, Any]) -> Step:
     return step
 
 
-def _lay_inverse_table(scheduler: Any, rho: FloatArray) -> Layout:
+def _lay_inverse_table(scheduler: Any, rho: FloatArray) -> SchedulerLayout:
     n = len(rho) - 1
     scheduler.register_to_config(num_train_timesteps=n)
     scheduler.num_inference_steps = n
     scheduler.timesteps = torch.arange(1, n + 1)
     scheduler.alphas_cumprod = _tensor(1.0 / (1.0 + rho**2))
-    return Layout(rho[:-1])
+    return SchedulerLayout(rho[:-1])
 
 
 def _read_inverse_table(scheduler: Any) -> FloatArray:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["Layout", "Pair", "Part", "Row", "layout"]
+__all__ = ["Layout", "Pair", "Part", "UpdateRow", "layout"]
 
 Rows: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
 
 
-class Row(NamedTuple):
+class UpdateRow(NamedTuple):
     """A linear combination and the number of its buffer; the vector that lies there, if one does, is the first term."""
 
     target: str
@@ -22,7 +22,7 @@ class Row(NamedTuple):
 class Pair(NamedTuple):
     """One or two rows for a kernel: their buffers, all their sources, and a number for each source and row."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[UpdateRow, ...]
     places: tuple[int, ...]
     sources: tuple[str, ...]
     weights: tuple[tuple[float, ...], ...]
@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
     Parameters
     ----------
-    rows : tuple of Row
+    rows : tuple of UpdateRow
         Linear combinations, in order.
     given : tuple of (str, str)
         Targets that are another vector as it is, with its name.
@@ -41,7 +41,7 @@ class Part(NamedTuple):
         The rows two at a time; None where one is more than a sum of numbers times vectors.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[UpdateRow, ...]
     given: tuple[tuple[str, str], ...]
     pairs: tuple[Pair, ...] | None
 
@@ -69,7 +69,7 @@ def layout(programme: Iterable[tuple[int, Rows]]) -> Layout:
     surely: dict[str, int] = {}
     steps, buffers = [], 0
     for stages, rows in programme:
-        entries: list[Row | tuple[str, str]] = []
+        entries: list[UpdateRow | tuple[str, str]] = []
         may_then: dict[str, int] = {}
         surely_then: dict[str, int] = {}
         for number, (target, row) in enumerate(rows):
@@ -82,7 +82,7 @@ def layout(programme: Iterable[tuple[int, Rows]]) -> Layout:
                 if place is None:
                     place = next(i for i in count() if i not in taken)
                 terms = sorted(row.items(), key=lambda term: term[0] != last.get(place))
-                entries.append(Row(target, tuple(terms), place))
+                entries.append(UpdateRow(target, tuple(terms), place))
                 buffers = max(buffers, place + 1)
                 found, exact = {target: place}, {target: place}
             else:
@@ -99,16 +99,16 @@ def layout(programme: Iterable[tuple[int, Rows]]) -> Layout:
     return Layout(tuple(steps), buffers)
 
 
-def _part(entries: Sequence[Row | tuple[str, str]]) -> Part:
+def _part(entries: Sequence[UpdateRow | tuple[str, str]]) -> Part:
     """Rows that are computed one after the other."""
-    rows = tuple(entry for entry in entries if isinstance(entry, Row))
-    given = tuple(entry for entry in entries if not isinstance(entry, Row))
+    rows = tuple(entry for entry in entries if isinstance(entry, UpdateRow))
+    given = tuple(entry for entry in entries if not isinstance(entry, UpdateRow))
     terms = [term for row in rows for term in row.terms]
     plain = all(row.terms for row in rows) and all(isinstance(w, float) and name != "one" for name, w in terms)
     return Part(rows, given, tuple(_pair(rows[i : i + 2]) for i in range(0, len(rows), 2)) if plain else None)
 
 
-def _pair(rows: Sequence[Row]) -> Pair:
+def _pair(rows: Sequence[UpdateRow]) -> Pair:
     """One or two rows over their common sources."""
     sources = tuple(dict.fromkeys(name for row in rows for name, _ in row.terms))
     weights = tuple(tuple(dict(row.terms).get(name, 0.0) for name in sources) for row in rows)

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 from diffnum.problems._components import Components, softmax
 from diffnum.problems._states import (
     FORMS,
+    Batch,
     Coefficient,
     LinearForm,
-    State,
     check_noise,
     check_prediction,
     check_schedule,
@@ -114,7 +114,7 @@ class ExactDenoiser:
         u = state.xp.astype(direction.flat, state.flat.dtype)
         return state.restore(self.core.jvp(y, u, alpha, sigma, form))
 
-    def _prepare(self, x: Array, t: Any) -> tuple[State, Array, Coefficient, Coefficient, LinearForm]:
+    def _prepare(self, x: Array, t: Any) -> tuple[Batch, Array, Coefficient, Coefficient, LinearForm]:
         state = check_state(x, self.core.dim)
         alpha, sigma = coefficients(self.schedule, t, state)
         if self.core.has_atoms:

@@ -41,7 +41,7 @@ FORMS: dict[str, Callable[[Coefficient, Coefficient], LinearForm]] = {
 }
 
 
-class State(NamedTuple):
+class Batch(NamedTuple):
     """A checked batch: ``flat`` has shape (n, d), ``shape`` is what the caller gave."""
 
     xp: Any
@@ -52,10 +52,10 @@ class State(NamedTuple):
         """Give an answer of shape (n, d) the shape and dtype of the caller's array."""
         return self.xp.reshape(self.xp.astype(flat, self.flat.dtype, copy=False), self.shape)
 
-    def on_host(self) -> State:
+    def on_host(self) -> Batch:
         """Return the same batch as a float64 numpy array."""
         flat = self.flat.detach().cpu() if hasattr(self.flat, "detach") else self.flat
-        return State(np, np.asarray(flat, dtype=np.float64), self.shape)
+        return Batch(np, np.asarray(flat, dtype=np.float64), self.shape)
 
     def from_host(self, flat: FloatArray) -> Array:
         """Give a numpy answer the namespace, device, dtype and shape of the caller's array."""
@@ -79,7 +79,7 @@ def check_schedule(schedule: Any) -> None:
         raise TypeError(msg)
 
 
-def check_state(x: Array, dim: int, name: str = "x") -> State:
+def check_state(x: Array, dim: int, name: str = "x") -> Batch:
     """Return the batch ``x`` flattened to (n, dim); ``TypeError`` or ``ValueError`` if that cannot be."""
     try:
         xp = array_namespace(x)
@@ -93,10 +93,10 @@ def check_state(x: Array, dim: int, name: str = "x") -> State:
     if len(shape) < 2 or int(np.prod(shape[1:])) != dim:
         msg = f"{name} has shape {shape}; expected (batch, {dim}) or (batch, ...) with a trailing size of {dim}"
         raise ValueError(msg)
-    return State(xp, xp.reshape(x, (shape[0], dim)), shape)
+    return Batch(xp, xp.reshape(x, (shape[0], dim)), shape)
 
 
-def coefficients(schedule: Schedule, t: Any, state: State) -> tuple[Coefficient, Coefficient]:
+def coefficients(schedule: Schedule, t: Any, state: Batch) -> tuple[Coefficient, Coefficient]:
     """Return ``(alpha, sigma)``: floats for a number ``t``, else float64 arrays, shape (1, 1) or (n, 1)."""
     if np.ndim(t) == 0 and isinstance(t, float | int | np.number | np.ndarray):
         value = float(t)
@@ -141,7 +141,7 @@ def endpoint(schedule: Schedule, t: Any, name: str) -> tuple[float, float]:
     return float(schedule.alpha(value)), float(schedule.sigma(value))
 
 
-def drift(schedule: Schedule, alpha: Coefficient, state: State, dtype: Any) -> Any:
+def drift(schedule: Schedule, alpha: Coefficient, state: Batch, dtype: Any) -> Any:
     """Return ``(1 - alpha) mu``, which broadcasts against (n, d); 0.0 for processes that revert to zero."""
     mean = getattr(schedule, "mean", 0.0)
     if isinstance(mean, float | int) and mean == 0:

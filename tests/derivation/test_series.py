@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffnum.derivation.algebra.series import Series, SeriesKernel, SeriesRing, TimeSeriesKernel
+from diffnum.derivation.algebra.series import PowerSeries, SeriesKernel, SeriesRing, TimeSeriesKernel
 from diffnum.phi import phi
 
 RING = SeriesRing(6)
@@ -17,14 +17,14 @@ COEFFICIENTS = st.lists(st.fractions(-3, 3, max_denominator=5), min_size=6, max_
 
 
 @st.composite
-def series(draw: st.DrawFn) -> Series:
+def series(draw: st.DrawFn) -> PowerSeries:
     coefficients = [RING.coefficient(c) for c in draw(COEFFICIENTS)]
-    return Series(RING, draw(st.integers(-2, 2)), coefficients)
+    return PowerSeries(RING, draw(st.integers(-2, 2)), coefficients)
 
 
 @given(series(), series(), series())
 @settings(max_examples=60, deadline=None)
-def test_addition_and_multiplication_obey_the_ring_laws(a: Series, b: Series, c: Series) -> None:
+def test_addition_and_multiplication_obey_the_ring_laws(a: PowerSeries, b: PowerSeries, c: PowerSeries) -> None:
     assert a + b == b + a
     assert a * b == b * a
     assert (a + b) + c == a + (b + c)
@@ -35,7 +35,7 @@ def test_addition_and_multiplication_obey_the_ring_laws(a: Series, b: Series, c:
 
 @given(series())
 @settings(max_examples=60, deadline=None)
-def test_division_undoes_multiplication(a: Series) -> None:
+def test_division_undoes_multiplication(a: PowerSeries) -> None:
     if not a:
         with pytest.raises(ZeroDivisionError, match="zero up to"):
             a.inverse()

@@ -20,9 +20,9 @@ from math import comb
 from typing import Any, TypeAlias
 
 from diffnum.derivation.algebra.power_sums import FREE, PastSums
-from diffnum.derivation.algebra.series import Series, SeriesKernel, SeriesRing, TimeSeriesKernel
+from diffnum.derivation.algebra.series import PowerSeries, SeriesKernel, SeriesRing, TimeSeriesKernel
 from diffnum.derivation.algebra.symbols import solve
-from diffnum.derivation.algebra.trees import GeneralLinearStep, Row, Tree, rooted_trees
+from diffnum.derivation.algebra.trees import GeneralLinearStep, StageRow, Tree, rooted_trees
 from diffnum.forms import ExponentialKernel
 from diffnum.tableau import Step, Window
 
@@ -105,7 +105,7 @@ def expand(
     extra: tuple[str, ...] = (),
     row: str = "x",
     inner: tuple[Fraction, ...] = (),
-    prepare: Callable[[Callable[[str], Series]], Rule] | None = None,
+    prepare: Callable[[Callable[[str], PowerSeries]], Rule] | None = None,
 ) -> Expansion:
     """Expand one step of a rule with exact history.
 
@@ -167,7 +167,7 @@ def _expanded(
     extra: tuple[str, ...],
     row: str,
     inner: tuple[Fraction, ...],
-    prepare: Callable[[Callable[[str], Series]], Rule] | None,
+    prepare: Callable[[Callable[[str], PowerSeries]], Rule] | None,
     terms: int,
 ) -> Expansion | None:
     """Expansion with a given number of terms; None where they do not decide the order."""
@@ -195,7 +195,7 @@ def _expanded(
     return Expansion(residuals, highest, ring) if min(known_to, default=highest + 2) >= highest + 2 else None
 
 
-def _grid(ring: SeriesRing, grid: str, past: int, averages: bool) -> tuple[Series, tuple[Series, ...]]:
+def _grid(ring: SeriesRing, grid: str, past: int, averages: bool) -> tuple[PowerSeries, tuple[PowerSeries, ...]]:
     """Ratio of successive steps, and past nodes in steps of the clock."""
     one = ring.constant(1)
     if grid == "irregular" and not averages:
@@ -225,7 +225,7 @@ def _theta(kernel: Any, fraction: Any) -> Any:
 
 
 def _history(
-    step: Step, kernel: Any, nodes: tuple[Series, ...], known: frozenset[str], ratio: Series, highest: int
+    step: Step, kernel: Any, nodes: tuple[PowerSeries, ...], known: frozenset[str], ratio: PowerSeries, highest: int
 ) -> dict[str, Callable[[int], Any]]:
     """Past vectors as functionals on powers of theta."""
     history: dict[str, Callable[[int], Any]] = {"m0": lambda power: Fraction(power == 0)}
@@ -241,7 +241,7 @@ def _history(
 def _settled(
     step: Step,
     averages: list[str],
-    ratio: Series,
+    ratio: PowerSeries,
     kernel: Any,
     past: Mapping[str, Callable[[int], Any]],
     highest: int,
@@ -309,12 +309,12 @@ def _general_linear(step: Step, kernel: Any, history: Mapping[str, Callable[[int
         discount = kernel.discount(node)
         scale = discount / total
         slopes = {source: scale * w for source, w in value.items() if source != "x"}
-        rows[name] = Row(_theta(kernel, node), value.get("x", 0), slopes)
+        rows[name] = StageRow(_theta(kernel, node), value.get("x", 0), slopes)
     return GeneralLinearStep(rows, history)
 
 
 def _sums(
-    step: Step, glm: GeneralLinearStep, kernel: Any, nodes: tuple[Series, ...], ring: SeriesRing, highest: int
+    step: Step, glm: GeneralLinearStep, kernel: Any, nodes: tuple[PowerSeries, ...], ring: SeriesRing, highest: int
 ) -> dict[str, PastSums]:
     """Closed forms of the sums over exact past evaluations at free ratios, by row."""
     theta = _theta(kernel, ring.symbol(FREE))
@@ -327,8 +327,8 @@ def _sums(
             continue
         slopes = glm.rows[name].slopes
 
-        def moments(k: int, node: Any = node) -> Series:
-            value: Series = kernel.discount(node) * kernel.moment(k, node) / total
+        def moments(k: int, node: Any = node) -> PowerSeries:
+            value: PowerSeries = kernel.discount(node) * kernel.moment(k, node) / total
             return value
 
         past = [(w, places[s]) for s, w in slopes.items() if s in places]

@@ -19,7 +19,7 @@ from fractions import Fraction
 from functools import reduce
 from typing import Any
 
-from diffnum.derivation.algebra.series import Series, SeriesRing
+from diffnum.derivation.algebra.series import PowerSeries, SeriesRing
 
 __all__ = ["FREE", "PastSums"]
 
@@ -52,7 +52,7 @@ class PastSums:
         Weights and nodes of the stages of this step.
     moments : callable
         Moment of the kernel of the row, in the unit of the weights, by power.
-    theta : Series
+    theta : PowerSeries
         Position of the node :data:`FREE` in the clock s.
     ring : SeriesRing
         Ring of all of these.
@@ -60,10 +60,10 @@ class PastSums:
         Order up to which sums are wanted: S_p is known up to ``h**(highest - p)``.
     """
 
-    past: Sequence[tuple[Series, Any]]
-    inside: Sequence[tuple[Series, Any]]
-    moments: Callable[[int], Series]
-    theta: Series
+    past: Sequence[tuple[PowerSeries, Any]]
+    inside: Sequence[tuple[PowerSeries, Any]]
+    moments: Callable[[int], PowerSeries]
+    theta: PowerSeries
     ring: SeriesRing
     highest: int
 
@@ -83,7 +83,7 @@ class PastSums:
         zero = 0 * self.ring.h
         return [sum((weight * node**i for weight, node in self.past), zero) for i in range(len(self.past))]
 
-    def _integrate_polynomials(self, every: Sequence[tuple[Series, Any]], moments: Sequence[Series]) -> bool:
+    def _integrate_polynomials(self, every: Sequence[tuple[PowerSeries, Any]], moments: Sequence[PowerSeries]) -> bool:
         """Whether all weights are the integrals of their Lagrange polynomials."""
         for j, (weight, node) in enumerate(every):
             others = [u for i, (_, u) in enumerate(every) if i != j]
@@ -93,16 +93,16 @@ class PastSums:
                 return False
         return True
 
-    def power_sum(self, i: int) -> Series:
+    def power_sum(self, i: int) -> PowerSeries:
         """P_i, the sum of ``b_j u_j**i``."""
         sums, signed = self._sums, self._signed  # type: ignore[attr-defined]
         while len(sums) <= i:
             n = len(sums)
             sums.append(-sum((signed[k] * sums[n - k] for k in range(1, len(signed))), 0 * self.ring.h))
-        value: Series = sums[i]
+        value: PowerSeries = sums[i]
         return value
 
-    def __call__(self, power: int) -> Series:
+    def __call__(self, power: int) -> PowerSeries:
         """S_p, the sum of ``b_j theta(u_j)**p``."""
         known = self.highest + 1 - power
         total = (0 * self.ring.h).truncated(known)

@@ -18,7 +18,7 @@ from sympy.polys.fields import FracField
 from diffnum.derivation.algebra.symbols import as_fraction
 from diffnum.forms import ExponentialKernel
 
-__all__ = ["Series", "SeriesKernel", "SeriesRing", "TimeSeriesKernel"]
+__all__ = ["PowerSeries", "SeriesKernel", "SeriesRing", "TimeSeriesKernel"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +49,19 @@ class SeriesRing:
         plain = sympy.QQ(number.numerator, number.denominator)
         return self._field(plain) if self.names else plain  # type: ignore[attr-defined]
 
-    def constant(self, value: Any) -> Series:
+    def constant(self, value: Any) -> PowerSeries:
         """Rational number (exactly, floats included) as a series."""
         return self._of(self.coefficient(value))
 
-    def symbol(self, name: str) -> Series:
+    def symbol(self, name: str) -> PowerSeries:
         """Symbol of the coefficients as a constant series."""
         return self._of(self._field.gens[self.names.index(name)])  # type: ignore[attr-defined]
 
-    def _of(self, leading: Any, power: int = 0) -> Series:
+    def _of(self, leading: Any, power: int = 0) -> PowerSeries:
         zero = leading - leading
-        return Series(self, power, (leading, *(zero,) * (self.terms - 1)))
+        return PowerSeries(self, power, (leading, *(zero,) * (self.terms - 1)))
 
-    def by_powers(self, name: str, value: Series) -> list[Series]:
+    def by_powers(self, name: str, value: PowerSeries) -> list[PowerSeries]:
         """Coefficients of a polynomial in one of the symbols, lowest power first.
 
         Raises
@@ -80,22 +80,22 @@ class SeriesRing:
                 parts.setdefault(powers[place], [{} for _ in value.coefficients])[i][rest] = number
         zero: list[dict[Any, Any]] = [{} for _ in value.coefficients]
 
-        def series(columns: list[dict[Any, Any]]) -> Series:
+        def series(columns: list[dict[Any, Any]]) -> PowerSeries:
             numbers = [
                 self._field.new(c.numer.ring.from_dict(column), c.denom)  # type: ignore[attr-defined]
                 for c, column in zip(value.coefficients, columns, strict=True)
             ]
-            return Series(self, value.power, numbers)
+            return PowerSeries(self, value.power, numbers)
 
         return [series(parts.get(k, zero)) for k in range(max(parts, default=-1) + 1)]
 
     @property
-    def h(self) -> Series:
+    def h(self) -> PowerSeries:
         """The step."""
         return self._of(self.coefficient(1), 1)
 
 
-class Series:
+class PowerSeries:
     """Truncated Laurent series ``sum_i c_i h^(power + i) + O(h^(power + len(c)))``.
 
     Parameters
@@ -137,27 +137,27 @@ class Series:
         """Exponent of the first non-zero term, or the precision where all known terms are zero."""
         return next((self.power + i for i, c in enumerate(self.coefficients) if c), self.precision)
 
-    def truncated(self, precision: int) -> Series:
+    def truncated(self, precision: int) -> PowerSeries:
         """The same to ``O(h**precision)`` at most."""
-        return Series(self.ring, min(self.power, precision), self.coefficients[: max(precision - self.power, 0)])
+        return PowerSeries(self.ring, min(self.power, precision), self.coefficients[: max(precision - self.power, 0)])
 
-    def stripped(self) -> Series:
+    def stripped(self) -> PowerSeries:
         """The same without leading zeros."""
-        return Series(self.ring, self.valuation, self.coefficients[self.valuation - self.power :])
+        return PowerSeries(self.ring, self.valuation, self.coefficients[self.valuation - self.power :])
 
-    def _coerce(self, other: Any) -> Series | None:
-        if isinstance(other, Series):
+    def _coerce(self, other: Any) -> PowerSeries | None:
+        if isinstance(other, PowerSeries):
             return other
         return self.ring.constant(other) if isinstance(other, int | float | Fraction) else None
 
-    def __add__(self, other: Any) -> Series:
+    def __add__(self, other: Any) -> PowerSeries:
         that = self._coerce(other)
         if that is None:
             return NotImplemented
         low, high = min(self.power, that.power), min(self.precision, that.precision)
-        if not isinstance(other, Series):
+        if not isinstance(other, PowerSeries):
             high = self.precision  # an exact number does not cost precision
-        return Series(self.ring, low, [self._at(i) + that._at(i) for i in range(low, high)])
+        return PowerSeries(self.ring, low, [self._at(i) + that._at(i) for i in range(low, high)])
 
     __radd__ = __add__
 
@@ -165,21 +165,21 @@ class Series:
         index = exponent - self.power
         return self.coefficients[index] if 0 <= index < len(self.coefficients) else self.ring.coefficient(0)
 
-    def __neg__(self) -> Series:
-        return Series(self.ring, self.power, [-c for c in self.coefficients])
+    def __neg__(self) -> PowerSeries:
+        return PowerSeries(self.ring, self.power, [-c for c in self.coefficients])
 
-    def __sub__(self, other: Any) -> Series:
+    def __sub__(self, other: Any) -> PowerSeries:
         that = self._coerce(other)
         return NotImplemented if that is None else self + (-that)
 
-    def __rsub__(self, other: Any) -> Series:
+    def __rsub__(self, other: Any) -> PowerSeries:
         return (-self).__add__(other)
 
-    def __mul__(self, other: Any) -> Series:
+    def __mul__(self, other: Any) -> PowerSeries:
         if isinstance(other, int | float | Fraction):
             factor = self.ring.coefficient(other)
-            return Series(self.ring, self.power, [factor * c for c in self.coefficients])
-        if not isinstance(other, Series):
+            return PowerSeries(self.ring, self.power, [factor * c for c in self.coefficients])
+        if not isinstance(other, PowerSeries):
             return NotImplemented
         terms = min(len(self.coefficients), len(other.coefficients))
         total = [self.ring.coefficient(0)] * terms
@@ -188,19 +188,19 @@ class Series:
                 for j, b in enumerate(other.coefficients[: terms - i]):
                     if b:
                         total[i + j] += a * b
-        return Series(self.ring, self.power + other.power, total)
+        return PowerSeries(self.ring, self.power + other.power, total)
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other: Any) -> Series:
+    def __truediv__(self, other: Any) -> PowerSeries:
         if isinstance(other, int | float | Fraction):
             return self * (1 / as_fraction(other))
-        return self * other.inverse() if isinstance(other, Series) else NotImplemented
+        return self * other.inverse() if isinstance(other, PowerSeries) else NotImplemented
 
-    def __rtruediv__(self, other: Any) -> Series:
+    def __rtruediv__(self, other: Any) -> PowerSeries:
         return self.inverse().__mul__(other)
 
-    def __pow__(self, power: int) -> Series:
+    def __pow__(self, power: int) -> PowerSeries:
         if power < 0:
             return (self**-power).inverse()
         result = self.ring.constant(1)
@@ -208,7 +208,7 @@ class Series:
             result = result * self
         return result
 
-    def inverse(self) -> Series:
+    def inverse(self) -> PowerSeries:
         """Reciprocal; leading zeros shift the exponents.
 
         Raises
@@ -226,7 +226,7 @@ class Series:
         for n in range(1, len(known)):
             carry = sum((known[i] * result[n - i] for i in range(1, n + 1) if known[i]), self.ring.coefficient(0))
             result.append(-carry * leading if carry else carry)
-        return Series(self.ring, -self.valuation, result)
+        return PowerSeries(self.ring, -self.valuation, result)
 
     def __bool__(self) -> bool:
         """Whether any known coefficient is not zero."""
@@ -242,7 +242,7 @@ class Series:
         terms = [f"({c})*h^{self.power + i}" for i, c in enumerate(self.coefficients) if c]
         return " + ".join([*terms, f"O(h^{self.precision})"])
 
-    def _phi_(self, k: int) -> Series:
+    def _phi_(self, k: int) -> PowerSeries:
         """phi_k of a series without constant term.
 
         Raises
@@ -283,17 +283,17 @@ class TimeSeriesKernel:
 
     ring: SeriesRing
 
-    def _rates(self) -> list[Series]:
+    def _rates(self) -> list[PowerSeries]:
         """Coefficients ``i a_i h^i``, i = 1, 2, ..."""
         h, one = self.ring.h, self.ring.constant(1)
         return [(self.ring.symbol(f"a_{i}") if i > 1 else one) * h**i * i for i in range(1, self.ring.terms + 1)]
 
-    def moment(self, k: int, fraction: Any = 1) -> Series:
+    def moment(self, k: int, fraction: Any = 1) -> PowerSeries:
         r""":math:`\int_0^c s^k\, d\rho(s)`."""
         zero = 0 * self.ring.h
         return sum((a * fraction ** (k + i) / (k + i) for i, a in enumerate(self._rates(), start=1)), zero)
 
-    def discount(self, fraction: Any = 1) -> Series:  # noqa: ARG002
+    def discount(self, fraction: Any = 1) -> PowerSeries:  # noqa: ARG002
         """One."""
         return self.ring.constant(1)
 

@@ -31,7 +31,7 @@ from fractions import Fraction
 from math import factorial
 from typing import Any
 
-from diffnum.derivation.algebra.series import Series, SeriesRing
+from diffnum.derivation.algebra.series import PowerSeries, SeriesRing
 from diffnum.derivation.algebra.symbols import Exact, PartsKernel, Symbols, as_fraction
 from diffnum.tableau import Step
 
@@ -184,7 +184,7 @@ def _at_zero(function: Exact) -> Fraction:
     exponential = sum((ring.h**k * (rate**k / factorial(k)) for k in range(1, 12)), ring.constant(1))
     values = {"h": ring.h, "E": exponential}
 
-    def evaluate(polynomial: Any) -> Series:
+    def evaluate(polynomial: Any) -> PowerSeries:
         total = 0 * ring.h
         for powers, coefficient in polynomial.terms():
             term = ring.constant(as_fraction(coefficient))

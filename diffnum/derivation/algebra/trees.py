@@ -19,7 +19,7 @@ from typing import Any
 __all__ = [
     "CLOCK",
     "GeneralLinearStep",
-    "Row",
+    "StageRow",
     "Tree",
     "bushy",
     "elementary_weight",
@@ -204,7 +204,7 @@ def order_conditions(
 
 
 @dataclass(frozen=True)
-class Row:
+class StageRow:
     """One approximation within a step, in the clock s in which the equation is ``y' = f(y, s)``.
 
     Parameters
@@ -228,7 +228,7 @@ class GeneralLinearStep:
 
     Parameters
     ----------
-    rows : mapping of str to Row
+    rows : mapping of str to StageRow
         Stages ``k1, k2, ...`` in order, each depending on those before.
     history : mapping of str to callable
         For each past vector the value ``power -> functional of theta**power``: :math:`\theta_j^{power}` for an exact
@@ -237,7 +237,7 @@ class GeneralLinearStep:
         Row -> ``power -> sum of weights times functionals`` of its past vectors, where that is known in closed form.
     """
 
-    rows: Mapping[str, Row]
+    rows: Mapping[str, StageRow]
     history: Mapping[str, Callable[[int], Any]]
     sums: Mapping[str, Callable[[int], Any]] = field(default_factory=dict)
 

@@ -20,9 +20,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["EDMNetwork", "State"]
+__all__ = ["EDMNetwork", "StateDict"]
 
-State: TypeAlias = Mapping[str, torch.Tensor]
+StateDict: TypeAlias = Mapping[str, torch.Tensor]
 """Parameters and buffers by name."""
 
 _ROOT_HALF = math.sqrt(0.5)
@@ -48,7 +48,7 @@ class EDMNetwork(nn.Module):
     map_layer1: nn.Linear
     map_label: nn.Linear
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: StateDict) -> None:
         super().__init__()
         places = _places(state)
         self.adm = "out_conv.weight" in state
@@ -122,7 +122,7 @@ class EDMNetwork(nn.Module):
             found = found + self.map_label(labels.to(dtype) * math.sqrt(self.label_dim))
         return functional.silu(self.map_layer1(functional.silu(self.map_layer0(found))))
 
-    def _block(self, place: str, state: State) -> nn.Module:
+    def _block(self, place: str, state: StateDict) -> nn.Module:
         own = _below(state, place)
         if "conv0.weight" in own:
             return _Block(own, adm=self.adm, up=place.endswith("_up"))
@@ -134,7 +134,7 @@ class EDMNetwork(nn.Module):
 class _Block(nn.Module):
     """Two convolutions with the embedding between them, and perhaps attention after them."""
 
-    def __init__(self, state: State, *, adm: bool, up: bool) -> None:
+    def __init__(self, state: StateDict, *, adm: bool, up: bool) -> None:
         super().__init__()
         eps, self.scale = (1e-5, 1.0) if adm else (1e-6, _ROOT_HALF)
         self.norm0, self.norm1 = (_Norm(_below(state, name), eps) for name in ("norm0", "norm1"))
@@ -176,7 +176,7 @@ class _Convolution(nn.Module):
     bias: torch.Tensor | None
     resample_filter: torch.Tensor | None
 
-    def __init__(self, state: State, *, up: bool = False, fused: bool = False) -> None:
+    def __init__(self, state: StateDict, *, up: bool = False, fused: bool = False) -> None:
         super().__init__()
         self.up, self.fused = up, fused
         for name in ("weight", "bias"):
@@ -208,7 +208,7 @@ class _Convolution(nn.Module):
 class _Norm(nn.Module):
     """Group normalisation with groups of at least four channels, 32 groups at most."""
 
-    def __init__(self, state: State, eps: float) -> None:
+    def __init__(self, state: StateDict, eps: float) -> None:
         super().__init__()
         channels = state["weight"].shape[0]
         self.groups, self.eps = min(32, channels // 4), eps
@@ -221,7 +221,7 @@ class _Norm(nn.Module):
 class _Frequencies(nn.Module):
     """Cosines and sines of the noise level: at random frequencies that are stored, or at a geometric sequence."""
 
-    def __init__(self, state: State, *, both_ends: bool) -> None:
+    def __init__(self, state: StateDict, *, both_ends: bool) -> None:
         super().__init__()
         stored = state.get("map_noise.freqs")
         if stored is not None:
@@ -239,17 +239,17 @@ class _Frequencies(nn.Module):
         return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
-def _linear(state: State) -> nn.Linear:
+def _linear(state: StateDict) -> nn.Linear:
     rows, columns = state["weight"].shape
     return nn.Linear(columns, rows, bias="bias" in state)
 
 
-def _below(state: State, place: str) -> dict[str, torch.Tensor]:
+def _below(state: StateDict, place: str) -> dict[str, torch.Tensor]:
     """Entries under a place, with their names from there."""
     return {name[len(place) + 1 :]: value for name, value in state.items() if name.startswith(f"{place}.")}
 
 
-def _places(state: State) -> list[str]:
+def _places(state: StateDict) -> list[str]:
     """Blocks in the order in which they run; files sort their entries by name."""
     found = {".".join(name.split(".")[:2]) for name in state if name.startswith(("enc.", "dec."))}
     if not found or "map_layer0.weight" not in state:

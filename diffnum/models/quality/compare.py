@@ -35,8 +35,8 @@ __all__ = [
     "DEFAULT_NFE",
     "FOUND",
     "Comparison",
+    "MeasuredRun",
     "Reference",
-    "Row",
     "compare",
     "converged_reference",
 ]
@@ -83,7 +83,7 @@ class Reference:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class MeasuredRun:
     """One method in a comparison.
 
     Parameters
@@ -145,7 +145,7 @@ class Comparison:
     ----------
     model : str
         Identifier of the network.
-    rows : tuple of Row
+    rows : tuple of MeasuredRun
         One a method.
     reference : Reference
         What they are held against.
@@ -156,7 +156,7 @@ class Comparison:
     """
 
     model: str
-    rows: tuple[Row, ...]
+    rows: tuple[MeasuredRun, ...]
     reference: Reference
     n: int
     seed: int
@@ -397,13 +397,13 @@ def _row(
     plans: Sequence[Any],
     images: Sequence[torch.Tensor],
     reference: Reference,
-) -> Row:
+) -> MeasuredRun:
     """Errors of one method, and the rate that they support."""
     size = math.sqrt(float(reference.x.square().mean()))
     each = np.stack([_per_sample(x - reference.x) / size for x in images])
     steps, first = np.unique([len(p) for p in plans], return_index=True)  # two levels may allow the same steps
     floor = 0.0 if math.isnan(reference.agreement) else reference.agreement  # of the looser run: an upper bound
-    return Row(
+    return MeasuredRun(
         method=facts[0],
         label=facts[1],
         family=facts[2],

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import torch
 
 from diffnum.plans import Plan
-from diffnum.plans.buffers import Part, Row
+from diffnum.plans.buffers import Part, UpdateRow
 from diffnum.solver import Group
 
 __all__ = ["compiled", "fused"]
@@ -154,7 +154,7 @@ def _one_by_one(buffers: Buffers, part: Part, values: Values) -> None:
     _rows(buffers, part.rows, values)
 
 
-def _rows(buffers: Buffers, rows: Sequence[Row], values: Values) -> None:
+def _rows(buffers: Buffers, rows: Sequence[UpdateRow], values: Values) -> None:
     for _, terms, place in rows:
         _write(buffers[place], terms, values)
 
