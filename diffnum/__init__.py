@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from diffnum import calibration as calibration
     from diffnum import coefficients as coefficients
     from diffnum import discrete as discrete
+    from diffnum import distillation as distillation
     from diffnum import grids as grids
     from diffnum import guidance as guidance
     from diffnum import interop as interop
@@ -84,6 +85,7 @@ _MODULES = (
     "calibration",
     "coefficients",
     "discrete",
+    "distillation",
     "forms",
     "grids",
     "guidance",

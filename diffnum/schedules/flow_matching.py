@@ -65,6 +65,13 @@ class FlowMatching:
         rate = self.shift / (stretch * (1.0 - t))  # of -log alpha
         return -rate, rate * m.one(t)
 
+    def rates(self, t: Any) -> tuple[Any, Any]:
+        """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
+        _, t = maths(t)
+        stretch = 1.0 + (self.shift - 1.0) * t
+        rate = self.shift / (stretch * stretch)
+        return -rate, rate * self.sigma(t)
+
     def symbolic(self) -> SymbolicSchedule:
         """Sympy expressions of this schedule."""
         import sympy

@@ -93,6 +93,11 @@ class MeanReverting:
         m, t = maths(t)
         return -self.theta * m.one(t), self.theta * self.sigma_inf**2 / self.sigma(t)
 
+    def rates(self, t: Any) -> tuple[Any, Any]:
+        """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, for ``x - mean``."""
+        alpha = self.alpha(t)
+        return -self.theta * alpha, self.theta * (self.sigma_inf * alpha) ** 2
+
     def symbolic(self) -> SymbolicSchedule:
         """Sympy expressions of this schedule (for ``x - mean``, which needs no symbol)."""
         import sympy

@@ -21,6 +21,7 @@ from diffnum.schedules.tools import (
     vp_alpha,
     vp_exponent,
     vp_half_log_snr,
+    vp_rates,
     vp_sigma,
 )
 from diffnum.types import FloatArray
@@ -205,6 +206,20 @@ class Tabulated:
         _, t = maths(t)
         beta = self._rate(t)
         return -0.5 * beta, 0.5 * beta / self.sigma(t)
+
+    def rates(self, t: Any) -> tuple[Any, Any]:
+        """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, at kinks of the noisier side."""
+        _, t = maths(t)
+        if isinstance(t, float):
+            slope, noising = self.rates(np.asarray(t))
+            return float(slope), float(noising)
+        alpha, last = self.alpha(t), self._table.values.size - 1
+        if self.zero_terminal:  # the last cell, where alpha falls to zero on a line
+            xp = array_api_compat.array_namespace(t)
+            inside = vp_rates(alpha, self._rate(xp.clip(t, max=float(last))))
+            slope = float(np.exp(-0.5 * self._table.values[-1]))
+            return xp.where(t > last, -slope, inside[0]), xp.where(t > last, slope * alpha, inside[1])
+        return vp_rates(alpha, self._rate(t))
 
     def symbolic(self) -> SymbolicSchedule:
         """Raise ``ValueError``: a table has no closed form."""

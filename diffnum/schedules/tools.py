@@ -135,6 +135,12 @@ def vp_exponent(m: Maths, lam: Any) -> Any:
     return softplus(m, -2.0 * lam)
 
 
+def vp_rates(alpha: Any, beta: Any) -> tuple[Any, Any]:
+    """Derivatives of ``alpha`` and ``sigma^2 / 2 = (1 - alpha^2) / 2``; ``beta`` is the rate of ``-2 log alpha``."""
+    slope = -0.5 * beta * alpha
+    return slope, -slope * alpha
+
+
 def linear_exponent(beta_min: float, beta_max: float, t: Any) -> Any:
     """``-2 log alpha`` of a linear beta: the integral of beta from 0 to ``t``."""
     return t * (beta_min + (0.5 * (beta_max - beta_min)) * t)

@@ -62,6 +62,11 @@ class VE:
         m, t = maths(t)
         return 0.0 * m.one(t), math.log(self.sigma_max / self.sigma_min) * self.sigma(t)
 
+    def rates(self, t: Any) -> tuple[Any, Any]:
+        """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
+        m, t = maths(t)
+        return 0.0 * m.one(t), math.log(self.sigma_max / self.sigma_min) * self.sigma(t) ** 2
+
     def symbolic(self) -> SymbolicSchedule:
         """Sympy expressions of this schedule."""
         import sympy
@@ -136,6 +141,11 @@ class EDM:
         m, t = maths(t)
         return 0.0 * m.one(t), m.one(t)
 
+    def rates(self, t: Any) -> tuple[Any, Any]:
+        """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
+        m, t = maths(t)
+        return 0.0 * m.one(t), t
+
     def symbolic(self) -> SymbolicSchedule:
         """Sympy expressions of this schedule."""
         import sympy
@@ -208,6 +218,11 @@ class Brownian:
         """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``."""
         m, t = maths(t)
         return 0.0 * m.one(t), 0.5 / m.sqrt(t)
+
+    def rates(self, t: Any) -> tuple[Any, Any]:
+        """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
+        m, t = maths(t)
+        return 0.0 * m.one(t), 0.5 * m.one(t)
 
     def symbolic(self) -> SymbolicSchedule:
         """Sympy expressions of this schedule."""

@@ -51,6 +51,11 @@ class _LinearBeta:
         beta = tools.linear_rate(self.beta_min, self.beta_max, t)
         return -0.5 * beta, 0.5 * beta / self.sigma(t)
 
+    def rates(self, t: Any) -> tuple[Any, Any]:
+        """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
+        _, t = maths(t)
+        return tools.vp_rates(self.alpha(t), tools.linear_rate(self.beta_min, self.beta_max, t))
+
     def symbolic(self) -> SymbolicSchedule:
         """Sympy expressions of this schedule."""
         import sympy
@@ -226,6 +231,12 @@ class SubVP:
         beta = tools.linear_rate(self.beta_min, self.beta_max, t)
         return -0.5 * beta, 0.5 * beta * (1.0 + self.alpha(t) ** 2)
 
+    def rates(self, t: Any) -> tuple[Any, Any]:
+        """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
+        _, t = maths(t)
+        alpha, beta = self.alpha(t), tools.linear_rate(self.beta_min, self.beta_max, t)
+        return -0.5 * beta * alpha, beta * self.sigma(t) * alpha * alpha
+
     def symbolic(self) -> SymbolicSchedule:
         """Sympy expressions of this schedule."""
         import sympy
@@ -323,6 +334,13 @@ class VPCosine:
         signal = m.sin(rate * (1.0 - t))
         damping = rate * m.sin(0.5 * math.pi - rate * (1.0 - t)) / signal
         return -damping, damping / self.sigma(t)
+
+    def rates(self, t: Any) -> tuple[Any, Any]:
+        """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
+        m, t = maths(t)
+        rate = 0.5 * math.pi / (1.0 + self.s)
+        slope = -rate * m.sin(0.5 * math.pi - rate * (1.0 - t)) / math.cos(self._offset)
+        return slope, -slope * self.alpha(t)
 
     def symbolic(self) -> SymbolicSchedule:
         """Sympy expressions of this schedule."""

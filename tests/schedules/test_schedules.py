@@ -269,6 +269,28 @@ def test_the_drift_is_that_of_the_probability_flow(schedule: Any) -> None:
         assert all(type(value) is float for value in schedule.drift(time))
 
 
+@pytest.mark.parametrize("schedule", ALL, ids=_id)
+def test_rates_are_the_derivatives_of_alpha_and_of_half_the_variance(schedule: Any) -> None:
+    first, last = schedule.default_t_start, schedule.default_t_end
+    t = torch.tensor(last + (first - last) * np.array([0.0313, 0.2411, 0.57, 0.913]), requires_grad=True)
+    (alpha_rate,) = torch.autograd.grad((schedule.alpha(t) + 0.0 * t).sum(), t)
+    (noise_rate,) = torch.autograd.grad((0.5 * schedule.sigma(t) ** 2).sum(), t)
+    found = schedule.rates(t.detach())
+    np.testing.assert_allclose(found[0] + 0.0 * alpha_rate, alpha_rate, rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(found[1] + 0.0 * noise_rate, noise_rate, rtol=1e-9, atol=1e-14)
+    for i, time in enumerate(t.tolist()):
+        assert schedule.rates(time) == pytest.approx((float(found[0][i]), float(found[1][i])), rel=1e-12)
+        assert all(type(value) is float for value in schedule.rates(time))
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=_id)
+def test_rates_are_finite_at_both_ends_of_the_domain(schedule: Any) -> None:
+    for t in (schedule.t_min, schedule.t_max):
+        inner = t + 1e-7 * (0.5 * (schedule.t_min + schedule.t_max) - t)
+        for here, near in zip(schedule.rates(t), schedule.rates(inner), strict=True):
+            assert here == pytest.approx(near, rel=1e-4, abs=1e-5 * abs(here) + 1e-5)
+
+
 def test_linear_beta_passes_through_two_noise_levels() -> None:
     fitted = sch.VPFitted(0.002, 80.0)
     assert float(np.exp(-fitted.half_log_snr(1e-3))) == pytest.approx(0.002, rel=1e-12)
