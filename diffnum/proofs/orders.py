@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -13,8 +12,9 @@ from diffnum.coefficients.method import GRID_KINDS, Method
 from diffnum.coefficients.programme import Rule
 from diffnum.derivation import Identity, Residuals
 from diffnum.derivation.algebra.bseries import Expansion, expand
+from diffnum.derivation.algebra.quotients import Quotient
 from diffnum.derivation.algebra.reverse import SquareRoot
-from diffnum.derivation.algebra.symbols import Exact, Symbols, is_zero
+from diffnum.derivation.algebra.symbols import Exact, Symbols
 from diffnum.derivation.algebra.trees import bushy
 from diffnum.derivation.given import STATISTICAL, furnish
 from diffnum.derivation.model_statistics import moment_defects
@@ -157,13 +157,8 @@ def order_by_moments(record: Method, grid: str) -> tuple[int, tuple[Residuals, .
 
 def _at_parameters(value: Any, record: Method) -> bool:
     """Whether a coefficient is not zero at the method's own parameters."""
-    values = {
-        sympy.Symbol(n): sympy.Rational(*Fraction(record.options[n]).as_integer_ratio()) for n in parameters_of(record)
-    }
-    expression = (
-        value.as_expr() if hasattr(value, "as_expr") else sympy.Rational(int(value.numerator), int(value.denominator))
-    )
-    return not is_zero(expression.subs(values))
+    values = {name: Fraction(record.options[name]) for name in parameters_of(record)}
+    return not value.vanishes_at(values) if isinstance(value, Quotient) else bool(value)
 
 
 def predicted_history(record: Method) -> Identity:
@@ -191,20 +186,13 @@ def predicted_history(record: Method) -> Identity:
     return decide(claim, difference)
 
 
-@lru_cache(maxsize=256)
-def _factored(numerator: Any, denominator: Any) -> sympy.Expr:
-    return sympy.factor(numerator.as_expr() / denominator.as_expr())
-
-
 def as_expression(value: Any) -> sympy.Expr:
     """Exact number, function or root as a sympy expression."""
     if isinstance(value, SquareRoot):
         return value.as_expr()
     if isinstance(value, Exact):  # factors look best while E is a symbol, and odd where it is a root
-        expression = value.value.as_expr()
-        factored = expression if value.symbols.root > 1 else sympy.factor(expression)
-        return factored.xreplace(value.symbols.meaning)
-    if hasattr(value, "as_expr"):
-        number, kind = value.numer.primitive()  # multiples of one function, as trees have them, are factored once
-        return sympy.Rational(int(number.numerator), int(number.denominator)) * _factored(kind, value.denom)
+        written = value.value.as_expr() if value.symbols.root > 1 else value.value.factored()
+        return written.xreplace(value.symbols.meaning)
+    if isinstance(value, Quotient):
+        return value.factored()
     return sympy.Rational(int(value.numerator), int(value.denominator))

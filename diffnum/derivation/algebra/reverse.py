@@ -17,8 +17,8 @@ from fractions import Fraction
 from typing import Any
 
 import sympy
-from sympy.polys.fields import FracField
 
+from diffnum.derivation.algebra.quotients import Quotients
 from diffnum.derivation.algebra.symbols import Exact, Symbols, as_fraction
 from diffnum.forms import Kernel
 
@@ -43,7 +43,7 @@ class ReverseSymbols(Symbols):
         """
         names = ["h", "tau", "E", "T", *(f"u_{j}" for j in range(1, past + 1)), *extra]
         variables = [sympy.Symbol(name) for name in names]
-        field = FracField(variables, sympy.QQ)
+        field = Quotients(variables)
         h, tau = variables[:2]
         meaning = {variables[2]: sympy.exp(-h / root), variables[3]: sympy.exp(-(tau**2) * h / root)}
         generators: dict[str, Any] = {}
@@ -78,7 +78,7 @@ class ReverseSymbols(Symbols):
     def exponential(self, value: Exact) -> Exact:
         """Exponential of ``(a + b tau^2) h`` with rational a and b."""
         ratio = (value / self.h).value
-        denominator = as_fraction(ratio.denom.LC) if ratio.denom.is_ground else None
+        denominator = None if ratio.factors else ratio.content
         parts = {0: Fraction(0), 2: Fraction(0)}
         index = [str(s) for s in ratio.numer.ring.symbols].index("tau")
         for powers, coefficient in ratio.numer.terms():

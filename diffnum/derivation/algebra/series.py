@@ -13,8 +13,8 @@ from math import factorial
 from typing import Any
 
 import sympy
-from sympy.polys.fields import FracField
 
+from diffnum.derivation.algebra.quotients import Quotients
 from diffnum.derivation.algebra.symbols import as_fraction
 from diffnum.forms import ExponentialKernel
 
@@ -40,14 +40,15 @@ class SeriesRing:
         if self.terms < 1:
             msg = f"terms={self.terms} is too few: keep at least one coefficient"
             raise ValueError(msg)
-        field: Any = FracField([sympy.Symbol(n) for n in self.names], sympy.QQ) if self.names else sympy.QQ
+        field: Any = Quotients([sympy.Symbol(n) for n in self.names]) if self.names else sympy.QQ
         object.__setattr__(self, "_field", field)
 
     def coefficient(self, value: Any) -> Any:
         """Rational number as a coefficient."""
         number = as_fraction(value)
-        plain = sympy.QQ(number.numerator, number.denominator)
-        return self._field(plain) if self.names else plain  # type: ignore[attr-defined]
+        if self.names:
+            return self._field(number)  # type: ignore[attr-defined]
+        return sympy.QQ(number.numerator, number.denominator)
 
     def constant(self, value: Any) -> PowerSeries:
         """Rational number (exactly, floats included) as a series."""
@@ -72,7 +73,7 @@ class SeriesRing:
         place = self.names.index(name)
         parts: dict[int, list[dict[Any, Any]]] = {}
         for i, coefficient in enumerate(value.coefficients):
-            if any(powers[place] for powers in coefficient.denom):
+            if any(powers[place] for factor in coefficient.factors for powers in factor):
                 msg = f"value={value} is no polynomial in {name}"
                 raise ValueError(msg)
             for powers, number in coefficient.numer.terms():
@@ -82,8 +83,7 @@ class SeriesRing:
 
         def series(columns: list[dict[Any, Any]]) -> PowerSeries:
             numbers = [
-                self._field.new(c.numer.ring.from_dict(column), c.denom)  # type: ignore[attr-defined]
-                for c, column in zip(value.coefficients, columns, strict=True)
+                c.over(c.numer.ring.from_dict(column)) for c, column in zip(value.coefficients, columns, strict=True)
             ]
             return PowerSeries(self, value.power, numbers)
 

@@ -8,7 +8,6 @@ in that field, in which equality is decidable and cheap; nothing is ever "simpli
 
 from __future__ import annotations
 
-import copyreg
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,21 +16,11 @@ from math import factorial, lcm
 from typing import Any
 
 import sympy
-from sympy.polys.fields import FracField
-from sympy.polys.rings import PolyRing
 
+from diffnum.derivation.algebra.quotients import Quotient, Quotients
 from diffnum.forms import ExponentialKernel, Kernel, TabulatedKernel
 
 __all__ = ["Exact", "PartsKernel", "SymbolicKernel", "Symbols", "as_fraction", "is_zero", "phi", "solve"]
-
-
-def _remade(field: Any) -> tuple[Any, ...]:
-    """What makes a ring or a field of sympy again: its own way to a pickle stops at what it keeps for speed."""
-    return type(field), (field.symbols, field.domain, field.order)
-
-
-copyreg.pickle(PolyRing, _remade)
-copyreg.pickle(FracField, _remade)
 
 
 class phi(sympy.Function):  # type: ignore[misc]
@@ -77,7 +66,7 @@ class Exact:
 
     Parameters
     ----------
-    value : sympy FracElement
+    value : Quotient
         The function, numerator and denominator coprime.
     symbols : Symbols
         Field that it belongs to.
@@ -86,7 +75,7 @@ class Exact:
     __slots__ = ("symbols", "value")
     __array_ufunc__ = None
 
-    def __init__(self, value: Any, symbols: Symbols) -> None:
+    def __init__(self, value: Quotient, symbols: Symbols) -> None:
         self.value, self.symbols = value, symbols
 
     def _other(self, other: Any) -> Any:
@@ -130,7 +119,7 @@ class Exact:
             return self.symbols.constant(1)
         if power == 0.5:
             return self.symbols.square_root(self)
-        return Exact(self.value**power if power > 0 else 1 / self.value ** (-power), self.symbols)
+        return Exact(self.value ** int(power), self.symbols)
 
     def __bool__(self) -> bool:
         return bool(self.value)
@@ -147,7 +136,7 @@ class Exact:
     @property
     def is_constant(self) -> bool:
         """Whether the function is a rational number."""
-        return bool(self.value.numer.is_ground and self.value.denom.is_ground)
+        return self.value.is_constant
 
     def fraction(self) -> Fraction:
         """Value of a constant.
@@ -160,8 +149,7 @@ class Exact:
         if not self.is_constant:
             msg = f"{self} is not a rational number: it depends on symbols"
             raise TypeError(msg)
-        numerator, denominator = (as_fraction(p.LC) if p else Fraction(0) for p in (self.value.numer, self.value.denom))
-        return numerator / denominator
+        return Fraction(int(self.value.numer.LC), self.value.content)
 
     def as_expr(self) -> sympy.Expr:
         """Sympy expression with real exponentials in place of E."""
@@ -188,7 +176,7 @@ class Symbols:
 
     Parameters
     ----------
-    field : sympy FracField
+    field : Quotients
         The field.
     rate : int or None
         Growth rate kappa of the kernel; None where moments are symbols.
@@ -200,7 +188,7 @@ class Symbols:
         What to substitute in print: E by its exponential.
     """
 
-    field: FracField
+    field: Quotients
     rate: int | None
     root: int
     names: Mapping[str, Exact]
@@ -228,7 +216,7 @@ class Symbols:
         exponentials = [f"E_{name}" for name in free] if rate else []
         names = ["h", *(["E"] if rate else []), *(f"u_{j}" for j in range(1, past + 1)), *extra, *free, *exponentials]
         variables = [sympy.Symbol(name) for name in names]
-        field = FracField(variables, sympy.QQ)
+        field = Quotients(variables)
         generators: dict[str, Exact] = {}
         h = variables[0]
         meaning = {variables[1]: sympy.exp(sympy.Rational(rate, root) * h)} if rate else {}
@@ -254,8 +242,7 @@ class Symbols:
 
     def constant(self, value: float | Fraction) -> Exact:
         """Rational number as an element of the field."""
-        number = Fraction(value)
-        return Exact(self.field(sympy.QQ(number.numerator, number.denominator)), self)
+        return Exact(self.field(Fraction(value)), self)
 
     def exp(self, multiple: Fraction | int | Exact) -> Exact:
         """``exp(multiple * h)`` as a power of E, or of the exponential of a free fraction.

@@ -129,9 +129,9 @@ def written(weight: Any, rate: int | None) -> sympy.Expr:
         groups.setdefault(formal_powers, {})[rest] = coefficient
     terms = []
     for formal_powers, polynomial in sorted(groups.items(), reverse=True):
-        factor = value.field.new(ring.from_dict(polynomial), value.denom).as_expr()
+        factor = value.over(ring.from_dict(polynomial)).factored()
         symbols = (formal(str(ring.symbols[i]), rate) ** p for i, p in zip(positions, formal_powers, strict=True))
-        terms.append(sympy.factor(factor) * sympy.Mul(*symbols))
+        terms.append(factor * sympy.Mul(*symbols))
     # a weight divided by the length of the step has formal symbols in its denominator too
     meaning = {ring.symbols[i]: formal(str(ring.symbols[i]), rate) for i in positions}
     total = sympy.Add(*terms).xreplace(meaning)
