@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,7 @@ from diffnum.types import Denoiser, FloatArray, Prediction, Problem, Schedule
 __all__ = ["AskedByNoiseLevel", "Oracle"]
 
 
-class AskedByNoiseLevel:
+class AskedByNoiseLevel(ABC):
     """A model that is watched: samplers ask it at a half-log-SNR, or in time, and ``predict`` answers them all."""
 
     schedule: Schedule
@@ -28,9 +29,9 @@ class AskedByNoiseLevel:
         """The same as a function of time."""
         return _AskedInTime(self, prediction)
 
+    @abstractmethod
     def predict(self, x: FloatArray, lam: float, prediction: Prediction) -> FloatArray:
         """Answer a question of any kind."""
-        raise NotImplementedError
 
     def data(self, x: FloatArray, lam: float) -> FloatArray:
         """E[x_0 | x] at half-log-SNR ``lam``."""
