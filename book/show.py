@@ -38,6 +38,7 @@ __all__ = [
     "Markdown",
     "argument",
     "axes",
+    "claim",
     "formula",
     "images",
     "label_lines",
@@ -105,6 +106,25 @@ def proof(name: str) -> Markdown:
 def _claim(text: str) -> str:
     """Claim with typeset names."""
     return text.replace("==", "=").replace("_", "\\_")
+
+
+# -- sentences ---------------------------------------------------------------------------------------
+
+
+def claim(holds: Any, sentence: str, **numbers: Any) -> Markdown:
+    """Sentence of a chapter that is printed only if it is true; a page on which it is not fails.
+
+    ``show.claim(a < b, "The first needs {a}, the second {b}.", a=a, b=b)``; numbers get three digits.
+    """
+    text = sentence.format(**{name: _rounded(value) for name, value in numbers.items()})
+    if not np.all(holds):
+        raise ValueError(f"the page says what does not hold: {text}")
+    return Markdown(text)
+
+
+def _rounded(value: Any) -> str:
+    """Number as a sentence says it."""
+    return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
 
 
 # -- tables ------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ _ADAMS_SOURCES: Mapping[str, tuple[str, str]] = {
 """Work and place in it."""
 
 _ADAMS_ALIASES: Mapping[str, Mapping[str, str]] = {
-    "eab": {"papers": "UniP of the same order; DPM-Solver++(2M, taylor) at order 2"},
+    "eab": {"papers": "UniP of the same order, but 2; DPM-Solver++(2M, taylor) at order 2"},
     "eab_noise": {"papers": "DEIS lambda-AB"},
     "ab_velocity": {"papers": "Adams-Bashforth for rectified flow"},
     "lms": {
