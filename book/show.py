@@ -118,7 +118,8 @@ def claim(holds: Any, sentence: str, **numbers: Any) -> Markdown:
     """
     text = sentence.format(**{name: _rounded(value) for name, value in numbers.items()})
     if not np.all(holds):
-        raise ValueError(f"the page says what does not hold: {text}")
+        msg = f"the page says what does not hold: {text}"
+        raise ValueError(msg)
     return Markdown(text)
 
 
