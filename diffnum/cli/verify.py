@@ -154,7 +154,8 @@ def _stochastic(record: Any, *, schedule: Schedule, levels: tuple[int, ...] | No
     from diffnum.coefficients.noise import ORDERS
     from diffnum.convergence.study import convergence_study
 
-    studies = [convergence_study(record, schedule=schedule, steps=levels, measure=measure) for measure in ORDERS]
+    measures = ORDERS if record.noise.approaches else ("law",)  # without an equation there is but the law at the end
+    studies = [convergence_study(record, schedule=schedule, steps=levels, measure=measure) for measure in measures]
     wrong, undecided = [], []
     for s in studies:
         recorded = s.recorded or 0.0
@@ -163,7 +164,8 @@ def _stochastic(record: Any, *, schedule: Schedule, levels: tuple[int, ...] | No
             undecided.append(f"{s.measure} order: undecided, recorded {recorded:g}: {s.verdict}")
         elif s.order is None or s.order < recorded:
             wrong.append(f"{s.measure} order: measured {s.order}, recorded {recorded:g}")
-    names = ("strong order", "weak order", "order in law")
+    words = {"strong": "strong order", "weak": "weak order", "law": "order in law"}
+    names = [words[measure] for measure in measures]
     orders = ("undecided" if s.order is None else f"{s.order:g}" for s in studies)
     found = ", ".join(f"{name} {order}" for name, order in zip(names, orders, strict=True))
     return {

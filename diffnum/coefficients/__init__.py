@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diffnum.coefficients.constant_steps import abm, adams_moulton_constant, ipndm_v, plms
     from diffnum.coefficients.exponential_runge_kutta import etd_rk3, hochbruck_ostermann_4, krogstad_4, res_3s
     from diffnum.coefficients.flow import pseudo_corrector
+    from diffnum.coefficients.flow_sde import flow_step, noise_window
     from diffnum.coefficients.momentum import ghvb, ghvb_variable
     from diffnum.coefficients.predictor_corrector import unic, unic_vary, unip, unipc
     from diffnum.coefficients.runge_kutta import dpm_solver_2, dpm_solver_3, etd_rk4, heun, runge_kutta_weights
@@ -41,6 +42,7 @@ _HOMES = {
         "constant_steps": "abm adams_moulton_constant ipndm_v plms",
         "exponential_runge_kutta": "etd_rk3 hochbruck_ostermann_4 krogstad_4 res_3s",
         "flow": "pseudo_corrector",
+        "flow_sde": "flow_step noise_window",
         "momentum": "ghvb ghvb_variable",
         "predictor_corrector": "unic unic_vary unip unipc",
         "runge_kutta": "dpm_solver_2 dpm_solver_3 etd_rk4 heun runge_kutta_weights",
@@ -70,6 +72,7 @@ __all__ = [
     "etd_rk3",
     "etd_rk4",
     "exponential_adams",
+    "flow_step",
     "ghvb",
     "ghvb_variable",
     "heun",
@@ -77,6 +80,7 @@ __all__ = [
     "ipndm_v",
     "krogstad_4",
     "noise_variance",
+    "noise_window",
     "plms",
     "pseudo_corrector",
     "res_3s",

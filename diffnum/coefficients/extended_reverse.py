@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -28,7 +28,7 @@ from diffnum.phi import phi
 from diffnum.tableau import Step, Vector, Window, vector
 from diffnum.types import FloatArray, Scalar
 
-__all__ = ["NOISE_SCALES", "NoiseScale", "er_sde", "er_sde_step", "reverse_moments"]
+__all__ = ["NOISE_SCALES", "NoiseScale", "dance_scale", "er_sde", "er_sde_step", "noise_scale", "reverse_moments"]
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,50 @@ NOISE_SCALES: Mapping[str, NoiseScale] = MappingProxyType(
 )
 """The functions of the official code: ``ode``, ``sde``, and ``sde1`` to ``sde5``, of which the authors recommend the
 last. A factor on phi changes nothing."""
+
+
+def _log_dance(x: FloatArray, eta: float) -> FloatArray:
+    return -0.5 * eta * eta / x
+
+
+def _rate_dance(x: FloatArray, eta: float) -> FloatArray:
+    return 0.5 * eta * eta / x
+
+
+def dance_scale(eta: float) -> NoiseScale:
+    r"""Noise scale of DanceGRPO's equation, whose diffusion in flow time is the number eta.
+
+    :math:`\tau^2 = \eta^2/(2\rho)`; a first-order step with it is Precise's ``dance_precise``.
+
+    Parameters
+    ----------
+    eta : float
+        Diffusion, >= 0.
+
+    References
+    ----------
+    Tencent-Hunyuan/Precise at 9a84f91b, sde_with_logprob.py, ``compute_std_dev_t``.
+    """
+    return NoiseScale(f"dance{eta:g}", partial(_log_dance, eta=eta), partial(_rate_dance, eta=eta))
+
+
+def noise_scale(name: str) -> NoiseScale:
+    """Noise scale by name: one of :data:`NOISE_SCALES`, or ``dance`` with its eta, such as ``"dance0.3"``.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    if name in NOISE_SCALES:
+        return NOISE_SCALES[name]
+    try:
+        if name.startswith("dance"):
+            return dance_scale(float(name.removeprefix("dance")))
+    except ValueError:
+        pass
+    msg = f"noise scale {name!r} is unknown: use one of {', '.join(NOISE_SCALES)}, or dance0.3 and the like"
+    raise ValueError(msg)
 
 
 @cache

@@ -24,7 +24,7 @@ import numpy as np
 
 from diffnum.analysis.gaussian import propagate_problem
 from diffnum.coefficients.catalogue import method as find_method
-from diffnum.coefficients.extended_reverse import NOISE_SCALES, NoiseScale
+from diffnum.coefficients.extended_reverse import NoiseScale, noise_scale
 from diffnum.coefficients.method import GRID_KINDS, Method
 from diffnum.coefficients.noise import NoisyMeasure
 from diffnum.convergence.nodes import INTERVAL, fractions
@@ -119,7 +119,7 @@ def strong_study(
     ValueError
         If the method is not stochastic, or the interval is not inside the schedule.
     """
-    record, tau, rate = _equation(method)
+    record, tau, rate = _approached(method, "strong")
     schedule = VPLinear() if schedule is None else schedule
     exact = default_gaussian() if problem is None else problem
     data = exact if isinstance(exact, Gaussian) and points is None else None
@@ -205,7 +205,7 @@ def weak_study(
         For each grid the errors of the conditional mean (its gain) and of the conditional variance of the end given
         the start, root mean square over the eigen-directions.
     """
-    record, tau, _ = _equation(method)
+    record, tau, _ = _approached(method, "weak")
     schedule = VPLinear() if schedule is None else schedule
     exact = default_gaussian() if problem is None else problem
     oracle = Oracle(exact, schedule, interval, 2, 0)
@@ -302,7 +302,7 @@ def monte_carlo_study(
     ConvergenceStudy
         One curve for each expectation; undecided where the error is not below a quarter of the finest bias.
     """
-    record, tau, rate = _equation(method)
+    record, tau, rate = _approached(method, "weak")
     schedule = VPLinear() if schedule is None else schedule
     exact: Problem = three_peaks() if problem is None else problem
     sums = np.zeros((2, len(steps), len(expectations)))
@@ -361,9 +361,21 @@ def _equation(method: Method | str) -> tuple[Method, Level, float]:
         )
         raise ValueError(msg)
     if record.noise.level is None:
-        return record, NOISE_SCALES[record.noise.scale], 0.0
+        return record, noise_scale(record.noise.scale), 0.0
     tau = float(record.noise.level)
     return record, tau, tau**2 if record.form.prediction == "data" else -1.0
+
+
+def _approached(method: Method | str, measure: NoisyMeasure) -> tuple[Method, Level, float]:
+    """The same, of a method that approaches an equation."""
+    record, tau, rate = _equation(method)
+    if record.noise is not None and not record.noise.approaches:
+        msg = (
+            f"method={record.name!r} approaches no equation, since its share of new noise does not fall with the step: "
+            f"it has no {measure} order, use measure='law'"
+        )
+        raise ValueError(msg)
+    return record, tau, rate
 
 
 def noisy_study(record: Method, measure: NoisyMeasure, series: Sequence[Series]) -> ConvergenceStudy:

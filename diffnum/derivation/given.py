@@ -127,6 +127,19 @@ def _with_levels(window: Window, value: Value, options: Mapping[str, Any]) -> Wi
     return replace(window, nodes=nodes)
 
 
+# -- flow time -----------------------------------------------------------------------------------------
+
+
+def _with_flow_time(window: Window, value: Value, options: Mapping[str, Any]) -> Window:  # noqa: ARG001
+    """Flow times at both ends; that at the end follows from the step."""
+    start, shrink = value("s_0"), value("E")
+    end = start * shrink / (1 - start + start * shrink)
+    nodes: Any = (_Level(1 - end, end), _Level(1 - start, start))
+    return replace(window, nodes=nodes)
+
+
+_FLOW_TIME = Furnished(lambda _: ("s_0",), _with_flow_time, lambda _: Fraction(1, 2))
+
 FURNISHED: Final[Mapping[str, Furnished]] = MappingProxyType(
     {
         "dc_solver": Furnished(
@@ -135,6 +148,7 @@ FURNISHED: Final[Mapping[str, Furnished]] = MappingProxyType(
             lambda name: Fraction(1, 2) if name == "rho" else -Fraction(name[6:]),
         ),
         "dpm_solver_v3": Furnished(_statistics_names, _with_levels, lambda _: Fraction(1, 2)),
+        **dict.fromkeys(("flow_sde", "dance_sde", "cps", "euler_ancestral_rf"), _FLOW_TIME),
     }
 )
 """Families whose windows hold more."""

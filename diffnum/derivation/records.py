@@ -53,9 +53,9 @@ class Derived:
 Derive: TypeAlias = Callable[[Window, int, "int | None"], Derived]
 """``derive(window, order, rate) -> Derived``."""
 
-Entry: TypeAlias = Literal["path", "sigma", "after", "before"]
+Entry: TypeAlias = Literal["path", "sigma", "after", "before", "increment"]
 """Where the draws of a step enter: along it, as the increments of one path of the equation, or of one in another clock;
-after all evaluations; before them."""
+after all evaluations; before them; one for the whole step, which no exact integral gives."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,27 @@ class Scheme:
     derive : callable
         ``derive(base, window, order, symbols) -> Derived`` from the derivation ``base`` of the part without noise,
         in a field of the reverse equation.
-    entry : {"path", "sigma", "after", "before"}
+    entry : {"path", "sigma", "after", "before", "increment"}
         Where the draws of a step enter. Noise before or after all evaluations keeps exact marginals, between steps of
         the flow.
-    parameter : {"tau", "eta", "scale"}
+    parameter : {"tau", "eta", "scale", "level"}
         What its rules call the noise level: that of the equation, on a whole step; eta, which stands for one that
-        depends on the step; or a function that gives it.
+        depends on the step; a function that gives it; or a number for which ``stands_for`` says so.
     level : int, optional
         Level at which it is derived, where its weights are known in closed form at no other.
+    keeps : bool
+        Whether known data keep their law in each step.
+    stands_for : callable, optional
+        ``stands_for(s_0, exp(-h), exp(-tau^2 h), square_root)``: the parameter ``level`` of a step from the flow time
+        s_0 that keeps the share ``exp(-tau^2 h)`` of the old noise.
     """
 
     derive: Callable[..., Derived]
     entry: Entry
-    parameter: Literal["tau", "eta", "scale"]
+    parameter: Literal["tau", "eta", "scale", "level"]
     level: int | None = None
+    keeps: bool = True
+    stands_for: Callable[..., Any] | None = None
 
     @property
     def splits(self) -> bool:

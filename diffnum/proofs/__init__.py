@@ -122,7 +122,7 @@ def _formula(top: Case) -> Formula:
         parameters = {name: record.options[name] for name in parameters_of(record)}
         return Formula.of(record.name, record.form.name, top.rate, top.formal.step, parameters)
     # eta stands for a noise level that depends on the step
-    level = None if SCHEMES[record.noise.scheme].parameter == "eta" else record.noise.level
+    level = None if SCHEMES[record.noise.scheme].parameter in ("eta", "level") else record.noise.level
     parameters = {} if level is None else {"tau": level}
     return Formula.of(record.name, record.form.name, top.rate, top.formal.step, parameters, noise=True)
 

@@ -6,7 +6,7 @@ noise level a symbol, so that what is proved holds for every level at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, cast
@@ -19,7 +19,7 @@ from diffnum.derivation.algebra.reverse import ReverseParts, ReverseSymbols
 from diffnum.derivation.algebra.symbols import Exact, Symbols
 from diffnum.derivation.given import STATISTICAL, GivenScale, SymbolicStatistics
 from diffnum.derivation.printing.formulas import FormalKernel
-from diffnum.derivation.records import Derive
+from diffnum.derivation.records import Derive, Scheme
 from diffnum.tableau import Window
 
 __all__ = [
@@ -88,7 +88,7 @@ class _WithNoise:
     """Steps with noise, at all levels at once."""
 
     def rate(self, record: Method) -> int | None:
-        return None if noise_of(record).scale else record.form.rate
+        return None if SCHEMES[noise_of(record).scheme].parameter == "scale" else record.form.rate
 
     def field(self, place: Placement, rate: int | None, root: int, extra: Sequence[str]) -> Symbols:
         return ReverseSymbols.for_reverse(place.past, root, [*extra, *_moments(place, rate)], rate)
@@ -97,8 +97,11 @@ class _WithNoise:
         return _FormalReverse(ReverseSymbols.for_reverse(place.past, root, extra, rate))
 
     def rule(self, record: Method, rule: Rule, symbols: Symbols) -> Rule:
-        tau, level = symbols["tau"], SCHEMES[noise_of(record).scheme].level
-        return _at_level(record, rule, tau, symbols["eta"] if level is None else level, tau * tau * symbols.h)
+        tau, scheme = symbols["tau"], SCHEMES[noise_of(record).scheme]
+        if scheme.parameter == "level":
+            return _at_level(record, rule, _stands_for(scheme, cast("ReverseSymbols", symbols)))
+        eta = symbols["eta"] if scheme.level is None else scheme.level
+        return _at_level(record, rule, {"tau": tau, "eta": eta, "scale": GivenScale(tau * tau * symbols.h)})
 
     def derive(self, record: Method, window: Window, order: int, rate: int | None, parameter: Value) -> Derived:  # noqa: ARG002
         symbols: Symbols = cast("Any", window.step).symbols
@@ -146,14 +149,25 @@ def exact_rule(rule: Rule, value: Callable[[str, Any], Any]) -> Rule:
     return partial(rule.func, *rule.args, **keywords)
 
 
-def _at_level(record: Method, rule: Rule, tau: Any, eta: Any, rise: Any) -> Rule:
-    """Rule of a method with noise at another level."""
+def _at_level(record: Method, rule: Rule, levels: Mapping[str, Any]) -> Rule:
+    """Rule of a method with noise at another level, which ``levels`` has for each name of a parameter."""
     if not isinstance(rule, partial):
         return rule
     name = SCHEMES[noise_of(record).scheme].parameter
     kept = {k: v for k, v in rule.keywords.items() if k not in (name, "given")}
-    level = {"tau": tau, "eta": eta, "scale": GivenScale(rise)}[name]
-    return partial(rule.func, *rule.args, **kept, **{name: level})
+    return partial(rule.func, *rule.args, **kept, **{name: levels[name]})
+
+
+def _stands_for(scheme: Scheme, symbols: ReverseSymbols) -> Mapping[str, Any]:
+    """Level of a family of flow time, in the field."""
+    if scheme.stands_for is None:
+        msg = f"scheme={scheme}: nothing says what its level stands for"
+        raise ValueError(msg)
+    return {"level": scheme.stands_for(symbols["s_0"], symbols.power(1, 0), symbols.power(0, 1), symbols.square_root)}
+
+
+_SILENT: Mapping[str, Any] = {"tau": 0, "eta": 0, "scale": GivenScale(0), "level": 0}
+"""Levels at which no method draws anything."""
 
 
 def without_noise(record: Method) -> Method:
@@ -161,7 +175,7 @@ def without_noise(record: Method) -> Method:
     if record.noise is None:
         return record
     form = replace(record.form, rate=arithmetic_of(record).rate(record))
-    rule = _at_level(record, record.rule, 0, 0, 0)
+    rule = _at_level(record, record.rule, _SILENT)
     return replace(record, rule=rule, family=record.noise.base, form=form, noise=None, parameters=())
 
 

@@ -24,9 +24,9 @@ from diffnum.derivation.algebra.series import SeriesKernel, SeriesRing
 from diffnum.derivation.algebra.symbols import Exact, as_fraction
 from diffnum.derivation.response import Response, response
 from diffnum.forms import TabulatedKernel
-from diffnum.proofs.arithmetic import noise_of, without_noise
+from diffnum.proofs.arithmetic import exact_rule, noise_of, without_noise
 from diffnum.proofs.claims import decide
-from diffnum.proofs.steps import Case, top_placement
+from diffnum.proofs.steps import Case, top_case, top_placement
 from diffnum.tableau import Stage, Step, Vector, Window
 
 __all__ = ["law_identities", "order_identities_with_noise", "response_of"]
@@ -43,9 +43,10 @@ def law_identities(top: Case) -> Iterator[Identity]:
         claim = "the noise at stages and end has the covariances of Ito's isometry on one path"
         yield decide(claim, lambda: _isometry(top))
     if top.record.form.prediction == "data":
-        yield decide(
-            "known data keep their law at every stage and at the end, for every noise level", lambda: _kept(top)
-        )
+        law = SCHEMES[top.record.noise.scheme].keeps
+        what = "law" if law else "mean"
+        claim = f"known data keep their {what} at every stage and at the end, for every noise level"
+        yield decide(claim, lambda: _kept(top, law=law))
 
 
 def _field(top: Case) -> ReverseSymbols:
@@ -69,8 +70,8 @@ def _isometry(top: Case) -> str:
     return ""
 
 
-def _kept(top: Case) -> str:
-    """For constant D = x_0: x = alpha x_0 + sigma eps goes over into the same law at every node."""
+def _kept(top: Case, *, law: bool) -> str:
+    """For constant D = x_0: x = alpha x_0 + sigma eps goes over into the same law, or mean, at every node."""
     symbols = _field(top)
     for name, node, row in top.shipped.rows():
         if node is None or (isinstance(node, int) and node == 0):
@@ -85,7 +86,7 @@ def _kept(top: Case) -> str:
             signal = weights + state * symbols.exponential(-c) - 1
         if signal != 0:
             return f"the weights of x_0 in row {name} do not add up: {signal}"
-        if covariance(row, row) + state * state - 1 != 0:
+        if law and covariance(row, row) + state * state - 1 != 0:
             return f"the variance in row {name} is {covariance(row, row)}, not 1 - {state * state}"
     return ""
 
@@ -98,6 +99,9 @@ def order_identities_with_noise(record: Method) -> Iterator[Identity]:
     if record.noise is None:
         return
     noise = record.noise
+    if not noise.approaches:
+        yield decide("order 0: the share of new noise in a step does not fall with it", lambda: _same_share(record))
+        return
     constant = "the response to noise leaves q > 0"
     yield decide(f"strong order {noise.strong:g}, and no more: {constant}", lambda: _strong(record))
     scope = "linear drifts on constant steps" if record.depth else "smooth drifts"
@@ -105,6 +109,17 @@ def order_identities_with_noise(record: Method) -> Iterator[Identity]:
     if SCHEMES[noise.scheme].splits:
         claim = f"order {noise.law:g} in law: exact noise between steps of the flow of that order"
         yield decide(claim, lambda: "" if noise.law == record.order else f"the flow has order {record.order}")
+
+
+def _same_share(record: Method) -> str:
+    """Whether the shares of old and new noise are numbers, other than 1 and 0, on steps of every length."""
+    top = top_case(record)
+    symbols = top.symbols
+    window = top.window(symbols.h, symbols.past, symbols.shipped_kernel(), symbols.__getitem__)
+    row = exact_rule(record.rule, lambda _, number: Fraction(number))(window, top.placement.order).x
+    kept, new = symbols.constant(0) + row["x"], symbols.constant(0) + covariance(row, row)
+    same = kept.is_constant and new.is_constant and kept - 1 != 0 and new != 0
+    return "" if same else f"the shares are {kept} and {new}"
 
 
 def _strong(record: Method) -> str:

@@ -21,6 +21,7 @@ from diffnum.derivation.algebra.symbols import Symbols, is_zero
 from diffnum.derivation.published import PUBLISHED
 from diffnum.forms import ExponentialKernel
 from diffnum.proofs.claims import decide
+from diffnum.proofs.flow_noise import FLOW_THEOREMS
 from diffnum.proofs.orders import as_expression, furnished
 from diffnum.proofs.steps import (
     Case,
@@ -198,6 +199,7 @@ def _corrector_is_moulton(top: Case) -> str:
 
 THEOREMS: Final[Mapping[str, Callable[[Case], Iterator[Identity]]]] = MappingProxyType(
     {
+        **FLOW_THEOREMS,
         "adams": _adams,
         "dc_solver": _dc_solver,
         "dpm_solver": _dpm_solver,

@@ -10,6 +10,7 @@ import pytest
 
 import diffnum as dn
 from diffnum.analysis import analyse, error_constant, frequency_response, stability
+from diffnum.coefficients.flow_sde import DIVISIONS
 
 CHEAP = {"nfe": (16,), "eigenvalues": (0.1, 1.0)}
 
@@ -29,7 +30,8 @@ def test_nothing_is_missing_for_any_listed_method(name: str) -> None:
     found = next((one for one in homes if "response" not in one.refusals), None)
     assert found is not None
     assert np.isfinite(found.response.w2()).all()
-    if name.startswith("er_sde"):  # weights that depend on the level of noise, not on the step alone
+    scheme = getattr(dn.method(name).noise, "scheme", "")
+    if scheme == "extended" or scheme in DIVISIONS:  # weights that depend on the level of noise, not on the step alone
         assert set(found.refusals) == {"stability", "region", "constant"}
         return
     assert found.refusals == {}

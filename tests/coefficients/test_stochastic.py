@@ -12,10 +12,11 @@ import diffnum as dn
 from diffnum.coefficients import stochastic as cs
 from diffnum.coefficients.catalogue import method as find
 from diffnum.convergence.reverse import exact_transition
+from diffnum.derivation import SCHEMES
 
 SCHEDULE = dn.schedules.VPLinear()
 NAMES = list(dn.methods("stochastic"))
-DATA_NAMES = [name for name in NAMES if find(name).form.prediction == "data"]
+DATA_NAMES = [n for n in NAMES if find(n).form.prediction == "data" and SCHEMES[find(n).noise.scheme].keeps]
 steps = st.floats(1e-6, 5.0)
 levels = st.floats(0.0, 3.0)
 predictions = st.sampled_from(["data", "noise"])

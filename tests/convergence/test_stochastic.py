@@ -11,6 +11,7 @@ from diffnum.convergence.stochastic import law_study, monte_carlo_study, strong_
 from diffnum.tableau import Step, Vector
 
 NAMES = list(dn.methods("stochastic"))
+APPROACHING = [name for name in NAMES if find(name).noise.approaches]
 
 
 def with_noise_scaled(name, factor):
@@ -25,13 +26,12 @@ def with_noise_scaled(name, factor):
     return replace(method, rule=rule)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", APPROACHING)
 def test_every_method_has_its_strong_order(name):
     strong_study(name, grids=("irregular",)).assert_order(1)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("study", [weak_study, law_study])
+@pytest.mark.parametrize(("name", "study"), [*((n, weak_study) for n in APPROACHING), *((n, law_study) for n in NAMES)])
 def test_every_method_has_its_orders_given_the_start_and_in_law(name, study):
     measured = study(name, grids=("irregular",))
     assert measured.order is not None, str(measured)
@@ -116,6 +116,12 @@ def test_too_much_noise_decides_nothing():
 def test_deterministic_methods_are_referred_elsewhere():
     with pytest.raises(ValueError, match="convergence_study"):
         strong_study(dn.method("ddim"))
+
+
+@pytest.mark.parametrize("study", [strong_study, weak_study, monte_carlo_study])
+def test_what_approaches_no_equation_has_an_order_in_law_only(study):
+    with pytest.raises(ValueError, match=r"approaches no equation.*measure='law'"):
+        study("cps_0.5")
 
 
 # -- one study ---------------------------------------------------------------------------------------------

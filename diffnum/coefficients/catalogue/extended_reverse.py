@@ -30,7 +30,7 @@ def _er_sde(found: re.Match[str]) -> Method | None:
         highest=order,
         rule=partial(
             extended_reverse.er_sde_step,
-            scale=extended_reverse.NOISE_SCALES[scale],
+            scale=extended_reverse.noise_scale(scale),
             corrected=corrected,
             riemann=riemann,
         ),
@@ -47,7 +47,7 @@ def _er_sde(found: re.Match[str]) -> Method | None:
 
 FAMILY = (
     Members(
-        rf"er_sde_([123])(_corrected)?(?:_({'|'.join(extended_reverse.NOISE_SCALES)}))?(_riemann)?",
+        rf"er_sde_([123])(_corrected)?(?:_({'|'.join(extended_reverse.NOISE_SCALES)}|dance\d+(?:\.\d+)?))?(_riemann)?",
         _er_sde,
         ("er_sde_1", "er_sde_2", "er_sde_3", "er_sde_3_corrected"),
         {"er_sde": "er_sde_3"},

@@ -144,6 +144,9 @@ class SquareRoot:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, other: Any) -> Any:
+        return self * (1 / other)
+
     def __add__(self, other: Any) -> Surd:
         return Surd(self.radicand.symbols.constant(0) + other, self)
 

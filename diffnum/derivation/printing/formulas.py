@@ -181,6 +181,7 @@ _MEANING: Final[Mapping[str, str]] = MappingProxyType(
         "l": "statistic l at the end (0) or the start (1) of the step",
         "d": "exp(S_a - S_i), i = 0 at the end of the step, 2, 3, ... at past nodes",
         "b": "beta_i, i as for d",
+        "s": "flow time sigma/(alpha + sigma) at the start of the step",
     }
 )
 """What the arguments of printed functions are, by the stem of their names."""

@@ -33,6 +33,16 @@ def _euler(s: ReverseSymbols, order: int) -> Rows:  # noqa: ARG001
     return {"x": {"x": s.power(0, 1), "k1": 1 - s.power(1, 1), NOISE: 1 - s.power(0, 2)}}
 
 
+def _precise(s: ReverseSymbols, order: int) -> Rows:  # noqa: ARG001
+    """Original (1 - next) + noise sqrt(next^2 - std^2); std = next sqrt(1 - ratio^(eta^2)), with eta^2 = 2 tau^2.
+
+    ratio = next (1 - sigma)/(sigma (1 - next)) is exp(-h), and noise = (sample - (1 - sigma) original)/sigma.
+    """
+    variance = 1 - s.power(0, 2)
+    root = s.square_root(1 - variance)
+    return {"x": {"x": root, "k1": 1 - root * s.power(1, 0), NOISE: variance}}
+
+
 def _2m(s: ReverseSymbols, order: int, *, heun: bool) -> Rows:
     rows = _euler(s, order)
     r, total = ratios(s)[0], 1 - s.power(1, 1)
@@ -165,6 +175,7 @@ PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
     {
         "sde_adams": (
             Published(f"{KDIFFUSION}sample_dpmpp_2m_sde, first step", _DATA, (1, 1), _euler),
+            Published("Tencent-Hunyuan/Precise at 9a84f91b, sde_step_with_logprob, precise", _DATA, (1, 1), _precise),
             Published(f"{KDIFFUSION}sample_dpmpp_2m_sde, heun", _DATA, (2, 2), partial(_2m, heun=True)),
             Published(f"{_LU}SDE-DPM-Solver-1, and SA-Solver's noise prediction", _NOISE, (1, 1), _noise_1),
         ),

@@ -11,6 +11,7 @@ import mpmath
 
 import diffnum as dn
 from diffnum.coefficients.method import Method
+from diffnum.derivation import SCHEMES
 from diffnum.derivation.given import GivenScale, furnish
 from diffnum.derivation.printing.formulas import Formula
 from diffnum.forms import ExponentialKernel, TabulatedKernel
@@ -21,6 +22,7 @@ from diffnum.tableau import Step, Window
 
 UNLISTED = (
     "ddim_eta0.9", "dpmpp_2s_ancestral_eta0.7", "edm_heun_churn_tau0.6", "er_sde_2_sde2", "seeds_3_tau0.5", "eab_5",
+    "flow_sde_1.4", "cps_1",
     "dc_solver_2", "unipc_3_bh2_dc", "dpm_solver_v3_2", "dpm_solver_v3_3",
 )  # fmt: skip
 """Members of families that are not listed, and take parameters of another kind."""
@@ -56,12 +58,15 @@ def given(name: str) -> float:
     return {
         "rho": 0.83, "theta": -1.2 - 0.9 * j, "alpha": (0.7, 0.6)[j % 2], "sigma": (0.71, 0.8)[j % 2], "G": 1.07,
         "J": 0.31 / (j + 1), "B": 0.013, "l": (0.21, 0.24)[j % 2], "d": 0.93 + 0.02 * j, "b": 0.01 * (j - 1),
+        "s": 0.37,
     }[stem]  # fmt: skip
 
 
 def level(record: Method, h: float) -> Any:
-    """tau of a step: what the eta of an ancestral method stands for there."""
-    level = 0.9 if record.noise.level is None else record.noise.level
+    """tau of a step: what the eta of an ancestral method stands for there; any number where levels stand for it."""
+    level = record.noise.level
+    if level is None or SCHEMES[record.noise.scheme].stands_for:
+        level = 0.9
     if record.noise.scheme != "ancestral" or level == 1:
         return mpmath.mpf(level)
     with mpmath.workdps(50):
@@ -127,6 +132,11 @@ def _stochastic(name: str, h: float) -> Step:
         return place.rule.func(window, place.order, **{**place.rule.keywords, "scale": GivenScale(rise)})
     rate = -1 if record.form.prediction == "data" else 1
     window = Window(long, past, ExponentialKernel(long, rate), place.known, place.depth, place.last)
+    if stands_for := SCHEMES[record.noise.scheme].stands_for:
+        start, shrink = mpmath.mpf(given("s_0")), mpmath.exp(-long)
+        window = furnish(window, record.family, {"s_0": start, "E": shrink}.__getitem__, record.options)
+        number = stands_for(start, shrink, mpmath.exp(-(level(record, h) ** 2) * long), mpmath.sqrt)
+        return place.rule.func(window, place.order, **{**place.rule.keywords, "level": number})
     return place.rule(window, place.order)
 
 
