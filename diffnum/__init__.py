@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from diffnum.solver import iterate as iterate
     from diffnum.solver import solve as solve
     from diffnum.solver.adaptive import solve_adaptive as solve_adaptive
+    from diffnum.solver.transition import trajectory_log_prob as trajectory_log_prob
+    from diffnum.solver.transition import trajectory_log_ratio as trajectory_log_ratio
+    from diffnum.solver.transition import transition as transition
 
 from diffnum._version import __version__
 from diffnum.jobs.extras import found_or_explained
@@ -76,6 +79,9 @@ _NAMES = {
     "solve": "diffnum.solver",
     "solve_adaptive": "diffnum.solver.adaptive",
     "strong_study": "diffnum.convergence.stochastic",
+    "trajectory_log_prob": "diffnum.solver.transition",
+    "trajectory_log_ratio": "diffnum.solver.transition",
+    "transition": "diffnum.solver.transition",
     "weak_study": "diffnum.convergence.stochastic",
 }
 MovedModules.install()
