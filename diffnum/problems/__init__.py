@@ -1,5 +1,6 @@
 """Data distributions whose scores, and whose probability-flow maps, are known exactly."""
 
+from diffnum.problems import targets
 from diffnum.problems._denoiser import ExactDenoiser
 from diffnum.problems._examples import examples, gaussian_example, rotated_product, three_peaks
 from diffnum.problems.dataset import FiniteDataset
@@ -17,5 +18,6 @@ __all__ = [
     "examples",
     "gaussian_example",
     "rotated_product",
+    "targets",
     "three_peaks",
 ]

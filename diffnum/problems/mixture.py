@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,10 @@ class GaussianMixture:
         True forms all differences ``x - mean`` (slower, accurate to rounding), False multiplies the squares
         out (matrix products; the relative error of a posterior probability grows like ``eps |x|^2 /
         variance``). By default mixtures with K d <= 1024 are evaluated directly. Full covariances always are.
+    log_evidence : float, optional
+        Of a target (:mod:`diffnum.problems.targets`): natural logarithm of its normalising constant.
+    discarded : float
+        Of a target whose lightest components were left out: its largest distance, in total variation, from the whole.
 
     Raises
     ------
@@ -63,6 +68,8 @@ class GaussianMixture:
     covariances: FloatArray
     labels: Any = None
     direct: bool | None = None
+    log_evidence: float | None = None
+    discarded: float = 0.0
     core: Components = field(init=False, repr=False)
 
     if TYPE_CHECKING:  # the fields are arrays, but anything that makes one may be given
@@ -74,6 +81,8 @@ class GaussianMixture:
             covariances: ArrayLike,
             labels: ArrayLike | None = None,
             direct: bool | None = None,
+            log_evidence: float | None = None,
+            discarded: float = 0.0,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -231,6 +240,38 @@ class GaussianMixture:
             raise ValueError(msg)
         weights, labels = self.weights[chosen] / total, self.labels[chosen]
         return GaussianMixture(weights, self.means[chosen], self.covariances[chosen], labels, self.direct)
+
+    # -- targets: laws made of this one ----------------------------------------------------------------
+
+    def tilted(self, *, slope: ArrayLike = 0.0, curvature: ArrayLike = 0.0) -> GaussianMixture:
+        """Law that is this times ``exp(slope . x + x . curvature x / 2)``; :func:`~diffnum.problems.targets.tilted`."""
+        from diffnum.problems import targets
+
+        return targets.tilted(self, slope=slope, curvature=curvature)
+
+    def power(self, exponent: int, *, prune: float = 0.0) -> GaussianMixture:
+        """Law that is this one to an integer power, normalised; see :func:`diffnum.problems.targets.power`."""
+        from diffnum.problems import targets
+
+        return targets.power(self, exponent, prune=prune)
+
+    def __mul__(self, other: Any) -> GaussianMixture:
+        """Law proportional to the product of both densities; see :func:`diffnum.problems.targets.product`."""
+        from diffnum.problems import targets
+
+        return targets.product(self, other)
+
+    def posterior(self, A: ArrayLike, y: ArrayLike, noise_std: ArrayLike) -> GaussianMixture:
+        """Law of the data given ``y = A x + noise``; see :func:`diffnum.problems.targets.posterior`."""
+        from diffnum.problems import targets
+
+        return targets.posterior(self, A, y, noise_std)
+
+    def restricted(self, labels: int | Iterable[int]) -> GaussianMixture:
+        """Law of the components of some classes; see :func:`diffnum.problems.targets.restricted`."""
+        from diffnum.problems import targets
+
+        return targets.restricted(self, labels)
 
 
 def spectral(covariances: FloatArray) -> tuple[FloatArray, FloatArray | None]:
