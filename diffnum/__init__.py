@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from diffnum import guidance as guidance
     from diffnum import interop as interop
     from diffnum import models as models
+    from diffnum import particles as particles
     from diffnum import problems as problems
     from diffnum import schedules as schedules
     from diffnum import testing as testing
@@ -97,6 +98,7 @@ _MODULES = (
     "guidance",
     "interop",
     "models",
+    "particles",
     "plans",
     "problems",
     "proofs",

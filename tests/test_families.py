@@ -29,7 +29,14 @@ CONSTANTS = MappingProxyType(
 NO_FAMILIES = {
     "coefficients": {"method", "programme", "tableaux", "noise", "checked"},  # what all families are made of
     "coefficients/catalogue": {"members"},
-    "derivation": {"records", "given", "tableaux", "response", "jumps"},  # jumps: of the discrete wing
+    "derivation": {
+        "records",
+        "given",
+        "tableaux",
+        "response",
+        "jumps",
+        "feynman_kac",
+    },  # of the discrete and the weighted wing
     "derivation/published": set(),
 }
 

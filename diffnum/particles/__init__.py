@@ -1,0 +1,38 @@
+"""Weighted samplers: populations of particles whose weights make a model sample something else than itself.
+
+>>> import numpy as np
+>>> import diffnum as dn
+>>> schedule = dn.schedules.VPLinear()
+>>> law = dn.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [0.1, 0.2])
+>>> plan = dn.plan("sde_dpmpp_1", schedule, dn.grids.uniform_half_log_snr(schedule, 60, t_start=1.0, t_end=1e-3))
+>>> pop = dn.particles.run(plan, dn.particles.annealed(law.denoiser(schedule), 2.0), 4000)
+>>> mean, error = pop.estimate(lambda x: x[:, 0])
+>>> exact = law.power(2)
+>>> bool(abs(mean - exact.weights @ exact.means[:, 0]) < 4 * error + 0.02)
+True
+"""
+
+from diffnum.particles.correctors import annealed, as_shipped, guided, product
+from diffnum.particles.exact import WeightedVariance, weighted_variance
+from diffnum.particles.population import Population, populations, run
+from diffnum.particles.resampling import SCHEMES, ResamplingScheme, ancestors, effective_size
+from diffnum.particles.weighted import Node, Potential, Weighted
+
+__all__ = [
+    "SCHEMES",
+    "Node",
+    "Population",
+    "Potential",
+    "ResamplingScheme",
+    "Weighted",
+    "WeightedVariance",
+    "ancestors",
+    "annealed",
+    "as_shipped",
+    "effective_size",
+    "guided",
+    "populations",
+    "product",
+    "run",
+    "weighted_variance",
+]
