@@ -9,16 +9,19 @@
 """
 
 from diffnum.distillation.composition import Composition, composition_error
-from diffnum.distillation.distribution_matching import DistributionMatching, DrawnGradient, distribution_matching
-from diffnum.distillation.divergences import (
-    DIVERGENCES,
-    LEVEL_WEIGHTS,
-    Divergence,
-    DivergenceLoss,
-    LevelWeight,
-    f_divergence,
+from diffnum.distillation.consistency import (
+    ConsistencyLoss,
+    ContinuousConsistency,
+    consistency_distillation,
+    consistency_training,
+    continuous_consistency,
+    trained_gains,
 )
+from diffnum.distillation.difficulty import DifficultyProfile, difficulty_profile
+from diffnum.distillation.distribution_matching import DistributionMatching, DrawnGradient, distribution_matching
+from diffnum.distillation.divergences import DIVERGENCES, LEVEL_WEIGHTS, Divergence, DivergenceLoss, f_divergence
 from diffnum.distillation.generators import Generator
+from diffnum.distillation.guided_target import GuidanceDistillation, guidance_distillation
 from diffnum.distillation.kernels import (
     GaussianKernelLoss,
     PolynomialKernelLoss,
@@ -33,38 +36,82 @@ from diffnum.distillation.laws import (
     tangent_residual,
 )
 from diffnum.distillation.maps import FlowMap, MapDerivatives, MeanDerivatives, flow_map
+from diffnum.distillation.mean_flow import MeanFlowLoss, mean_flow
+from diffnum.distillation.observations import ObservationLoss, observation_loss, undetermined
+from diffnum.distillation.preferences import PreferenceLoss, preference_loss
+from diffnum.distillation.progressive import ProgressiveDistillation, progressive_distillation
 from diffnum.distillation.quadrature import Pairs, exact_batch
 from diffnum.distillation.score_distillation import ScoreDistillation, clipped_gradient, score_distillation
+from diffnum.distillation.shortcut import ShortcutLoss, shortcut
+from diffnum.distillation.spectral import band_error, decision_level, wiener_gain
+from diffnum.distillation.students import (
+    FeatureStudent,
+    RegressionLoss,
+    RegressionTerms,
+    feature_student,
+    resting_point,
+)
+from diffnum.distillation.transport import SemiDiscrete, semi_discrete
 
 __all__ = [
     "DIVERGENCES",
     "LEVEL_WEIGHTS",
     "Composition",
+    "ConsistencyLoss",
+    "ContinuousConsistency",
+    "DifficultyProfile",
     "DistributionMatching",
     "Divergence",
     "DivergenceLoss",
     "DrawnGradient",
+    "FeatureStudent",
     "FlowMap",
     "GaussianKernelLoss",
     "Generator",
-    "LevelWeight",
+    "GuidanceDistillation",
     "MapDerivatives",
     "MeanDerivatives",
+    "MeanFlowLoss",
+    "ObservationLoss",
     "Pairs",
     "PolynomialKernelLoss",
+    "PreferenceLoss",
+    "ProgressiveDistillation",
+    "RegressionLoss",
+    "RegressionTerms",
     "ScoreDistillation",
+    "SemiDiscrete",
+    "ShortcutLoss",
+    "band_error",
     "clipped_gradient",
     "composition_error",
+    "consistency_distillation",
     "consistency_residual",
+    "consistency_training",
+    "continuous_consistency",
+    "decision_level",
+    "difficulty_profile",
     "distribution_matching",
     "exact_batch",
     "f_divergence",
+    "feature_student",
     "flow_map",
     "gaussian_kernel_loss",
+    "guidance_distillation",
+    "mean_flow",
     "mean_flow_residual",
+    "observation_loss",
     "polynomial_kernel_loss",
+    "preference_loss",
+    "progressive_distillation",
+    "resting_point",
     "score_distillation",
+    "semi_discrete",
     "semigroup_residual",
+    "shortcut",
     "shortcut_residual",
     "tangent_residual",
+    "trained_gains",
+    "undetermined",
+    "wiener_gain",
 ]
