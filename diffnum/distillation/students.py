@@ -59,9 +59,7 @@ class FeatureStudent:
         xp = array_namespace(x)
         return xp.concat([xp.tanh(self._phase(xp, x, t, s)), x, xp.ones_like(x[:, :1])], axis=1)
 
-    def tangent(
-        self, x: FloatArray, t: float, s: float, dx: FloatArray, dt: float = 0.0, ds: float = 0.0
-    ) -> FloatArray:
+    def tangent(self, x: FloatArray, t: Any, s: Any, dx: FloatArray, dt: float = 0.0, ds: float = 0.0) -> FloatArray:
         """Derivative of :meth:`basis` along ``(dx, dt, ds)``, shape (n, J + d + 1); on numpy states."""
         d = self.dim
         moved = dx @ self.inner[:, :d].T + dt * self.inner[:, d] + ds * self.inner[:, d + 1]

@@ -1,0 +1,259 @@
+"""A test bench for training losses: whether value and gradient are right, and if not, what is likely wrong.
+
+A loss is called once, on a fixed batch of an exact problem with a small student, and its value and gradient are
+compared with the right ones and with those of every slip that the bench knows. A slip is named when it explains the
+numbers, not guessed::
+
+    import torch
+    import diffnum as dn
+
+    def loss(student, x0, eps, r, t):                     # MeanFlow, by torch.func
+        x, v = (1 - t) * x0 + t * eps, eps - x0
+        u, dudt = torch.func.jvp(student, (x, t, r), (v, torch.ones_like(t), torch.zeros_like(r)))
+        return ((u - (v - (t - r) * dudt).detach()) ** 2).mean()
+
+    print(dn.testing.targets.check(loss, "mean_flow", xp=torch))
+
+Times and weights arrive as columns of shape (n, 1), states too; reduce by the mean. Without ``xp`` the loss gets numpy
+arrays and returns a pair: value, and gradient with respect to ``student.coefficients`` (of losses of samples: to the
+sample).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from diffnum.distillation import FeatureStudent
+from diffnum.testing.variants import TARGETS, Outcome, Target, TrainingBatch, training_batch
+from diffnum.types import Array, FloatArray
+
+__all__ = ["TARGETS", "TargetReport", "assert_target", "check"]
+
+
+@dataclass(frozen=True, eq=False)
+class TargetReport:
+    """What the bench says of a loss.
+
+    Attributes
+    ----------
+    target : str
+        Which loss it should be.
+    ok : bool
+        Whether value (where it is defined) and gradient agree with the right ones.
+    value_error, gradient_error : float
+        Relative errors; of the value NaN where only the gradient is defined.
+    cause : str
+        What is likely wrong: a slip that explains the numbers, or empty.
+    closest : str
+        The slip that comes nearest where none explains them.
+    """
+
+    target: str
+    ok: bool
+    value_error: float
+    gradient_error: float
+    cause: str
+    closest: str
+
+    def __str__(self) -> str:
+        errors = f"gradient off by {self.gradient_error:.2g}"
+        if not np.isnan(self.value_error):
+            errors = f"value off by {self.value_error:.2g}, {errors}"
+        if self.ok:
+            return f"{self.target}: ok ({errors})"
+        why = self.cause or (
+            f"no slip that is known explains it; the closest: {self.closest}" if self.closest else "no slip explains it"
+        )
+        return f"{self.target}: WRONG ({errors}): {why}"
+
+
+@dataclass(frozen=True, eq=False)
+class ConsistencyStudent:
+    """The consistency function ``x - t u(x, t, 0)`` of a student that is an average velocity."""
+
+    student: FeatureStudent
+
+    @property
+    def coefficients(self) -> Array:
+        """What is trained."""
+        return self.student.coefficients
+
+    def __call__(self, x: Array, t: Any) -> Array:
+        """Image at time 0 of states ``x``, shape (n, 1), at times ``t``, shape (n, 1)."""
+        return x - t * self.student(x, t, 0.0)
+
+
+def check(
+    loss: Callable[..., Any],
+    target: str,
+    *,
+    xp: Any = None,
+    tolerance: float = 1e-6,
+    batch: TrainingBatch | None = None,
+) -> TargetReport:
+    """Say whether a loss has the right value and gradient, and what is likely wrong.
+
+    Parameters
+    ----------
+    loss : callable
+        Called as :data:`TARGETS` says, ``TARGETS["mean_flow"].call`` for one; it returns a scalar tensor (with ``xp``)
+        or the pair of value and gradient.
+    target : str
+        Name of the loss.
+    xp : module, optional
+        ``torch``: arguments are float64 tensors and the gradient is taken by ``backward``.
+    tolerance : float
+        Largest relative error of value and gradient.
+    batch : TrainingBatch, optional
+        The batch; a fixed one by default.
+
+    Returns
+    -------
+    TargetReport
+
+    Raises
+    ------
+    ValueError
+        If the target is unknown, the loss is not a finite scalar, or nothing that is trained has a gradient.
+    TypeError
+        If the loss returns something else than it should.
+    """
+    if target not in TARGETS:
+        msg = f"target={target!r} is not known: use one of {', '.join(map(repr, TARGETS))}"
+        raise ValueError(msg)
+    known = TARGETS[target]
+    rows = training_batch() if batch is None else batch
+    found = _called(loss, known, rows) if xp is None else _traced(loss, known, rows, xp)
+    right = known.right(rows)
+    if found.gradient.shape != right.gradient.shape:
+        msg = f"the gradient has shape {found.gradient.shape}: return one of shape {right.gradient.shape}"
+        raise ValueError(msg)
+    if not (np.isfinite(found.value) and np.all(np.isfinite(found.gradient))):
+        msg = "the loss or its gradient is not finite: look for divisions by t - r, and for logarithms"
+        raise ValueError(msg)
+    errors = _distance(found, right, known)
+    ok = max(errors) <= tolerance
+    cause, closest = ("", "") if ok else _explained(found, known, rows, tolerance)
+    return TargetReport(target, ok, errors[0] if known.has_value else float("nan"), errors[1], cause, closest)
+
+
+def assert_target(loss: Callable[..., Any], target: str, **options: Any) -> TargetReport:
+    """Fail, with what is likely wrong, unless a loss has the right value and gradient; arguments of :func:`check`.
+
+    Raises
+    ------
+    AssertionError
+        With the report.
+    """
+    __tracebackhide__ = True
+    report = check(loss, target, **options)
+    if not report.ok:
+        raise AssertionError(str(report))
+    return report
+
+
+def _distance(found: Outcome, other: Outcome, target: Target) -> tuple[float, float]:
+    """Relative errors of value and gradient."""
+    value = abs(found.value - other.value) / max(abs(other.value), 1e-300) if target.has_value else 0.0
+    size = max(float(np.linalg.norm(other.gradient)), 1e-300)
+    return value, float(np.linalg.norm(found.gradient - other.gradient)) / size
+
+
+def _explained(found: Outcome, target: Target, batch: TrainingBatch, tolerance: float) -> tuple[str, str]:
+    """Slip that gives these very numbers, and else the one that comes nearest."""
+    distances = {name: max(_distance(found, slip(batch), target)) for name, slip in target.slips.items()}
+    best = min(distances, key=lambda name: distances[name])
+    if distances[best] <= tolerance:
+        return best, best
+    right = target.right(batch)
+    for name, outcome in {"": right, **{name: slip(batch) for name, slip in target.slips.items()}}.items():
+        said = _proportional(found, outcome, target, tolerance)
+        if said:
+            return f"{name}; besides, {said}" if name else said, best
+    if target.stepped is not None:
+        step, rest = _fitted_step(found, target, batch)
+        if rest <= max(tolerance, 1e-3 * max(_distance(found, right, target))):
+            return f"the derivative is a finite difference of first order, with a step of about {step:.2g}", best
+    return "", best if distances[best] < 1.0 else ""
+
+
+def _proportional(found: Outcome, other: Outcome, target: Target, tolerance: float) -> str:
+    """Say so if the numbers are a multiple of others."""
+    norm = float(np.sum(other.gradient**2))
+    factor = float(np.sum(found.gradient * other.gradient)) / max(norm, 1e-300)
+    rest = float(np.linalg.norm(found.gradient - factor * other.gradient)) / max(np.sqrt(norm), 1e-300)
+    if rest > tolerance * max(1.0, abs(factor)) or factor == 0.0:
+        return ""
+    if not target.has_value:
+        return f"the gradient is right up to a factor {factor:.6g}"
+    ratio = found.value / other.value if other.value else 0.0
+    if abs(ratio - factor) <= tolerance * max(1.0, abs(factor)):
+        return f"value and gradient are right up to a factor {factor:.6g} (mean or sum, a half, a constant weight)"
+    return f"the gradient is right up to a factor {factor:.6g}, the value is that of another loss ({ratio:.6g} times)"
+
+
+def _fitted_step(found: Outcome, target: Target, batch: TrainingBatch) -> tuple[float, float]:
+    """Step of a first-order difference, forward or backward, that comes nearest to the numbers; and the distance."""
+    stepped = target.stepped
+    if stepped is None:
+        return 0.0, float("inf")
+
+    def distance(exponent: float, sign: float) -> float:
+        return max(_distance(found, stepped(batch, sign * 10.0**exponent), target))
+
+    tried = [(distance(e, sign), e, sign) for sign in (1.0, -1.0) for e in np.arange(-7.0, -0.4, 0.5)]
+    _, start, sign = min(tried)
+    fit = minimize_scalar(
+        lambda e: distance(e, sign), bounds=(start - 0.5, start + 0.5), method="bounded", options={"xatol": 1e-10}
+    )
+    return sign * 10.0 ** float(fit.x), float(fit.fun)
+
+
+# ---------------------------------------------------------------- calling
+
+
+def _column(values: FloatArray) -> FloatArray:
+    return values if values.ndim == 2 else values[:, None]
+
+
+def _first(target: Target, student: FeatureStudent) -> Any:
+    return ConsistencyStudent(student) if target.wraps == "consistency" else student
+
+
+def _called(loss: Callable[..., Any], target: Target, batch: TrainingBatch) -> Outcome:
+    given = tuple(_column(a) if isinstance(a, np.ndarray) else a for a in target.arguments(batch))
+    first = batch.x0 if target.wraps == "sample" else _first(target, batch.student)
+    answer = loss(first, *given)
+    if not (isinstance(answer, tuple) and len(answer) == 2):
+        msg = f"the loss returned {type(answer).__name__}: return the pair (value, gradient), or pass xp=torch"
+        raise TypeError(msg)
+    return Outcome(float(answer[0]), np.asarray(answer[1], dtype=np.float64))
+
+
+def _traced(loss: Callable[..., Any], target: Target, batch: TrainingBatch, xp: Any) -> Outcome:
+    def tensor(values: FloatArray) -> Any:
+        return xp.tensor(np.array(values), dtype=xp.float64)
+
+    given = tuple(tensor(_column(a)) if isinstance(a, np.ndarray) else a for a in target.arguments(batch))
+    trained = tensor(batch.x0 if target.wraps == "sample" else batch.student.coefficients).requires_grad_()
+    first = trained if target.wraps == "sample" else _first(target, FeatureStudent(batch.student.inner, trained))
+    answer = loss(first, *given)
+    if not isinstance(answer, xp.Tensor) or answer.ndim:
+        shape = tuple(answer.shape) if isinstance(answer, xp.Tensor) else "none"
+        msg = f"the loss returned {type(answer).__name__} of shape {shape}: return a tensor of one number"
+        raise TypeError(msg)
+    if not answer.requires_grad:
+        msg = (
+            "the loss does not depend on the student: nothing that is trained has a gradient: look for detach, no_grad"
+        )
+        raise ValueError(msg)
+    answer.backward()
+    if trained.grad is None:
+        msg = "what is trained got no gradient: use the student that is passed, not a copy"
+        raise ValueError(msg)
+    return Outcome(float(answer.detach()), np.asarray(trained.grad.detach().cpu().numpy(), dtype=np.float64))

@@ -1,0 +1,438 @@
+"""Training losses on one fixed batch, right and with one slip each: what a user's loss is compared with.
+
+All are written out in numpy, with rectified flow ``x_t = (1 - t) x_0 + t eps``, and share no code with
+:mod:`diffnum.distillation`, which tests compare them with. A variant returns value and gradient; a slip is a variant
+whose name says what went wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from diffnum.distillation import FeatureStudent, feature_student
+from diffnum.problems import Gaussian, three_peaks
+from diffnum.schedules import FlowMatching
+from diffnum.types import FloatArray
+
+__all__ = ["TARGETS", "Outcome", "Target", "TrainingBatch", "training_batch"]
+
+
+class Outcome(NamedTuple):
+    """Value of a loss and its gradient."""
+
+    value: float
+    gradient: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingBatch:
+    """One batch on the line: data, noise, two times and a weight a row, a student, and exact models of data and fake.
+
+    Attributes
+    ----------
+    x0, eps : ndarray, shape (n, 1)
+    late, early : ndarray, shape (n,)
+        Two times a row, ``early < late``.
+    weight : ndarray, shape (n,)
+    student : FeatureStudent
+    """
+
+    x0: FloatArray
+    eps: FloatArray
+    late: FloatArray
+    early: FloatArray
+    weight: FloatArray
+    student: FeatureStudent
+
+    @property
+    def x(self) -> FloatArray:
+        """States at the later time, shape (n, 1)."""
+        return self.noisy(self.late)
+
+    @property
+    def velocity(self) -> FloatArray:
+        """Conditional velocity ``eps - x_0``."""
+        return self.eps - self.x0
+
+    def noisy(self, t: FloatArray) -> FloatArray:
+        """States at times ``t``, shape (n, 1)."""
+        return np.asarray((1.0 - t)[:, None] * self.x0 + t[:, None] * self.eps)
+
+    @staticmethod
+    def model(prediction: Any, *, fake: bool = False) -> Any:
+        """Exact model of the data, or of the law that the student is supposed to have."""
+        law = Gaussian([0.2], 0.8) if fake else three_peaks()
+        return law.denoiser(FlowMatching(), prediction)
+
+
+def training_batch(n: int = 48, seed: int = 0) -> TrainingBatch:
+    """Batch that the bench uses, drawn once: the same seed gives the same batch."""
+    rng = np.random.default_rng(seed)
+    late = rng.uniform(0.5, 0.95, n)
+    early = late * rng.uniform(0.2, 0.7, n)
+    x0, eps = three_peaks().sample(n, seed), rng.standard_normal((n, 1))
+    return TrainingBatch(x0, eps, late, early, rng.uniform(0.5, 2.0, n), feature_student(units=6, seed=seed))
+
+
+Variant = Callable[[TrainingBatch], Outcome]
+Stepped = Callable[[TrainingBatch, float], Outcome]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A training loss that the bench knows.
+
+    Attributes
+    ----------
+    name : str
+    call : str
+        How the user's function is called.
+    arguments : callable
+        Arguments after the student (or sample), as numpy arrays and models, of a batch.
+    right : callable
+    slips : mapping of str to callable
+        What went wrong, to the loss with it.
+    stepped : callable or None
+        The loss with its derivative by a forward difference of a given step.
+    has_value : bool
+        False where only the gradient is defined.
+    wraps : {"average velocity", "consistency", "data", "sample"}
+        What the first argument is.
+    """
+
+    name: str
+    call: str
+    arguments: Callable[[TrainingBatch], tuple[Any, ...]] = field(repr=False)
+    right: Variant = field(repr=False)
+    slips: Mapping[str, Variant] = field(repr=False)
+    stepped: Stepped | None = field(repr=False, default=None)
+    has_value: bool = True
+    wraps: str = "average velocity"
+
+
+def regress(
+    outputs: FloatArray,
+    basis: FloatArray,
+    targets: FloatArray,
+    weight: FloatArray | float = 1.0,
+    moved: FloatArray | None = None,
+) -> Outcome:
+    """Mean of ``weight (output - target)^2`` and its gradient; ``moved``: derivative of targets that are not held."""
+    gap = outputs - targets
+    share = np.broadcast_to(np.asarray(weight, dtype=np.float64).reshape(-1, 1), gap.shape) / len(gap)
+    slope = basis if moved is None else basis - moved
+    return Outcome(float(np.sum(share * gap**2)), np.asarray(2.0 * slope.T @ (share * gap)))
+
+
+# ---------------------------------------------------------------- MeanFlow
+
+
+def _mean_flow(
+    b: TrainingBatch,
+    *,
+    held: bool = True,
+    sign: float = -1.0,
+    along: tuple[float, float, float] = (1.0, 1.0, 0.0),
+    swapped: bool = False,
+    step: float = 0.0,
+) -> Outcome:
+    net, theta, v, t, r = b.student, b.student.coefficients, b.velocity, b.late, b.early
+    first, second = (r, t) if swapped else (t, r)
+    basis = net.basis(b.x, first, second)
+    if step:
+        turn = (net.basis(b.x + step * v, t + step, r) - basis) / step
+    else:
+        turn = net.tangent(b.x, first, second, along[0] * v, along[1], along[2])
+    moved = sign * (t - r)[:, None] * turn
+    return regress(basis @ theta, basis, v + moved @ theta, moved=None if held else moved)
+
+
+_MEAN_FLOW = Target(
+    "mean_flow",
+    "loss(student, x0, eps, r, t): student(x, t, r) is the average velocity from t down to r",
+    lambda b: (b.x0, b.eps, b.early, b.late),
+    _mean_flow,
+    {
+        "the stop-gradient on the target is missing": lambda b: _mean_flow(b, held=False),
+        "the derivative enters the target with the wrong sign": lambda b: _mean_flow(b, sign=1.0),
+        "the derivative with respect to t is missing": lambda b: _mean_flow(b, along=(1.0, 0.0, 0.0)),
+        "the derivative with respect to x is missing": lambda b: _mean_flow(b, along=(0.0, 1.0, 0.0)),
+        "the derivative is taken with respect to r instead of t": lambda b: _mean_flow(b, along=(1.0, 0.0, 1.0)),
+        "the derivative moves r along with t": lambda b: _mean_flow(b, along=(1.0, 1.0, 1.0)),
+        "r and t are exchanged in the call of the student": lambda b: _mean_flow(b, swapped=True),
+    },
+    lambda b, h: _mean_flow(b, step=h),
+)
+
+
+# ---------------------------------------------------------------- consistency
+
+
+def _image(b: TrainingBatch, x: FloatArray, t: FloatArray) -> tuple[FloatArray, FloatArray]:
+    basis = -t[:, None] * b.student.basis(x, t, 0.0)
+    return x + basis @ b.student.coefficients, basis
+
+
+def _consistency(
+    b: TrainingBatch,
+    neighbour: FloatArray,
+    *,
+    held: bool = True,
+    weight: FloatArray | float | None = None,
+    late: FloatArray | None = None,
+    early: FloatArray | None = None,
+) -> Outcome:
+    outputs, basis = _image(b, b.x, b.late if late is None else late)
+    targets, moved = _image(b, neighbour, b.early if early is None else early)
+    return regress(outputs, basis, targets, b.weight if weight is None else weight, None if held else moved)
+
+
+def _slips_of_consistency(neighbour: Callable[[TrainingBatch], FloatArray]) -> dict[str, Variant]:
+    return {
+        "the stop-gradient on the target is missing": lambda b: _consistency(b, neighbour(b), held=False),
+        "the weight is missing": lambda b: _consistency(b, neighbour(b), weight=1.0),
+        "the weight is squared": lambda b: _consistency(b, neighbour(b), weight=b.weight**2),
+        "the target is conditioned on t instead of s": lambda b: _consistency(b, neighbour(b), early=b.late),
+        "the student is conditioned on s instead of t": lambda b: _consistency(b, neighbour(b), late=b.early),
+        "the target is evaluated at the state of time t": lambda b: _consistency(b, b.x),
+    }
+
+
+def _euler(b: TrainingBatch, *, at: FloatArray | None = None, sign: float = 1.0) -> FloatArray:
+    v = b.model("velocity")(b.x, b.late if at is None else at)
+    return np.asarray(b.x + sign * (b.early - b.late)[:, None] * v)
+
+
+_TRAINING = Target(
+    "consistency_training",
+    "loss(student, x0, eps, t, s, weight): student(x, t) is the consistency function",
+    lambda b: (b.x0, b.eps, b.late, b.early, b.weight),
+    lambda b: _consistency(b, b.noisy(b.early)),
+    _slips_of_consistency(lambda b: b.noisy(b.early)),
+    wraps="consistency",
+)
+_DISTILLATION = Target(
+    "consistency_distillation",
+    "loss(student, velocity, x, t, s, weight): one Euler step of velocity(x, t) from t to s; student(x, t) is the "
+    "consistency function",
+    lambda b: (b.model("velocity"), b.x, b.late, b.early, b.weight),
+    lambda b: _consistency(b, _euler(b)),
+    {
+        **_slips_of_consistency(_euler),
+        "the teacher is conditioned on s instead of t": lambda b: _consistency(b, _euler(b, at=b.early)),
+        "the teacher's step goes the wrong way": lambda b: _consistency(b, _euler(b, sign=-1.0)),
+    },
+    wraps="consistency",
+)
+
+
+def _continuous(
+    b: TrainingBatch,
+    *,
+    held: bool = True,
+    sign: float = 1.0,
+    along: tuple[float, float] = (1.0, 1.0),
+    step: float = 0.0,
+) -> Outcome:
+    theta, v, t = b.student.coefficients, b.velocity, b.late
+    outputs, basis = _image(b, b.x, t)
+    if step:
+        later, turned = _image(b, b.x + step * v, t + step)
+        rate, turn = (later - outputs) / step, (turned - basis) / step
+    else:
+        turn = -t[:, None] * b.student.tangent(b.x, t, 0.0, along[0] * v, along[1])
+        turn = turn - along[1] * b.student.basis(b.x, t, 0.0)
+        rate = along[0] * v + turn @ theta
+    return regress(outputs, basis, outputs - sign * rate, moved=None if held else basis - sign * turn)
+
+
+_CONTINUOUS = Target(
+    "continuous_consistency",
+    "loss(student, x0, eps, t): gradient 2 mean (df/dtheta) (df/dt); student(x, t) is the consistency function f",
+    lambda b: (b.x0, b.eps, b.late),
+    _continuous,
+    {
+        "the stop-gradient on the derivative is missing": lambda b: _continuous(b, held=False),
+        "the derivative has the wrong sign": lambda b: _continuous(b, sign=-1.0),
+        "the derivative with respect to t is missing": lambda b: _continuous(b, along=(1.0, 0.0)),
+        "the derivative with respect to x is missing": lambda b: _continuous(b, along=(0.0, 1.0)),
+    },
+    lambda b, h: _continuous(b, step=h),
+    has_value=False,
+    wraps="consistency",
+)
+
+
+# ---------------------------------------------------------------- progressive distillation
+
+
+def _ddim(x: FloatArray, data: FloatArray, t: FloatArray, s: FloatArray) -> FloatArray:
+    decay = (s / t)[:, None]
+    return np.asarray(decay * x + (1.0 - s[:, None] - decay * (1.0 - t[:, None])) * data)
+
+
+def _progressive(
+    b: TrainingBatch,
+    *,
+    weight: FloatArray | float | None = None,
+    steps: int = 2,
+    stale: bool = False,
+    solved: bool = True,
+    at: FloatArray | None = None,
+) -> Outcome:
+    teacher, t, s = b.model("data"), b.late, b.early
+    middle = 0.5 * (t + s)
+    data = teacher(b.x, t)
+    if steps == 1:
+        y = _ddim(b.x, data, t, s)
+    else:
+        half = _ddim(b.x, data, t, middle)
+        data = teacher(half, t if stale else middle)
+        y = _ddim(half, data, middle, s)
+    decay = (s / t)[:, None]
+    target = (y - decay * b.x) / (1.0 - s[:, None] - decay * (1.0 - t[:, None])) if solved else data
+    basis = b.student.basis(b.x, t if at is None else at)
+    return regress(basis @ b.student.coefficients, basis, target, b.weight if weight is None else weight)
+
+
+_PROGRESSIVE = Target(
+    "progressive",
+    "loss(student, teacher, x, t, s, weight): two DDIM steps of teacher(x, t) over (t + s)/2; student(x, t) and "
+    "teacher predict data",
+    lambda b: (b.model("data"), b.x, b.late, b.early, b.weight),
+    _progressive,
+    {
+        "the weight is missing": lambda b: _progressive(b, weight=1.0),
+        "the teacher takes one step instead of two": lambda b: _progressive(b, steps=1),
+        "the teacher's second step is conditioned on t": lambda b: _progressive(b, stale=True),
+        "the target is the teacher's second prediction, not what one step needs": lambda b: _progressive(
+            b, solved=False
+        ),
+        "the student is conditioned on s instead of t": lambda b: _progressive(b, at=b.early),
+    },
+    wraps="data",
+)
+
+
+# ---------------------------------------------------------------- shortcut models
+
+
+def _shortcut(
+    b: TrainingBatch, *, held: bool = True, stale: bool = False, full: bool = False, short: bool = False
+) -> Outcome:
+    net, theta, t, r = b.student, b.student.coefficients, b.late, b.early
+    middle = 0.5 * (t + r)
+    length = ((t - r) if full else (t - middle))[:, None]
+    late = net.basis(b.x, t, middle)
+    there = b.x - length * (late @ theta)
+    first, second = (t, middle) if stale else (middle, r)
+    early = net.basis(there, first, second)
+    turn = net.tangent(there, first, second, np.ones_like(there)) @ theta
+    moved = np.asarray(0.5 * (late + early - length * turn * late))
+    basis = net.basis(b.x, t, middle if short else r)
+    return regress(basis @ theta, basis, 0.5 * (late + early) @ theta, moved=None if held else moved)
+
+
+_SHORTCUT = Target(
+    "shortcut",
+    "loss(student, x, t, r): mean over the two halves about (t + r)/2; student(x, t, r) is the average velocity",
+    lambda b: (b.x, b.late, b.early),
+    _shortcut,
+    {
+        "the stop-gradient on the target is missing": lambda b: _shortcut(b, held=False),
+        "the second half step is conditioned on the time of the first": lambda b: _shortcut(b, stale=True),
+        "the first half step has the full length": lambda b: _shortcut(b, full=True),
+        "the student is conditioned on half of its step": lambda b: _shortcut(b, short=True),
+    },
+)
+
+
+# ---------------------------------------------------------------- gradients of samples
+
+
+def _matching(
+    b: TrainingBatch, *, sign: float = 1.0, clean: bool = False, divided: bool = False, held: bool = True
+) -> Outcome:
+    real, fake = b.model("data"), b.model("data", fake=True)
+    x = b.x0 if clean else b.x
+    pull = fake(x, b.late) - real(x, b.late)
+    if divided:
+        pull = pull / np.abs(b.x0 - real(x, b.late))
+    if not held:
+        ones = np.ones_like(x)
+        turn = fake.jvp(x, b.late, ones) - real.jvp(x, b.late, ones)
+        pull = pull + b.x0 * (1.0 - b.late)[:, None] * turn
+    return Outcome(0.0, np.asarray(sign * pull / len(x)))
+
+
+_MATCHING = Target(
+    "distribution_matching",
+    "loss(sample, real, fake, eps, t): gradient mean of D_fake(x_t) - D_real(x_t) with respect to the sample x, x_t = "
+    "(1 - t) x + t eps",
+    lambda b: (b.model("data"), b.model("data", fake=True), b.eps, b.late),
+    _matching,
+    {
+        "the sign is reversed: the student flees the data": lambda b: _matching(b, sign=-1.0),
+        "the denoisers see the clean sample": lambda b: _matching(b, clean=True),
+        "each sample is divided by |x - D_real|, as DMD2's code does": lambda b: _matching(b, divided=True),
+        "the stop-gradient on the difference is missing": lambda b: _matching(b, held=False),
+    },
+    has_value=False,
+    wraps="sample",
+)
+
+
+def _score(
+    b: TrainingBatch,
+    *,
+    sign: float = 1.0,
+    weight: FloatArray | float | None = None,
+    subtract: bool = True,
+    through: bool = False,
+) -> Outcome:
+    model, x = b.model("noise"), b.x
+    gap = model(x, b.late) - (b.eps if subtract else 0.0)
+    if through:
+        gap = gap * model.jvp(x, b.late, np.ones_like(x)) * (1.0 - b.late)[:, None]
+    w = np.broadcast_to(np.asarray(b.weight if weight is None else weight, dtype=np.float64).reshape(-1, 1), x.shape)
+    return Outcome(0.0, np.asarray(sign * w * gap / len(x)))
+
+
+_SCORE = Target(
+    "score_distillation",
+    "loss(sample, noise_model, eps, t, weight): gradient mean of weight (eps_model(x_t) - eps) with respect to the "
+    "sample x, x_t = (1 - t) x + t eps",
+    lambda b: (b.model("noise"), b.eps, b.late, b.weight),
+    _score,
+    {
+        "the sign is reversed": lambda b: _score(b, sign=-1.0),
+        "the weight is missing": lambda b: _score(b, weight=1.0),
+        "the noise is not subtracted": lambda b: _score(b, subtract=False),
+        "the gradient goes through the network": lambda b: _score(b, through=True),
+    },
+    has_value=False,
+    wraps="sample",
+)
+
+
+TARGETS: Mapping[str, Target] = MappingProxyType(
+    {
+        target.name: target
+        for target in (
+            _MEAN_FLOW,
+            _TRAINING,
+            _DISTILLATION,
+            _CONTINUOUS,
+            _PROGRESSIVE,
+            _SHORTCUT,
+            _MATCHING,
+            _SCORE,
+        )
+    }
+)
+"""Losses that the bench knows, by name."""
