@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from diffnum.coefficients.catalogue import method as method
     from diffnum.coefficients.catalogue import methods as methods
     from diffnum.convergence.expectations import expectation_study as expectation_study
+    from diffnum.convergence.marginals import marginals_kept as marginals_kept
     from diffnum.convergence.probe import probe as probe
     from diffnum.convergence.stochastic import law_study as law_study
     from diffnum.convergence.stochastic import monte_carlo_study as monte_carlo_study
@@ -69,6 +70,7 @@ _NAMES = {
     "iterate": "diffnum.solver",
     "law_study": "diffnum.convergence.stochastic",
     "load": "diffnum.models.loading.pretrained",
+    "marginals_kept": "diffnum.convergence.marginals",
     "method": "diffnum.coefficients.catalogue",
     "methods": "diffnum.coefficients.catalogue",
     "monte_carlo_study": "diffnum.convergence.stochastic",

@@ -10,7 +10,7 @@ import typer
 from diffnum.cli.common import echo, finish, imported, print_json, progress_bar
 from diffnum.types import Schedule
 
-__all__ = ["Wishes", "judgement_data", "reals", "study_data", "verify_own"]
+__all__ = ["Wishes", "judgement_data", "reals", "study_data", "verify_noisy", "verify_own"]
 
 WORDS = {"holds": "ok    ", "fails": "FAIL  ", "undecided": "?     "}
 """First word of the first line, by verdict."""
@@ -99,6 +99,70 @@ def verify_own(
         for line in (*found.sentences, *(f"note: {note}" for note in found.notes)):
             echo(f"      {line}")
     finish(found.ok)
+
+
+def verify_noisy(
+    path: str,
+    order: float,
+    measure: str,
+    noise_level: float,
+    options: dict[str, Any],
+    schedule: Schedule,
+    wishes: Wishes,
+    *,
+    as_json: bool,
+) -> None:
+    """Measure the order of a sampler that draws noise, and say whether it keeps the marginals; status 0 or 1."""
+    from functools import partial, update_wrapper
+
+    from diffnum.coefficients.noise import ORDERS
+    from diffnum.convergence.marginals import marginals_kept
+    from diffnum.convergence.study import convergence_study
+
+    if measure not in ORDERS:
+        msg = f"--measure {measure!r} is unknown: use one of {', '.join(ORDERS)}"
+        raise typer.BadParameter(msg)
+    if wishes.shape or wishes.clock != "half-log-snr":
+        msg = "--shape and --clock go with samplers without noise: leave out --measure"
+        raise typer.BadParameter(msg)
+    if not 0 <= noise_level < float("inf"):
+        msg = f"--noise-level {noise_level:g}: give a finite number >= 0"
+        raise typer.BadParameter(msg)
+    arguments = wishes.arguments()
+    sampler, rest = _sampler(path, options)
+    if rest:
+        sampler = update_wrapper(partial(sampler, **rest), sampler)
+    shared: dict[str, Any] = {n: arguments[n] for n in ("problem", "convention") if arguments[n] is not None}
+    grids = {"grids": arguments["grids"]} if "grids" in arguments else {}
+    ends = {"interval": arguments["interval"]} if arguments["interval"] else {}
+    with progress_bar("measuring"):
+        try:
+            study = convergence_study(
+                sampler,
+                measure=measure,  # type: ignore[arg-type]
+                noise_level=noise_level,
+                schedule=schedule,
+                steps=arguments["steps"],
+                **shared,
+                **grids,
+                **ends,
+            )
+            marginals = marginals_kept(sampler, schedule=schedule, **shared, **ends) if measure == "law" else None
+        except TypeError as error:
+            msg = f"--sampler {path!r}: {error}"
+            raise ValueError(msg) from error
+    ok = study.order == order
+    if as_json:
+        kept = {} if marginals is None else {"kept": marginals.kept, "bias": marginals.bias.tolist()}
+        print_json([{**study_data(study), "measure": measure, "claimed": order, "ok": ok, **kept}])
+    else:
+        found = "undecided" if study.order is None else f"{study.order:g}"
+        word = WORDS["holds" if ok else "undecided" if study.order is None else "fails"]
+        name = {"law": "order in law"}.get(measure, f"{measure} order")
+        echo(f"{word}{study.name}: {name} {found}, claimed {order:g}")
+        if marginals is not None:
+            echo(f"      {marginals}")
+    finish(ok)
 
 
 def reals(option: str, text: str) -> tuple[float, ...]:

@@ -25,7 +25,7 @@ from diffnum.cli.common import (
     tracked,
 )
 from diffnum.cli.discrete import verify_discrete
-from diffnum.cli.own_sampler import Wishes, reals, verify_own
+from diffnum.cli.own_sampler import Wishes, reals, verify_noisy, verify_own
 from diffnum.jobs.parallel import spread
 from diffnum.types import Schedule
 
@@ -63,6 +63,12 @@ def verify(
     discrete: Annotated[
         bool, typer.Option("--discrete", help="Samplers on tokens: names of dn.discrete, or --sampler.")
     ] = False,
+    measure: Annotated[
+        str, typer.Option(help="For --sampler with noise: strong, weak or law; which order is claimed.")
+    ] = "",
+    noise_level: Annotated[
+        float, typer.Option(help="For --measure strong or weak: tau of the equation that is solved; 1 the reversal.")
+    ] = 1.0,
     seed: Seed = 0,
     cache: Cache = Path("out/verify"),
     kind: Kind = "deterministic",
@@ -76,7 +82,9 @@ def verify(
     stochastic methods the strong order, the weak order and that in law are measured, free of sampling noise, on
     Gaussian data; an order that the data do not decide is named, and is no failure. A sampler of your own is called as
     f(model, x, nodes) with half-log-SNRs, increasing; as f(model, x, sigmas) with a denoiser (k-diffusion); as
-    f(model, x, timesteps) with a velocity (flow time); or is a scheduler of diffusers.
+    f(model, x, timesteps) with a velocity (flow time); or is a scheduler of diffusers. With --measure it draws noise:
+    it takes a last argument noise(a, b) of two nodes, or k-diffusion's noise_sampler, or draws with torch; nothing is
+    sampled, and with --measure law the answer says whether the marginals are kept, and the size of the bias.
 
     With --discrete the samplers are those on tokens: proved, and measured on laws that are enumerated. One of your own
     is called as f(model, x, t, s), and returns the law of each token at time s < t; or as f(model, x, nodes, rng), and
@@ -110,13 +118,17 @@ def verify(
         state = tuple(integers("--shape", shape)) if shape else ()
         kinds = tuple(grids.split(",")) if grids else ()
         wishes = Wishes(convention, clock, problem, kinds, ends, state, levels, patience)
+        if measure:
+            given = settings("--option", option or ())
+            verify_noisy(sampler, order, measure, noise_level, given, noising, wishes, as_json=as_json)
+            return
         verify_own(sampler, order, settings("--option", option or ()), noising, wishes, as_json=as_json)
         return
     if order is not None:
         msg = "--order goes with --sampler; a method of the catalogue has its own"
         raise typer.BadParameter(msg)
-    if any((convention, option, interval, problem, grids, shape, clock != "half-log-snr")):
-        ours = "--convention, --option, --interval, --problem, --grids, --shape and --clock"
+    if any((convention, option, interval, problem, grids, shape, measure, clock != "half-log-snr")):
+        ours = "--convention, --option, --interval, --problem, --grids, --shape, --measure and --clock"
         msg = f"{ours} go with --sampler"
         raise typer.BadParameter(msg)
     chosen = records(names, kind)

@@ -23,11 +23,13 @@ from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.record import ConvergenceStudy, Series
 from diffnum.convergence.reverse import exact_transition, path_response
 from diffnum.convergence.stochastic import STRONG_STEPS, WEAK_STEPS, default_gaussian, until_decided
+from diffnum.foreign import with_noise
+from diffnum.foreign.conventions import Convention
 from diffnum.problems import Gaussian
 from diffnum.schedules import VPLinear
 from diffnum.types import FloatArray, Problem, Schedule
 
-__all__ = ["Draws", "NoisySampler", "orders_of_own"]
+__all__ = ["Draws", "NoisySampler", "law_of_own", "orders_of_own"]
 
 EXTRA_LEVELS = 2
 """Doublings of the finest level where the given ones do not decide; a run holds a row for each of its draws."""
@@ -88,21 +90,23 @@ def orders_of_own(
     grids: Sequence[str] = GRID_KINDS,
     steps: Sequence[int] | None = None,
     interval: tuple[float, float] | None = None,
+    convention: Convention | None = None,
 ) -> ConvergenceStudy:
     """Measure the strong or weak order of a sampler of one's own, or that in law.
 
     Parameters
     ----------
-    sampler : callable
+    sampler : callable, or scheduler
         ``sampler(model, x, nodes, noise) -> x``: as without noise, and ``noise(a, b)`` are the draws of the part of the
-        run between two half-log-SNRs, standard normal and of the shape of ``x``.
+        run between two half-log-SNRs, standard normal and of the shape of ``x``. Of the foreign conventions those that
+        take ``noise_sampler`` or ``noise`` are handed it; the draws of the others are those that torch makes meanwhile.
     measure : {"strong", "weak", "law"}
         Which order.
     problem : Gaussian, optional
         Data; a Gaussian in 3-D by default.
     noise_level : float
         tau of the equation that it is held against: 1 for the time reversal. The law at the end is the same for all.
-    schedule, grids, steps, interval
+    schedule, grids, steps, interval, convention
         As in :func:`~diffnum.convergence.study.convergence_study`.
 
     Raises
@@ -112,6 +116,7 @@ def orders_of_own(
     ValueError
         If it asks for none, or is not affine on Gaussian data.
     """
+    sampler = with_noise(sampler, convention)
     _check_signature(sampler, measure)
     exact = default_gaussian() if problem is None else problem
     if not isinstance(exact, Gaussian):
@@ -136,6 +141,31 @@ def orders_of_own(
             series.append(Series("Gaussian", kind, "as shipped", measure, estimate, quantity))
     name = getattr(sampler, "__name__", type(sampler).__name__)
     return ConvergenceStudy(name, "as shipped", tuple(series), {}, measure=measure)
+
+
+def law_of_own(
+    sampler: NoisySampler, problem: Gaussian, oracle: Oracle, kind: str, n: int
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and variance of the output of a run with ``n`` steps from the exact marginal, by eigen-direction.
+
+    Parameters
+    ----------
+    sampler : callable
+        ``sampler(model, x, nodes, noise) -> x``.
+    problem : Gaussian
+        Data.
+    oracle : Oracle
+        Exact model and interval.
+    kind : {"uniform", "smooth", "irregular"}
+        Kind of grid.
+    n : int
+        Steps.
+    """
+    found = _output(sampler, problem, oracle, kind, n)
+    start = oracle.nodes(np.array(oracle.interval[:1]))
+    alpha, sigma = float(start.alpha[0]), float(start.sigma[0])
+    mean = found.offset + found.gain * alpha * (problem.eigenvectors @ problem.mean)
+    return mean, found.gain**2 * (alpha**2 * problem.eigenvalues + sigma**2) + found.variance
 
 
 def _check_signature(sampler: Any, measure: NoisyMeasure) -> None:

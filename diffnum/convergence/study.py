@@ -67,7 +67,9 @@ def convergence_study(
         Catalogue name or record, or ``sampler(model, x, nodes) -> x`` with ``nodes`` the half-log-SNRs, increasing, and
         ``model.data(x, lam)``, ``.noise``, ``.velocity``, ``.score`` the exact predictions; or a sampler in another
         convention of :mod:`diffnum.foreign.conventions`. One that draws noise takes it from its caller,
-        ``sampler(model, x, nodes, noise)`` with ``noise(a, b)`` the standard normal draws between two half-log-SNRs.
+        ``sampler(model, x, nodes, noise)`` with ``noise(a, b)`` the standard normal draws between two half-log-SNRs; in
+        the other conventions it may take ``noise_sampler`` or ``noise``, or draw with torch
+        (:mod:`diffnum.foreign.draws`).
     problem : Problem or mapping of str to Problem, optional
         Exact problems; by default a three-peaked mixture in 1-D and a rotated product of mixtures in 4-D.
     schedule : Schedule, optional
@@ -123,7 +125,7 @@ def convergence_study(
     """
     subject: Method | Sampler
     if not isinstance(sampler, str | Method) and measure in ORDERS:
-        return _own_orders(sampler, measure, problem, noise_level, schedule, grids, steps, interval)
+        return _own_orders(sampler, measure, problem, noise_level, schedule, grids, steps, interval, convention)
     if isinstance(sampler, str | Method):
         subject = find_method(sampler) if isinstance(sampler, str) else sampler
     else:
@@ -182,6 +184,7 @@ def _own_orders(
     grids: Sequence[str],
     steps: Sequence[int] | None,
     interval: tuple[float, float] | None,
+    convention: Convention | None,
 ) -> ConvergenceStudy:
     """Orders of a callable with noise."""
     return orders_of_own(
@@ -193,6 +196,7 @@ def _own_orders(
         grids=grids,
         steps=steps,
         interval=interval,
+        convention=convention,
     )
 
 

@@ -90,7 +90,7 @@ _FAMILIES: Mapping[str, _Family] = {
         "IamCreateAI/FlowCPS at 814c3597, sd3_sde_with_logprob.py, sde_step_with_logprob",
         "DDIM whose new noise is the share sin(eta pi/2) of that at the end of the step, however short it is.",
         _preserving,
-        {"papers": "CPS, Flow-CPS"},
+        {"papers": "CPS, Flow-CPS", "diffusers": "FlowMatchEulerDiscreteScheduler(stochastic_sampling=True), eta = 1"},
         "ddim_eta, whose share of new noise falls with the step.",
         "Keeps the law of known data but not that of a distribution: the share of new noise does not vanish with the "
         "step, and with many steps the standard deviation tends to cos(eta pi/4) of that of the data.",
