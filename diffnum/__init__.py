@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from diffnum.solver import iterate as iterate
     from diffnum.solver import solve as solve
     from diffnum.solver.adaptive import solve_adaptive as solve_adaptive
+    from diffnum.solver.picard import solve_parallel as solve_parallel
     from diffnum.solver.transition import trajectory_log_prob as trajectory_log_prob
     from diffnum.solver.transition import trajectory_log_ratio as trajectory_log_ratio
     from diffnum.solver.transition import transition as transition
@@ -81,6 +82,7 @@ _NAMES = {
     "sample": "diffnum.models.runs.sampling",
     "solve": "diffnum.solver",
     "solve_adaptive": "diffnum.solver.adaptive",
+    "solve_parallel": "diffnum.solver.picard",
     "strong_study": "diffnum.convergence.stochastic",
     "trajectory_log_prob": "diffnum.solver.transition",
     "trajectory_log_ratio": "diffnum.solver.transition",
