@@ -51,6 +51,7 @@ from diffnum.distillation.students import (
     feature_student,
     resting_point,
 )
+from diffnum.distillation.training import Training, affine_optimum, train_generator, train_student, wasserstein
 from diffnum.distillation.transport import SemiDiscrete, semi_discrete
 
 __all__ = [
@@ -82,6 +83,8 @@ __all__ = [
     "ScoreDistillation",
     "SemiDiscrete",
     "ShortcutLoss",
+    "Training",
+    "affine_optimum",
     "band_error",
     "clipped_gradient",
     "composition_error",
@@ -111,7 +114,10 @@ __all__ = [
     "shortcut",
     "shortcut_residual",
     "tangent_residual",
+    "train_generator",
+    "train_student",
     "trained_gains",
     "undetermined",
+    "wasserstein",
     "wiener_gain",
 ]
