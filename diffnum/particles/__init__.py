@@ -16,23 +16,37 @@ from diffnum.particles.correctors import annealed, as_shipped, guided, product
 from diffnum.particles.exact import WeightedVariance, weighted_variance
 from diffnum.particles.population import Population, populations, run
 from diffnum.particles.resampling import SCHEMES, ResamplingScheme, ancestors, effective_size
+from diffnum.particles.search import BestOfNormal, Found, best_of, zero_order
+from diffnum.particles.steering import Twisted, linear_log_likelihood, steered, steered_as_shipped, twisted
+from diffnum.particles.values import exact_value, soft_values
 from diffnum.particles.weighted import Node, Potential, Weighted
 
 __all__ = [
     "SCHEMES",
+    "BestOfNormal",
+    "Found",
     "Node",
     "Population",
     "Potential",
     "ResamplingScheme",
+    "Twisted",
     "Weighted",
     "WeightedVariance",
     "ancestors",
     "annealed",
     "as_shipped",
+    "best_of",
     "effective_size",
+    "exact_value",
     "guided",
+    "linear_log_likelihood",
     "populations",
     "product",
     "run",
+    "soft_values",
+    "steered",
+    "steered_as_shipped",
+    "twisted",
     "weighted_variance",
+    "zero_order",
 ]

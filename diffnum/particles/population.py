@@ -420,7 +420,11 @@ def _final(
 def _altered(weighted: Weighted, node: Node, event: State, tableau: Tableau, noise: PopulationStreams) -> Array:
     """States after a step as :attr:`Weighted.moved` leaves them."""
     moved: Any = weighted.moved
-    x = moved(node, event.x, tableau, lambda index: noise(event.step - 1, index, event.x))
+
+    def draw(index: int, like: Array | None = None) -> Array:
+        return noise(event.step - 1, index, event.x if like is None else like)
+
+    x = moved(node, event.x, tableau, draw)
     if getattr(x, "shape", None) != event.x.shape:
         msg = f"moved returned shape {getattr(x, 'shape', None)} after step {event.step}: keep {tuple(event.x.shape)}"
         raise ValueError(msg)

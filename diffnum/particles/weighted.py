@@ -98,8 +98,10 @@ Observe: TypeAlias = Callable[[Array, float], tuple[Array, Array]]
 Start: TypeAlias = Callable[[Array, Plan], tuple[Array, FloatArray]]
 """``start(z, plan)``: from standard normals to states at the first node and the logarithms of their weights."""
 
-Moved: TypeAlias = Callable[[Node, Array, Tableau, Callable[[int], Array]], Array]
-"""``moved(node, after, tableau, draw)``: the states after a step, altered; ``draw(j)`` is the step's j-th noise."""
+Moved: TypeAlias = Callable[[Node, Array, Tableau, Callable[..., Array]], Array]
+"""``moved(node, after, tableau, draw)``: the states after a step, altered.
+
+``draw(j)`` is the step's j-th noise, and ``draw(j, like)`` further noise of the shape of ``like``."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,8 @@ class Weighted:
         See :data:`Start`; by default ``x = sigma z`` around the mean of the schedule, with weight 1.
     moved : callable, optional
         Alters states after each step; see :data:`Moved`.
-    spent : callable, optional
-        Further model evaluations of one particle at one node, ``spent(node)``, for the account.
+    spent : int
+        Further model evaluations of one particle at a node, for the account.
     name : str
         What it is called in messages.
     """
