@@ -15,7 +15,7 @@ from diffnum.particles.resampling import SCHEMES, IntArray, ancestors, effective
 from diffnum.particles.weighted import Node, Potential, Weighted, on_host
 from diffnum.plans import Plan
 from diffnum.solver import State, evaluations
-from diffnum.solver.noise import PopulationStreams, check_key, start_noise, uniforms
+from diffnum.solver.noise import PopulationStreams, check_key, uniforms
 from diffnum.tableau import Tableau
 from diffnum.types import Array, Denoiser, FloatArray
 
@@ -479,7 +479,7 @@ def _begun(
     if known is None:
         msg = "shape=None: the model does not tell the shape of a sample; pass shape=, or x="
         raise ValueError(msg)
-    z: Array = start_noise(n, tuple(known), seed)
+    z: Array = PopulationStreams(seed).start(n, tuple(known))
     if getattr(model, "sample_shape", None) is not None and getattr(model, "dtype", None) is not None:
         example = getattr(model, "example", None)
         z = z if example is None else array_namespace(example).asarray(z, dtype=example.dtype, device=device(example))

@@ -13,7 +13,7 @@ from array_api_compat import array_namespace
 from diffnum.particles.weighted import on_host
 from diffnum.plans import Plan
 from diffnum.solver import solve
-from diffnum.solver.noise import PopulationStreams, start_noise
+from diffnum.solver.noise import PopulationStreams
 from diffnum.types import Array, Denoiser, FloatArray
 
 __all__ = ["BestOfNormal", "Found", "best_of", "zero_order"]
@@ -71,7 +71,7 @@ def best_of(
         raise ValueError(msg)
 
     def candidate(number: int) -> Array:
-        z = start_noise(n, shape, seed, first=number * n)
+        z = PopulationStreams(seed, first=number * n).start(n, shape)
         return solve(plan, model, _started(plan, z), noise=PopulationStreams(seed, first=number * n))
 
     x = candidate(0)
@@ -127,13 +127,13 @@ def zero_order(
             f"neighbours={neighbours}, rounds={rounds}, step={step}: give at least 1, at least 1, and a share in (0, 1]"
         )
         raise ValueError(msg)
-    pivot = start_noise(n, shape, seed)
+    pivot = PopulationStreams(seed).start(n, shape)
     x = solve(plan, model, _started(plan, pivot))
     best, drawn = _rewarded(reward, x), 1
     for _ in range(rounds):
         centre = pivot
         for _ in range(neighbours):
-            fresh = start_noise(n, shape, seed, first=drawn * n)
+            fresh = PopulationStreams(seed, first=drawn * n).start(n, shape)
             drawn += 1
             z = math.sqrt(1.0 - step**2) * centre + step * fresh
             other = solve(plan, model, _started(plan, z))

@@ -50,7 +50,7 @@ __all__ = [
     "uniforms",
 ]
 
-_STREAMS, _TREE, _CELLS, _START, _POPULATION, _UNIFORMS = range(6)  # uses of one seed that must not meet
+_STREAMS, _TREE, _CELLS, _START, _POPULATION, _UNIFORMS, _BEGINNINGS = range(7)  # uses of one seed that must not meet
 
 
 def _normals(seed: int, samples: range, use: int, position: tuple[int, int], count: int) -> FloatArray:
@@ -193,13 +193,20 @@ class PopulationStreams:
 
     def __call__(self, step: int, index: int, like: Array) -> Array:
         """Draw number ``index`` of a step, of the shape, dtype and device of ``like``, (batch, ...)."""
+        return _on(like, self._drawn(_POPULATION, (index, step), tuple(like.shape)))
+
+    def start(self, n: int, shape: tuple[int, ...]) -> FloatArray:
+        """Standard normals from which ``n`` particles of one ``shape`` start, shape (n, ...)."""
+        return self._drawn(_BEGINNINGS, (0, 0), (n, *shape))
+
+    def _drawn(self, use: int, position: tuple[int, int], shape: tuple[int, ...]) -> FloatArray:
         from scipy.special import ndtri
 
-        count = math.prod(like.shape[1:])
+        count = math.prod(shape[1:])
         blocks = -(-count // 4)  # Philox gives four numbers a count
-        bits = _raw(self.seed, _POPULATION, (index, step), self.first * blocks, like.shape[0] * blocks * 4)
-        rows = bits.reshape(like.shape[0], 4 * blocks)[:, :count]
-        return _on(like, ndtri(_inside(rows)).reshape(tuple(like.shape)))
+        bits = _raw(self.seed, use, position, self.first * blocks, shape[0] * blocks * 4)
+        rows = bits.reshape(shape[0], 4 * blocks)[:, :count]
+        return np.asarray(ndtri(_inside(rows)).reshape(shape))
 
 
 def uniforms(seed: int, step: int, count: int) -> FloatArray:

@@ -104,7 +104,7 @@ def test_runs_are_the_same_whatever_the_batch_and_resume_to_the_bit(method):
 def test_without_weights_a_population_is_a_plain_run():
     plan = planned("sde_dpmpp_2m")
     pop = run(plan, MODEL, 16, seed=2)
-    start = float(SCHEDULE.sigma(1.0)) * dn.solver.noise.start_noise(16, (2,), 2)
+    start = float(SCHEDULE.sigma(1.0)) * PopulationStreams(2).start(16, (2,))
     np.testing.assert_array_equal(pop.x, dn.solve(plan, MODEL, start, noise=PopulationStreams(2)))
     assert (pop.log_evidence, pop.ess, pop.resampled) == (0.0, 16.0, ())
 
@@ -144,7 +144,7 @@ def test_progress_is_told_after_each_step():
 
 def test_torch_states_are_resampled_as_torch():
     torch = pytest.importorskip("torch")
-    start = torch.tensor(dn.solver.noise.start_noise(32, (2,), 5))
+    start = torch.tensor(PopulationStreams(5).start(32, (2,)))
     ours = run(planned(), MODEL, 32, x=start.numpy(), potential=Telescoping(2.0), seed=5, threshold=0.9)
     theirs = run(
         planned(), MODEL, 32, x=start, seed=5, threshold=0.9,
