@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import diffnum as dn
 from diffnum.coefficients.extended_reverse import dance_scale, noise_scale
 from diffnum.coefficients.flow_sde import DIVISIONS, flow_step, noise_window
-from tests.official.flow_steps import STEPS, run
+from tests.official.flow_steps import STEPS, er_sde, run
 
 FLOW = dn.schedules.FlowMatching(shift=3.0)
 MEMBERS = {
@@ -53,6 +53,21 @@ def test_a_plan_makes_the_states_of_the_official_loop(family: str) -> None:
     )
     found = dn.solve(numbers, model, x, noise=lambda step, index, like: draws[step])
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_er_sde_on_a_flow_is_comfyui_s_but_for_its_sums() -> None:
+    numbers, model = plan_of("er_sde_3", 8), DATA.denoiser(FLOW, "data")
+    sigmas = np.asarray(FLOW.sigma(numbers.times))
+    rng = np.random.default_rng(0)
+    x, draws = rng.standard_normal((5, 2)), rng.standard_normal((8, 5, 2))
+    found = dn.solve(numbers, model, x, noise=lambda step, index, like: draws[step])
+
+    def apart(cells: int) -> float:
+        end = er_sde(lambda y, s: model(y, float(FLOW.time(math.log((1 - s) / s)))), x, sigmas, draws, cells)
+        return float(np.max(np.abs(end - found)))
+
+    assert apart(200) < 0.01
+    assert apart(2000) < 0.12 * apart(200), "the sums are of first order in the cells"
 
 
 @pytest.mark.parametrize("family", DIVISIONS)

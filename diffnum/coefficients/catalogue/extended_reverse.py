@@ -14,6 +14,9 @@ from diffnum.forms import DATA
 __all__ = ["FAMILY"]
 
 
+_COMFYUI = {"ComfyUI": "er_sde, on flow models too (its integrals are sums over 200 cells)"}
+
+
 def _er_sde(found: re.Match[str]) -> Method | None:
     order, corrected, scale, riemann = int(found[1]), bool(found[2]), found[3] or "sde5", bool(found[4])
     if corrected and order < 3:
@@ -41,6 +44,7 @@ def _er_sde(found: re.Match[str]) -> Method | None:
         claimed_order=order,
         order_with_startup=min(true_order, 2),
         noise=noise_of("extended", family, level, true_order, weak, weak, scale=scale),
+        aliases=_COMFYUI if (order, corrected, riemann, scale) == (3, False, False, "sde5") else {},
         distinguish="er_sde_3_corrected, with the slope of the parabola." if order == 3 and not corrected else "",
     )
 
