@@ -26,6 +26,7 @@ from diffnum.cli.common import (
 )
 from diffnum.cli.discrete import verify_discrete
 from diffnum.cli.own_sampler import Wishes, reals, verify_noisy, verify_own
+from diffnum.cli.targets import verify_target
 from diffnum.jobs.parallel import spread
 from diffnum.types import Schedule
 
@@ -69,6 +70,9 @@ def verify(
     noise_level: Annotated[
         float, typer.Option(help="For --measure strong or weak: tau of the equation that is solved; 1 the reversal.")
     ] = 1.0,
+    target: Annotated[
+        str, typer.Option(help="For --sampler with weights: law that it claims, tilted, power, product or posterior.")
+    ] = "",
     seed: Seed = 0,
     cache: Cache = Path("out/verify"),
     kind: Kind = "deterministic",
@@ -86,6 +90,9 @@ def verify(
     it takes a last argument noise(a, b) of two nodes, or k-diffusion's noise_sampler, or draws with torch; nothing is
     sampled, and with --measure law the answer says whether the marginals are kept, and the size of the bias.
 
+    With --target a sampler of your own is weighted: it is called as f(task, n, seed), returns x, (x, log_weights) or
+    (x, log_weights, log_evidence), and is held against a law that is known; a bias is told with its likely cause.
+
     With --discrete the samplers are those on tokens: proved, and measured on laws that are enumerated. One of your own
     is called as f(model, x, t, s), and returns the law of each token at time s < t; or as f(model, x, nodes, rng), and
     returns tokens. --schedule is then masked, uniform, masked-cosine and the like.
@@ -102,6 +109,12 @@ def verify(
             raise typer.BadParameter(msg)
         given = settings("--option", option or ())
         verify_discrete(names, sampler, order, convention, given, schedule, levels, seed, as_json=as_json)
+        return
+    if target:
+        if not sampler or names or order is not None:
+            msg = "--target needs --sampler, and neither method names nor --order"
+            raise typer.BadParameter(msg)
+        verify_target(sampler, target, settings("--option", option or ()), levels, seed, as_json=as_json)
         return
     noising = schedules.from_dict({"schedule": schedule or "vp-linear"})
     if sampler:

@@ -12,6 +12,7 @@
 True
 """
 
+from diffnum.particles.audit import TargetAudit, TargetTask, audit_target
 from diffnum.particles.correctors import annealed, as_shipped, guided, product
 from diffnum.particles.exact import WeightedVariance, weighted_variance
 from diffnum.particles.population import Population, populations, run
@@ -29,12 +30,15 @@ __all__ = [
     "Population",
     "Potential",
     "ResamplingScheme",
+    "TargetAudit",
+    "TargetTask",
     "Twisted",
     "Weighted",
     "WeightedVariance",
     "ancestors",
     "annealed",
     "as_shipped",
+    "audit_target",
     "best_of",
     "effective_size",
     "exact_value",
