@@ -111,7 +111,7 @@ def _euler_maruyama(base: Derive, window: Window, order: int, symbols: ReverseSy
     diffused = 2 * start * end * (1 - decay)  # g^2 (s_0 - s_1)
     after = state + (end - start) * (noise - data) - diffused / (2 * start) * noise
     moved = Vector({"x": after["x"] / end, "k1": after["k1"] / (1 - end)})
-    step = Step((Stage(0, x),), moved + symbols.square_root(diffused) / end * vector("z1"))
+    step = Step((Stage(0, x),), moved + symbols.square_root(diffused / (end * end)) * vector("z1"))
     argument = (
         *on_reverse(base, window, order, symbols).argument,
         Line(
