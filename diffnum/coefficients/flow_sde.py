@@ -196,8 +196,8 @@ def flow_step(
     division = DIVISIONS[family]
     if not (within(start, 0.0, 1.0 + 1e-15, closed=False) and within(end, 0.0, 1.0) and np.all(start > end)):
         msg = (
-            f"start={start}, end={end}: give flow times with 1 >= start > end >= 0; the data are at 0, so that times of a "
-            "code whose data are at 1 are to be given as 1 - t, with the velocity reversed"
+            f"start={start}, end={end}: give flow times with 1 >= start > end >= 0; the data are at 0, so times of "
+            "a code whose data are at 1 are to be given as 1 - t, with the velocity reversed"
         )
         raise ValueError(msg)
     place = Place((start, end), (1 - start, 1 - end), (start - end) / start)

@@ -183,9 +183,7 @@ def test_a_level_or_window_out_of_range_is_named() -> None:
         flow_step(0.5, 0.4, -0.1)
     with pytest.raises(ValueError, match="family='sde' is unknown"):
         flow_step(0.5, 0.4, 0.1, "sde")
-    with pytest.raises(
-        ValueError, match=r"1 >= start > end >= 0; the data are at 0, so that times of a code whose data are at 1"
-    ):
+    with pytest.raises(ValueError, match=r"1 >= start > end >= 0; the data are at 0, so times of a code"):
         flow_step(0.4, 0.5)
     with pytest.raises(ValueError, match="from step 6 to 9, and the run has the steps 0 to 7"):
         noise_window(8, 0.7, 6, 4)
