@@ -18,7 +18,7 @@ from diffnum.particles.exact import WeightedVariance, weighted_variance
 from diffnum.particles.population import Population, populations, run
 from diffnum.particles.resampling import SCHEMES, ResamplingScheme, ancestors, effective_size
 from diffnum.particles.search import BestOfNormal, Found, best_of, zero_order
-from diffnum.particles.steering import Twisted, linear_log_likelihood, steered, steered_as_shipped, twisted
+from diffnum.particles.steering import Twisted, linear_log_likelihood, steered, steered_as_shipped, tempered, twisted
 from diffnum.particles.values import exact_value, soft_values
 from diffnum.particles.weighted import Node, Potential, Weighted
 
@@ -50,6 +50,7 @@ __all__ = [
     "soft_values",
     "steered",
     "steered_as_shipped",
+    "tempered",
     "twisted",
     "weighted_variance",
     "zero_order",

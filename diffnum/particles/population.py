@@ -221,7 +221,7 @@ def run(
     islands : int
         Equal groups that are resampled within themselves: independent estimates, weighted against each other.
     x : array, shape (n, ...), optional
-        States at the first node; by default noise of its variance.
+        States at the first node; by default noise of its variance. A network wants them, in its own dtype.
     shape : tuple of int, optional
         Shape of one sample, where neither ``x`` nor the model tells it.
     batch : int, optional
@@ -479,10 +479,13 @@ def _begun(
     if known is None:
         msg = "shape=None: the model does not tell the shape of a sample; pass shape=, or x="
         raise ValueError(msg)
+    if getattr(model, "dtype", None) is not None:  # a network: only its own library makes its arrays
+        msg = (
+            f"x=None: {getattr(model, 'name', 'the model')!r} is a network of dtype {model.dtype}; pass x=, such as "
+            "diffnum.models.runs.sampling.initial_noise(n, model.sample_shape, seed) times sigma at the first node"
+        )
+        raise ValueError(msg)
     z: Array = PopulationStreams(seed).start(n, tuple(known))
-    if getattr(model, "sample_shape", None) is not None and getattr(model, "dtype", None) is not None:
-        example = getattr(model, "example", None)
-        z = z if example is None else array_namespace(example).asarray(z, dtype=example.dtype, device=device(example))
     if weighted.start is not None:
         return weighted.start(z, plan)
     t = float(plan.times[0])

@@ -20,13 +20,14 @@ from numpy.typing import ArrayLike
 
 from diffnum.forms import conversion
 from diffnum.particles.population import Population, run
+from diffnum.particles.resampling import effective_size
 from diffnum.particles.weighted import Node, Weighted, on_host, squares
 from diffnum.plans import Plan
 from diffnum.problems._states import real_array
 from diffnum.tableau import Tableau
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Schedule
 
-__all__ = ["POTENTIALS", "Twisted", "linear_log_likelihood", "steered", "steered_as_shipped", "twisted"]
+__all__ = ["POTENTIALS", "Twisted", "linear_log_likelihood", "steered", "steered_as_shipped", "tempered", "twisted"]
 
 Reward = Callable[[Array], Array]
 """``reward(x)``: from data, shape (n, ...), to numbers, shape (n,)."""
@@ -115,6 +116,64 @@ def steered(
         raise ValueError(msg)
     chosen = None if nodes is None else frozenset(int(node) for node in nodes)
     return Weighted(model, _Steering(reward, float(scale), potential, chosen, complete), name=f"steering, {potential}")
+
+
+@dataclass(frozen=True)
+class _Tempering:
+    """The scale rises from node to node as fast as the effective number of particles allows."""
+
+    reward: Reward
+    scale: float
+    share: float
+
+    def __call__(self, node: Node) -> FloatArray:
+        n, memory = len(node.x), node.memory
+        reward = on_host(self.reward(node.data))
+        told, before = memory.get("told", np.zeros(n)), float(memory.get("scale", np.zeros(n))[0])
+
+        def enough(scale: float) -> bool:
+            after = node.log_weights + scale * reward - told
+            return bool(np.isfinite(after).all()) and effective_size(after) >= self.share * n
+
+        scale = self.scale
+        if not node.last and not enough(scale):
+            low, high = before, scale
+            for _ in range(40):  # bisection, to the last bits
+                middle = 0.5 * (low + high)
+                low, high = (middle, high) if enough(middle) else (low, middle)
+            scale = low
+        gained = scale * reward - told
+        memory["told"], memory["scale"] = scale * reward, np.full(n, scale)
+        return np.asarray(gained)
+
+
+def tempered(model: Denoiser, reward: Reward, scale: float, *, share: float = 0.7) -> Weighted:
+    r"""Steering by differences whose scale rises from 0 to lambda as fast as the particles allow.
+
+    At each node the largest scale is taken, up to ``scale``, that leaves the effective number of particles above
+    ``share`` of all. It never falls, so that fewer are left where predicted rewards change by themselves. The last
+    node has the whole scale, so that the target is :math:`p(x) e^{\lambda r(x)}` whatever was chosen on the way. Since
+    the choice looks at the weights, the evidence is consistent but no longer without bias, and islands share one scale.
+    Run it with a ``threshold`` above ``share``.
+
+    Parameters
+    ----------
+    model, reward, scale
+        As for :func:`steered`; ``scale`` >= 0.
+    share : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    Weighted
+    """
+    if not (math.isfinite(scale) and scale >= 0.0):
+        msg = f"scale={scale!r}: give a finite number >= 0 (turn the sign of the reward instead)"
+        raise ValueError(msg)
+    if not 0.0 < share < 1.0:
+        msg = f"share={share!r}: give a share of the particles between 0 and 1"
+        raise ValueError(msg)
+    return Weighted(model, _Tempering(reward, float(scale), share), name="tempered steering")
 
 
 def steered_as_shipped(

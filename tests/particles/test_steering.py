@@ -8,6 +8,7 @@ import pytest
 import diffnum as dn
 from diffnum.particles import (
     BestOfNormal,
+    Node,
     best_of,
     exact_value,
     linear_log_likelihood,
@@ -15,7 +16,9 @@ from diffnum.particles import (
     soft_values,
     steered,
     steered_as_shipped,
+    tempered,
     twisted,
+    weighted_variance,
     zero_order,
 )
 from diffnum.particles.steering import POTENTIALS
@@ -55,6 +58,41 @@ def test_every_potential_steers_to_the_tilted_law(kind, nodes):
     assert np.max((np.abs(mean - expected) - 0.002) / error) < 3.0, (mean, expected, error)
     evidence = np.exp(pop.island_log_evidence - exact.log_evidence)
     assert abs(evidence.mean() - 1.0) < 3.0 * evidence.std() / np.sqrt(19) + 0.002
+
+
+def test_tempering_reaches_strong_rewards_with_more_particles_left():
+    model, scale = NORMAL, 4.0
+    plan = planned(80, "sde_dpmpp_2m")
+    pops = {
+        "tempered": run(plan, tempered(model, first, scale, share=0.6), 3000, seed=1, threshold=0.95),
+        "at once": run(plan, steered(model, first, scale, nodes=(40,)), 3000, seed=1),
+    }
+    reach = variance_of_two_steps(plan)
+    mean, error = pops["tempered"].estimate(first)
+    assert abs(mean - scale * reach) < 3.0 * error + 0.05
+    assert min(pops["tempered"].ess_history[:-1]) > 0.4 * 3000 > 5 * min(pops["at once"].ess_history)
+    scales = pops["tempered"].memory["scale"]
+    assert (scales == scale).all()
+
+
+def variance_of_two_steps(plan: dn.Plan) -> float:
+    return weighted_variance(plan, (1.0,), (1.0,)).plain
+
+
+def test_the_scale_of_tempering_only_rises():
+    seen = []
+    sampler = tempered(LAW.denoiser(SCHEDULE), first, 3.0, share=0.8)
+
+    def watched(node: Node) -> np.ndarray:
+        gained = sampler.potential(node)
+        seen.append(float(node.memory["scale"][0]))
+        return gained
+
+    run(planned(30, "sde_dpmpp_2m"), sampler, 500, potential=watched, seed=0, threshold=0.9)
+    assert len(seen) == 31
+    assert seen[0] > 0.0
+    assert all(a <= b for a, b in zip(seen, seen[1:], strict=False))
+    assert seen[-1] == 3.0
 
 
 def instance(**options: object) -> tuple[float, float]:
@@ -201,6 +239,8 @@ def test_searches_find_what_the_law_says_and_count_every_candidate():
     ("action", "error", "message"),
     [
         (lambda: steered(NORMAL, first, 1.0, potential="best"), ValueError, "potential='best' is unknown"),
+        (lambda: tempered(NORMAL, first, -1.0), ValueError, "scale=-1.0: give a finite number >= 0"),
+        (lambda: tempered(NORMAL, first, 1.0, share=1.0), ValueError, "share=1.0"),
         (lambda: steered(NORMAL, first, np.inf), ValueError, "scale=inf"),
         (
             lambda: run(planned(5), steered(NORMAL, lambda x: x[:, 0] * np.nan, 1.0), 8),
