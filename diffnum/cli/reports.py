@@ -15,7 +15,10 @@ __all__ = ["audit", "report"]
 
 
 def audit(
-    library: Annotated[str, typer.Argument(help="diffusers or k-diffusion, as installed.")],
+    library: Annotated[
+        str,
+        typer.Argument(help="diffusers or k-diffusion, as installed; densities: log-densities of steps on record."),
+    ],
     only: Annotated[str, typer.Option(help="Parts of names or configurations, separated by commas.")] = "",
     cache: Annotated[Path, typer.Option(help="Folder for finished rows; an interrupted audit goes on there.")] = Path(
         "out/audit"
@@ -28,6 +31,12 @@ def audit(
     """Measure the true orders of a library's samplers, and where they are lost; exit 1 if a row falls short."""
     from diffnum.audits import audit as run_audit
 
+    if library == "densities":
+        if out is not None or results is not None:
+            msg = "--out and --results go with libraries: leave them out, or use --json"
+            raise typer.BadParameter(msg)
+        _audit_densities(only, as_json=as_json)
+        return
     parts = [part.strip() for part in only.split(",")] if only else None
     with progress_bar("audit") as show:
         found = run_audit(library, cache_dir=cache, jobs=jobs, only=parts, progress=show)
@@ -38,6 +47,29 @@ def audit(
         write_text(results, found.to_results(command))
     echo(found.to_json() if as_json else str(found))
     finish(found.ok)
+
+
+def _audit_densities(only: str, *, as_json: bool) -> None:
+    """Hold the log-densities of steps on record against that of the step."""
+    from diffnum.audits.densities import COPIES, examined
+
+    parts = [part.strip().lower() for part in only.split(",")] if only else [""]
+    found = [examined(copy) for copy in COPIES if any(part in copy.source.lower() for part in parts)]
+    if not found:
+        msg = f"--only {only!r} names none of {', '.join(copy.source.split(',')[0] for copy in COPIES)}"
+        raise typer.BadParameter(msg)
+    if as_json:
+        print_json(
+            [
+                {"source": f.copy.source, "steps": f.copy.family, "ok": f.sound, "mass": f.mass, "exponent": f.exponent,
+                 "kl": f.kl, "wrong": list(f.sentences), "reported": f.copy.reported}
+                for f in found
+            ]
+        )  # fmt: skip
+    else:
+        for one in found:
+            echo(f"{'ok    ' if one.sound else 'FAIL  '}{one}")
+    finish(all(one.sound for one in found))
 
 
 def report(

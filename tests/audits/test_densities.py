@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
+from diffnum import cli
 from diffnum.audits.densities import COPIES, DensityCopy, examined
 
 
@@ -52,6 +54,25 @@ def test_the_divergence_of_flow_grpo_is_short_by_the_length_of_the_step() -> Non
     found = examined(of("yifan123/flow_grpo"), length=0.04)
     assert found.kl == pytest.approx(0.04)
     assert any("0.04 of that of the steps" in s for s in found.sentences)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        cli.main(("audit", "densities", *words))
+    out, err = capsys.readouterr()
+    return int(left.value.code or 0), out, err
+
+
+def test_the_command_says_it_of_each_and_exits_1(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys)
+    assert status == 1
+    assert out.count("FAIL  ") == len(COPIES)
+    status, out, _ = run(capsys, "--only", "flowcps", "--json")
+    (found,) = json.loads(out)
+    assert found["reported"].startswith("sharonyu-115")
+    assert found["ok"] is False
+    assert run(capsys, "--only", "nobody")[0] == 2
+    assert run(capsys, "--out", "page.html")[0] == 2
 
 
 def test_numbers_out_of_range_are_named() -> None:
