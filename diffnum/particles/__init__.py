@@ -17,7 +17,7 @@ from diffnum.particles.correctors import annealed, as_shipped, guided, product
 from diffnum.particles.exact import WeightedVariance, weighted_variance
 from diffnum.particles.population import Population, populations, run
 from diffnum.particles.resampling import SCHEMES, ResamplingScheme, ancestors, effective_size
-from diffnum.particles.search import BestOfNormal, Found, best_of, zero_order
+from diffnum.particles.search import BestOfNormal, Found, best_of, noise_search, path_search, zero_order
 from diffnum.particles.steering import Twisted, linear_log_likelihood, steered, steered_as_shipped, tempered, twisted
 from diffnum.particles.values import exact_value, soft_values
 from diffnum.particles.weighted import Node, Potential, Weighted
@@ -44,6 +44,8 @@ __all__ = [
     "exact_value",
     "guided",
     "linear_log_likelihood",
+    "noise_search",
+    "path_search",
     "populations",
     "product",
     "run",

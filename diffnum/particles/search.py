@@ -1,22 +1,24 @@
-r"""Search for noise: best of N, whose law is known on Gaussian data, and zero-order search."""
+r"""Search for noise: best of N, whose law is known on Gaussian data, zero-order search and search over paths."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from diffnum.forms import predict
 from diffnum.particles.weighted import on_host
 from diffnum.plans import Plan
 from diffnum.solver import solve
 from diffnum.solver.noise import PopulationStreams
 from diffnum.types import Array, Denoiser, FloatArray
 
-__all__ = ["BestOfNormal", "Found", "best_of", "zero_order"]
+__all__ = ["BestOfNormal", "Found", "best_of", "noise_search", "path_search", "zero_order"]
 
 
 class Found(NamedTuple):
@@ -142,6 +144,105 @@ def zero_order(
             pivot = np.where(better, z, pivot)
             x, best = _better(x, best, other, value)
     return Found(x, best, drawn * plan.nfe)
+
+
+def path_search(
+    plan: Plan,
+    model: Denoiser,
+    reward: Callable[[Array], Array],
+    n: int,
+    *,
+    shape: tuple[int, ...],
+    keep: int,
+    copies: int,
+    begin: int,
+    up: int,
+    down: int,
+    seed: int = 0,
+) -> Found:
+    """Search over paths: go some steps back towards noise in several ways, come further than before, keep the best.
+
+    From node i each of the ``keep`` paths is noised to node i - up, ``copies`` times, and solved on to node
+    i - up + down; the ``keep`` paths of largest reward of the predicted data go on. With one path and one copy the law
+    of the samples is that of the plan, since noising and solving both keep the marginals.
+
+    Parameters
+    ----------
+    plan : Plan
+        Numbers of a deterministic one-step method, such as ``"ddim"`` or ``"edm_heun"``.
+    model, reward, n, shape, seed
+        As for :func:`best_of`.
+    keep, copies : int
+        Paths kept, and ways back to noise from each, at least 1.
+    begin : int
+        Node to which the paths are solved first.
+    up, down : int
+        Steps back and steps on, ``0 < up < down`` and ``up <= begin``.
+
+    References
+    ----------
+    Ma et al. 2025, arXiv:2501.09732, section 4 (search over paths), with levels by nodes of the plan.
+    """
+    if any(tableau.noises or set(tableau.inputs) != {"x"} for tableau in plan.steps):
+        msg = f"plan: {plan.method!r} draws noise or has a history: use a one-step ODE method such as 'ddim'"
+        raise ValueError(msg)
+    if min(keep, copies) < 1 or not 0 < up < down or not up <= begin <= len(plan):
+        msg = (
+            f"keep={keep}, copies={copies}, begin={begin}, up={up}, down={down}: give 1 or more paths and copies, and "
+            f"0 < up < down, up <= begin <= {len(plan)}"
+        )
+        raise ValueError(msg)
+    x = solve(plan[:begin], model, _started(plan, PopulationStreams(seed).start(n * keep, shape)))
+    node, nfe, rounds = begin, keep * plan[:begin].nfe, 0
+    best = np.zeros(n * keep)
+    while node < len(plan) or not rounds:
+        low, high = node - up, min(node - up + down, len(plan))
+        x = _noised(plan, np.repeat(x, copies, axis=0), node, low, PopulationStreams(seed), rounds)
+        x = solve(plan[low:high], model, x)
+        last = high == len(plan)
+        best = _rewarded(reward, x if last else predict(model, x, float(plan.times[high]), "data"))
+        nfe += keep * copies * (plan[low:high].nfe + (0 if last else 1))
+        order = np.argsort(-best.reshape(n, keep * copies), axis=1, kind="stable")[:, :keep]
+        chosen = (order + np.arange(n)[:, None] * keep * copies).ravel()
+        x, best = x[chosen], best[chosen]
+        node, rounds = high, rounds + 1
+    return Found(x[::keep], best[::keep], nfe)
+
+
+SEARCHES: Mapping[str, Callable[..., Found]] = MappingProxyType(
+    {"random": best_of, "zero_order": zero_order, "paths": path_search}
+)
+"""Searches by name."""
+
+
+def noise_search(
+    plan: Plan, model: Denoiser, reward: Callable[[Array], Array], n: int, *, by: str = "random", **options: Any
+) -> Found:
+    """Search for noise whose sample has a large reward, in one of three ways.
+
+    Parameters
+    ----------
+    plan, model, reward, n
+        As for :func:`best_of`.
+    by : {"random", "zero_order", "paths"}
+        :func:`best_of`, :func:`zero_order` or :func:`path_search`.
+    **options
+        Their arguments.
+    """
+    if by not in SEARCHES:
+        msg = f"by={by!r} is no search: use one of {', '.join(SEARCHES)}"
+        raise ValueError(msg)
+    search = SEARCHES[by]
+    return search(plan, model, reward, n=n, **options)
+
+
+def _noised(plan: Plan, x: FloatArray, start: int, end: int, streams: PopulationStreams, rounds: int) -> FloatArray:
+    """States of one node with the noise of an earlier, noisier one."""
+    schedule = plan.schedule
+    t, s = (float(plan.times[i]) for i in (start, end))
+    ratio = float(schedule.alpha(s)) / float(schedule.alpha(t))
+    variance = float(schedule.sigma(s)) ** 2 - (ratio * float(schedule.sigma(t))) ** 2
+    return np.asarray(ratio * x + math.sqrt(variance) * streams(rounds, 0, x))
 
 
 def _started(plan: Plan, z: FloatArray) -> FloatArray:

@@ -12,6 +12,8 @@ from diffnum.particles import (
     best_of,
     exact_value,
     linear_log_likelihood,
+    noise_search,
+    path_search,
     run,
     soft_values,
     steered,
@@ -227,9 +229,26 @@ def test_searches_find_what_the_law_says_and_count_every_candidate():
     assert (found.nfe, one.nfe) == (48, 12)
     np.testing.assert_allclose(found.reward, found.x[:, 0])
     near = zero_order(plan, model, first, 500, shape=(2,), neighbours=4, rounds=3, seed=1)
+    same = noise_search(plan, model, first, 500, by="zero_order", shape=(2,), neighbours=4, rounds=3, seed=1)
+    np.testing.assert_array_equal(near.x, same.x)
     assert near.nfe == 13 * 12
     assert near.reward.mean() > found.reward.mean()
     assert abs(found.x[:, 1].mean()) < 4.0 / np.sqrt(3000)  # what the reward does not see stays as it is
+
+
+def test_paths_that_go_back_to_noise_keep_the_law_and_selection_raises_the_reward():
+    model, plan = dn.Gaussian([0.3, 0.0], 0.5).denoiser(SCHEDULE), planned(40, "edm_heun")
+    options = {"shape": (2,), "begin": 20, "up": 4, "down": 8, "seed": 3}
+    plain = path_search(plan, model, first, 4000, keep=1, copies=1, **options)
+    assert abs(plain.x[:, 0].mean() - 0.3) < 3.0 * np.sqrt(0.5 / 4000)
+    assert abs(plain.x[:, 0].var() - 0.5) < 3.0 * 0.5 * np.sqrt(2 / 4000) + 0.01
+    searched = path_search(plan, model, first, 1000, keep=2, copies=3, **options)
+    assert searched.reward.mean() > plain.reward.mean() + 0.5
+    np.testing.assert_allclose(searched.reward, searched.x[:, 0])
+    assert abs(searched.x[:, 1].var() - 0.5) < 4.0 * 0.5 * np.sqrt(2 / 1000) + 0.01  # unseen by the reward
+    # 20 steps of 2 evaluations to begin with, then five rounds of 8 steps, four of them with a look at the data
+    assert plain.nfe == 40 + 5 * 16 + 4
+    assert searched.nfe == 2 * 40 + 6 * (5 * 16 + 4)
 
 
 # -- what is refused -------------------------------------------------------------------------------------
@@ -264,6 +283,21 @@ def test_searches_find_what_the_law_says_and_count_every_candidate():
             ValueError,
             "draws noise on the way",
         ),
+        (
+            lambda: path_search(
+                planned(9, "dpmpp_2m"), NORMAL, first, 4, shape=(1,), keep=1, copies=1, begin=3, up=1, down=2
+            ),
+            ValueError,
+            "draws noise or has a history",
+        ),
+        (
+            lambda: path_search(
+                planned(9, "ddim"), NORMAL, first, 4, shape=(1,), keep=1, copies=1, begin=3, up=2, down=2
+            ),
+            ValueError,
+            "0 < up < down",
+        ),
+        (lambda: noise_search(planned(5), NORMAL, first, 4, by="luck"), ValueError, "by='luck' is no search"),
         (lambda: BestOfNormal(0), ValueError, "count=0"),
         (
             lambda: best_of(planned(5), NORMAL, lambda x: x, 1, 4, shape=(1,)),
