@@ -22,13 +22,13 @@ import sympy as sp
 __all__ = ["Corrector", "corrector", "fokker_planck_residual", "half_log_snr_factor", "inner"]
 
 G, ZETA = sp.symbols("g zeta", positive=True)
-DIVERGENCE = sp.Symbol("div_f", real=True)
+DIVERGENCE = sp.Symbol(r"{\nabla \cdot f}", real=True)
 
 
 def inner(i: int, j: int) -> sp.Symbol:
-    """Symbol of the inner product of two scores."""
+    """Symbol of the inner product of two scores, counted from 0 (and printed from 1)."""
     low, high = sorted((i, j))
-    return sp.Symbol(f"s{low}_s{high}", real=True)
+    return sp.Symbol(rf"\langle s_{{{low + 1}}}, s_{{{high + 1}}} \rangle", real=True)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Corrector:
     drift : tuple of expressions
         Coefficients of the scores in the reverse drift, beside ``-f``; in g and zeta.
     rate : expression
-        Growth of the log-weight a unit of reverse time: g, the exponents, inner products of scores, ``div_f``.
+        Growth of the log-weight a unit of reverse time: g, the exponents, inner products of scores, :data:`DIVERGENCE`.
     """
 
     exponents: tuple[Any, ...]
