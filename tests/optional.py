@@ -20,6 +20,7 @@ NEEDS = {
     "interop": ("torch", "safetensors"),
     "jobs/test_moved.py": ("torch", "matplotlib"),
     "models": ("torch", "safetensors", "PIL"),
+    "particles/test_networks.py": ("torch", "safetensors"),
     "plot": ("matplotlib",),
     "problems/test_threads.py": ("torch",),
     "templates": ("jinja2",),

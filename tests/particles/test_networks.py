@@ -12,7 +12,6 @@ from diffnum.particles import populations, run, steered
 from tests.optional import optional
 
 torch = optional("torch")
-pytest.importorskip("safetensors")
 
 
 @pytest.fixture(scope="module")
