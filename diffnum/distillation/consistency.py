@@ -4,10 +4,10 @@ The consistency function of a student u is ``f(x, t) = x - (t - e) u(x, t, e)``:
 whatever is trained. Its value at ``(x_t, t)`` is regressed on its own value, held still, at a nearby less noisy state
 of the same trajectory (Song et al. 2023, arXiv:2303.01469, algorithms 2 and 3):
 
-- *distillation*: one step of a solver with the teacher's velocity; rests at the solver's own map, bias of the solver's
-order; - *training*: ``alpha_s x_0 + sigma_s eps`` with the same datum and noise; rests at a chain of conditional
-means, bias of order 1; - *continuous* (sCM; Lu and Song 2024, arXiv:2410.11081, eq. 5): the derivative itself, no
-bias. The conditional velocity may
+- *distillation*: one step of a solver with the teacher's velocity; rests at the solver's own map, bias of its order;
+- *training*: ``alpha_s x_0 + sigma_s eps`` with the same datum and noise; rests at a chain of conditional means, with
+  bias of order 1;
+- *continuous* (sCM; Lu and Song 2024, arXiv:2410.11081): the derivative itself, no bias. The conditional velocity may
   stand for the exact one, since the gradient is linear in it.
 """
 

@@ -4,7 +4,7 @@ With the law ``q_t`` of the noisy student, the law ``p_t`` of the noisy data and
 
 ``D_f(p || q) = E_q[f(r)]``, gradient ``-E_q[f''(r) r^2 (s_p - s_q) dx_t/dtheta]``
 
-(Xu et al. 2025, f-distill, arXiv:2502.15681, theorem 1). The weight ``f''(r) r^2`` is 1 for the reverse KL divergence:
+(Xu et al. 2025, f-distill, arXiv:2502.15681). The weight ``f''(r) r^2`` is 1 for the reverse KL divergence:
 what variational score distillation, distribution matching and moment matching use, each with a weight of its own over
 noise levels.
 """

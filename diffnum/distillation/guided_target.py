@@ -1,6 +1,6 @@
 r"""Distilling guidance: one network for the combination of two, and what its samples then follow.
 
-The student's prediction is regressed on ``D + (w - 1)(D - D_0)`` (Meng et al. 2023, arXiv:2210.03142, eq. 4;
+The student's prediction is regressed on ``D + (w - 1)(D - D_0)`` (Meng et al. 2023, arXiv:2210.03142;
 SpeedUpNet adds to the unguided network what a negative prompt subtracts, arXiv:2312.08887). The optimum over all
 functions is the guided prediction itself, whatever the law of the states is that cover the space; a student of too
 small a class rests at its projection in the law that the states *were* drawn from.

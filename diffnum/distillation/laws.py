@@ -59,7 +59,7 @@ def consistency_residual(
 ) -> FloatArray:
     """``dm/dt + (dm/dx) v(x, t)``: the image does not move while the state runs along its trajectory.
 
-    The consistency equation (Song et al. 2023, arXiv:2303.01469, eq. 6 differentiated; Boffi et al. 2024,
+    The consistency equation (Song et al. 2023, arXiv:2303.01469; Boffi et al. 2024,
     arXiv:2406.07507, call it the Eulerian one).
 
     Parameters
@@ -101,7 +101,7 @@ def tangent_residual(
 def mean_flow_residual(
     u: TwoTimes, velocity: OneTime, x: FloatArray, r: float, t: float, *, reach: float = 0.01
 ) -> FloatArray:
-    """``u - v + (t - r) (du/dt + (du/dx) v)``: the MeanFlow identity (Geng et al. 2025, arXiv:2505.13447, eq. 6).
+    """``u - v + (t - r) (du/dt + (du/dx) v)``: the MeanFlow identity (Geng et al. 2025, arXiv:2505.13447).
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def mean_flow_residual(
 def shortcut_residual(u: TwoTimes, x: FloatArray, r: float, t: float) -> FloatArray:
     """``u(x, r, t)`` less the mean of its two halves: the shortcut identity.
 
-    Frans et al. 2024, arXiv:2410.12557, section 3, where steps are counted forward.
+    Frans et al. 2024, arXiv:2410.12557, where steps are counted forward.
 
     Parameters
     ----------

@@ -121,7 +121,7 @@ class FlowMap:
     def average_velocity(self, x: Array, r: float, t: float) -> Array:
         """Average velocity ``u(x, r, t)`` between ``r`` and ``t`` of the trajectory that is at ``x`` at time ``t``.
 
-        Geng et al. 2025, arXiv:2505.13447, eq. 3; at ``r = t`` it is the velocity. No digits are lost as ``r``
+        Geng et al. 2025, arXiv:2505.13447; at ``r = t`` it is the velocity. No digits are lost as ``r``
         approaches ``t``.
 
         Parameters
@@ -160,7 +160,7 @@ class FlowMap:
     def consistency(self, x: Array, t: float, end: float | None = None) -> Array:
         """Consistency function: the datum at ``end`` (by default ``schedule.t_min``) on the trajectory through ``x``.
 
-        Song et al. 2023, arXiv:2303.01469, section 3 (their ``epsilon`` is ``end``).
+        Song et al. 2023, arXiv:2303.01469 (their ``epsilon`` is ``end``).
         """
         return self(x, t, self.schedule.t_min if end is None else end)
 

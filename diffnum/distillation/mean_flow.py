@@ -1,9 +1,9 @@
 r"""MeanFlow: the average velocity by its own differential identity.
 
-``u(x, t, r)`` is regressed on ``v - (t - r) (du/dt + (du/dx) v)``, held still (Geng et al. 2025, arXiv:2505.13447,
-eqs. 8 to 11). The velocity in both places is the *conditional* one of the pair: the target is linear in it, so that
-the expected gradient is that of the exact velocity, while the value has the variance of the conditional velocity on
-top. With ``r`` at the end of the flow the gradient is that of continuous consistency, divided by ``t - r``.
+``u(x, t, r)`` is regressed on ``v - (t - r) (du/dt + (du/dx) v)``, held still (Geng et al. 2025, arXiv:2505.13447).
+The velocity in both places is the *conditional* one of the pair: the target is linear in it, so that the expected
+gradient is that of the exact velocity, while the value has the variance of the conditional velocity on top. With ``r``
+at the end of the flow the gradient is that of continuous consistency, divided by ``t - r``.
 """
 
 from __future__ import annotations

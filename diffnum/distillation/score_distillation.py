@@ -1,6 +1,6 @@
 r"""Score distillation sampling: the gradient, what it is the gradient of, and where it comes to rest.
 
-``grad = sum_t E[w(t) (eps_p(x_t) - eps) dx/dtheta]`` (Poole et al. 2022, DreamFusion, arXiv:2209.14988, eq. 3). The
+``grad = sum_t E[w(t) (eps_p(x_t) - eps) dx/dtheta]`` (Poole et al. 2022, DreamFusion, arXiv:2209.14988). The
 noise has mean zero given the student, so that this is the gradient of the *cross entropy* ``-E_q[log p_t]``, not of a
 divergence: no entropy holds the student open. On Gaussian data it shrinks to the mode, whatever the noise levels.
 """

@@ -1,7 +1,7 @@
 r"""Shortcut models: a long step is two half steps.
 
 ``u(x, t, r)`` is regressed on the mean of ``u(x, t, m)`` and ``u(x', m, r)`` at the midpoint m, ``x' = x - (t - m)
-u(x, t, m)``, held still (Frans et al. 2024, arXiv:2410.12557, section 3). The second half step is taken at its own
+u(x, t, m)``, held still (Frans et al. 2024, arXiv:2410.12557). The second half step is taken at its own
 time: the paper's formula prints the first time for both, which baba-y-jp/smodel (README) reported first. The identity
 alone has many solutions (u = 0 is one): flow matching at equal times, which is part of the loss, picks the flow.
 """

@@ -4,7 +4,7 @@ In the Fourier basis a stationary Gaussian field has independent coefficients of
 denoiser multiplies each by Wiener's gain ``alpha S_k / (alpha^2 S_k + sigma^2)`` of the noisy coefficient. A frequency
 is decided where ``sigma/alpha`` falls below ``sqrt(S_k)``: low ones first for the spectra of images. A small network
 that is to follow a large one loses what has little energy first, which a loss weighted by ``1/S_k`` makes up for (Yang
-et al. 2023, Slim diffusion, arXiv:2211.17106, section 4).
+et al. 2023, Slim diffusion, arXiv:2211.17106).
 """
 
 from __future__ import annotations

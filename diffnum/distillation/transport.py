@@ -1,10 +1,11 @@
 r"""Semi-discrete optimal transport on the line, against the flow: what DPM-OT puts in the place of the first steps.
 
-DPM-OT (Li et al. 2023, arXiv:2307.11308) maps noise to one of finitely many noisy data by Brenier's potential ``max_i
-(x y_i + h_i)``, whose cells carry prescribed masses. On the line the cells are intervals between quantiles of the
-source, in the order of the targets, so that map, potential and cost are exact. The source matters: the code draws it
-*uniformly* from the unit cube while the heights are found, and applies the map to normal noise (cognaclee/DPM-OT at
-48fa4da3, ot_utils/optimal_transport.py, cal_measure_one_batch, where the normal draw is commented out).
+DPM-OT (Li et al. 2023, arXiv:2307.11308) maps noise to one of finitely many noisy data by Brenier's potential, the
+greatest of the affine functions ``x y_i + h_i``, whose cells carry prescribed masses. On the line the cells are
+intervals between quantiles of the source, in the order of the targets, so that map, potential and cost are exact. The
+heights belong to a source. That of the code is *uniform* on the unit cube, where they are found (cognaclee/DPM-OT at
+48fa4da3, ot_utils/optimal_transport.py, cal_measure_one_batch, a normal draw is commented out) and where the map is
+applied (runners/ncsn_runner.py, sample); from normal noise the same heights do not give the masses asked for.
 :meth:`SemiDiscrete.masses` says what the cells then carry.
 """
 
