@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 
 from diffnum.distillation.maps import FlowMap
 from diffnum.distillation.quadrature import Pairs
-from diffnum.distillation.students import FeatureStudent, RegressionTerms, checked_levels, stacked
+from diffnum.distillation.students import FeatureStudent, RegressionTerms, checked_levels, stacked, velocity_of
 from diffnum.problems import Gaussian
 from diffnum.types import FloatArray, Schedule
 
@@ -48,7 +48,7 @@ def _heun(flow: FlowMap, x: FloatArray, t: float, s: float) -> FloatArray:
     return np.asarray(x + 0.5 * (s - t) * (v + flow.velocity(x + (s - t) * v, s)))
 
 
-SOLVERS: Mapping[str, Step] = MappingProxyType({"euler": _euler, "heun": _heun, "exact": lambda m, x, t, s: m(x, t, s)})
+SOLVERS: Mapping[str, Step] = MappingProxyType({"euler": _euler, "heun": _heun, "exact": FlowMap.__call__})
 """Steps of the teacher, by name."""
 
 
@@ -65,7 +65,8 @@ class ConsistencyLoss:
     schedule: Schedule
     levels: tuple[tuple[float, float], ...]
     end: float
-    neighbour: Callable[[Pairs, FloatArray, float, float], FloatArray]
+    flow: FlowMap | None
+    solver: str
     weight: Callable[[float, float], float]
 
     def terms(self, student: FeatureStudent, pairs: Pairs) -> RegressionTerms:
@@ -74,10 +75,14 @@ class ConsistencyLoss:
         for t, s in self.levels:
             x = pairs.at(self.schedule, t)
             outputs, basis = _image(student, x, t, self.end)
-            targets, moved = _image(student, self.neighbour(pairs, x, t, s), s, self.end)
+            targets, moved = _image(student, self._neighbour(pairs, x, t, s), s, self.end)
             share = self.weight(t, s) / len(self.levels) * pairs.weights
             parts.append(RegressionTerms(outputs, targets, share, basis, lambda force, b=moved: b.T @ force))  # type: ignore[misc]
         return stacked(parts)
+
+    def _neighbour(self, pairs: Pairs, x: FloatArray, t: float, s: float) -> FloatArray:
+        """State at s: one step of the teacher, or without one the same datum and noise."""
+        return pairs.at(self.schedule, s) if self.flow is None else SOLVERS[self.solver](self.flow, x, t, s)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +92,7 @@ class ContinuousConsistency:
     schedule: Any
     times: tuple[float, ...]
     end: float
-    velocity: Callable[[Pairs, FloatArray, float], FloatArray]
+    flow: FlowMap | None
     weight: Callable[[float], float]
 
     def terms(self, student: FeatureStudent, pairs: Pairs) -> RegressionTerms:
@@ -95,7 +100,7 @@ class ContinuousConsistency:
         parts = []
         for t in self.times:
             x = pairs.at(self.schedule, t)
-            v = self.velocity(pairs, x, t)
+            v = velocity_of(self.schedule, self.flow, pairs, x, t)
             outputs, basis = _image(student, x, t, self.end)
             turned = -(t - self.end) * student.tangent(x, t, self.end, v, 1.0) - student.basis(x, t, self.end)
             rate = v + turned @ student.coefficients
@@ -144,14 +149,8 @@ def consistency_distillation(
     if solver not in SOLVERS:
         msg = f"solver={solver!r} is not known: use one of {', '.join(map(repr, SOLVERS))}"
         raise ValueError(msg)
-    step = SOLVERS[solver]
-    return ConsistencyLoss(
-        flow.schedule,
-        tuple(checked_levels(levels, "t", "s")),
-        flow.schedule.t_min if end is None else end,
-        lambda pairs, x, t, s: step(flow, x, t, s),  # noqa: ARG005
-        weight,
-    )
+    levels, end = tuple(checked_levels(levels, "t", "s")), flow.schedule.t_min if end is None else end
+    return ConsistencyLoss(flow.schedule, levels, end, flow, solver, weight)
 
 
 def consistency_training(
@@ -172,13 +171,8 @@ def consistency_training(
     -------
     ConsistencyLoss
     """
-    return ConsistencyLoss(
-        schedule,
-        tuple(checked_levels(levels, "t", "s")),
-        schedule.t_min if end is None else end,
-        lambda pairs, x, t, s: pairs.at(schedule, s),  # noqa: ARG005
-        weight,
-    )
+    levels, end = tuple(checked_levels(levels, "t", "s")), schedule.t_min if end is None else end
+    return ConsistencyLoss(schedule, levels, end, None, "", weight)
 
 
 def continuous_consistency(
@@ -208,14 +202,8 @@ def continuous_consistency(
     -------
     ContinuousConsistency
     """
-
-    def velocity(pairs: Pairs, x: FloatArray, t: float) -> FloatArray:
-        if flow is None:
-            return pairs.conditional_velocity(schedule, t)
-        return np.asarray(flow.velocity(x, t))
-
     nodes = tuple(np.atleast_1d(np.asarray(times, dtype=np.float64)).tolist())
-    return ContinuousConsistency(schedule, nodes, schedule.t_min if end is None else end, velocity, weight)
+    return ContinuousConsistency(schedule, nodes, schedule.t_min if end is None else end, flow, weight)
 
 
 def trained_gains(problem: Gaussian, schedule: Schedule, times: Sequence[float], by: str = "training") -> FloatArray:

@@ -51,24 +51,48 @@ def _softplus(x: FloatArray) -> FloatArray:
     return np.asarray(np.logaddexp(0.0, x))
 
 
+def _reverse(p: FloatArray, q: FloatArray) -> FloatArray:
+    return np.asarray(np.exp(q) * (q - p))
+
+
+def _forward(p: FloatArray, q: FloatArray) -> FloatArray:
+    return np.asarray(np.exp(p) * (p - q))
+
+
 def _jensen_shannon(p: FloatArray, q: FloatArray) -> FloatArray:
     middle = np.logaddexp(p, q) - np.log(2.0)
     return np.asarray(0.5 * (np.exp(p) * (p - middle) + np.exp(q) * (q - middle)))
+
+
+def _jensen_shannon_weight(u: FloatArray) -> FloatArray:
+    return np.asarray(-np.log(2.0) - _softplus(-u))
+
+
+def _hellinger(p: FloatArray, q: FloatArray) -> FloatArray:
+    return np.asarray((np.exp(0.5 * p) - np.exp(0.5 * q)) ** 2)
+
+
+def _hellinger_weight(u: FloatArray) -> FloatArray:
+    return np.asarray(0.5 * u - np.log(2.0))
+
+
+def _jeffreys(p: FloatArray, q: FloatArray) -> FloatArray:
+    return np.asarray((np.exp(p) - np.exp(q)) * (p - q))
+
+
+def _same(u: FloatArray) -> FloatArray:
+    return u
 
 
 DIVERGENCES: Mapping[str, Divergence] = MappingProxyType(
     {
         d.name: d
         for d in (
-            Divergence("reverse-kl", lambda p, q: np.exp(q) * (q - p), np.zeros_like),
-            Divergence("forward-kl", lambda p, q: np.exp(p) * (p - q), lambda u: u),
-            Divergence("jensen-shannon", _jensen_shannon, lambda u: -np.log(2.0) - _softplus(-u)),
-            Divergence(
-                "squared-hellinger",
-                lambda p, q: (np.exp(0.5 * p) - np.exp(0.5 * q)) ** 2,
-                lambda u: 0.5 * u - np.log(2.0),
-            ),
-            Divergence("jeffreys", lambda p, q: (np.exp(p) - np.exp(q)) * (p - q), _softplus),
+            Divergence("reverse-kl", _reverse, np.zeros_like),
+            Divergence("forward-kl", _forward, _same),
+            Divergence("jensen-shannon", _jensen_shannon, _jensen_shannon_weight),
+            Divergence("squared-hellinger", _hellinger, _hellinger_weight),
+            Divergence("jeffreys", _jeffreys, _softplus),
         )
     }
 )

@@ -8,17 +8,14 @@ at the end of the flow the gradient is that of continuous consistency, divided b
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from diffnum.distillation.maps import FlowMap
 from diffnum.distillation.quadrature import Pairs
-from diffnum.distillation.students import FeatureStudent, RegressionTerms, checked_levels, stacked
-from diffnum.types import FloatArray
+from diffnum.distillation.students import FeatureStudent, RegressionTerms, checked_levels, stacked, velocity_of
 
 __all__ = ["MeanFlowLoss", "mean_flow"]
 
@@ -29,14 +26,14 @@ class MeanFlowLoss:
 
     schedule: Any
     levels: tuple[tuple[float, float], ...]
-    velocity: Callable[[Pairs, FloatArray, float], FloatArray]
+    flow: FlowMap | None
 
     def terms(self, student: FeatureStudent, pairs: Pairs) -> RegressionTerms:
         """See :class:`diffnum.distillation.RegressionLoss`."""
         parts = []
         for t, r in self.levels:
             x = pairs.at(self.schedule, t)
-            v, basis = self.velocity(pairs, x, t), student.basis(x, t, r)
+            v, basis = velocity_of(self.schedule, self.flow, pairs, x, t), student.basis(x, t, r)
             moved = -(t - r) * student.tangent(x, t, r, v, 1.0)
             parts.append(
                 RegressionTerms(
@@ -71,8 +68,4 @@ def mean_flow(schedule: Any, levels: ArrayLike, *, flow: FlowMap | None = None) 
     ValueError
         If times are out of order.
     """
-
-    def velocity(pairs: Pairs, x: FloatArray, t: float) -> FloatArray:
-        return pairs.conditional_velocity(schedule, t) if flow is None else np.asarray(flow.velocity(x, t))
-
-    return MeanFlowLoss(schedule, tuple(checked_levels(levels, "t", "r")), velocity)
+    return MeanFlowLoss(schedule, tuple(checked_levels(levels, "t", "r")), flow)

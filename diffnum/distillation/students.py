@@ -15,6 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import ArrayLike
 
+from diffnum.distillation.maps import FlowMap
 from diffnum.distillation.quadrature import Pairs
 from diffnum.problems._states import real_array
 from diffnum.types import Array, FloatArray
@@ -164,6 +165,11 @@ def stacked(parts: list[RegressionTerms]) -> RegressionTerms:
         np.concatenate([part.basis for part in parts]),
         pull,
     )
+
+
+def velocity_of(schedule: Any, flow: FlowMap | None, pairs: Pairs, x: FloatArray, t: float) -> FloatArray:
+    """Velocity of the exact flow where there is one, else the conditional velocity of each pair."""
+    return pairs.conditional_velocity(schedule, t) if flow is None else np.asarray(flow.velocity(x, t))
 
 
 def still(student: FeatureStudent) -> Callable[[FloatArray], FloatArray]:

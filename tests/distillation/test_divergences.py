@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,12 @@ def test_the_gradient_by_scores_is_the_derivative_of_the_divergence(
     found = loss.gradient(student)
     assert np.abs(found - numerical(loss.value, student)).max() <= 1e-6 * max(1.0, np.abs(found).max())
     assert np.abs(found).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", sorted(DIVERGENCES))
+def test_divergences_travel_to_other_processes(name: str) -> None:
+    loss = f_divergence(name, LINE, FlowMatching(), [0.3])
+    assert pickle.loads(pickle.dumps(loss)).value(PAIR) == loss.value(PAIR)
 
 
 @pytest.mark.parametrize("name", ["reverse-kl", "jensen-shannon"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -233,6 +234,15 @@ def test_the_shortcut_identity_alone_is_solved_by_zero_too() -> None:
     nothing = STUDENT.replace(np.zeros_like(STUDENT.coefficients))
     assert shortcut(SCHEDULE, LEVELS).terms(nothing, PAIRS).value == 0.0
     assert shortcut(SCHEDULE, LEVELS, [0.5]).terms(nothing, PAIRS).value > 0.1
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_losses_travel_to_other_processes(name: str) -> None:
+    loss = LOSSES[name]
+    if name == "consistency training":
+        loss = consistency_training(SCHEDULE, LEVELS)  # whoever passes a lambda as a weight stays at home
+    back = pickle.loads(pickle.dumps(loss))
+    assert np.array_equal(back.terms(STUDENT, drawn(20, 1)).gradient, loss.terms(STUDENT, drawn(20, 1)).gradient)
 
 
 # ---------------------------------------------------------------- refusals
