@@ -127,6 +127,20 @@ def test_the_value_of_a_loss_with_moving_targets_is_no_measure_of_progress() -> 
     assert loss.terms(resting_point(loss, student, pairs), pairs).value > loss.terms(student, pairs).value
 
 
+def test_a_network_of_the_plane_generates_in_one_step_better_than_any_affine_map() -> None:
+    """Against the exact flow, and the least-squares affine map, which no training could pass with an affine student."""
+    problem = rotated_product(2)
+    z = np.random.default_rng(9).standard_normal((4000, 2))
+    exact = flow_map(problem, SCHEDULE).consistency(z, 1.0)
+    columns = np.column_stack([z, np.ones(len(z))])
+    affine = columns @ np.linalg.lstsq(columns, exact, rcond=None)[0]
+    loss = mean_flow(SCHEDULE, [(t, 0.0) for t in np.linspace(1.0, 0.125, 8)])
+    student = train_student(loss, feature_student(2, units=40), problem, steps=600, seed=1).student
+    made = z - student(z, 1.0, 0.0)
+    gaps = [np.sqrt(np.mean(np.sum((y - exact) ** 2, axis=1))) for y in (made, affine)]
+    assert gaps[0] < 0.9 * gaps[1]
+
+
 def test_the_same_seed_gives_the_same_curve() -> None:
     loss, student = mean_flow(SCHEDULE, [(0.9, 0.2)]), feature_student(units=3)
     runs = [train_student(loss, student, three_peaks(), steps=20, seed=s).curve for s in (3, 3, 4)]
