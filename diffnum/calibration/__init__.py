@@ -12,6 +12,7 @@ from diffnum.calibration.compensation import CascadeRegression, RatioSearch, exa
 from diffnum.calibration.decisions import Decision, Decisions, decide
 from diffnum.calibration.exact import exact_statistics
 from diffnum.calibration.fitting import Fit, fit_plan
+from diffnum.calibration.grid_fitting import fit_grid, grid_task
 from diffnum.calibration.statistics import ModelStatistics, dpm_solver_v3
 from diffnum.calibration.transfer import Transfer, transfer_table
 
@@ -33,7 +34,9 @@ __all__ = [
     "estimate_statistics",
     "exact_reference",
     "exact_statistics",
+    "fit_grid",
     "fit_plan",
+    "grid_task",
     "search_ratios",
     "transfer_table",
 ]

@@ -28,7 +28,7 @@ from diffnum.jobs.ledger import Ledger, Progress, digest
 from diffnum.plans import Plan
 from diffnum.types import Array, Denoiser, FloatArray
 
-__all__ = ["Fit", "converged_samples", "fit_plan"]
+__all__ = ["Fit", "converged_samples", "fit_plan", "run_ends"]
 
 _SCREENED = (8, 32)
 """Noises on which all rivals, then the better ones, are tried; the best are measured on all."""
@@ -196,7 +196,7 @@ def fit_plan(
     """
     _check(nfe, n, n_test, seed, loss, radius, features, starts, iterations)
     host = host_of(model, derivatives=derivatives, label=label)
-    ends = _ends(model, t_start, t_end)
+    ends = run_ends(model, t_start, t_end)
     space = SolverSpace.native(model.prediction, model.schedule, ends, nfe)
     space = replace(space, free=tuple(free), rows=rows)
     if getattr(model, "rounds_time", False) and ({"times", "levels"} & set(free)):
@@ -308,7 +308,7 @@ def _check(
         raise ValueError(msg)
 
 
-def _ends(model: Any, t_start: float | None, t_end: float | None) -> tuple[float, float]:
+def run_ends(model: Any, t_start: float | None, t_end: float | None) -> tuple[float, float]:
     """Ends of the run: the caller's, else the model's, else the schedule's."""
     found = []
     for name, value in (("default_t_start", t_start), ("default_t_end", t_end)):

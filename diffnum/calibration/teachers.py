@@ -15,9 +15,9 @@ from diffnum.plans import Plan, plan
 from diffnum.solver import iterate, solve
 from diffnum.types import Array, FloatArray
 
-__all__ = ["Teacher", "converged_teacher"]
+__all__ = ["TEACHER", "Teacher", "converged_teacher", "own_teacher"]
 
-_METHOD = "dpmpp_3m_corrected"
+TEACHER = "dpmpp_3m_corrected"
 _STEPS = (32, 64, 128, 256, 512, 1024)
 _WITNESSES = 4
 """Noises on which convergence is judged."""
@@ -82,7 +82,7 @@ def converged_teacher(host: Host, seed: int, ends: tuple[float, float], toleranc
     x = start_states(host, seed, 0, _WITNESSES, ends[0])
     before, change = None, float("nan")
     for steps in _STEPS:
-        numbers = plan(_METHOD, schedule, grids.uniform_half_log_snr(schedule, steps, t_start=ends[0], t_end=ends[1]))
+        numbers = plan(TEACHER, schedule, grids.uniform_half_log_snr(schedule, steps, t_start=ends[0], t_end=ends[1]))
         after = host.numpy(solve(numbers, part, x))
         if before is not None:
             change = float(np.sqrt(((after - before) ** 2).mean() / (after**2).mean()))
@@ -90,7 +90,7 @@ def converged_teacher(host: Host, seed: int, ends: tuple[float, float], toleranc
                 return Teacher(numbers, change)
         before = after
     msg = (
-        f"{_STEPS[-1]} steps of {_METHOD} still change by {change:.1e}, more than teacher_tolerance={tolerance:g}: "
+        f"{_STEPS[-1]} steps of {TEACHER} still change by {change:.1e}, more than teacher_tolerance={tolerance:g}: "
         "give a larger tolerance, or a plan of your own as teacher="
     )
     raise ValueError(msg)

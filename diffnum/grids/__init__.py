@@ -23,6 +23,7 @@ from diffnum.grids.builders import (
     uniform_time,
 )
 from diffnum.grids.grid import TERMINALS, Grid, Terminal
+from diffnum.grids.resampling import resampled
 
 __all__ = [
     "GRIDS",
@@ -36,6 +37,7 @@ __all__ = [
     "model_timesteps",
     "power_time",
     "quadratic_time",
+    "resampled",
     "rho_power",
     "smooth",
     "to_zero",

@@ -15,7 +15,7 @@ from diffnum.plans.record import substituted
 from diffnum.tableau import Step, Tableau, Window
 from diffnum.types import FloatArray, Schedule
 
-__all__ = ["denoising", "tableaux"]
+__all__ = ["block", "denoising", "tableaux"]
 
 IntArray: TypeAlias = NDArray[np.int64]
 
@@ -33,17 +33,17 @@ def tableaux(
         count = len(list(group))
         index = position + placement.stride * np.arange(count)
         position += placement.stride * count
-        yield from _block(placement, schedule, nodes, index, parameters)
+        yield from block(placement, schedule, nodes, index, parameters)
 
 
-def _block(
+def block(
     placement: Placement,
     schedule: Schedule,
     nodes: Nodes,
     index: IntArray,
     parameters: Mapping[str, FloatArray],
 ) -> Iterator[Tableau]:
-    """Numbers of the steps from the nodes ``index``, which share one placement."""
+    """Numbers of the steps from the nodes ``index``, which share one placement; they need not follow each other."""
     frame = Frame.of(
         placement.form, schedule, nodes, index,
         stride=placement.stride, past=placement.past, inner_times=placement.inner_times,
