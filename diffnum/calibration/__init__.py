@@ -13,7 +13,9 @@ from diffnum.calibration.decisions import Decision, Decisions, decide
 from diffnum.calibration.exact import exact_statistics
 from diffnum.calibration.fitting import Fit, fit_plan
 from diffnum.calibration.grid_fitting import fit_grid, grid_task
+from diffnum.calibration.learned import LearnedGrid, LearnedSolver, learned_names, read_learned
 from diffnum.calibration.statistics import ModelStatistics, dpm_solver_v3
+from diffnum.calibration.time_shift import TimeShift, time_shifted
 from diffnum.calibration.transfer import Transfer, transfer_table
 
 if TYPE_CHECKING:
@@ -26,8 +28,11 @@ __all__ = [
     "Decision",
     "Decisions",
     "Fit",
+    "LearnedGrid",
+    "LearnedSolver",
     "ModelStatistics",
     "RatioSearch",
+    "TimeShift",
     "Transfer",
     "decide",
     "dpm_solver_v3",
@@ -37,7 +42,10 @@ __all__ = [
     "fit_grid",
     "fit_plan",
     "grid_task",
+    "learned_names",
+    "read_learned",
     "search_ratios",
+    "time_shifted",
     "transfer_table",
 ]
 

@@ -1,0 +1,277 @@
+"""Learned solvers are plans: the unrolled coefficients of each equal its own loop, to rounding."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import diffnum as dn
+from diffnum.calibration import LearnedGrid, LearnedSolver, learned_names, read_learned
+from diffnum.calibration.learned import Unrolled, epd, neural_solver_vp, rolled, unroll
+from diffnum.calibration.weights import SolverSpace, unrolled
+from tests.official import learned_loops as official
+from tests.optional import optional
+
+MIXTURE = dn.problems.rotated_product(5)
+VP, FLOW, EDM = dn.schedules.VPLinear(), dn.schedules.FlowMatching(), dn.schedules.EDM()
+X = np.random.default_rng(0).standard_normal((7, 5))
+SOLVERS = [name for name in learned_names() if name.startswith("neuralsolver")]
+
+
+def triangle(rows: list[list[float]]) -> np.ndarray:
+    full = np.zeros((len(rows), len(rows)))
+    for i, row in enumerate(rows):
+        full[i, : len(row)] = row
+    return full
+
+
+def tables(process: str) -> dict[str, Any]:
+    path = Path(dn.__file__).parent / "calibration/learned/data/neural_solver.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))[process])
+
+
+@pytest.mark.parametrize("steps", sorted(tables("flow"), key=int))
+def test_neural_solver_on_flows_is_its_own_loop(steps: str) -> None:
+    table, model = tables("flow")[steps], MIXTURE.denoiser(FLOW, "velocity")
+    loop = official.neural_solver_flow(
+        lambda x, t: -model(x, 1.0 - t), X, table["deltas"], triangle(table["rows"])
+    )
+    found = dn.solve(read_learned(f"neuralsolver/flow/{steps}").plan, model, X)
+    np.testing.assert_allclose(found, loop, rtol=1e-12, atol=1e-12)
+
+
+def clipped(function: Callable[[float], float]) -> Callable[[float], float]:
+    return lambda t: float(function(min(max(t, 1e-3), 1.0)))
+
+
+def vp_loop(steps: str, net: Callable[..., np.ndarray], *, second_update: bool) -> np.ndarray:
+    table = tables("vp")[steps]
+    levels = clipped(VP.alpha), clipped(VP.sigma)
+    return official.neural_solver_ddpm(
+        net, X, table["deltas"], triangle(table["rows"]), *levels, second_update=second_update
+    )
+
+
+@pytest.mark.parametrize("steps", sorted(tables("vp"), key=int))
+def test_neural_solver_on_vp_is_its_own_loop_without_the_second_update(steps: str) -> None:
+    model = MIXTURE.denoiser(VP, "noise")
+    found = dn.solve(read_learned(f"neuralsolver/vp/{steps}").plan, model, X)
+    np.testing.assert_allclose(found, vp_loop(steps, model, second_update=False), rtol=1e-12, atol=1e-12)
+
+
+def test_as_shipped_neural_solver_on_vp_takes_each_step_twice() -> None:
+    """The noise in a state is then not that of its level: factor (sigma'/sigma)^2 instead of sigma'/sigma a step."""
+    table, model = tables("vp")["8"], MIXTURE.denoiser(VP, "noise")
+
+    def loop(m: Any, x: Any) -> Any:
+        return neural_solver_vp(m, x, table["deltas"], table["rows"], VP, as_shipped=True)
+
+    numbers = unroll(loop, 8)
+    shipped = rolled(numbers, 1e-3, VP, "data", "as shipped")
+    found = dn.solve(shipped, model, X)
+    np.testing.assert_allclose(found, vp_loop("8", model, second_update=True), rtol=1e-11, atol=1e-11)
+    meant = read_learned("neuralsolver/vp/8")
+    ratio = clipped(VP.sigma)(0.999 - table["deltas"][0]) / clipped(VP.sigma)(0.999)
+    assert numbers.states[1, 0] == pytest.approx(ratio**2, rel=1e-12)
+    assert meant.numbers.states[1, 0] == pytest.approx(ratio, rel=1e-12)
+    x = float(VP.sigma(0.999)) * np.random.default_rng(1).standard_normal((256, 5))
+    exact = MIXTURE.flow(x, VP, 0.999, 1e-3)
+    errors = [float(np.sqrt(((dn.solve(p, model, x) - exact) ** 2).mean())) for p in (meant.plan, shipped)]
+    assert errors[1] > 3.0 * errors[0]
+
+
+def written(tmp_path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    path = tmp_path / "solver.json"
+    path.write_text(json.dumps({name: value.tolist() for name, value in arrays.items()}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("afs", [False, True])
+def test_dyweight_is_its_own_loop(tmp_path: Path, afs: bool) -> None:
+    rng = np.random.default_rng(3)
+    sigmas = dn.grids.karras(EDM, 5).t
+    weights = np.tril(0.3 * rng.standard_normal((5, 5)) / 5) + np.diag(np.full(5, 0.97))
+    scales = 1.0 + 0.05 * rng.standard_normal(5 - afs)
+    model = MIXTURE.denoiser(EDM, "data")
+    loop = official.dyweight(model, X, sigmas, weights, scales, afs)
+    path = written(tmp_path, {"weights": weights, "sigmas": sigmas, "scales": scales})
+    solver = read_learned(path, kind="dyweight", analytic_first=afs)
+    assert isinstance(solver, LearnedSolver)
+    assert solver.nfe == 5 - afs
+    np.testing.assert_allclose(dn.solve(solver.plan, model, sigmas[0] * X), loop, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_gs_is_its_own_loop_though_it_uses_all_states(tmp_path: Path, order: int) -> None:
+    rng = np.random.default_rng(order)
+    times = dn.grids.uniform_half_log_snr(VP, 5, t_start=1.0, t_end=1e-3).t
+    shifts = 1e-3 * rng.uniform(-1.0, 0.0, 5)
+    shifts[-1] = abs(shifts[-1])
+    weights, carries = 0.05 * rng.standard_normal((2, 5, order))
+    model = MIXTURE.denoiser(VP, "noise")
+    lam, alpha, sigma = (lambda t, f=f: float(f(t)) for f in (VP.half_log_snr, VP.alpha, VP.sigma))
+    solver = official.GeneralizedSolver(model, lam, alpha, sigma, shifts, weights, carries)
+    loop = solver.sample(X, times, order)
+    path = written(tmp_path, {"times": times, "shifts": shifts, "weights": weights, "carries": carries})
+    found = read_learned(path, kind="gs")
+    np.testing.assert_allclose(dn.solve(found.plan, model, X), loop, rtol=1e-11, atol=1e-11)
+
+
+def test_epd_is_its_own_loop_and_has_an_evaluation_more_than_points() -> None:
+    rng = np.random.default_rng(5)
+    sigmas = dn.grids.karras(EDM, 3).t.tolist()
+    r, w, scale = rng.uniform(0.2, 0.8, (3, 2)), rng.uniform(0.3, 0.7, (3, 2)), rng.uniform(0.95, 1.05, (3, 2))
+    model = MIXTURE.denoiser(EDM, "data")
+    loop = official.epd(model, sigmas[0] * X, np.array(sigmas), r, w, scale)
+    numbers = unroll(lambda m, x: epd(m, x, sigmas, r, w, scale), 9)
+    plan = rolled(numbers, sigmas[-1], EDM, "data", "epd")
+    assert plan.nfe == 9
+    np.testing.assert_allclose(dn.solve(plan, model, sigmas[0] * X), loop, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_learned_solver_is_a_point_of_one_space(name: str) -> None:
+    """The plan of a solver unrolls to the numbers that it was rolled from, and its rows keep constants."""
+    solver = read_learned(name)
+    assert isinstance(solver, LearnedSolver)
+    states, told = unrolled(solver.plan)
+    np.testing.assert_allclose(states, solver.numbers.states, rtol=1e-12, atol=1e-13)
+    np.testing.assert_array_equal(told, solver.numbers.told)
+    rows = solver.rows()
+    assert np.abs(rows.carry).max() < 1e-14
+    assert np.abs(rows.zeroth[:-1]).max() < 1e-9
+    deltas = tables(name.split("/")[1])[name.split("/")[2]]["deltas"]  # of four digits: they add up to 1 as nearly
+    assert abs(rows.zeroth[-1]) < 1.01 * abs(1.0 - sum(deltas)) / deltas[-1] + 1e-9
+    assert np.nanmax(np.abs(rows.first)) > 0.1  # and do not integrate linear functions, on purpose or not
+
+
+def test_the_classics_are_points_of_the_same_space() -> None:
+    grid = dn.grids.uniform_half_log_snr(VP, 4, t_end=1e-3)
+    for name in ("ddim", "dpmpp_2m", "eab_noise_3", "unipc_2_bh2"):
+        plan = dn.plan(name, VP, grid).for_prediction("data")
+        states, told = unrolled(plan)
+        again = rolled(Unrolled(states, told, told), 1e-3, VP, "data", name)
+        model = MIXTURE.denoiser(VP, "noise")
+        np.testing.assert_allclose(dn.solve(again, model, X), dn.solve(plan, model, X), rtol=1e-11)
+
+
+def test_a_learned_vp_solver_is_a_vector_of_the_space_that_fits_search() -> None:
+    solver = read_learned("neuralsolver/vp/6")
+    assert isinstance(solver, LearnedSolver)
+    space = SolverSpace(VP, dn.forms.DATA, float(solver.plan.times[0]), float(solver.plan.times[-1]), 6)
+    again = space.plan(space.vector_of(solver.plan))
+    model = MIXTURE.denoiser(VP, "data")
+    np.testing.assert_allclose(dn.solve(again, model, X), dn.solve(solver.plan, model, X), rtol=1e-9)
+
+
+def test_a_wrong_weight_is_seen() -> None:
+    """Negative control of the equality with the loop."""
+    table = tables("flow")["6"]
+    rows = triangle(table["rows"])
+    rows[3, 1] += 1e-6
+    model = MIXTURE.denoiser(FLOW, "velocity")
+    loop = official.neural_solver_flow(lambda x, t: -model(x, 1.0 - t), X, table["deltas"], rows)
+    assert np.abs(dn.solve(read_learned("neuralsolver/flow/6").plan, model, X) - loop).max() > 1e-9
+
+
+@pytest.mark.parametrize("name", sorted(set(learned_names()) - set(SOLVERS)))
+def test_published_levels_become_grids(name: str) -> None:
+    found = read_learned(name)
+    assert isinstance(found, LearnedGrid)
+    assert found.source
+    assert found.cite
+    schedule = FLOW if name.startswith("oss") else EDM if name in ("ays/svd", "gits/cifar10/6") else VP
+    if name == "ays/svd":
+        schedule = dn.schedules.EDM(sigma_max=700.0)
+    grid = found.grid(schedule)
+    levels = found.levels[found.levels > 0]
+    np.testing.assert_allclose(np.exp(-grid.lam[np.isfinite(grid.lam)]), levels, rtol=1e-9)
+    numbers = found.plan("dpmpp_2m", schedule)
+    end = dn.solve(numbers, MIXTURE.denoiser(schedule, "data"), float(schedule.sigma(float(grid.t[0]))) * X)
+    assert np.isfinite(end).all()
+    assert found.grid(schedule, 6).n + (grid.terminal.name == "denoise") == 6
+
+
+def test_the_verdict_holds_the_weights_against_plain_ones_on_the_same_grid() -> None:
+    solver = read_learned("neuralsolver/vp/8")
+    assert isinstance(solver, LearnedSolver)
+    verdict = solver.verdict("eab_2")
+    assert verdict.plain_rms_log < verdict.learned_rms_log
+    assert verdict.plain_rms_log == pytest.approx(
+        dn.analysis.spectrum_error(dn.plan("eab_2", VP, solver.grid)).rms_log
+    )
+
+
+def test_the_licence_travels_with_the_tables() -> None:
+    solver = read_learned("neuralsolver/flow/5")
+    assert isinstance(solver, LearnedSolver)
+    assert "MIT License" in solver.license
+    assert "Copyright" in solver.license
+    assert "71887944" in solver.source
+
+
+class _Trap:
+    """What a hostile pickle would do."""
+
+    ran: list[bool] = []  # noqa: RUF012
+
+    def __reduce__(self) -> Any:
+        return _spring, ()
+
+
+def _spring() -> dict[str, Any]:
+    _Trap.ran.append(True)
+    torch = optional("torch")
+    return {"levels": torch.tensor([3.0, 1.0, 0.1])}
+
+
+def test_a_file_is_never_unpickled_without_the_flag(tmp_path: Path) -> None:
+    torch = optional("torch")
+    _Trap.ran.clear()
+    path = tmp_path / "found.pkl"
+    torch.save(_Trap(), path)
+    with pytest.raises(ValueError, match=r"allow_pickle=True"):
+        read_learned(path, kind="grid")
+    assert not _Trap.ran
+    assert read_learned(path, kind="grid", allow_pickle=True).levels.tolist() == pytest.approx([3.0, 1.0, 0.1])
+    assert _Trap.ran
+    plain = tmp_path / "raw.pkl"
+    plain.write_bytes(pickle.dumps(_Trap()))
+    _Trap.ran.clear()
+    with pytest.raises(ValueError, match="allow_pickle"):
+        read_learned(plain, kind="grid")
+    assert not _Trap.ran
+
+
+def test_tensors_alone_need_no_flag(tmp_path: Path) -> None:
+    torch = optional("torch")
+    path = tmp_path / "levels.pt"
+    torch.save({"levels": torch.tensor([5.0, 1.0, 0.0], dtype=torch.float64)}, path)
+    assert read_learned(path, kind="grid").levels.tolist() == [5.0, 1.0, 0.0]
+    np.savez(tmp_path / "levels.npz", levels=np.array([5.0, 1.0]))
+    assert read_learned(tmp_path / "levels.npz", kind="grid").levels.tolist() == [5.0, 1.0]
+
+
+def test_bad_input_is_named_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"neither a file nor one of .*neuralsolver/flow/5"):
+        read_learned("nobody/5")
+    path = written(tmp_path, {"levels": np.array([1.0, 2.0])})
+    with pytest.raises(ValueError, match=r"kind=None: say whose"):
+        read_learned(path)
+    with pytest.raises(ValueError, match="decreasing"):
+        read_learned(path, kind="grid")
+    with pytest.raises(ValueError, match=r"no array 'weights'"):
+        read_learned(path, kind="dyweight")
+    with pytest.raises(ValueError, match="has no settings"):
+        read_learned(path, kind="grid", order=3)
+    with pytest.raises(ValueError, match="makes 5 evaluations"):
+        table = tables("flow")["5"]
+        from diffnum.calibration.learned import neural_solver_flow
+
+        unroll(lambda m, x: neural_solver_flow(m, x, table["deltas"], table["rows"]), 6)
