@@ -129,7 +129,9 @@ def grid_task(
         msg = f"times {ends} have half-log-SNRs {bounds}: both must be finite, move the end into the domain"
         raise ValueError(msg)
     levels = _levels(record, candidates, (bounds[0], bounds[1]))
-    return GridTask(host_of(model, label=label), record, record.steps_for(nfe), levels, ends, n, seed, teacher_tolerance)
+    return GridTask(
+        host_of(model, label=label), record, record.steps_for(nfe), levels, ends, n, seed, teacher_tolerance
+    )
 
 
 def _levels(record: Method, candidates: int | ArrayLike | None, ends: tuple[float, float]) -> FloatArray:

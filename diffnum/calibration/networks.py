@@ -278,8 +278,8 @@ def read_tensors(path: Path, allow_pickle: bool) -> dict[str, FloatArray]:
             content = torch.load(path, map_location="cpu", weights_only=not allow_pickle)
     except UnpicklingError as error:
         msg = (
-            f"{str(path)!r} holds more than tensors, and to unpickle it would run code of whoever made it ({error}): pass "
-            "allow_pickle=True if you trust them"
+            f"{str(path)!r} holds more than tensors, and to unpickle it would run code of whoever made it ({error}): "
+            "pass allow_pickle=True if you trust them"
         )
         raise ValueError(msg) from None
     found: dict[str, FloatArray] = {}

@@ -137,7 +137,10 @@ def _nearest(variance_at: Callable[[float], float], variance: float, bounds: tup
     i = int(np.argmin(off))
     low, high = grid[max(i - 1, 0)], grid[min(i + 1, 64)]
     found = minimize_scalar(
-        lambda t: (variance_at(float(t)) - variance) ** 2, bounds=(low, high), method="bounded", options={"xatol": 1e-12}
+        lambda t: (variance_at(float(t)) - variance) ** 2,
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": 1e-12},
     )
     return float(found.x) if found.fun < off[i] ** 2 else float(grid[i])
 

@@ -32,7 +32,7 @@ def resampled(grid: Grid, schedule: Schedule, n: int) -> Grid:
     Raises
     ------
     TypeError, ValueError
-        If ``n`` is not a positive whole number, the grid ends at ``sigma = 0``, or the schedule does not reach its ends.
+        If ``n`` is not a positive whole number, the grid ends at ``sigma = 0``, or the schedule lacks its ends.
     """
     if not np.isfinite(grid.lam[-1]):
         msg = f"grid={grid!r} ends at sigma = 0: resample the part before (grid.split), then diffnum.grids.to_zero"

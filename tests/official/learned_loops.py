@@ -1,4 +1,4 @@
-"""Official loops of learned solvers, rewritten in numpy from the authors' code; the model is a function of state and time.
+"""Official loops of learned solvers, rewritten in numpy from the authors' code; the model takes state and time.
 
 MCG-NJU/NeuralSolver at 71887944, src/diffusion/flow_matching/ns_sampling.py and src/diffusion/ddpm/ns_sampling.py;
 Westlake-AGI-Lab/DyWeight at 620534e3, solvers.py; 3145tttt/GAS at f090ede4, src/gas/generalized_solver.py;
@@ -105,7 +105,7 @@ class GeneralizedSolver:
     def data(self, x: np.ndarray, t: float) -> np.ndarray:
         return (x - self.sigma(t) * self.net(x, t + self.t_couple[self.step])) / self.alpha(t)
 
-    def update(self, x, models, times, t, states):  # noqa: ANN001, ANN201
+    def update(self, x, models, times, t, states):
         h = self.lam(t) - self.lam(times[-1])
         a_ii, alpha_t, phi_1 = self.sigma(t) / self.sigma(times[-1]), self.alpha(t), np.expm1(-h)
         c, a = self.c[self.step], self.a[self.step]

@@ -1,8 +1,8 @@
 r"""The upper bound of Align Your Steps in closed form: a left Riemann sum of the denoising error.
 
 The bound on the Kullback-Leibler divergence of the first-order stochastic sampler integrates, over each step,
-:math:`E\|D(x_t) - D(x_{t_i})\|^2` with weight :math:`1/t^3` (in x/alpha, t = sigma/alpha). Where D is the posterior mean,
-:math:`D(x_{t_i}) = E[D(x_t) | x_{t_i}]`, since :math:`x_0 \to x_t \to x_{t_i}` is a Markov chain. So the square is
+:math:`E\|D(x_t) - D(x_{t_i})\|^2` with weight :math:`1/t^3` (in x/alpha, t = sigma/alpha). Where D is the posterior
+mean, :math:`D(x_{t_i}) = E[D(x_t) | x_{t_i}]`, since :math:`x_0 \to x_t \to x_{t_i}` is a Markov chain. The square is
 :math:`P(t) - P(t_i)`, the growth of the mean square of the prediction, and in the signal-to-noise ratio
 :math:`\gamma = t^{-2}`
 

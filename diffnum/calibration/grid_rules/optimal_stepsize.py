@@ -1,9 +1,9 @@
 r"""Dynamic programming on the state itself: each candidate keeps the best state that reaches it in so many steps.
 
-For k = 1, 2, ... and each candidate j, the state is taken over from that predecessor i from which one step of the method
-comes closest to the teacher at j. Unlike the sum of local errors this sees what was lost before; but a state that is
-closest to the teacher at j need not be the one from which the end is reached best, so Bellman's principle does not hold
-and the result need not be the best path either.
+For k = 1, 2, ... and each candidate j, the state is taken over from that predecessor i from which one step of the
+method comes closest to the teacher at j. Unlike the sum of local errors this sees what was lost before; but a state
+that is closest to the teacher at j need not be the one from which the end is reached best, so Bellman's principle does
+not hold and the result need not be the best path either.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def increments(levels: FloatArray) -> FloatArray:
 
 
 def beginnings(task: GridTask) -> list[FloatArray]:
-    """Where a search in free levels begins: equal steps in half-log-SNR, in its angle, and in the root of 1/7 of rho."""
+    """Where a search in free levels begins: equal steps in half-log-SNR, in its angle, and in rho^(1/7)."""
     first, last = float(task.levels[0]), float(task.levels[-1])
     even = np.linspace(first, last, task.steps + 1)
     angle = -np.log(np.tan(np.linspace(*(np.arctan(np.exp(-e)) for e in (first, last)), task.steps + 1)))

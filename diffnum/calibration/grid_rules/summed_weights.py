@@ -31,7 +31,7 @@ def summed_weights(task: GridTask, *, exponent: float = 1.0) -> FloatArray:
     References
     ----------
     Xue et al., Accelerating diffusion sampling with optimized time steps, arXiv:2402.17376; scxue/DM-NonUniform at
-    95d4ac6b, step_optim.py, sel_lambdas_lof_obj. There the weights are those of UniPC's predictor without its corrector,
+    95d4ac6b, step_optim.py, sel_lambdas_lof_obj. There the weights are those of UniPC's predictor without corrector,
     and below 8 steps the first three are bounded by Euclidean norms instead; here they are the method's own.
     """
     ends = float(task.levels[0]), float(task.levels[-1])

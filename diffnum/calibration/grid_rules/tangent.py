@@ -2,8 +2,8 @@ r"""The tangent law: equal steps in the angle :math:`\theta = \arctan(\rho/\sqrt
 
 For data of one variance c a step of DDIM from :math:`\theta` to :math:`\theta'` multiplies by
 :math:`\cos(\theta - \theta') \cos\theta/\cos\theta'`, and the exact flow by :math:`\cos\theta/\cos\theta'`. The run has
-lost the factor :math:`\prod_i \cos(\theta_i - \theta_{i+1})`; the logarithm of the cosine is concave, so equal angles are
-the best grid, for every number of steps.
+lost the factor :math:`\prod_i \cos(\theta_i - \theta_{i+1})`; the logarithm of the cosine is concave, so equal angles
+are the best grid, for every number of steps.
 """
 
 from __future__ import annotations

@@ -183,5 +183,3 @@ class GridTask:
         stride = ceil(float(gaps.max()) / (float(self.levels[-1] - self.levels[0]) / len(guide.plan)))
         fine = np.append((self.levels[:-1, None] + gaps[:, None] * np.arange(stride) / stride).ravel(), self.levels[-1])
         return plan(TEACHER, self.schedule, self.grid(fine)), stride
-
-

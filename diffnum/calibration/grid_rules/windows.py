@@ -7,8 +7,9 @@ lattice of candidates costs one evaluation each, however many windows it has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,13 @@ from diffnum.types import FloatArray
 
 __all__ = ["COORDINATES", "local_errors", "window_tableaux"]
 
-COORDINATES = {"unit": lambda at: np.hypot(at.alpha, at.sigma), "signal": lambda at: at.alpha, "state": lambda at: 1.0}
+COORDINATES: Mapping[str, Callable[[Nodes], Any]] = MappingProxyType(
+    {
+        "unit": lambda at: np.hypot(at.alpha, at.sigma),
+        "signal": lambda at: at.alpha,
+        "state": lambda at: np.ones_like(at.alpha),
+    }
+)
 """By what the state is divided before errors at different levels are compared: the size of the marginal of unit data,
 the factor of the signal (the state is then that of a variance-exploding process), or nothing."""
 

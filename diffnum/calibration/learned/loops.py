@@ -1,12 +1,13 @@
 """The loops of learned solvers, with their numbers as arguments: each is linear in states and evaluations.
 
-``model(x, t, told)`` answers in the prediction that the docstring names; t is the time of the state, and ``told`` what the
-network is told where that is another time. x is anything that can be added and multiplied.
+``model(x, t, told)`` answers in the prediction that the docstring names; t is the time of the state, and ``told`` what
+the network is told where that is another time. x is anything that can be added and multiplied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -188,7 +189,7 @@ def generalized_solver(
     """
     order = weights.shape[1]
     states, data, lam = [], [], [float(schedule.half_log_snr(t)) for t in times]
-    for i, (t, after) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for i, (t, after) in enumerate(pairwise(times)):
         alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
         noise = model(x, t, t + shifts[i])
         states, data = [x, *states][:order], [(x - sigma * noise) * (1.0 / alpha), *data][:order]
@@ -245,7 +246,7 @@ def epd(
     """
     times = np.ones_like(fractions) if time_scales is None else time_scales
     slopes = np.ones_like(fractions) if slope_scales is None else slope_scales
-    for i, (level, after) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+    for i, (level, after) in enumerate(pairwise(sigmas)):
         start = (x - model(x, level)) * (1.0 / level)
         new = x
         for r, w, told, factor in zip(fractions[i], weights[i], times[i], slopes[i], strict=True):

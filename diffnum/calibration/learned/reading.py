@@ -148,7 +148,9 @@ def _of_grid(
     name: str, arrays: Mapping[str, FloatArray], schedule: Schedule | None, settings: Mapping[str, Any]
 ) -> LearnedGrid:
     if settings or schedule is not None:
-        msg = f"{', '.join(sorted(settings)) or 'schedule'}: a list of levels has no settings; its grid takes a schedule"
+        msg = (
+            f"{', '.join(sorted(settings)) or 'schedule'}: a list of levels has no settings; its grid takes a schedule"
+        )
         raise ValueError(msg)
     levels = arrays["levels"]
     if not (np.isfinite(levels).all() and (np.diff(levels) < 0).all() and levels[-1] >= 0.0):

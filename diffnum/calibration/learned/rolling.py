@@ -1,4 +1,4 @@
-r"""Runs as linear combinations: any sampler with scalar weights is one triangle of numbers, whatever its loop looks like.
+r"""Runs as linear combinations: any sampler with scalar weights is a triangle of numbers, whatever its loop looks like.
 
 A loop that forms linear combinations of states and evaluations is run on basis vectors: what it calls the model with is
 then a row of coefficients, and the model's answers are further basis vectors. After N evaluations
@@ -10,7 +10,7 @@ are all its numbers. Written from one evaluation to the next they are a plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -25,7 +25,7 @@ from diffnum.types import FloatArray, Prediction, Schedule
 __all__ = ["Loop", "Rows", "Unrolled", "rolled", "row_residuals", "unroll"]
 
 Loop: TypeAlias = Callable[[Callable[..., Any], Any], Any]
-"""``loop(model, x)`` returns the last state; ``model(x, t, told)`` is called with the time of the state and the time that
+"""``loop(model, x)`` returns the last state; ``model(x, t, told)`` is called with the times of the state and that
 the network is told."""
 
 
@@ -116,7 +116,9 @@ def rolled(
     """
     states, n = numbers.states, numbers.nfe
     if (states[:-1, 0] == 0.0).any():
-        msg = f"state {int(np.argmax(states[:-1, 0] == 0.0))} of {name} has no share of the first: it is no plan of steps"
+        msg = (
+            f"state {int(np.argmax(states[:-1, 0] == 0.0))} of {name} has no share of the first: it is no plan of steps"
+        )
         raise ValueError(msg)
     told = Nodes.at(schedule, numbers.told)
     ends = [*numbers.t.tolist(), t_end]
@@ -154,8 +156,8 @@ class Rows:
     carry : ndarray, shape (N,)
         Factor on the state before, over that of the form, less one.
     zeroth, first : ndarray, shape (N,)
-        Sum of the weights, and their first moment, in units of the kernel's, less the exact ones; the first moment of the
-        first row, which has one weight, is nan.
+        Sum of the weights, and their first moment, in units of the kernel's, less the exact ones; the first moment of
+        the first row, which has one weight, is nan.
     largest : float
         Largest weight, in the same units.
     """

@@ -123,9 +123,7 @@ class LearnedSolver:
     @cached_property
     def plan(self) -> Plan:
         """The plan that it is, for any prediction."""
-        return rolled(
-            self.numbers, self.t_end, self.schedule, self.form.prediction, self.name, t_start=self.t_start
-        )
+        return rolled(self.numbers, self.t_end, self.schedule, self.form.prediction, self.name, t_start=self.t_start)
 
     @property
     def grid(self) -> Grid:

@@ -61,9 +61,7 @@ def test_the_local_error_is_that_of_a_step_from_the_teachers_values(method: str)
         values = {"x": states[path[r]]}
         for j in range(1, r + 1):
             at = path[r - j]
-            values[f"m{j}"] = dn.forms.predict(
-                model, states[at], float(task.nodes.t[at]), task.record.form.prediction
-            )
+            values[f"m{j}"] = dn.forms.predict(model, states[at], float(task.nodes.t[at]), task.record.form.prediction)
         for i in range(tableau.nfe):
             name, row = list(tableau.rows())[i]
             x = sum(weight * values[source] for source, weight in row.items())
@@ -193,6 +191,7 @@ def test_an_evolution_comes_to_the_best_of_the_lattice(problem: str) -> None:
     assert found.value == pytest.approx(best.value)
     assert found.judged < 120
     assert (np.diff(found.history) <= 0).all()
+    assert task.error(found.levels, task.fresh_samples(32)) < 1.5 * found.value
 
 
 def test_a_noisy_objective_flatters_what_was_selected_by_it() -> None:
@@ -227,9 +226,7 @@ def test_a_noisy_objective_flatters_what_was_selected_by_it() -> None:
 def test_fit_grid_gives_a_grid_between_the_ends_and_the_same_one_for_a_seed(by: str) -> None:
     model = PROBLEMS["mixture"].denoiser(VP, "velocity")
     options = {"population": 12, "epochs": 2, "mutants": 6, "children": 2} if by == "evolution" else {}
-    first, second = (
-        fit_grid(model, "dpmpp_2m", 3, by=by, n=16, candidates=8, t_end=1e-2, **options) for _ in range(2)
-    )
+    first, second = (fit_grid(model, "dpmpp_2m", 3, by=by, n=16, candidates=8, t_end=1e-2, **options) for _ in range(2))
     assert first == second
     assert first.name == by
     assert first.n == 3

@@ -13,7 +13,7 @@ import pytest
 
 import diffnum as dn
 from diffnum.calibration import LearnedGrid, LearnedSolver, learned_names, read_learned
-from diffnum.calibration.learned import Unrolled, epd, neural_solver_vp, rolled, unroll
+from diffnum.calibration.learned import Unrolled, epd, neural_solver_flow, neural_solver_vp, rolled, unroll
 from diffnum.calibration.weights import SolverSpace, unrolled
 from tests.official import learned_loops as official
 from tests.optional import optional
@@ -39,9 +39,7 @@ def tables(process: str) -> dict[str, Any]:
 @pytest.mark.parametrize("steps", sorted(tables("flow"), key=int))
 def test_neural_solver_on_flows_is_its_own_loop(steps: str) -> None:
     table, model = tables("flow")[steps], MIXTURE.denoiser(FLOW, "velocity")
-    loop = official.neural_solver_flow(
-        lambda x, t: -model(x, 1.0 - t), X, table["deltas"], triangle(table["rows"])
-    )
+    loop = official.neural_solver_flow(lambda x, t: -model(x, 1.0 - t), X, table["deltas"], triangle(table["rows"]))
     found = dn.solve(read_learned(f"neuralsolver/flow/{steps}").plan, model, X)
     np.testing.assert_allclose(found, loop, rtol=1e-12, atol=1e-12)
 
@@ -203,9 +201,7 @@ def test_the_verdict_holds_the_weights_against_plain_ones_on_the_same_grid() -> 
     assert isinstance(solver, LearnedSolver)
     verdict = solver.verdict("eab_2")
     assert verdict.plain_rms_log < verdict.learned_rms_log
-    assert verdict.plain_rms_log == pytest.approx(
-        dn.analysis.spectrum_error(dn.plan("eab_2", VP, solver.grid)).rms_log
-    )
+    assert verdict.plain_rms_log == pytest.approx(dn.analysis.spectrum_error(dn.plan("eab_2", VP, solver.grid)).rms_log)
 
 
 def test_the_licence_travels_with_the_tables() -> None:
@@ -270,8 +266,6 @@ def test_bad_input_is_named_with_a_remedy(tmp_path: Path) -> None:
         read_learned(path, kind="dyweight")
     with pytest.raises(ValueError, match="has no settings"):
         read_learned(path, kind="grid", order=3)
+    table = tables("flow")["5"]
     with pytest.raises(ValueError, match="makes 5 evaluations"):
-        table = tables("flow")["5"]
-        from diffnum.calibration.learned import neural_solver_flow
-
         unroll(lambda m, x: neural_solver_flow(m, x, table["deltas"], table["rows"]), 6)
