@@ -104,7 +104,9 @@ def time_shifted(
 
     part = host.part(0, n)
     run = evaluations(numbers, start_states(host, seed, 0, n, float(plan.times[0])))
-    nominal, told, variances = [], [], []
+    nominal: list[float] = []
+    told: list[float] = []
+    variances: list[float] = []
     reply: Array | None = None
     while True:
         try:

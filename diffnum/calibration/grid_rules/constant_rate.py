@@ -32,7 +32,7 @@ def constant_rate(task: GridTask, *, exponent: float = 1.0) -> FloatArray:
 
     References
     ----------
-    The idea, for distances between the laws of the noisy data: constant rate scheduling, arXiv:2411.12188.
+    Okada et al., constant rate scheduling, arXiv:2411.12188 (one of its measures is the change of the data prediction).
     """
     if not 0.0 <= exponent < np.inf:
         msg = f"exponent={exponent!r}: use a number from 0 on; 1 equalises the change of the prediction"

@@ -46,7 +46,7 @@ def dynamic_programming(
 
     References
     ----------
-    Nguyen et al., BOSS, arXiv:2312.16812; nguyenngocbaocmt02/BOSS at 0c170f96, ImageGeneration/sampling.py,
+    Nguyen et al., BOSS, arXiv:2312.16414; nguyenngocbaocmt02/BOSS at 0c170f96, ImageGeneration/sampling.py,
     get_bellman_disc.
     """
     return task.levels[cheapest_path(step_costs(task, coordinates, power), growth)]

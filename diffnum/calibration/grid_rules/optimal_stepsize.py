@@ -88,7 +88,8 @@ def _extended(
     windows = np.array([[*window, j] for j in ends], dtype=np.int64)
     tableaux = window_tableaux(task, placement, windows)
     states = task.trajectory.states
-    totals, vectors = np.zeros(len(ends)), [[] for _ in ends]  # type: list[list[dict[str, Array]]]
+    totals = np.zeros(len(ends))
+    vectors: list[list[dict[str, Array]]] = [[] for _ in ends]
     first = 0
     for part, known in zip(task.samples.parts, before.vectors, strict=True):
         memo: dict[float, Array] = {}

@@ -29,6 +29,7 @@ def beginnings(task: GridTask) -> list[FloatArray]:
     """Where a search in free levels begins: equal steps in half-log-SNR, in its angle, and in rho^(1/7)."""
     first, last = float(task.levels[0]), float(task.levels[-1])
     even = np.linspace(first, last, task.steps + 1)
-    angle = -np.log(np.tan(np.linspace(*(np.arctan(np.exp(-e)) for e in (first, last)), task.steps + 1)))
+    angles = np.linspace(float(np.arctan(np.exp(-first))), float(np.arctan(np.exp(-last))), task.steps + 1)
+    angle = -np.log(np.tan(angles))
     karras = -7.0 * np.log(np.linspace(np.exp(-first / 7.0), np.exp(-last / 7.0), task.steps + 1))
     return [even, angle, karras]

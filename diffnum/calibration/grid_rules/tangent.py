@@ -62,7 +62,8 @@ def tangent_levels(ends: tuple[float, float], steps: int, variance: float) -> Fl
         msg = f"variance={variance!r}: use a positive number, the variance of the data"
         raise ValueError(msg)
     # arctan2, and logarithms of sine and cosine, keep digits where the angle is next to 0
-    angles = np.linspace(*(np.arctan2(np.exp(-end), np.sqrt(variance)) for end in ends), steps + 1)
+    first, last = (float(np.arctan2(np.exp(-end), np.sqrt(variance))) for end in ends)
+    angles = np.linspace(first, last, steps + 1)
     levels = np.log(np.cos(angles)) - np.log(np.sin(angles)) - 0.5 * np.log(variance)
     levels[[0, -1]] = ends
     return np.asarray(levels)

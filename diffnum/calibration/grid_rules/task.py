@@ -45,7 +45,7 @@ class Trajectory:
         """
         k, n, d = self.states.shape
         rows = np.concatenate([self.states, self.data]).reshape(2 * k, n * d)
-        return rows @ rows.T / (n * d)
+        return np.asarray(rows @ rows.T / (n * d))
 
     @property
     def power(self) -> FloatArray:

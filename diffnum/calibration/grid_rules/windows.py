@@ -111,7 +111,7 @@ def _errors(task: GridTask, placement: Placement, size: Any) -> FloatArray:
     if len(windows) > _LARGEST:
         msg = (
             f"{k} candidates make {len(windows)} windows of {task.record.name}: take fewer, such as candidates="
-            f"{_fitting(width)}"
+            f"{_fitting(task.record.depth + 2)}"
         )
         raise ValueError(msg)
     tableaux = window_tableaux(task, placement, windows)

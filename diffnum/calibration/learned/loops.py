@@ -188,7 +188,9 @@ def generalized_solver(
     Oganov et al., arXiv:2510.17699; 3145tttt/GAS at f090ede4, src/gas/generalized_solver.py, GeneralizedSolver.
     """
     order = weights.shape[1]
-    states, data, lam = [], [], [float(schedule.half_log_snr(t)) for t in times]
+    states: list[Any] = []
+    data: list[Any] = []
+    lam = [float(schedule.half_log_snr(t)) for t in times]
     for i, (t, after) in enumerate(pairwise(times)):
         alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
         noise = model(x, t, t + shifts[i])

@@ -69,7 +69,7 @@ def read_learned(
     if not path.is_file():
         msg = f"path_or_name={name!r} is neither a file nor one of {', '.join(learned_names())}"
         raise ValueError(msg)
-    if kind not in KINDS:
+    if kind is None or kind not in KINDS:
         msg = f"kind={kind!r}: say whose solver the file holds, one of {', '.join(KINDS)}"
         raise ValueError(msg)
     arrays = _arrays(path, allow_pickle)

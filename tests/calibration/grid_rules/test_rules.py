@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,7 @@ from diffnum.calibration.grid_rules.dynamic_programming import cheapest_path, pa
 from diffnum.calibration.grid_rules.kl import klub_costs
 from diffnum.calibration.grid_rules.summed_weights import weight_bound
 from diffnum.calibration.grid_rules.tangent import tangent_levels
+from diffnum.calibration.weights import unrolled
 
 VP = dn.schedules.VPLinear()
 EDM = dn.schedules.EDM()
@@ -26,6 +28,13 @@ PROBLEMS = {"gaussian": dn.problems.gaussian_example(6), "mixture": dn.problems.
 def task_of(problem: str, method: str = "ddim", nfe: int = 4, candidates: int = 9, **settings: Any) -> GridTask:
     model = PROBLEMS[problem].denoiser(VP, "noise")
     return grid_task(model, method, nfe, n=32, candidates=candidates, t_end=1e-2, **settings)
+
+
+@cache
+def shared(problem: str, method: str, nfe: int = 4) -> tuple[GridTask, float]:
+    """Question, and least endpoint error of its lattice."""
+    task = task_of(problem, method, nfe)
+    return task, enumerated(task)[0].value
 
 
 @pytest.fixture(scope="module", params=["gaussian", "mixture"])
@@ -77,8 +86,8 @@ def test_the_sum_of_local_errors_is_not_the_error_at_the_end() -> None:
     gaps = {}
     for problem in PROBLEMS:
         for method in ("ddim", "dpmpp_2m"):
-            task = task_of(problem, method)
-            gaps[problem, method] = task.error(RULES["dynamic_programming"].find(task)) / enumerated(task)[0].value
+            task, least = shared(problem, method)
+            gaps[problem, method] = task.error(RULES["dynamic_programming"].find(task)) / least
     assert min(gaps.values()) == pytest.approx(1.0)
     assert 1.5 < gaps["mixture", "dpmpp_2m"] < 1.8
     assert gaps["gaussian", "ddim"] > 1.01
@@ -87,8 +96,8 @@ def test_the_sum_of_local_errors_is_not_the_error_at_the_end() -> None:
 def test_the_best_predecessor_is_not_always_on_the_best_path(problem: str) -> None:
     ratios = []
     for method in ("ddim", "dpmpp_2m", "unipc_2_bh2", "heun"):
-        task = task_of(problem, method, 8 if method == "heun" else 4)
-        ratios.append(task.error(RULES["optimal_stepsize"].find(task)) / enumerated(task)[0].value)
+        task, least = shared(problem, method, 8 if method == "heun" else 4)
+        ratios.append(task.error(RULES["optimal_stepsize"].find(task)) / least)
     assert min(ratios) == pytest.approx(1.0)
     assert max(ratios) < 1.3
     if problem == "mixture":
@@ -133,10 +142,14 @@ def test_the_square_in_the_bound_is_the_growth_of_the_power() -> None:
 @pytest.mark.parametrize("method", ["ddim", "dpmpp_2m"])
 def test_summed_weights_are_least_among_all_grids_of_a_lattice(method: str) -> None:
     task = task_of("gaussian", method, candidates=10)
-    found = weight_bound(task, RULES["summed_weights"].find(task))
+    levels = RULES["summed_weights"].find(task)
+    found = weight_bound(task, levels)
     best = enumerated(task, lambda levels: weight_bound(task, levels))[0]
     assert found <= best.value
-    assert found > 0.5 * best.value
+    if method == "dpmpp_2m":  # the weights of evaluations cancel: the bound is small, the error is not
+        states, _ = unrolled(task.plan(levels).for_prediction("data"))
+        assert np.abs(states[-1, 1:]).min() < 1e-2 * np.abs(states[-1, 1:]).max()
+        assert found < 0.3 * best.value
 
 
 @pytest.mark.parametrize("method", ["ddim", "dpmpp_2m", "heun"])
@@ -185,11 +198,10 @@ def test_the_constant_rate_makes_the_largest_change_least(problem: str) -> None:
 
 
 def test_an_evolution_comes_to_the_best_of_the_lattice(problem: str) -> None:
-    task = task_of(problem, "dpmpp_2m", 4, candidates=12)
-    found = evolve(task, population=24, epochs=6, mutants=12, children=4)
-    best = enumerated(task)[0]
-    assert found.value == pytest.approx(best.value)
-    assert found.judged < 120
+    task, least = shared(problem, "dpmpp_2m")
+    found = evolve(task, population=16, epochs=5, mutants=8, children=3)
+    assert found.value == pytest.approx(least)
+    assert found.judged < 56
     assert (np.diff(found.history) <= 0).all()
     assert task.error(found.levels, task.fresh_samples(32)) < 1.5 * found.value
 
@@ -258,7 +270,7 @@ def test_one_evaluation_has_one_grid() -> None:
         ({"by": "evolution", "population": 0}, "population=0"),
         ({"by": "exhaustive", "candidates": 40, "nfe": 8}, "fewer candidates"),
         ({"method": "unipc_2_bh2"}, "optimal_stepsize"),
-        ({"method": "eab_4", "candidates": 60}, "take fewer, such as candidates=2"),
+        ({"method": "eab_4", "candidates": 60}, "take fewer, such as candidates=3"),
         ({"t_end": 0.0}, "must be finite"),
     ],
 )

@@ -1,0 +1,110 @@
+"""Records of methods for few steps that need no training."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from diffnum.coefficients import few_steps
+from diffnum.coefficients.catalogue.members import Members
+from diffnum.coefficients.method import Method
+from diffnum.forms import RHO, VELOCITY
+
+__all__ = ["FAMILY"]
+
+
+def _cab(found: re.Match[str]) -> Method:
+    base, theta = int(found[1]), float(found[2])
+    return Method(
+        name=found[0],
+        title=f"CAB-{base}, theta {theta:g}",
+        family="cab",
+        form=RHO,
+        order=2,
+        highest=3,
+        rule=partial(few_steps.cab_step, theta=theta, base=base),
+        depth=2,
+        cite="roy2026cab",
+        equation="Anuska-Roy/CAB at 941180a3, generate_cab.py, cab_sampler",
+        summary=f"Adams-Bashforth of order {base} plus {theta:g} times the defect of the newest noise prediction.",
+        claimed_order=2,
+        order_with_startup=2,
+        options={"order": 3, "theta": theta, "base": base},
+        distinguish="lms_3, which is CAB-2 with the right theta on every grid (5/12 on constant steps).",
+    )
+
+
+def _stork(found: re.Match[str]) -> Method:
+    right = bool(found[1])
+    return Method(
+        name=found[0],
+        title=f"STORK-2 (50 virtual stages){', at their own times' if right else ''}",
+        family="stork",
+        form=VELOCITY,
+        order=2 if right else 1,
+        highest=3,
+        rule=partial(few_steps.stork_step, stages=50, times="gegenbauer" if right else "legendre"),
+        depth=2,
+        cite="tan2025stork",
+        equation="ZT220501/STORK at fd991caf, STORKScheduler.py, step_flow_matching_2",
+        summary="A parabola through three velocities, integrated by the virtual stages of a stabilised method.",
+        claimed_order=2,
+        order_with_startup=2 if right else 1,
+        options={"order": 3, "stages": 50, "times": "gegenbauer" if right else "legendre"},
+        orders={"uniform": 2, "smooth": 2, "irregular": 1} if right else {},
+        distinguish="Runge-Kutta-Gegenbauer methods, whose stages see the state, and are stable for it.",
+        deviation="The virtual stages are values of a polynomial in time and see no state, so nothing is stabilised. "
+        + (
+            "The slope is that of constant steps: order 1 on irregular grids."
+            if right
+            else "Their weights are Gegenbauer's and their times Legendre's: the first moment is 0.4896, order 1."
+        ),
+        corrected="ab_velocity_3" if right else "stork_2_corrected",
+    )
+
+
+def _pfdiff(found: re.Match[str]) -> Method:
+    return Method(
+        name=found[0],
+        title="PFDiff-1 (springboard halfway in time)",
+        family="pfdiff",
+        form=RHO,
+        order=2,
+        rule=few_steps.pfdiff_step,
+        depth=1,
+        inner_times=(0.5,),
+        cite="wang2025pfdiff",
+        equation="onefly123/PFDiff at e63fd30f, ddim-main/functions/denoising_PFDiff_1.py, generalized_steps",
+        summary="Two steps of DDIM for one evaluation: to the middle with the last slope, and anew with the one there.",
+        claimed_order=2,
+        order_with_startup=2,
+        distinguish="the explicit midpoint rule, which pays for the first slope; here it is that of the step before.",
+        deviation="The first step of the code spans one interval, the others two; here all are alike.",
+    )
+
+
+def _rx_euler(found: re.Match[str]) -> Method:
+    return Method(
+        name=found[0],
+        title="RX-Euler (two halves in time)",
+        family="rx_euler",
+        form=RHO,
+        order=2,
+        rule=few_steps.rx_euler_step,
+        depth=0,
+        inner_times=(0.5,),
+        cite="choi2025rx",
+        equation="jin01020/rx-dpm at 580ecf72, edm/generate.py, rx_euler_sampler and get_coeff",
+        summary="Euler in two parts and in one, extrapolated: the Runge-Kutta method of two stages.",
+        claimed_order=2,
+        order_with_startup=2,
+    )
+
+
+FAMILY = (
+    Members(r"cab_([23])_(\d+(?:\.\d+)?)", _cab, ()),
+    Members(r"stork_2(_corrected)?", _stork, ()),
+    Members(r"pfdiff_1", _pfdiff, ()),
+    Members(r"rx_euler", _rx_euler, ()),
+)
+"""Members, as the catalogue gathers them; built on demand, in no table."""
