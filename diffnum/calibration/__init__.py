@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from diffnum.calibration.compensation import CascadeRegression, RatioSearch, exact_reference, search_ratios
+from diffnum.calibration.decision_search import Exploration, explore_decisions, search_decisions
 from diffnum.calibration.decisions import Decision, Decisions, decide
 from diffnum.calibration.exact import exact_statistics
 from diffnum.calibration.fitting import Fit, fit_plan
@@ -27,6 +28,7 @@ __all__ = [
     "CascadeRegression",
     "Decision",
     "Decisions",
+    "Exploration",
     "Fit",
     "LearnedGrid",
     "LearnedSolver",
@@ -39,11 +41,13 @@ __all__ = [
     "estimate_statistics",
     "exact_reference",
     "exact_statistics",
+    "explore_decisions",
     "fit_grid",
     "fit_plan",
     "grid_task",
     "learned_names",
     "read_learned",
+    "search_decisions",
     "search_ratios",
     "time_shifted",
     "transfer_table",
