@@ -1,11 +1,11 @@
 """S3: a search over the decisions of each step, with a predictor that says which candidates are worth a run.
 
-Everything that :class:`~diffnum.calibration.Decision` leaves open may change: where a step ends, its prediction, its order,
-from how many evaluations each derivative is estimated, relaxation, corrector. The skip coefficients of the network, which
-the published search changes too, are not among them: numbers of that paper include them.
+Everything that :class:`~diffnum.calibration.Decision` leaves open may change: where a step ends, its prediction, its
+order, from how many evaluations each derivative is estimated, relaxation, corrector. The skip coefficients of the
+network, which the published search changes too, are not among them: numbers of that paper include them.
 
-A first generation is known solvers and random decisions; then, stage by stage, a regressor is fitted to all that was judged,
-a large pool is made of the best by mutation and crossover, and what the regressor puts first in it is judged.
+A first generation is known solvers and random decisions; then, stage by stage, a regressor is fitted to all that was
+judged, a large pool is made of the best by mutation and crossover, and what the regressor puts first in it is judged.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class _Space:
         )
 
     def child(self, parents: Sequence[Genome]) -> Genome:
-        """Crossover with probability 0.3, then mutation: each choice anew with probability 0.15, nodes by some percent."""
+        """Crossover with probability 0.3, then mutation: choices anew with 0.15, steps by some percent."""
         one, other = (parents[i] for i in self.rng.integers(len(parents), size=2))
         levels, genes = np.array(one[0]), list(one[1])
         if self.rng.random() < 0.3:
