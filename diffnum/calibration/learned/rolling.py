@@ -73,7 +73,7 @@ def unroll(loop: Loop, nfe: int) -> Unrolled:
     def model(x: FloatArray, t: float, told: float | None = None) -> FloatArray:
         rows.append(np.array(x))
         times.append((float(t), float(t if told is None else told)))
-        return basis[min(len(rows), nfe)]
+        return np.asarray(basis[min(len(rows), nfe)])
 
     last = loop(model, basis[0])
     if len(rows) != nfe:
