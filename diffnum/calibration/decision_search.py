@@ -139,6 +139,9 @@ def explore_decisions(
     trees = required("sklearn.ensemble", "dn.calibration.search_decisions") if predictor else None
     host, ends = host_of(model, label=label), run_ends(model, t_start, t_end)
     space = _Space(model.schedule, ends, int(nfe), np.random.default_rng([seed, 3]))
+    if not np.isfinite(space.bounds).all():
+        msg = f"times {ends} have half-log-SNRs {space.bounds}: both must be finite, move the end into the domain"
+        raise ValueError(msg)
     samples = converged_samples(host, ends, n, seed, tolerance=teacher_tolerance)
     judge = _Judge(space, samples, budget, progress)
     share = max(budget // stages, 1)
@@ -168,10 +171,8 @@ class _Space:
 
     @property
     def bounds(self) -> tuple[float, float]:
+        """Half-log-SNRs of the ends."""
         first, last = (float(self.schedule.half_log_snr(t)) for t in self.ends)
-        if not np.isfinite([first, last]).all():
-            msg = f"times {self.ends} have half-log-SNRs {first}, {last}: both must be finite, move the end inside"
-            raise ValueError(msg)
         return first, last
 
     def sizes(self, step: int) -> tuple[int, ...]:
