@@ -19,13 +19,13 @@ from diffnum.plans import Plan, plan
 from diffnum.solver import iterate
 from diffnum.types import Array, FloatArray, Schedule
 
-__all__ = ["GridTask", "Trajectory"]
+__all__ = ["GridTask", "NodeStates"]
 
 _CHUNK = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectory:
+class NodeStates:
     """A teacher's states at the candidates, and the model there.
 
     Parameters
@@ -137,7 +137,7 @@ class GridTask:
         return self._run[0]
 
     @property
-    def trajectory(self) -> Trajectory:
+    def trajectory(self) -> NodeStates:
         """The teacher at the candidates."""
         return self._run[1]
 
@@ -146,10 +146,10 @@ class GridTask:
         return self._samples(range(self.n, self.n + count))[0]
 
     @cached_property
-    def _run(self) -> tuple[Samples, Trajectory]:
+    def _run(self) -> tuple[Samples, NodeStates]:
         return self._samples(range(self.n))
 
-    def _samples(self, indices: range) -> tuple[Samples, Trajectory]:
+    def _samples(self, indices: range) -> tuple[Samples, NodeStates]:
         """Run the teacher."""
         parts, starts, ends, states, data = [], [], [], [], []
         for first in range(indices.start, indices.stop, _CHUNK):
@@ -162,7 +162,7 @@ class GridTask:
             predicted = [predict(part, y, t, "data") for y, t in zip(kept, self.nodes.t.tolist(), strict=True)]
             states.append(np.stack([self._flat(y) for y in kept]))
             data.append(np.stack([self._flat(y) for y in predicted]))
-        trajectory = Trajectory(np.concatenate(states, axis=1), np.concatenate(data, axis=1))
+        trajectory = NodeStates(np.concatenate(states, axis=1), np.concatenate(data, axis=1))
         return Samples(self.host, tuple(parts), tuple(starts), tuple(ends), indices.start), trajectory
 
     def _flat(self, x: Array) -> FloatArray:
