@@ -41,7 +41,7 @@ setup: $(VENV)/.stamp  ## create .venv and install the package with its pinned d
 
 demo: setup try-models  ## the main job: derive, prove, measure, apply; leaves out/demo/report.html
 	@mkdir -p $(dir $(REPORT))
-	$(VENV)/bin/diffnum report --out $(REPORT)
+	$(VENV)/bin/diffnum report --out $(REPORT) --force
 
 book: $(VENV)/.book $(MATHJAX) try-models  ## execute and build the book strictly, check it; leaves book/_build/html/index.html
 	@rm -rf book/_build

@@ -186,7 +186,7 @@ def test_verify_certifies_methods_and_writes_the_page(run, tmp_path: Path, monke
     assert data["certificates"][0]["verdict"] == {"ok": True, "contradictions": [], "undecided": []}
     assert json.loads((tmp_path / "site" / "certificates.json").read_text()) == data
     assert "dpmpp_2m" in (tmp_path / "site" / "certificates.html").read_text()
-    done = run(*words, "--mutate")  # all but the mutants comes from the cache
+    done = run(*words, "--mutate", "--force")  # all but the mutants comes from the cache
     assert done.status == 0, done.out
     assert done.out.startswith("ok    dpmpp_2m: order 2 (claimed 2), proved; weights within")
     assert "planted defects are found (100 %)" in done.out
@@ -279,7 +279,7 @@ def test_analyse_refuses_a_bad_spectrum_in_one_line(run, words, complaint: str) 
         (("lms_2", "--eigenvalues", "0,1"), "give the variances of the data, finite and > 0"),
         (("lms_2", "--start", "data"), "start='data' is unknown: use one of marginal, noise"),
         (("dc_solver_2_bh2",), "dc_solver_2_bh2 takes exactly ['ratio']"),
-        (("lms_2", "ddim", "--out", "a.svg"), "give one method"),
+        (("lms_2", "ddim", "--out", "a.svg"), "a figure shows one method, 2 are named"),
         (("lms_2", "--parameter", "ratio"), "write NAME=VALUE"),
         (("lms_2", "--noise-levels", "80,1"), "is read with --spectrum only"),
     ],
@@ -351,7 +351,7 @@ def test_sample_guides_to_a_class(run, tmp_path: Path) -> None:  # type: ignore[
     run(*words, "--label", "4")
     guided = dn.guidance.classifier_free(dn.load("toy/digits").conditioned(4), 3.0)
     assert np.array_equal(np.load(tmp_path / "x.npy"), dn.sample(guided, "dpmpp_2m", 3, 2).numpy())
-    done = run(*words)
+    done = run(*words, "--force")
     assert (done.status, "--guidance 3: give --label" in done.err) == (2, True)
 
 
@@ -434,8 +434,14 @@ def test_bad_input_is_one_line_and_status_2(run, words: tuple[str, ...]) -> None
     assert "Traceback" not in done.err
 
 
-def test_a_defect_of_ours_is_not_passed_off_as_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_of_ours_is_not_passed_off_as_bad_input(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(cli.catalogue, "all_methods", lambda *_: 1 / 0)
+    done = run("methods")
+    assert done.status == 3
+    assert done.out == ""
+    (line,) = done.err.splitlines()
+    assert line.startswith("diffnum: unexpected ZeroDivisionError in test_cli.py, line ")
+    monkeypatch.setenv(cli.DEBUG, "1")
     with pytest.raises(ZeroDivisionError):
         cli.main(["methods"])
 

@@ -91,5 +91,5 @@ def test_weights_of_another_training_are_told(
     words = ("sample", "toy/digits", "--n", "1", "--out", str(tmp_path / "x.npy"), "--plan")
     assert run(*words, str(tmp_path / "other.json")) == 0
     assert "was found for other weights" in capsys.readouterr().err
-    assert run(*words, str(plan_file)) == 0
+    assert run(*words, str(plan_file), "--force") == 0
     assert "was found for other weights" not in capsys.readouterr().err

@@ -15,7 +15,7 @@ from diffnum.audits.snippets import snippet
 from diffnum.audits.subjects import Subject, subjects
 from diffnum.foreign.adapters import built
 from diffnum.foreign.libraries import library_version
-from diffnum.jobs.data import jsonable
+from diffnum.jobs.data import jsonable, parsed
 from diffnum.jobs.environment import versions as versions_of
 from diffnum.jobs.ledger import Ledger, Progress, digest
 from diffnum.jobs.parallel import spread
@@ -83,7 +83,7 @@ class AuditReport:
     @staticmethod
     def from_json(text: str) -> AuditReport:
         """Report from :meth:`to_json` or :meth:`to_results`."""
-        record = json.loads(text)
+        record = parsed(text)
         return AuditReport(record["target"], tuple(map(_row, record["rows"])), record["left_out"], record["versions"])
 
     def to_html(self) -> str:

@@ -16,7 +16,7 @@ from diffnum.templates import render
 if TYPE_CHECKING:
     from diffnum.certificates.kills import Kills
 
-__all__ = ["compact", "markdown_table", "to_html", "write"]
+__all__ = ["compact", "markdown_table", "places", "to_html", "write"]
 
 
 def write(found: Certificates, out: Path, kills: Kills | None = None) -> tuple[Path, Path]:
@@ -36,12 +36,17 @@ def write(found: Certificates, out: Path, kills: Kills | None = None) -> tuple[P
     (Path, Path)
         The page and the record.
     """
-    page = out if out.suffix == ".html" else out / "certificates.html"
-    record = page.with_suffix(".json")
+    page, record = places(out)
     page.parent.mkdir(parents=True, exist_ok=True)
     for path, text in ((page, to_html(found, kills)), (record, found.to_json())):
         write_file(path, [text.encode()])
     return page, record
+
+
+def places(out: Path) -> tuple[Path, Path]:
+    """Page and record: a file that ends in ``.html``, with the record beside it, or two files of a folder."""
+    page = out if out.suffix == ".html" and not out.is_dir() else out / "certificates.html"
+    return page, page.with_suffix(".json")
 
 
 def to_html(found: Certificates, kills: Kills | None = None) -> str:

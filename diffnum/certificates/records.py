@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import Any
 
 from diffnum.certificates.accuracy import Accuracy
 from diffnum.coefficients.method import GRID_KINDS
-from diffnum.jobs.data import from_data, json_text, jsonable
+from diffnum.jobs.data import from_data, json_text, jsonable, parsed
 
 __all__ = ["Agreement", "Certificate", "Certificates", "Measurement", "ProofResult"]
 
@@ -283,11 +282,11 @@ class Certificates:
             If the text is no record of certificates.
         """
         try:
-            data = json.loads(text)
+            data = parsed(text)
             found = data.get("format")
             certificates = tuple(Certificate.from_dict(c) for c in data["certificates"] if found == FORMAT)
             made = cls(certificates, data["seed"], data["versions"], data["settings"])
-        except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
             msg = f"text is no record in the format {FORMAT} ({error}): write it with to_json()"
             raise ValueError(msg) from None
         if found != FORMAT:

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from diffnum.cli.common import Jobs, Json, Names, echo, integers, print_json, records, tracked
+from diffnum.cli.common import Jobs, Json, Names, builder_of, echo, integers, print_json, records, schedule_of
+from diffnum.cli.outputs import Force, check_file, some_path
+from diffnum.cli.progress import tracked
 from diffnum.jobs.parallel import spread
 
 __all__ = ["analyse"]
@@ -50,15 +52,25 @@ def analyse(
         list[str] | None, typer.Option(help="A number that the method asks for, as NAME=VALUE.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Figure to write, of one method or with --spectrum: .svg, .png or .pdf.")
+        Path | None,
+        typer.Option(
+            help="Figure to write, of one method or with --spectrum: .svg, .png or .pdf.",
+            parser=some_path,
+            metavar="PATH",
+        ),
     ] = None,
+    force: Force = False,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Analyse methods: regions and limits of stability, roots, error constants, exact law on Gaussian data."""
-    from diffnum import grids, schedules
+    """Analyse methods: stability, constants, law on Gaussian data.
+
+    That is regions and limits of stability, roots, error constants, and the exact law of the output.
+    """
     from diffnum.analysis import summary
 
+    if out is not None:
+        check_file("--out", out, _PICTURES, force=force, kinds=dict.fromkeys(_PICTURES, "figure"))
     if noise_levels and not spectrum:
         msg = f"--noise-levels {noise_levels!r}: is read with --spectrum only"
         raise typer.BadParameter(msg)
@@ -81,19 +93,14 @@ def analyse(
         return
     schedule, grid = schedule or "vp-linear", grid or "uniform_half_log_snr"
     chosen = records([_under_heavy_ball(name, beta) for name in names] if names else None)
-    if out is not None and (len(chosen) != 1 or out.suffix not in _PICTURES):
-        msg = f"--out {str(out)!r}: give one method, and a file that ends in .svg, .png or .pdf"
+    if out is not None and len(chosen) != 1:
+        msg = f"--out {str(out)!r}: a figure shows one method, {len(chosen)} are named; give one"
         raise typer.BadParameter(msg)
     if not names and beta != 1.0:
         msg = f"--beta {beta}: name the methods"
         raise typer.BadParameter(msg)
-    if grid not in grids.GRIDS:
-        msg = f"--grid {grid!r} is unknown: use one of {', '.join(grids.GRIDS)}"
-        raise typer.BadParameter(msg)
-    noising, budgets = (
-        schedules.from_dict({"schedule": schedule}),
-        integers("--nfe", nfe) if nfe is not None else summary.NFE,
-    )
+    noising, build = schedule_of(schedule), builder_of(grid)
+    budgets = integers("--nfe", nfe) if nfe is not None else summary.NFE
     variances = _numbers("--eigenvalues", eigenvalues) if eigenvalues else summary.SPECTRUM
     given = dict(_assignment(text) for text in parameter or ())
     work = partial(
@@ -102,7 +109,7 @@ def analyse(
         schedule=noising,
         nfe=budgets,
         eigenvalues=variances,
-        grid=partial(grids.GRIDS[grid], noising),
+        grid=partial(build, noising),
         start=start,  # type: ignore[arg-type]
         parameters=given or None,
     )
@@ -115,7 +122,6 @@ def analyse(
         from diffnum.plot import save
         from diffnum.plot.analysis import plot_analysis
 
-        out.parent.mkdir(parents=True, exist_ok=True)
         save(plot_analysis(found[0]), out)
     if as_json:
         print_json([one.to_dict() for one in found])
@@ -130,10 +136,6 @@ def _place(
 
     if not names and beta != 1.0:
         msg = f"--beta {beta}: name the methods"
-        raise typer.BadParameter(msg)
-    out = more["out"]
-    if out is not None and out.suffix not in _PICTURES:
-        msg = f"--out {str(out)!r}: give a file that ends in {', '.join(_PICTURES)}"
         raise typer.BadParameter(msg)
     budgets = integers("--nfe", nfe) if nfe is not None else tuple(range(3, 21))
     if not budgets:

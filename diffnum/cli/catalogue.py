@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
-from diffnum.cli.common import Jobs, Json, Kind, Name, Names, echo, finish, print_json, records, tracked
+from diffnum.cli.common import Jobs, Json, Kind, Name, Names, builder_of, echo, finish, print_json, records, schedule_of
+from diffnum.cli.progress import tracked
 from diffnum.coefficients.catalogue import methods as all_methods
 from diffnum.coefficients.noise import ORDERS
 from diffnum.jobs.parallel import spread
@@ -16,7 +17,7 @@ __all__ = ["cite", "derive", "methods", "plan", "prove"]
 
 
 def methods(kind: Kind = "all", as_json: Json = False) -> None:
-    """List the methods of the catalogue; of stochastic ones also their strong and weak order and that in law."""
+    """List the methods of the catalogue with their orders."""
     records = list(all_methods(kind).values())  # type: ignore[arg-type]
     if as_json:
         keep = ("name", "title", "family", "order", "order_with_startup", "claimed_order", "depth", "cite", "equation")
@@ -50,7 +51,7 @@ def derive(
     code: Annotated[str, typer.Option(help="Print the weights as python, c, julia, rust or latex.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Derive a method symbolically and print its argument, formula or code."""
+    """Derive a method; print argument, formula or code."""
     from diffnum.proofs import derive as derivation_of
 
     found = derivation_of(name)
@@ -72,7 +73,10 @@ def derive(
 
 
 def prove(names: Names = None, kind: Kind = "deterministic", jobs: Jobs = None, as_json: Json = False) -> None:
-    """Prove that derived, shipped and published weights agree, and the order; exit 1 unless all do."""
+    """Prove weights and order of methods.
+
+    Derived, shipped and published weights are held against one another. Exit 1 unless all agree.
+    """
     from dataclasses import asdict
 
     from diffnum.proofs import prove as proof_of
@@ -94,7 +98,7 @@ def cite(
         list[str] | None, typer.Argument(help="Methods, or files of plans (.json).", show_default=False)
     ] = None,
 ) -> None:
-    """Print BibTeX of what was used: of methods, or of plans with their schedules."""
+    """Print BibTeX of methods, or of plans with their schedules."""
     from diffnum.plans import Plan
     from diffnum.plans import cite as citation
 
@@ -112,20 +116,26 @@ def plan(
     t_start: Annotated[float | None, typer.Option(help="Time of the noisy end; the schedule's own by default.")] = None,
     t_end: Annotated[float | None, typer.Option(help="Time of the clean end; the schedule's own by default.")] = None,
     terminal: Annotated[str, typer.Option(help="stop, denoise, lower_order or lower_order_denoise.")] = "stop",
-    start: Annotated[str, typer.Option(help="ramp or high_order; as shipped by default.")] = "",
+    start: Annotated[str, typer.Option(help="ramp, high_order or exact; as shipped by default.")] = "",
     prediction: Annotated[str, typer.Option(help="What the model predicts; the method's own by default.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Print all the numbers of a run: a method on a schedule and a grid."""
-    from diffnum import grids, schedules
+    """Print all numbers of a run of a method on a grid."""
+    from diffnum.grids import TERMINALS
     from diffnum.plans import plan as plan_of
+    from diffnum.types import Prediction
 
-    noising = schedules.from_dict({"schedule": schedule})
-    if grid not in grids.GRIDS:
-        msg = f"--grid {grid!r} is unknown: use one of {', '.join(grids.GRIDS)}"
-        raise typer.BadParameter(msg)
+    noising, build = schedule_of(schedule), builder_of(grid)
+    for option, value, known in (
+        ("--terminal", terminal, tuple(TERMINALS)),
+        ("--start", start, ("ramp", "high_order", "exact")),
+        ("--prediction", prediction, get_args(Prediction)),
+    ):
+        if value and value not in known:
+            msg = f"{option} {value!r} is unknown: use one of {', '.join(known)}"
+            raise typer.BadParameter(msg)
     times = {k: v for k, v in (("t_start", t_start), ("t_end", t_end)) if v is not None}
-    nodes = grids.GRIDS[grid](noising, steps, terminal=terminal, **times)
+    nodes = build(noising, steps, terminal=terminal, **times)
     options: dict[str, Any] = {k: v for k, v in (("start", start), ("prediction", prediction)) if v}
     numbers = plan_of(method, noising, nodes, **options)
     echo(numbers.to_json() if as_json else numbers.table())

@@ -8,7 +8,8 @@ from typing import Any
 
 import typer
 
-from diffnum.cli.common import echo, progress_bar
+from diffnum.cli.common import echo
+from diffnum.cli.progress import progress_bar
 
 __all__ = ["certified"]
 
@@ -29,9 +30,6 @@ def certified(
     from diffnum.certificates import certify
     from diffnum.certificates.page import write
 
-    if out is not None and out.suffix not in ("", ".html"):
-        msg = f"--out {str(out)!r}: give a folder, or a file that ends in .html"
-        raise typer.BadParameter(msg)
     schedules = [schedule] if schedule else None
     with progress_bar("certifying") as show:
         found = certify(names, seed=seed, schedules=schedules, steps=steps, cache_dir=cache, jobs=jobs, progress=show)

@@ -1,4 +1,4 @@
-"""What the commands share: options, records, output, progress."""
+"""What the commands share: options, records, output."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryFile
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -29,16 +26,15 @@ __all__ = [
     "Name",
     "Names",
     "Seed",
-    "check_writable",
+    "builder_of",
     "echo",
     "finish",
     "imported",
     "integers",
     "print_json",
-    "progress_bar",
     "records",
+    "schedule_of",
     "settings",
-    "tracked",
 ]
 
 Jobs = Annotated[
@@ -68,11 +64,35 @@ def integers(option: str, text: str) -> tuple[int, ...]:
         raise typer.BadParameter(msg) from None
 
 
+def schedule_of(name: str) -> Any:
+    """Noising process of a name that needs no more than a name."""
+    from diffnum import schedules
+
+    known = [word for word in schedules.SCHEDULES if not schedules.required_of(word)]
+    if name not in known:
+        why = "is made of a table, which a command has not" if name in schedules.SCHEDULES else "is unknown"
+        msg = f"--schedule {name!r} {why}: use one of {', '.join(known)}"
+        raise typer.BadParameter(msg)
+    return schedules.from_dict({"schedule": name})
+
+
+def builder_of(name: str) -> Any:
+    """Builder of grids that runs on every schedule."""
+    from diffnum import grids
+
+    known = [word for word, build in grids.GRIDS.items() if build is not grids.model_timesteps]
+    if name not in known:
+        why = "takes the labels of a table" if name in grids.GRIDS else "is unknown"
+        msg = f"--grid {name!r} {why}: use one of {', '.join(known)}"
+        raise typer.BadParameter(msg)
+    return grids.GRIDS[name]
+
+
 def imported(path: str) -> Any:
     """Function, class or scheduler ``package.module:name``; the working directory counts as a place for modules."""
     module, colon, attribute = path.partition(":")
-    if not (module and colon and attribute):
-        msg = f"--sampler {path!r}: write package.module:function"
+    if not (colon and all(part.isidentifier() for part in (*module.split("."), attribute))):
+        msg = f"--sampler {path!r}: write package.module:function, with dots between packages and no path or ending"
         raise typer.BadParameter(msg)
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -84,6 +104,12 @@ def imported(path: str) -> Any:
     except (ImportError, AttributeError) as error:
         msg = f"--sampler {path!r}: {error}"
         raise typer.BadParameter(msg) from None
+    except SystemExit as left:
+        msg = f"--sampler {path!r}: {module} leaves the program with status {left.code} when it is imported"
+        raise typer.BadParameter(msg) from None
+    except Exception as error:
+        msg = f"--sampler {path!r}: {module} raises {type(error).__name__} when it is imported: {error}"
+        raise typer.BadParameter(msg) from error
     if not callable(found) and not hasattr(found, "set_timesteps"):
         msg = f"--sampler {path!r} is a {type(found).__name__}: name a function or a scheduler"
         raise typer.BadParameter(msg)
@@ -136,47 +162,7 @@ def print_json(data: Any) -> None:
     typer.echo(json_text(data), nl=False)
 
 
-def check_writable(path: Path) -> None:
-    """Refuse a place that cannot be written before the work whose result goes there, not after it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OSError(error.errno, f"{path} cannot be written ({error.strerror}): give another place") from error
-
-
 def finish(ok: bool) -> None:
     """Leave with the status that says whether all held."""
     if not ok:
         raise typer.Exit(1)
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Bar on standard error, gone when done; one plain line at the start where that is no terminal."""
-    if not sys.stderr.isatty():
-        typer.echo(f"{title} ...", err=True)
-        yield lambda _done, _total, _what: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[what]}"), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None, what="")
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, what=what)
-
-
-def tracked(
-    results: Iterable[tuple[Any, Any]], total: int, title: str, name: Callable[[Any], str]
-) -> Iterator[tuple[Any, Any]]:
-    """Pairs of item and result as they come, with progress where there are several."""
-    if total < 2:
-        yield from results
-        return
-    with progress_bar(title) as show:
-        show(0, total, "")
-        for done, (item, result) in enumerate(results, start=1):
-            show(done, total, name(item))
-            yield item, result

@@ -8,7 +8,8 @@ from typing import Any
 
 import typer
 
-from diffnum.cli.common import echo, finish, imported, print_json, tracked
+from diffnum.cli.common import echo, finish, imported, print_json
+from diffnum.cli.progress import tracked
 
 __all__ = ["verify_discrete"]
 
@@ -106,6 +107,9 @@ def _own(
         )
     except TypeError as error:
         msg = f"--sampler {path!r}: {error}"
+        raise typer.BadParameter(msg) from None
+    except SystemExit as left:
+        msg = f"--sampler {path!r}: it leaves the program with status {left.code}; a sampler must not call exit"
         raise typer.BadParameter(msg) from None
     wrong = study.objections(float(order if order is not None else 1))
     return {**study.to_dict(), "name": path, "claimed": order, "ok": not wrong, "wrong": wrong}

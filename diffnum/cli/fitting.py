@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from diffnum.cli.common import Json, Model, Seed, check_writable, echo, print_json, progress_bar
+from diffnum.cli.common import Json, Model, Seed, echo, print_json
 from diffnum.cli.options import guided, label_of
+from diffnum.cli.outputs import Force, check_file, some_path
+from diffnum.cli.progress import progress_bar
 from diffnum.jobs.files import write_text
 
 __all__ = ["fit"]
@@ -20,7 +22,10 @@ def fit(
     model: Model,
     nfe: Annotated[int, typer.Option(help="Evaluations of the plan.", min=1)] = 6,
     out: Annotated[
-        Path, typer.Option(help="File of the plan (.json); a log beside it lets a stopped run go on.")
+        Path,
+        typer.Option(
+            help="File of the plan (.json); a log beside it lets a stopped run go on.", parser=some_path, metavar="PATH"
+        ),
     ] = Path("plan.json"),
     n: Annotated[int, typer.Option("--n", "-n", help="Noises of the fit; as many unseen ones judge it.", min=1)] = 128,
     seed: Seed = 0,
@@ -36,16 +41,17 @@ def fit(
     derivatives: Annotated[str, typer.Option(help="forward or differences.")] = "forward",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Find the plan of a few evaluations that follows a converged one best, and hold it against the catalogue."""
-    if out.suffix != ".json":
-        msg = f"--out {str(out)!r}: give a file that ends in .json"
-        raise typer.BadParameter(msg)
+    """Find the best plan of a few evaluations for a network.
+
+    It is the one that follows a converged plan best, and is held against those of the catalogue.
+    """
+    check_file("--out", out, (".json",), force=force, kinds={})
     from diffnum.calibration import fit_plan
     from diffnum.models import load
 
-    check_writable(out)
     labels = label_of(label)
     network: Any = load(model, dtype=dtype, device=device)
     if guidance is not None:

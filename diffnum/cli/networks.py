@@ -12,9 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from diffnum.cli.common import Json, Model, Seed, check_writable, echo, integers, print_json, progress_bar
+from diffnum.cli.common import Json, Model, Seed, echo, integers, print_json
 from diffnum.cli.options import guided, label_of, read_plan
+from diffnum.cli.outputs import Force, as_folder, check_file, some_path
+from diffnum.cli.progress import progress_bar
 from diffnum.coefficients.catalogue import method as find_method
+from diffnum.jobs.extras import required
 from diffnum.jobs.files import write_json
 
 __all__ = ["compare", "guided", "label_of", "sample"]
@@ -27,7 +30,12 @@ def sample(
     nfe: Annotated[int | None, typer.Option(help="Model evaluations, in place of steps.", min=1)] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="Number of images.", min=1)] = 16,
     out: Annotated[
-        Path, typer.Option(help="A .png (one picture), a .npy (float array), or a folder (shards, resumed if stopped).")
+        Path,
+        typer.Option(
+            help="A .png (one picture), a .npy (float array), or a folder (shards, resumed if stopped).",
+            parser=some_path,
+            metavar="PATH",
+        ),
     ] = Path("samples.png"),
     seed: Seed = 0,
     label: Annotated[str | None, typer.Option(help='Class, or "each" for all in turn.', show_default=False)] = None,
@@ -39,8 +47,11 @@ def sample(
         int | None,
         typer.Option(help="Images in each call of the network; 16 for a folder, the batch for a file.", min=1),
     ] = None,
-    shard: Annotated[int, typer.Option(help="Images a shard of a folder.", min=1)] = 512,
-    fmt: Annotated[str, typer.Option("--format", help="Shards of a folder: npy, safetensors or png.")] = "npy",
+    shard: Annotated[int | None, typer.Option(help="Images a shard of a folder; 512 by default.", min=1)] = None,
+    fmt: Annotated[
+        str | None,
+        typer.Option("--format", help="Shards of a folder: npy (the default), safetensors or png.", show_default=False),
+    ] = None,
     grid: Annotated[str, typer.Option(help="Grid of diffnum.grids.")] = "uniform_half_log_snr",
     terminal: Annotated[str, typer.Option(help="Terminal rule.")] = "stop",
     plan: Annotated[
@@ -48,15 +59,18 @@ def sample(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu, or cuda (one GPU a process).")] = "cpu",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Draw images from a trained network; a folder takes any number, also from several processes under torchrun."""
-    if out.suffix not in (".png", ".npy", "") and not out.is_dir():
-        msg = f"--out {str(out)!r}: give a file that ends in .png or .npy, or a folder"
-        raise typer.BadParameter(msg)
+    """Draw images from a trained network.
+
+    A folder takes any number of them, also from several processes under torchrun, and is gone on with after any stop.
+    """
+    many = as_folder(out) and out.suffix not in _FILES
+    _check_place(out, many, shard, fmt, force=force)
     from diffnum.models import load
     from diffnum.models.runs.sampling import check_memory, draw
-    from diffnum.models.runs.streaming import processes, stream
+    from diffnum.models.runs.streaming import check_folder, processes, stream
     from diffnum.plans import plan_for
 
     if plan is not None and (steps is not None or nfe is not None):
@@ -65,6 +79,8 @@ def sample(
     if steps is None and nfe is None:
         steps = 20
     labels = label_of(label)
+    if many:
+        check_folder(out)
     with processes(device) as group:
         network: Any = load(model, dtype=dtype, device=group.device)
         if guidance is not None:
@@ -74,7 +90,7 @@ def sample(
         else:
             numbers = read_plan(plan, network)
         facts = {"out": str(out), "model": model, "method": numbers.method, "n": n, "nfe": numbers.nfe, "seed": seed}
-        if out.suffix not in (".png", ".npy"):
+        if many:
             title = "sampling" if group.world == 1 else f"sampling, process {group.rank + 1} of {group.world}"
             with progress_bar(title) if group.rank == 0 else nullcontext() as report:
                 stream(
@@ -85,8 +101,8 @@ def sample(
                     seed=seed,
                     batch=batch,
                     micro_batch=micro_batch or 16,
-                    shard=shard,
-                    fmt=fmt,  # type: ignore[arg-type]
+                    shard=shard or 512,
+                    fmt=fmt or "npy",  # type: ignore[arg-type]
                     labels=labels,
                     settings={"model": model, "grid": grid} | ({} if guidance is None else {"guidance": guidance}),
                     command=["diffnum", *sys.argv[1:]],
@@ -98,7 +114,6 @@ def sample(
             raise typer.BadParameter(msg)
         else:
             check_memory(network, n)
-            check_writable(out)
             if isinstance(labels, int):
                 network = network.conditioned(labels)
             parts = []
@@ -123,6 +138,32 @@ def sample(
         echo(f"{out}: {n} images of {model} by {numbers.method}, {numbers.nfe} evaluations each, seed {seed}")
 
 
+_FILES = (".png", ".npy")
+"""Endings of single files of images."""
+
+
+def _check_place(out: Path, many: bool, shard: int | None, fmt: str | None, *, force: bool) -> None:
+    """Refuse a place for images before any work, and options that have no meaning there."""
+    if fmt not in (None, "npy", "safetensors", "png"):
+        msg = f"--format {fmt!r} is unknown: use npy, safetensors or png"
+        raise typer.BadParameter(msg)
+    if not many:
+        if out.suffix not in _FILES:
+            msg = f"--out {str(out)!r}: give a file that ends in .png or .npy, or a folder"
+            raise typer.BadParameter(msg)
+        if fmt is not None or shard is not None:
+            msg = f"--out {str(out)!r}: --format and --shard are for folders; give a folder, or leave them out"
+            raise typer.BadParameter(msg)
+        check_file("--out", out, _FILES, force=force, kinds={".png": "picture"})
+        return
+    if force:
+        msg = f"--force: {str(out)!r} is a folder, which is continued and never replaced; remove it yourself"
+        raise typer.BadParameter(msg)
+    packages = {"png": "PIL", "safetensors": "safetensors"}
+    if fmt in packages:
+        required(packages[fmt], f"--format {fmt}")
+
+
 def _write(out: Path, network: Any, parts: Sequence[Any]) -> None:
     """Write images to one file: a picture of all, or an array."""
     import io
@@ -131,7 +172,6 @@ def _write(out: Path, network: Any, parts: Sequence[Any]) -> None:
 
     from diffnum.jobs.files import write_file
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".png":
         from diffnum.plot import image_grid
 
@@ -169,20 +209,29 @@ def compare(
         list[Path] | None, typer.Option(help="Plan from a file, in the table as one more row.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Page (.html), figure of errors (.svg, .png, .pdf) or numbers (.json) to write.")
+        Path | None,
+        typer.Option(
+            help="Page (.html), figure of errors (.svg, .png, .pdf) or numbers (.json) to write.",
+            parser=some_path,
+            metavar="PATH",
+        ),
     ] = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Hold methods on a trained network against its exact flow, by single images and as sets of images."""
+    """Hold methods on a network against its exact flow.
+
+    By single images (--n), and as sets of images (--images).
+    """
     from diffnum.models import load
-    from diffnum.models.quality import measure_quality
+    from diffnum.models.quality import measure_quality, prepared
     from diffnum.models.quality.compare import DEFAULT_METHODS
     from diffnum.models.quality.compare import compare as hold_against
 
     endings = (".html", ".json", ".svg", ".png", ".pdf")
-    if out is not None and out.suffix not in endings:
-        msg = f"--out {str(out)!r}: give a file that ends in {', '.join(endings)}"
-        raise typer.BadParameter(msg)
+    if out is not None:
+        kinds = {".html": "plots", **dict.fromkeys(endings[2:], "figure")}
+        check_file("--out", out, endings, force=force, kinds=kinds)
     if not (n or images):
         msg = "--n 0 --images 0: nothing is left to do, give one of them"
         raise typer.BadParameter(msg)
@@ -193,9 +242,27 @@ def compare(
     names = [*methods.replace(",", " ").split(), *more_methods]
     chosen = [find_method(name) for name in names] if names else DEFAULT_METHODS
     levels = (*integers("--nfe", nfe or _levels_of(plan or ())), *more_nfe)
-    if out is not None:
-        check_writable(out)
+    noisy = [record.name for record in map(find_method, names) if record.stochastic]
+    if noisy and n:
+        msg = (
+            f"--methods {noisy[0]}: it adds noise, so that no single image can be held against the exact flow; "
+            "with --n 0 sets of images are compared"
+        )
+        raise typer.BadParameter(msg)
     found, quality = None, None
+    network = load(model, device=device)
+    if images:
+        prepared(
+            network,
+            chosen,
+            levels,
+            images,
+            grid=grid,
+            terminal=terminal,
+            features=features,  # type: ignore[arg-type]
+            reference_nfe=reference_nfe,
+            plans=[read_plan(path, network) for path in plan or ()],
+        )
     with progress_bar("comparing") as report:
         if n:
             exact = load(model, dtype="float64", device=device)
@@ -213,7 +280,6 @@ def compare(
                 progress=lambda d, t, what: report(d, t, f"{model}, errors: {what}"),
             )
         if images:
-            network = load(model, device=device)
             quality = measure_quality(
                 network,
                 chosen,

@@ -7,7 +7,8 @@ from typing import Any
 
 import typer
 
-from diffnum.cli.common import echo, finish, imported, print_json, progress_bar
+from diffnum.cli.common import echo, finish, imported, print_json
+from diffnum.cli.progress import progress_bar
 from diffnum.types import Schedule
 
 __all__ = ["Wishes", "judgement_data", "reals", "study_data", "verify_noisy", "verify_own"]
@@ -92,6 +93,9 @@ def verify_own(
         except TypeError as error:  # the sampler returns what it must not, or takes other arguments
             msg = f"--sampler {path!r}: {error}"
             raise ValueError(msg) from error
+        except SystemExit as left:
+            msg = f"--sampler {path!r}: it leaves the program with status {left.code}; a sampler must not call exit"
+            raise ValueError(msg) from None
     if as_json:
         print_json([judgement_data(found)])
     else:
@@ -194,9 +198,12 @@ def _sampler(path: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return found, options
     try:
         return found(**options), {}
-    except TypeError as error:
-        msg = f"--sampler {path!r}: {error}"
+    except SystemExit as left:
+        msg = f"--sampler {path!r}: it leaves the program with status {left.code}; a sampler must not call exit"
         raise typer.BadParameter(msg) from None
+    except Exception as error:  # whatever its constructor thinks of its options
+        msg = f"--sampler {path!r}: {type(error).__name__} when it is made: {error}"
+        raise typer.BadParameter(msg) from error
 
 
 def judgement_data(found: Any) -> dict[str, Any]:

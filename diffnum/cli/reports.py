@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from diffnum.cli.common import Jobs, Json, echo, finish, print_json, progress_bar
+from diffnum.cli.common import Jobs, Json, echo, finish, print_json
+from diffnum.cli.outputs import Force, check_file, some_path
+from diffnum.cli.progress import progress_bar
 from diffnum.jobs.files import write_text
 
 __all__ = ["audit", "report"]
@@ -23,12 +25,21 @@ def audit(
     cache: Annotated[Path, typer.Option(help="Folder for finished rows; an interrupted audit goes on there.")] = Path(
         "out/audit"
     ),
-    out: Annotated[Path | None, typer.Option(help="HTML file to write as well.")] = None,
-    results: Annotated[Path | None, typer.Option(help="Compact JSON file to write as well, one row a line.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write as well.", parser=some_path, metavar="PATH")
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Compact JSON file to write as well, one row a line.", parser=some_path, metavar="PATH"),
+    ] = None,
+    force: Force = False,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the true orders of a library's samplers, and where they are lost; exit 1 if a row falls short."""
+    """Measure the true orders of a library's samplers.
+
+    Where an order is lost, the part that loses it is named. Exit 1 if a row falls short.
+    """
     from diffnum.audits import audit as run_audit
 
     if library == "densities":
@@ -37,6 +48,10 @@ def audit(
             raise typer.BadParameter(msg)
         _audit_densities(only, as_json=as_json)
         return
+    if out is not None:
+        check_file("--out", out, (".html",), force=force, kinds={".html": "page"})
+    if results is not None:
+        check_file("--results", results, (".json",), force=force, kinds={})
     parts = [part.strip() for part in only.split(",")] if only else None
     with progress_bar("audit") as show:
         found = run_audit(library, cache_dir=cache, jobs=jobs, only=parts, progress=show)
@@ -73,18 +88,25 @@ def _audit_densities(only: str, *, as_json: bool) -> None:
 
 
 def report(
-    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="HTML file to write.", parser=some_path, metavar="PATH")] = Path(
+        "report.html"
+    ),
     methods: Annotated[str, typer.Option(help="Methods, separated by commas; all listed ones by default.")] = "",
     models: Annotated[
         str, typer.Option(help="Networks, separated by commas; digits and a galaxy network by default.")
     ] = "",
-    jobs: Annotated[int, typer.Option(help="Processes; one a core, at most four, by default.", min=0)] = 0,
+    jobs: Jobs = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer problems and evaluations, for a first look.")] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Derive, prove, measure and apply methods; leaves one self-contained page. Exit 1 if anything is contradicted."""
+    """Derive, prove, measure and apply methods; write a page.
+
+    It is self-contained. Exit 1 if anything is contradicted.
+    """
     from diffnum.report import DEFAULT_MODELS, build_report
 
+    check_file("--out", out, (".html",), force=force, kinds={".html": "plots"})
     names = [m.strip() for m in methods.split(",")] if methods else None
     networks = [m.strip() for m in models.split(",")] if models else DEFAULT_MODELS
     with progress_bar("report") as show:

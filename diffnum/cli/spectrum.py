@@ -9,7 +9,8 @@ from typing import Any
 
 import typer
 
-from diffnum.cli.common import echo, print_json, tracked
+from diffnum.cli.common import echo, print_json, schedule_of
+from diffnum.cli.progress import tracked
 from diffnum.jobs.parallel import spread
 
 __all__ = ["place"]
@@ -28,7 +29,6 @@ def place(
     as_json: bool,
 ) -> None:
     """Rank methods on grids for each number of evaluations, and print, draw or dump what was found."""
-    from diffnum import schedules
     from diffnum.analysis import ranking
 
     for option, pair in (("--eigenvalues", variances), ("--noise-levels", noise_levels)):
@@ -44,14 +44,13 @@ def place(
         noise_levels=tuple(noise_levels),  # type: ignore[arg-type]
         methods=None if methods is None else tuple(methods),
         grids=None if grid is None else (grid,),
-        schedule=None if schedule is None else schedules.from_dict({"schedule": schedule}),
+        schedule=None if schedule is None else schedule_of(schedule),
     )
     found = [one for _, one in tracked(spread(work, nfe, jobs, ordered=True), len(nfe), "ranking", str)]
     if out is not None:
         from diffnum.plot import save
         from diffnum.plot.limits import plot_limit
 
-        out.parent.mkdir(parents=True, exist_ok=True)
         save(plot_limit(found), out)
     if as_json:
         print_json([one.to_dict() for one in found])

@@ -21,11 +21,13 @@ from diffnum.cli.common import (
     integers,
     print_json,
     records,
+    schedule_of,
     settings,
-    tracked,
 )
 from diffnum.cli.discrete import verify_discrete
+from diffnum.cli.outputs import Force, as_folder, check_file, check_writable, some_path
 from diffnum.cli.own_sampler import Wishes, reals, verify_noisy, verify_own
+from diffnum.cli.progress import tracked
 from diffnum.cli.targets import verify_target
 from diffnum.jobs.parallel import spread
 from diffnum.types import Schedule
@@ -59,7 +61,13 @@ def verify(
     ] = "half-log-snr",
     shape: Annotated[str, typer.Option(help="For --sampler: shape of one state, such as 1,2,2 for images.")] = "",
     patience: Annotated[float, typer.Option(help="For --sampler: seconds after which nothing more is tried.")] = 15.0,
-    out: Annotated[Path | None, typer.Option(help="HTML file, or folder, for the certificates and their JSON.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="HTML file, or folder, for the certificates and their JSON.", parser=some_path, metavar="PATH"
+        ),
+    ] = None,
+    force: Force = False,
     mutate: Annotated[bool, typer.Option("--mutate", help="Plant every defect in every method as well.")] = False,
     discrete: Annotated[
         bool, typer.Option("--discrete", help="Samplers on tokens: names of dn.discrete, or --sampler.")
@@ -79,7 +87,9 @@ def verify(
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Certify methods, or measure a sampler of your own; exit 1 unless each is as claimed.
+    """Certify methods, or measure a sampler of your own.
+
+    Exit 1 unless each is as claimed.
 
     A certificate holds the symbolic proof, the accuracy of the weights by ball arithmetic, the orders measured on
     problems with exact answers, what start-up and last step cost, and the agreement with recorded trajectories. Of
@@ -97,7 +107,7 @@ def verify(
     is called as f(model, x, t, s), and returns the law of each token at time s < t; or as f(model, x, nodes, rng), and
     returns tokens. --schedule is then masked, uniform, masked-cosine and the like.
     """
-    from diffnum import schedules
+    from diffnum.certificates.page import places
 
     levels = integers("--steps", steps) if steps else None
     if discrete:
@@ -116,7 +126,7 @@ def verify(
             raise typer.BadParameter(msg)
         verify_target(sampler, target, settings("--option", option or ()), levels, seed, as_json=as_json)
         return
-    noising = schedules.from_dict({"schedule": schedule or "vp-linear"})
+    noising = schedule_of(schedule or "vp-linear")
     if sampler:
         if names or order is None:
             msg = "--sampler needs --order, and no method names"
@@ -145,6 +155,15 @@ def verify(
         msg = f"{ours} go with --sampler"
         raise typer.BadParameter(msg)
     chosen = records(names, kind)
+    random = [record.name for record in chosen if record.stochastic]
+    if random and (mutate or out is not None):
+        listed = ", ".join(random[:3]) + (", ..." if len(random) > 3 else "")
+        msg = f"--out and --mutate are for certificates, and methods with noise have none: leave out {listed}"
+        raise typer.BadParameter(msg)
+    if out is not None:
+        page, record = places(out if as_folder(out) or out.suffix == ".html" else _no_page(out))
+        check_file("--out", page, (".html",), force=force, kinds={".html": "page"})
+        check_writable(record, force=force)
     fixed, drawn = ([r for r in chosen if r.stochastic is random] for random in (False, True))
     data: dict[str, Any] = {"ok": True}
     if fixed:
@@ -172,6 +191,12 @@ def verify(
     if as_json:
         print_json(data)
     finish(data["ok"])
+
+
+def _no_page(out: Path) -> Path:
+    """Refuse what is neither a page nor a folder."""
+    msg = f"--out {str(out)!r}: give a folder, or a file that ends in .html"
+    raise typer.BadParameter(msg)
 
 
 def _stochastic(record: Any, *, schedule: Schedule, levels: tuple[int, ...] | None) -> dict[str, Any]:

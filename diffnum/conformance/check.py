@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diffnum.conformance.vectors import document, subjects
+from diffnum.jobs.data import read_json
 
 __all__ = ["FORMAT", "Answer", "CheckReport", "check"]
 
@@ -99,7 +100,7 @@ def check(answers: str | Path | Mapping[str, Any], *, complete: bool = False) ->
     ValueError
         If the file is no record of that format, or answers the same vector twice.
     """
-    given = _answers(_loaded(answers) if isinstance(answers, str | Path) else answers)
+    given = _answers(read_json(answers) if isinstance(answers, str | Path) else answers)
     wanted = subjects() if complete else dict.fromkeys(identity.partition("/")[0] for identity in given)
     vectors = {v["id"]: v for subject in wanted for v in _vectors(subject)}
     verdicts = tuple(_verdict(identity, value, vectors.get(identity)) for identity, value in given.items())
@@ -113,14 +114,6 @@ def _vectors(subject: str) -> Sequence[Mapping[str, Any]]:
     except ValueError:
         return ()
     return found
-
-
-def _loaded(path: str | Path) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        msg = f"{str(path)!r} is no JSON ({error})"
-        raise ValueError(msg) from None
 
 
 def _answers(data: Any) -> dict[str, Any]:

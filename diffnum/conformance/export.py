@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -27,25 +29,47 @@ def _text(name: str) -> str:
     return (files("diffnum.conformance") / "data" / name).read_text(encoding="utf-8")
 
 
-def export(folder: str | Path, names: Sequence[str] | None = None, *, progress: Progress | None = None) -> Path:
+def export(
+    folder: str | Path,
+    names: Sequence[str] | None = None,
+    *,
+    progress: Progress | None = None,
+    force: bool = False,
+) -> Path:
     """Write test vectors.
 
     Parameters
     ----------
     folder : path
-        Where to write; made where it is missing. Files of the same names are replaced.
+        Where to write; made where it is missing. Other files in it are left alone.
     names : sequence of str, optional
         Methods; all listed ones by default. The subject ``common`` always comes with them.
     progress : callable, optional
         Called as ``progress(done, total, what)``.
+    force : bool
+        Whether files of the same names are replaced.
 
     Returns
     -------
     Path
         The folder: README.md, index.json, the schemas, and ``vectors/NAME.json``.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+    FileExistsError
+        If a file is in the way; before any work, and nothing is written.
     """
     folder = Path(folder)
     chosen = list(dict.fromkeys([COMMON, *(subjects() if names is None else names)]))
+    wanted = [folder / name for name in ("README.md", "index.json", *SCHEMAS)]
+    wanted += [folder / "vectors" / f"{name}.json" for name in chosen]
+    taken = [path for path in wanted if os.path.lexists(path)]
+    if taken and not force:
+        raise FileExistsError(
+            errno.EEXIST, f"{taken[0]} exists: give an empty folder, or replace it and its like with force (--force)"
+        )
     documents = []
     for i, name in enumerate(chosen, start=1):
         documents.append(document(name))

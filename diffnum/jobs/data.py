@@ -7,12 +7,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
-__all__ = ["from_data", "json_text", "jsonable"]
+__all__ = ["from_data", "json_text", "jsonable", "parsed", "read_json"]
 
 R = TypeVar("R")
 
@@ -33,6 +34,48 @@ def jsonable(value: Any) -> Any:
 def json_text(value: Any, *, indent: int | None = 1) -> str:
     """JSON that every reader accepts, of anything that :func:`jsonable` takes."""
     return json.dumps(jsonable(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def parsed(text: str, name: str = "text") -> Any:
+    """Data of a JSON text.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    name : str
+        What it is called in complaints.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or nested deeper than any file of this package is.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except ValueError as error:
+        reason = str(error)
+    msg = f"{name} is no JSON ({reason}): give a whole JSON text"
+    raise ValueError(msg)
+
+
+def read_json(path: str | Path) -> Any:
+    """Data of a JSON file in UTF-8.
+
+    Raises
+    ------
+    ValueError
+        If it holds no JSON, or what is nested too deeply.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        return parsed(Path(path).read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        msg = f"{path} is no text in UTF-8 ({error.reason}): give a JSON file"
+        raise ValueError(msg) from None
 
 
 def from_data(kind: type[R], data: Any) -> R:

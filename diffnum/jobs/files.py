@@ -1,9 +1,16 @@
-"""Files that are whole or absent: written beside their place, flushed to the disk, then renamed."""
+"""Files that are whole or absent: written beside their place, flushed to the disk, then renamed.
+
+What is being written has a name that nobody can guess and is never opened through a link, so that in a folder that
+others may write to nothing but its own files is touched.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,10 +19,24 @@ from typing import Any, TypeAlias
 
 from diffnum.jobs.data import json_text
 
-__all__ = ["PARTIAL", "digest", "locked", "write_file", "write_folder", "write_json", "write_text"]
+__all__ = [
+    "PARTIAL",
+    "append_line",
+    "digest",
+    "locked",
+    "sweep",
+    "write_file",
+    "write_folder",
+    "write_json",
+    "write_text",
+]
 
 PARTIAL = ".part"
 """Ending of what is being written; such a file or folder is never read."""
+
+_LEFT_OVER = re.compile(r"\.[0-9a-f]{16}" + re.escape(PARTIAL))
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
 
 Chunks: TypeAlias = Iterable[bytes | memoryview]
 
@@ -35,7 +56,7 @@ def write_file(path: Path, chunks: Chunks) -> None:
     OSError
         If the content cannot be written; nothing is left behind, and a file that was there is as it was.
     """
-    partial = path.with_name(path.name + PARTIAL)
+    partial = _partial(path)
     try:
         _write(partial, chunks)
         os.replace(partial, path)
@@ -72,20 +93,37 @@ def write_folder(path: Path, files: Iterable[tuple[str, Chunks]]) -> None:
     OSError
         If a file cannot be written; nothing of the new folder is left behind.
     """
-    partial = path.with_name(path.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = _partial(path)
     try:
         partial.mkdir()
         for name, chunks in files:
             _write(partial / name, chunks)
         _flush_folder(partial)
-        if path.exists():
-            shutil.rmtree(path)
+        _remove(path)
         os.replace(partial, path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     _flush_folder(path.parent)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line in UTF-8 to a file, which is made where it is missing.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or is a link.
+    """
+    with os.fdopen(_opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _BINARY), "ab") as stream:
+        stream.write((line + "\n").encode())
+
+
+def sweep(folder: Path) -> None:
+    """Remove what stopped runs left in a folder half written; only where no other run is writing there."""
+    for path in folder.glob(f".*{PARTIAL}"):
+        if _LEFT_OVER.fullmatch(path.name):
+            _remove(path)
 
 
 def digest(path: Path) -> str:
@@ -106,13 +144,15 @@ def locked(path: Path) -> Iterator[None]:
     ------
     BlockingIOError
         If another process holds it.
+    OSError
+        If it cannot be opened, or is a link.
     """
     try:
         import fcntl
     except ModuleNotFoundError:  # not a POSIX system: two runs in one folder are not noticed
         yield
         return
-    with path.open("a") as stream:
+    with os.fdopen(_opened(path, os.O_RDWR | os.O_CREAT), "r+") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -126,8 +166,31 @@ def _files(path: Path) -> Sequence[Path]:
     return sorted(path.iterdir()) if path.is_dir() else [path]
 
 
+def _partial(path: Path) -> Path:
+    """A name beside a path that nobody can have taken or linked before."""
+    return path.with_name(f".{secrets.token_hex(8)}{PARTIAL}")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _opened(path: Path, flags: int) -> int:
+    """Handle of a file, never that of what a link points to."""
+    try:
+        return os.open(path, flags | _NO_LINKS, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(error.errno, f"{path} is a link: remove it, or give another place") from error
+
+
 def _write(path: Path, chunks: Chunks) -> None:
-    with path.open("wb") as stream:
+    with os.fdopen(_opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY), "wb") as stream:
         for chunk in chunks:
             stream.write(chunk)
         stream.flush()

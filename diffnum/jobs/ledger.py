@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from diffnum.jobs.files import append_line
+
 __all__ = ["Ledger", "Progress", "digest", "source_digest"]
 
 Progress: TypeAlias = Callable[[int, int, str], object]
@@ -60,8 +62,8 @@ class Ledger:
             try:
                 record = json.loads(line)
                 self._known[record["key"]] = record["value"]
-            except (json.JSONDecodeError, KeyError, TypeError):
-                continue  # a line that an interruption cut short
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue  # a line that an interruption cut short, or that is not ours
 
     def __contains__(self, key: str) -> bool:
         return key in self._known
@@ -76,6 +78,5 @@ class Ledger:
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if self._cut else "") + line + "\n")
+        append_line(self.path, ("\n" if self._cut else "") + line)
         self._cut = False

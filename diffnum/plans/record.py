@@ -14,6 +14,7 @@ import numpy as np
 
 from diffnum import schedules
 from diffnum.forms import conversion
+from diffnum.jobs.data import parsed, read_json
 from diffnum.jobs.files import write_text
 from diffnum.plans.buffers import Layout, layout
 from diffnum.tableau import Tableau, entries
@@ -175,11 +176,11 @@ class Plan:
         ValueError
             If it is not a plan of this format.
         """
-        if isinstance(text, Path):
-            text = text.read_text(encoding="utf-8")
         try:
-            return cls._from_dict(json.loads(text))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            if isinstance(text, Path):
+                return cls._from_dict(read_json(text))
+            return cls._from_dict(parsed(text))
+        except (KeyError, TypeError) as error:
             msg = f"text is not a plan in the format {_FORMAT} ({error}): write it with Plan.to_json()"
             raise ValueError(msg) from None
 

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from diffnum.jobs.extras import explained
+from diffnum.jobs.files import write_file
 
 try:
     import matplotlib as mpl
@@ -367,9 +368,23 @@ def save(figure: Figure | Axes, path: str | Path) -> None:
         What to draw.
     path : str or Path
         Such as ``"errors.svg"``, ``"errors.png"``.
+
+    Raises
+    ------
+    ValueError
+        If no figure has that ending.
+    OSError
+        If it cannot be written; a file that was there is as it was.
     """
+    path, content = Path(path), io.BytesIO()
+    whole = _whole(figure)
+    kinds = whole.canvas.get_supported_filetypes()
+    if path.suffix[1:] not in kinds:
+        msg = f"path={str(path)!r}: no figure ends in {path.suffix or 'nothing'}: use .svg, .png or .pdf"
+        raise ValueError(msg)
     with style():
-        _whole(figure).savefig(path, bbox_inches="tight", dpi=150)
+        whole.savefig(content, format=path.suffix[1:], bbox_inches="tight", dpi=150)
+    write_file(path, [content.getvalue()])
 
 
 # ---------------------------------------------------------------- parts of figures

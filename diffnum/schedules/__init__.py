@@ -15,7 +15,7 @@ arrays are not inspected, since that would wait for the device.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -57,6 +57,12 @@ SCHEDULES: Mapping[str, type] = MappingProxyType(
 """Registered name to class."""
 
 
+def required_of(name: str) -> tuple[str, ...]:
+    """Arguments without which a registered schedule cannot be made."""
+    taken = (f for f in fields(SCHEDULES[name]) if f.init)
+    return tuple(f.name for f in taken if f.default is MISSING and f.default_factory is MISSING)
+
+
 def from_dict(record: Mapping[str, Any]) -> Schedule:
     """Rebuild a schedule from what its ``to_dict`` gave.
 
@@ -84,6 +90,10 @@ def from_dict(record: Mapping[str, Any]) -> Schedule:
     unknown = sorted(set(arguments) - set(known))
     if unknown:
         msg = f"record has {', '.join(unknown)}, which {name!r} does not take; keep to {', '.join(known)}"
+        raise ValueError(msg)
+    missing = [name for name in required_of(name) if name not in arguments]
+    if missing:
+        msg = f"record lacks {', '.join(missing)}, without which {name!r} is no schedule; take what its to_dict gave"
         raise ValueError(msg)
     schedule: Schedule = SCHEDULES[name](**arguments)
     return schedule

@@ -9,7 +9,6 @@ or in ``scheduler/``). An optional ``diffnum.json`` records options of this load
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import sys
 import warnings
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from diffnum.jobs.data import read_json
 from diffnum.jobs.extras import explained
 from diffnum.models.conditions.latents import Latents
 from diffnum.models.conditions.prompts import Prompts
@@ -212,8 +212,8 @@ def _cached(name: str, download: bool) -> Path:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
         msg = f"{path}: not readable as JSON ({error}); fetch it again."
         raise ModelFileError(msg) from error
     if not isinstance(content, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load as deserialize
 from torch import nn
 
+from diffnum.jobs.data import read_json
 from diffnum.models.loading.files import MissingModelError, ModelFileError, verified_bytes
 from diffnum.models.loading.toy import toy_folder
 
@@ -160,7 +160,7 @@ def load_tokens(name: str | Path = "digits-tokens") -> NetworkTokens:
         msg = f"model of tokens {str(name)!r} is not here: train it with its train.py"
         raise MissingModelError(msg)
     try:
-        card = json.loads((folder / CARD).read_text())
+        card = read_json(folder / CARD)
         config = TokenTransformerConfig(**card["network"])
         weights, sha256, identity, shape = folder / card["weights"], card["sha256"], card["id"], tuple(card["shape"])
     except (KeyError, TypeError, ValueError) as error:

@@ -8,7 +8,6 @@ that records it (:mod:`diffnum.models.loading.pipelines`). ``toy_models/`` in th
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from safetensors.torch import load as deserialize
 from torch import nn
 
+from diffnum.jobs.data import read_json
 from diffnum.models.denoiser import NetworkDenoiser
 from diffnum.models.loading.files import MissingModelError, ModelFileError, verified_bytes
 from diffnum.models.loading.pipelines import load_diffusers
@@ -204,7 +204,7 @@ def load_toy(
         )
         raise MissingModelError(msg)
     try:
-        card = json.loads((folder / "config.json").read_text())
+        card = read_json(folder / "config.json")
         make_config, make_network = _ARCHITECTURES[card["architecture"]]
         sizes = card["network"]
         config = make_config(**{**sizes, "sample_shape": tuple(sizes["sample_shape"])})

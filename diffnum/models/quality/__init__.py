@@ -30,7 +30,7 @@ from diffnum.models.quality.metrics import (
 from diffnum.models.runs.sampling import draw
 from diffnum.plans import Plan, plan_for
 
-__all__ = ["METRICS", "Quality", "QualityRow", "measure_quality"]
+__all__ = ["METRICS", "Quality", "QualityRow", "measure_quality", "prepared"]
 
 METRICS = {
     "error": "error to the reference",
@@ -250,36 +250,21 @@ def measure_quality(
     ValueError
         If a method, grid, rule or source is unknown, or the numbers are out of range.
     """
+    named, facts, seen = prepared(
+        model,
+        methods,
+        nfe,
+        n,
+        grid=grid,
+        terminal=terminal,
+        start=start,
+        features=features,
+        reference_nfe=reference_nfe,
+        plans=plans,
+    )
     levels = tuple(int(k) for k in nfe)
-    if not levels or any(b <= a for a, b in pairwise(levels)):
-        msg = f"nfe={list(nfe)}: pass increasing numbers of evaluations, such as 5 10 20"
-        raise ValueError(msg)
-    if n < 8:
-        msg = f"n={n}: distances between sets need at least 8 images"
-        raise ValueError(msg)
-    if reference_nfe < 2 * levels[-1]:
-        msg = f"reference_nfe={reference_nfe}: take at least twice the largest nfe, {levels[-1]}"
-        raise ValueError(msg)
-    records = [find_method(m) if isinstance(m, str) else m for m in methods]
-    if not records:
-        msg = "methods is empty: name at least one"
-        raise ValueError(msg)
-    named = {
-        r.name: [plan_for(model, r, nfe=k, grid=grid, terminal=terminal, start=start) for k in levels] for r in records
-    }
-    facts = [(r.name, r.title.removesuffix(" (bh2)"), r.family, r.order) for r in records]
-    if plans:
-        named[FOUND[0]] = sorted(plans, key=lambda p: p.nfe)
-        facts.append(FOUND)
-        if tuple(p.nfe for p in named[FOUND[0]]) != levels:
-            msg = (
-                f"plans have {[p.nfe for p in named[FOUND[0]]]} evaluations and nfe={list(levels)}: "
-                "give one plan for each"
-            )
-            raise ValueError(msg)
     # The reference stops at the last time: a terminal rule is part of what is judged.
     fine, half = (plan_for(model, REFERENCE_METHOD, nfe=k, grid=grid) for k in (reference_nfe, reference_nfe // 2))
-    seen = features_for(model, features)
     runner = _Runner(model, n, seed, batch, progress, n * sum(p.nfe for ps in named.values() for p in ps))
     runner.total += n * (fine.nfe + half.nfe)
     reference = runner.images(fine)
@@ -324,6 +309,56 @@ def measure_quality(
         ),
         reference_images=reference[:shown],
     )
+
+
+def prepared(
+    model: Any,
+    methods: Sequence[str | Method],
+    nfe: Sequence[int],
+    n: int = 256,
+    *,
+    grid: str = "uniform_half_log_snr",
+    terminal: str = "stop",
+    start: Start | None = None,
+    features: Source = "auto",
+    reference_nfe: int = 200,
+    plans: Sequence[Plan] = (),
+) -> tuple[dict[str, list[Plan]], list[tuple[str, str, str, int]], Features]:
+    """Plans, facts and features of :func:`measure_quality`, with all that is checked before any image is drawn.
+
+    Raises
+    ------
+    ValueError
+        As there.
+    """
+    levels = tuple(int(k) for k in nfe)
+    if not levels or any(b <= a for a, b in pairwise(levels)):
+        msg = f"nfe={list(nfe)}: pass increasing numbers of evaluations, such as 5 10 20"
+        raise ValueError(msg)
+    if n < 8:
+        msg = f"n={n}: distances between sets need at least 8 images"
+        raise ValueError(msg)
+    if reference_nfe < 2 * levels[-1]:
+        msg = f"reference_nfe={reference_nfe}: take at least twice the largest nfe, {levels[-1]}"
+        raise ValueError(msg)
+    records = [find_method(m) if isinstance(m, str) else m for m in methods]
+    if not records:
+        msg = "methods is empty: name at least one"
+        raise ValueError(msg)
+    named = {
+        r.name: [plan_for(model, r, nfe=k, grid=grid, terminal=terminal, start=start) for k in levels] for r in records
+    }
+    facts = [(r.name, r.title.removesuffix(" (bh2)"), r.family, r.order) for r in records]
+    if plans:
+        named[FOUND[0]] = sorted(plans, key=lambda p: p.nfe)
+        facts.append(FOUND)
+        if tuple(p.nfe for p in named[FOUND[0]]) != levels:
+            msg = (
+                f"plans have {[p.nfe for p in named[FOUND[0]]]} evaluations and nfe={list(levels)}: "
+                "give one plan for each"
+            )
+            raise ValueError(msg)
+    return named, facts, features_for(model, features)
 
 
 @dataclass

@@ -8,12 +8,14 @@ the last bit: the network is always called with ``micro_batch`` samples, each al
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import math
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -26,17 +28,23 @@ import numpy as np
 import torch
 
 from diffnum._version import __version__
-from diffnum.jobs.files import digest, locked, write_file, write_folder
+from diffnum.jobs.data import read_json
+from diffnum.jobs.files import digest, locked, sweep, write_file, write_folder
 from diffnum.jobs.ledger import Progress
+from diffnum.models.denoiser import resolve_device
 from diffnum.models.runs.sampling import draw
 from diffnum.plans import Plan
 
-__all__ = ["Format", "Manifest", "Processes", "processes", "read_images", "stream"]
+__all__ = ["Format", "Manifest", "Processes", "check_folder", "processes", "read_images", "stream"]
 
 Format: TypeAlias = Literal["npy", "safetensors", "png"]
 """Shards as one array file (npy, safetensors; in the range of the model) or as a folder of pictures (png, 8 bits)."""
 
 _VERSION = 1
+_INDEX = re.compile(r"[0-9]{6,}")
+_RECORD = ("name", "first", "n", "sha256")
+_PARTS = ("lock", "manifest.json", "records", "shards")
+"""What a folder of images holds."""
 _CPU = torch.device("cpu")
 
 
@@ -62,13 +70,18 @@ def processes(device: str = "cpu") -> Iterator[Processes]:
     ----------
     device : str
         Where the network shall live; ``"cuda"`` becomes the GPU of this process.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device, or the environment says half of what ``torchrun`` says.
     """
     cuda = device == "cuda"
-    own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device(device)
+    own = resolve_device(f"cuda:{_whole('LOCAL_RANK', '0')}" if cuda else device)
     if "WORLD_SIZE" not in os.environ:
         yield Processes(0, 1, own)
         return
-    world, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    world, rank = _whole("WORLD_SIZE"), _whole("RANK")
     if cuda:
         torch.cuda.set_device(own)
     # Processes wait for one another only before the first shard and after the last, which may be days apart.
@@ -77,6 +90,19 @@ def processes(device: str = "cpu") -> Iterator[Processes]:
         yield Processes(rank, world, own)
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _whole(name: str, default: str | None = None) -> int:
+    """Number in the environment, as ``torchrun`` sets it."""
+    text = os.environ.get(name, default)
+    if text is None or not text.isdecimal():
+        was = "is missing" if text is None else f"is {text!r}, no whole number"
+        msg = (
+            f"{name} {was} in the environment, where WORLD_SIZE says that torchrun began this process: begin it "
+            "with torchrun, or unset WORLD_SIZE"
+        )
+        raise ValueError(msg)
+    return int(text)
 
 
 @dataclass(frozen=True)
@@ -126,9 +152,9 @@ class Manifest:
         if not path.exists():
             return None
         try:
-            data = json.loads(path.read_text())
+            data = read_json(path)
             facts = {k: v for k, v in data.items() if k not in ("format", "complete", "settings", "shards")}
-            version, found = data["format"], cls(data["settings"], facts, tuple(data["shards"]))
+            version, found = data["format"], cls(dict(data["settings"]), facts, tuple(map(dict, data["shards"])))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             msg = f"{path} is no manifest of diffnum ({error!r}): give another folder"
             raise ValueError(msg) from error
@@ -229,6 +255,7 @@ def stream(
         "value_range": list(model.value_range),
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()},
     }
+    check_folder(out)
     for folder in (out / "shards", out / "records"):
         folder.mkdir(parents=True, exist_ok=True)
     # One process of the group holds the lock, for all of them.
@@ -313,19 +340,22 @@ class _Run:
     def record(self, index: int) -> dict[str, Any] | None:
         """Record of a shard, if it is there and can be read."""
         try:
-            found: dict[str, Any] = json.loads((self.out / "records" / f"{index:06d}.json").read_text())
+            found = read_json(self.out / "records" / f"{index:06d}.json")
         except (FileNotFoundError, ValueError):
             return None
-        return found
+        return found if isinstance(found, dict) else None
 
     def recorded(self) -> list[int]:
-        """Shards that have a record; found in the folder, as the shards of a run may be too many to ask for each."""
+        """Shards that have a record; found in the folder, as the shards of a run may be too many to ask for each.
+
+        Other files are none of ours, whatever number their names begin with.
+        """
         names = (path.stem for path in (self.out / "records").glob("*.json"))
-        return sorted(i for i in map(int, filter(str.isdecimal, names)) if i < self.count)
+        return sorted(i for i in map(int, filter(_INDEX.fullmatch, names)) if i < self.count)
 
     def records(self) -> tuple[dict[str, Any], ...]:
         """All records."""
-        return tuple(r for r in map(self.record, self.recorded()) if r is not None)
+        return tuple(r for r in map(self.record, self.recorded()) if r is not None and {*_RECORD} <= {*r})
 
     def done(self, index: int) -> bool:
         """Whether a shard is there and is what was recorded."""
@@ -373,7 +403,7 @@ class _Run:
             record = {"name": path.name, "first": samples.start, "n": len(samples), "sha256": digest(path)}
             write_file(self.out / "records" / f"{index:06d}.json", [(json.dumps(record) + "\n").encode()])
         except OSError as error:
-            safe = sum(record["n"] for record in self.records())
+            safe = sum(len(self.samples(i)) for i in self.recorded() if self.done(i))
             raise OSError(
                 error.errno,
                 f"shard {index} cannot be written ({error.strerror or error}); {safe} of {self.n} images are safe in "
@@ -392,8 +422,33 @@ class _Run:
             )
 
 
+def check_folder(out: Path) -> None:
+    """Refuse a folder that images cannot go to: one of other things, or one whose parts are links.
+
+    Raises
+    ------
+    ValueError
+        If it holds other files and no images of diffnum; one of them is named.
+    OSError
+        If it is a file, or a part of it is a link.
+    """
+    if not out.is_dir():
+        if os.path.lexists(out):
+            raise NotADirectoryError(errno.ENOTDIR, f"{out} is no folder: give another place")
+        return
+    linked = [name for name in _PARTS if (out / name).is_symlink()]
+    if linked:
+        raise OSError(errno.ELOOP, f"{out / linked[0]} is a link: remove it, or give another folder")
+    others = sorted({path.name for path in out.iterdir()} - {*_PARTS})
+    if others and not (out / "manifest.json").exists():
+        msg = f"{out} holds other files, such as {others[0]}, and no images of diffnum: give a new or empty folder"
+        raise ValueError(msg)
+
+
 def _begin(out: Path, manifest: Manifest) -> None:
-    """Write the manifest of a new run, or check that of an old one."""
+    """Write the manifest of a new run, or check that of an old one; clear away what a stopped one left half written."""
+    for folder in (out, out / "shards", out / "records"):
+        sweep(folder)
     before = Manifest.read(out)
     empty = not any((out / "records").iterdir())
     if before is None and not empty:

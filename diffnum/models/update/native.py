@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import shlex
 import subprocess
 import sysconfig
 import tempfile
@@ -68,7 +69,7 @@ def _build(library: Path, options: Sequence[str]) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         made = Path(folder) / library.name
-        command = [os.environ.get("CXX", "c++"), str(SOURCE), "-o", str(made), *options]
+        command = [*shlex.split(os.environ.get("CXX") or "c++"), str(SOURCE), "-o", str(made), *options]
         libraries = ["-ltorch_python", "-ltorch_cpu", "-lc10"]
         subprocess.run([*command, *libraries], check=True, capture_output=True, text=True)
         made.replace(library)

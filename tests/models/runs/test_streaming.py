@@ -379,6 +379,47 @@ def test_an_unfinished_folder_is_not_read(tmp_path: Path) -> None:
         list(read_images(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["1.json", "000001 copy.json", "x.json", "²²²²²².json"])
+@pytest.mark.parametrize("text", ["{}", "[]", "7", "{", "copy"])
+def test_stray_records_count_for_nothing(tmp_path: Path, whole: Path, name: str, text: str) -> None:
+    streamed(tmp_path / "out")
+    record = (tmp_path / "out" / "records" / "000001.json").read_text()
+    (tmp_path / "out" / "records" / name).write_text(record if text == "copy" else text)
+    assert streamed(tmp_path / "out") == digests(whole)
+    assert sum(len(part) for part in read_images(tmp_path / "out")) == 40
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "null", '{"sha256": 3}', "[" * 100_000])
+def test_records_that_are_none_are_drawn_anew(tmp_path: Path, whole: Path, text: str) -> None:
+    streamed(tmp_path / "out")
+    (tmp_path / "out" / "records" / "000001.json").write_text(text)
+    assert streamed(tmp_path / "out") == digests(whole)
+
+
+@pytest.mark.parametrize("part", ["shards", "records", "lock", "manifest.json"])
+def test_parts_that_are_links_are_refused(tmp_path: Path, part: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "out" / part).symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match=f"{part} is a link: remove it, or give another folder"):
+        stream(DIGITS, PLAN, tmp_path / "out", 2)
+    assert not list((tmp_path / "mine").iterdir())
+
+
+def test_images_are_safe_only_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    streamed(tmp_path / "out")
+    (tmp_path / "out" / "shards" / "000002.npy").unlink()
+    (tmp_path / "out" / "shards" / "000000.npy").write_bytes(b"")
+
+    def full(path: Path, *_: Any) -> None:
+        if path.suffix == ".npy":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("diffnum.models.runs.streaming.write_file", full)
+    with pytest.raises(OSError, match="16 of 40 images are safe"):
+        streamed(tmp_path / "out")
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 2, "settings": {}, "shards": []}'])
 def test_a_foreign_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)

@@ -1,0 +1,93 @@
+"""Where results go: checked before any work, so that none is lost after it, and nothing of the user's is replaced."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import MappingProxyType
+from typing import Annotated
+
+import typer
+
+from diffnum.jobs.extras import required
+
+__all__ = ["NEEDS", "Force", "as_folder", "check_file", "check_writable", "some_path"]
+
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
+
+NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "figure": ("matplotlib",),
+        "picture": ("matplotlib", "PIL"),
+        "page": ("jinja2",),
+        "plots": ("jinja2", "matplotlib"),
+    }
+)
+"""Kind of file -> packages that make it."""
+
+
+def some_path(text: str | Path) -> Path:
+    """Path of an option; an empty one, as an unset variable of a shell gives, would be the working directory."""
+    if not str(text).strip():
+        msg = f"{text!r} is no path: is a variable of the shell unset?"
+        raise typer.BadParameter(msg)
+    return Path(text)
+
+
+def as_folder(path: Path) -> bool:
+    """Whether a path names a folder: one that is there, or a name without an ending (``runs/v1.5`` has none)."""
+    return path.is_dir() or not path.suffix[1:2].isalpha()
+
+
+def check_file(option: str, path: Path, endings: Iterable[str], *, force: bool, kinds: Mapping[str, str]) -> None:
+    """Refuse a file that cannot be written, must not be replaced, or cannot be made here.
+
+    Parameters
+    ----------
+    option : str
+        Option that names it, for complaints.
+    path : Path
+        The file.
+    endings : iterable of str
+        Endings that are understood.
+    force : bool
+        Whether a file that is there may be replaced.
+    kinds : mapping
+        Ending -> key of :data:`NEEDS`, where packages are needed that may be absent.
+
+    Raises
+    ------
+    typer.BadParameter
+        If no such file is written here.
+    FileExistsError
+        If it is there already.
+    OSError
+        If it cannot be written.
+    ModuleNotFoundError
+        If a package is absent.
+    """
+    known = tuple(endings)
+    if path.suffix not in known:
+        listed = known[0] if len(known) == 1 else f"{', '.join(known[:-1])} or {known[-1]}"
+        msg = f"{option} {str(path)!r}: give a file that ends in {listed}"
+        raise typer.BadParameter(msg)
+    for package in NEEDS.get(kinds.get(path.suffix, ""), ()):
+        required(package, f"{option} {path}")
+    check_writable(path, force=force)
+
+
+def check_writable(path: Path, *, force: bool) -> None:
+    """Refuse a place that cannot be written, or is taken, before the work whose result goes there, not after it."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, f"{path} is a folder: give the name of a file")
+    if os.path.lexists(path) and not force:
+        raise FileExistsError(errno.EEXIST, f"{path} exists: give another place, or replace it with --force")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, f"{path} cannot be written ({error.strerror}): give another place") from error
