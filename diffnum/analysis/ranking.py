@@ -16,6 +16,7 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as all_methods
 from diffnum.coefficients.method import Method
 from diffnum.grids import Grid, karras, quadratic_time, uniform_half_log_snr, uniform_time
+from diffnum.jobs.shown import short, table_html
 from diffnum.plans import plan
 from diffnum.schedules import VPFitted
 from diffnum.types import Schedule
@@ -83,6 +84,18 @@ class Ranking:
         for row in self.rows:
             found.setdefault(row.method, row)
         return tuple(found.values())
+
+    def __repr__(self) -> str:
+        """Short form; ``str`` has the table."""
+        best = f"{self.best.method} on {self.best.grid}"
+        return short("Ranking", best, nfe=self.nfe, rms_log=self.best.rms_log, rows=len(self.rows))
+
+    def _repr_html_(self) -> str:
+        rows = [("the limit", "", self.nfe, None, self.limit.error)]
+        rows += [(r.method, r.grid, r.nfe, r.rms_log, r.worst) for r in self.best_by_method()]
+        return table_html(
+            ("method", "best grid", "NFE", "RMS log gain", "worst error"), rows, f"{self.nfe} evaluations"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able record."""

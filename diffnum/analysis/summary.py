@@ -15,6 +15,7 @@ from diffnum.analysis.gaussian import FrequencyResponse, Start, frequency_respon
 from diffnum.analysis.stability import Stability, StabilityRegion, stability, stability_region
 from diffnum.coefficients.method import Method
 from diffnum.grids import Grid
+from diffnum.jobs.shown import short, table_html
 from diffnum.schedules import VPLinear
 from diffnum.types import Schedule
 
@@ -59,6 +60,25 @@ class Analysis:
     constant: ErrorConstant | None
     response: FrequencyResponse | None
     refusals: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Short form; ``str`` has the tables."""
+        return short("Analysis", self.method, parts=[name for name, part in self._parts().items() if part is not None])
+
+    def _repr_html_(self) -> str:
+        listed = {**{name: part for name, part in self._parts().items() if part is not None}, **self.refusals}
+        rows = [(name, line) for name, part in listed.items() for line in str(part).splitlines() if line.strip()]
+        heads = [name if i == 0 or rows[i - 1][0] != name else "" for i, (name, _) in enumerate(rows)]
+        return table_html(("", ""), [(head, line) for head, (_, line) in zip(heads, rows, strict=True)], self.title)
+
+    def _parts(self) -> dict[str, Any]:
+        """What was found, by name."""
+        return {
+            "stability": self.stability,
+            "roots": self.stability and self.stability.zero,
+            "error constants": self.constant,
+            "Gaussian data": self.response,
+        }
 
     def __str__(self) -> str:
         """All tables, one below the other."""

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from diffnum.coefficients.noise import ORDERS
 from diffnum.convergence.rate import RateEstimate
+from diffnum.jobs.shown import short, table_html
 
 __all__ = ["RESOLVED", "ConvergenceStudy", "Measure", "Series", "Variant"]
 
@@ -289,6 +290,17 @@ class ConvergenceStudy:
         from diffnum.plot import plot_study  # matplotlib is an extra
 
         return plot_study(self, ax=ax)
+
+    def __repr__(self) -> str:
+        """Short form; ``str`` has the table."""
+        return short("ConvergenceStudy", self.name, measure=self.measure, order=self.order, curves=len(self.series))
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (s.problem, s.grid, s.variant, s.measure, s.quantity, s.estimate.rate, s.order, s.estimate.status)
+            for s in self.series
+        ]
+        return table_html(("problem", "grid", "part", "measure", "quantity", "rate", "order", ""), rows, self.verdict)
 
     def __str__(self) -> str:
         """Verdict and table."""

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import sympy
 
 from diffnum.derivation.printing.formulas import Formula
+from diffnum.jobs.shown import short, table_html
 from diffnum.tableau import Step, Window
 
 __all__ = ["Derivation", "Derive", "Derived", "Entry", "Identity", "Line", "OnBases", "Proof", "Residuals", "Scheme"]
@@ -157,6 +158,13 @@ class Derivation:
     formula: Formula = field(repr=False)
     strong_constant: sympy.Expr | None = None
 
+    def __repr__(self) -> str:
+        """Short form; :meth:`latex` and ``argument`` say more."""
+        return short("Derivation", self.name, rows=[*self.weights], error_constant=str(self.error_constant))
+
+    def _repr_latex_(self) -> str:
+        return f"$$\n{self.latex()}\n$$"
+
     @property
     def entries(self) -> tuple[tuple[str, str], ...]:
         """(row, vector) of the weights that :meth:`code` returns, in order."""
@@ -255,6 +263,19 @@ class Proof:
     order: int
     orders: Mapping[str, int]
     seconds: float
+
+    def __repr__(self) -> str:
+        """Short form; ``str`` has all that was decided."""
+        return short("Proof", self.name, ok=self.ok, order=self.order)
+
+    def _repr_html_(self) -> str:
+        rows = [("holds" if i.ok else "fails", i.claim, i.detail) for i in self.identities]
+        rows += [
+            ("vanish" if r.zero else "remain", f"terms of size h^{r.order} on {r.grid} steps", r.example)
+            for r in self.residuals
+        ]
+        state = "proved" if self.ok else "NOT proved"
+        return table_html(("", "statement", ""), rows, f"{self.name}: {state}, order {self.order}")
 
     def __bool__(self) -> bool:
         """Whether the proof succeeded."""

@@ -31,6 +31,7 @@ from diffnum.discrete.processes import Masked, TokenProcess
 from diffnum.discrete.proofs import least_rate
 from diffnum.discrete.samplers import TokenSampler, sampler
 from diffnum.discrete.steps import Leap, StepRule
+from diffnum.jobs.shown import short, table_html
 from diffnum.types import FloatArray
 
 __all__ = ["TokenSeries", "TokenStudy", "convergence_study", "study_laws"]
@@ -126,6 +127,14 @@ class TokenStudy:
     process: str
     series: tuple[TokenSeries, ...]
     by_draws: bool = False
+
+    def __repr__(self) -> str:
+        """Short form; ``str`` has the table."""
+        return short("TokenStudy", self.name, process=self.process, order=self.order, curves=len(self.series))
+
+    def _repr_html_(self) -> str:
+        rows = [(s.problem, s.variant, s.measure, s.estimate.rate, s.order, s.estimate.status) for s in self.series]
+        return table_html(("problem", "part", "measure", "rate", "order", ""), rows, self.verdict)
 
     def select(self, variant: Variant = "formula", measure: str = "global") -> tuple[TokenSeries, ...]:
         """Curves of one variant and measure."""

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from array_api_compat import array_namespace, is_array_api_obj
 
 from diffnum.forms import predict
+from diffnum.jobs.shown import facts_html
 from diffnum.types import Array, Denoiser, Prediction, Schedule
 
 __all__ = ["Guided", "Scale"]
@@ -50,6 +51,11 @@ class Guided:
     scale: Scale
     interval: tuple[float, float] | None = None
     rescale: float = 0.0
+
+    def _repr_html_(self) -> str:
+        weak = "the same model, unconditional" if self.weak is None else self.weak
+        given = {"main": self.main, "weak": weak, "scale": self.scale, "interval": self.interval}
+        return facts_html({**given, "rescale": self.rescale}, "guided model")
 
     def __post_init__(self) -> None:
         if not callable(self.scale) and not math.isfinite(self.scale):

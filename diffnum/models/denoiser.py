@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from diffnum.jobs.shown import facts_html, short
 from diffnum.models.conditions.latents import Latents
 from diffnum.models.conditions.prompts import Condition, Prompts
 from diffnum.types import Prediction, Schedule
@@ -162,6 +163,28 @@ class NetworkDenoiser:
     default_t_start: float = 1.0
     default_t_end: float = 1e-3
     gradients: bool = False
+
+    def _facts(self) -> dict[str, Any]:
+        """What is worth knowing at a glance."""
+        bound = "the null label" if self.labels is None else f"{self.labels.tolist()}"
+        return {
+            "prediction": self.prediction,
+            "schedule": self.schedule.name,
+            "shape": tuple(self.sample_shape),
+            "classes": self.num_classes,
+            "labels": None if self.num_classes is None else bound if len(bound) < 40 else f"{bound[:36]} ...",
+            "parameters": sum(p.numel() for p in self.module.parameters()),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": str(self.device),
+        }
+
+    def __repr__(self) -> str:
+        """Short form; ``module`` has the layers."""
+        return short("NetworkDenoiser", self.name, **self._facts())
+
+    def _repr_html_(self) -> str:
+        times = {"best sampled from t": self.default_t_start, "to t": self.default_t_end}
+        return facts_html({"network": type(self.module).__name__, **self._facts(), **times}, self.name)
 
     def __post_init__(self) -> None:
         if self.prediction not in get_args(Prediction):

@@ -16,6 +16,7 @@ from diffnum import schedules
 from diffnum.forms import conversion
 from diffnum.jobs.data import parsed, read_json
 from diffnum.jobs.files import write_text
+from diffnum.jobs.shown import table_html
 from diffnum.plans.buffers import Layout, layout
 from diffnum.tableau import Tableau, entries
 from diffnum.types import FloatArray, Prediction, Schedule
@@ -212,13 +213,18 @@ class Plan:
         for i, (step, rows) in enumerate(zip(self.steps, self.programme, strict=True)):
             head = f"{i:>4}  {step.t_from:>10.5g}  {step.t_to:>10.5g}  "
             for target, row in rows:
-                terms = " ".join(
-                    f"{weight:+.6g} {name}" if isinstance(weight, float) else f"[{np.shape(weight)}] {name}"
-                    for name, weight in row.items()
-                )
-                lines.append(f"{head}{target} = {terms}")
+                lines.append(f"{head}{target} = {_terms(row)}")
                 head = " " * len(head)
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[Any, ...]] = []
+        for i, (step, listed) in enumerate(zip(self.steps, self.programme, strict=True)):
+            times: tuple[Any, ...] = (i, float(step.t_from), float(step.t_to))
+            for target, row in listed:
+                rows.append((*times, f"{target} = {_terms(row)}"))
+                times = ("", "", "")
+        return table_html(("step", "from", "to", "rows"), rows, repr(self))
 
     def __repr__(self) -> str:
         """Short form; :meth:`table` shows the numbers."""
@@ -226,6 +232,14 @@ class Plan:
             f"Plan({self.method!r}, schedule={self.schedule.name!r}, steps={len(self)}, nfe={self.nfe}, "
             f"prediction={self.prediction!r}, start={self.start!r}, terminal={self.terminal!r})"
         )
+
+
+def _terms(row: Mapping[str, Any]) -> str:
+    """Right-hand side of a row."""
+    return " ".join(
+        f"{weight:+.6g} {name}" if isinstance(weight, float) else f"[{np.shape(weight)}] {name}"
+        for name, weight in row.items()
+    )
 
 
 def folded(steps: Sequence[Tableau], source: Prediction, to: Prediction) -> Iterator[Tableau]:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -36,6 +37,7 @@ from matplotlib.image import imsave
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
+from diffnum.plot.canvas import Picture, in_a_notebook, new_axes
 from diffnum.plot.labels import SMALL, label_ends
 
 __all__ = [
@@ -139,6 +141,8 @@ SETTINGS: Mapping[str, Any] = MappingProxyType(
 @contextmanager
 def style() -> Iterator[None]:
     """:data:`SETTINGS`, in force inside a ``with`` block only."""
+    if in_a_notebook():  # loads the backend, which settles for good how figures are shown: not inside the block
+        import_module("matplotlib.pyplot").draw_if_interactive()
     settings: Any = dict(SETTINGS)  # the stubs know each key by name
     with mpl.rc_context(settings):
         yield
@@ -182,7 +186,7 @@ def plot_study(study: Any, ax: Axes | None = None) -> Axes:
     drawn = _distinct(same, study.primary)
     problem = f"{worst.problem}, {worst.quantity}" if worst.quantity else worst.problem
     with style():
-        ax = _axes(ax)
+        ax = new_axes(ax)
         labels = []
         for s, text in drawn:
             look = _GRIDS.get(s.grid) or look_of(s.grid)
@@ -240,7 +244,7 @@ def plot_work_precision(
             msg = f"curve {c.label!r} has {len(c.nfe)} nfe and {len(c.errors)} errors: pass one error for each"
             raise ValueError(msg)
     with style():
-        ax = _axes(ax)
+        ax = new_axes(ax)
         labels = []
         used: dict[str, int] = {}
         for c in curves:
@@ -274,7 +278,7 @@ def image_grid(
     pad: int = 1,
     scale: int = 1,
     cmap: str = "gray",
-) -> bytes:
+) -> Picture:
     """Tile images into one PNG.
 
     Parameters
@@ -292,8 +296,8 @@ def image_grid(
 
     Returns
     -------
-    bytes
-        The PNG file.
+    Picture
+        The PNG file: bytes that a notebook shows.
 
     Raises
     ------
@@ -318,7 +322,7 @@ def image_grid(
         canvas[top : top + height, left : left + width] = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     buffer = io.BytesIO()
     imsave(buffer, np.rint(canvas * 255).astype(np.uint8), format="png")
-    return buffer.getvalue()
+    return Picture(buffer.getvalue())
 
 
 def to_data_uri(png: bytes) -> str:
@@ -393,11 +397,6 @@ def save(figure: Figure | Axes, path: str | Path) -> None:
 def _whole(figure: Figure | Axes) -> Any:
     """Figure to which axes belong."""
     return figure.get_figure(root=True) if isinstance(figure, Axes) else figure
-
-
-def _axes(ax: Axes | None) -> Axes:
-    """Given axes, or those of a new figure that no window manager knows."""
-    return Figure(figsize=(5.6, 3.4), layout="constrained").subplots() if ax is None else ax
 
 
 def _finest(estimate: Any) -> float:

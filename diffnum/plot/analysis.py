@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from diffnum.plot import INK, look_of, style
+from diffnum.plot.canvas import new_axes, new_figure
 from diffnum.plot.labels import SMALL, label_lines
 
 __all__ = ["plot_analysis", "plot_constants", "plot_distances", "plot_response", "plot_roots", "plot_stability"]
@@ -50,7 +51,7 @@ def plot_stability(
         raise ValueError(msg)
     look = look_of(family or region.method)
     with style():
-        ax = _axes(ax)
+        ax = new_axes(ax)
         limit = [1 + 1e-10]
         ax.axhline(0, color=INK, linewidth=0.5)
         ax.axvline(0, color=INK, linewidth=0.5)
@@ -100,7 +101,7 @@ def plot_response(output: Any, ax: Axes | None = None) -> Axes:
     outputs = tuple(getattr(output, "outputs", (output,)))
     look = look_of(output.method)
     with style():
-        ax = _axes(ax)
+        ax = new_axes(ax)
         ax.axhline(1.0, color=INK, linewidth=0.7, linestyle=":")
         for i, one in enumerate(outputs):
             order = np.argsort(one.eigenvalues)
@@ -137,7 +138,7 @@ def plot_distances(response: Any, ax: Axes | None = None) -> Axes:
         Logarithmic axes; distances that are infinite or zero are left out.
     """
     with style():
-        ax = _axes(ax)
+        ax = new_axes(ax)
         for name, label in (("w2", "W2"), ("kl", "KL (nats)"), ("frechet", "Frechet")):
             values = np.asarray(getattr(response, name)())
             shown = np.isfinite(values) & (values > 0)
@@ -170,7 +171,7 @@ def plot_roots(zero: Any, ax: Axes | None = None) -> Axes:
     """
     look = look_of(zero.method)
     with style():
-        ax = _axes(ax)
+        ax = new_axes(ax)
         angle = np.linspace(0.0, 2 * np.pi, 181)
         ax.plot(np.cos(angle), np.sin(angle), color=INK, linewidth=0.7)
         roots = np.asarray(zero.roots)
@@ -199,7 +200,7 @@ def plot_constants(constant: Any, ax: Axes | None = None) -> Axes:
     """
     look = look_of(constant.method)
     with style():
-        ax = _axes(ax)
+        ax = new_axes(ax)
         s = np.linspace(0.0, 1.0, 101)
         values = [constant.at_stiffness(float(one)) for one in s]
         label = f"{constant.method}, order {constant.order}"
@@ -240,13 +241,8 @@ def plot_analysis(found: Any) -> Figure:
     if not drawn:
         msg = f"nothing of {found.method} can be analysed: {'; '.join(found.refusals.values())}"
         raise ValueError(msg)
-    figure = Figure(figsize=(3.9 * len(drawn), 3.6), layout="constrained")
+    figure = new_figure((3.9 * len(drawn), 3.6))
     with style():
         for (draw, part), ax in zip(drawn, figure.subplots(1, len(drawn), squeeze=False)[0], strict=True):
             draw(part, ax)
     return figure
-
-
-def _axes(ax: Axes | None) -> Axes:
-    """Given axes, or those of a new figure that no window manager knows."""
-    return Figure(figsize=(5.6, 3.4), layout="constrained").subplots() if ax is None else ax

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from diffnum.plot import INK, look_of, style
+from diffnum.plot.canvas import new_axes
 from diffnum.plot.labels import SMALL, label_ends
 
 __all__ = ["plot_levels", "plot_limit"]
@@ -47,7 +47,7 @@ def plot_levels(limits: Sequence[Any], ax: Axes | None = None) -> Axes:
         raise ValueError(msg)
     level, zero = look_of("adams"), look_of("heun")
     with style():
-        ax = _axes(ax)
+        ax = new_axes(ax)
         for row, limit in enumerate(limits):
             ends = [v for v in limit.noise_levels if v > 0]
             ax.plot(ends, [row] * len(ends), color=INK, linewidth=0.7, marker="|")
@@ -99,7 +99,7 @@ def plot_limit(rankings: Sequence[Any], ax: Axes | None = None) -> Axes:
             values[column] = np.fmin(values[column], row.worst)
     named = len(worst) <= NAMED
     with style():
-        ax = _axes(ax)
+        ax = new_axes(ax)
         labels = []
         for name, values in worst.items():
             look = look_of(name)
@@ -125,8 +125,3 @@ def plot_limit(rankings: Sequence[Any], ax: Axes | None = None) -> Axes:
         ax.set_ylabel("worst relative error")
         ax.tick_params(labelsize=SMALL)
     return ax
-
-
-def _axes(ax: Axes | None) -> Axes:
-    """Given axes, or those of a new figure that no window manager knows."""
-    return Figure(figsize=(5.6, 3.4), layout="constrained").subplots() if ax is None else ax
