@@ -136,6 +136,9 @@ def check_step(h: float) -> float:
     ValueError
         If it is not.
     """
+    if not isinstance(h, int | float | np.number):
+        msg = f"h={h!r} is no number: use a finite step in half-log-SNR > 0, or 0 for the limit of small steps"
+        raise TypeError(msg)
     if not (np.isfinite(h) and h >= 0):
         msg = f"h={h} is no step in half-log-SNR: use a finite number > 0, or 0 for the limit of small steps"
         raise ValueError(msg)

@@ -71,6 +71,7 @@ def frechet(mean: ArrayLike, variance: ArrayLike, other_mean: ArrayLike, other_v
     mean, variance, other_mean, other_variance : array_like, shape (d,)
         Means and variances (>= 0) by direction; they broadcast.
     """
+    _check_variances(variance=variance, other_variance=other_variance)
     m, v, n, w = (np.asarray(a, dtype=np.float64) for a in (mean, variance, other_mean, other_variance))
     shift, spread = m - n, np.sqrt(v) - np.sqrt(w)
     return float(np.sum(shift**2 + spread**2))
@@ -86,6 +87,7 @@ def kl(mean: ArrayLike, variance: ArrayLike, other_mean: ArrayLike, other_varian
     mean, variance, other_mean, other_variance : array_like, shape (d,)
         Means and variances (>= 0) by direction; they broadcast.
     """
+    _check_variances(variance=variance, other_variance=other_variance)
     m, v, n, w = np.broadcast_arrays(
         *(np.asarray(a, dtype=np.float64) for a in (mean, variance, other_mean, other_variance))
     )
@@ -95,6 +97,15 @@ def kl(mean: ArrayLike, variance: ArrayLike, other_mean: ArrayLike, other_varian
     m, v, n, w = (a[~points] for a in (m, v, n, w))
     excess = (v - w) / w
     return float(0.5 * np.sum(excess - np.log1p(excess) + (m - n) ** 2 / w))
+
+
+def _check_variances(**given: ArrayLike) -> None:
+    """Refuse what is no variance."""
+    for name, value in given.items():
+        array = np.asarray(value, dtype=np.float64)
+        if not np.isfinite(array).all() or (array < 0).any():
+            msg = f"{name}={value!r}: give variances, finite and >= 0"
+            raise ValueError(msg)
 
 
 # -- output law ------------------------------------------------------------------------------------------
@@ -221,6 +232,9 @@ def propagate(
     -----
     Costs as much as one sample. Weights that differ by element are taken to be in the eigenbasis.
     """
+    if not isinstance(numbers, Plan):
+        msg = f"numbers={numbers!r} is a {type(numbers).__name__}: pass dn.plan(method, schedule, grid)"
+        raise TypeError(msg)
     return _propagate(numbers, mean, eigenvalues, start, multiplicity, numbers.schedule.mean)
 
 

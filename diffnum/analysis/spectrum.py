@@ -106,6 +106,9 @@ def spectrum_error(plan: Plan, variances: ArrayLike | None = None, *, weights: A
     >>> bool((error.gain < error.exact).all())  # Euler's method loses variance, always
     True
     """
+    if not isinstance(plan, Plan):
+        msg = f"plan={plan!r} is a {type(plan).__name__}: pass dn.plan(method, schedule, grid)"
+        raise TypeError(msg)
     c, w = checked_spectrum(default_variances() if variances is None else variances, weights)
     if (c == 0.0).any():
         msg = f"variances={variances!r} has a 0: relative errors need positive variances"

@@ -15,6 +15,7 @@ from diffnum.analysis.gaussian import FrequencyResponse, Start, frequency_respon
 from diffnum.analysis.stability import Stability, StabilityRegion, stability, stability_region
 from diffnum.coefficients.method import Method
 from diffnum.grids import Grid
+from diffnum.jobs.checked import check_schedule
 from diffnum.jobs.shown import short, table_html
 from diffnum.schedules import VPLinear
 from diffnum.types import Schedule
@@ -190,14 +191,26 @@ def analyse(
     1.0
     """
     record = record_of(method)
-    variances = np.atleast_1d(np.asarray(eigenvalues, dtype=np.float64))
+    try:
+        variances = np.atleast_1d(np.asarray(eigenvalues, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        msg = f"eigenvalues={eigenvalues!r} are no numbers: give the variances of the data, finite and > 0"
+        raise TypeError(msg) from error
     if not (np.isfinite(variances).all() and (variances > 0).all()):
         msg = f"eigenvalues={eigenvalues!r}: give the variances of the data, finite and > 0"
         raise ValueError(msg)
     check_step(step)
+    if schedule is not None:
+        check_schedule(schedule)
+    if grid is not None and not callable(grid):
+        msg = f"grid={grid!r} is no function: pass grid(n) -> Grid, such as partial(dn.grids.karras, schedule)"
+        raise TypeError(msg)
     if start not in get_args(Start):
         msg = f"start={start!r} is unknown: use one of {', '.join(get_args(Start))}"
         raise ValueError(msg)
+    if isinstance(nfe, int | float) or not all(isinstance(k, int | np.integer) for k in nfe):
+        msg = f"nfe={nfe!r}: give a sequence of whole numbers, such as (5, 10, 20)"
+        raise TypeError(msg)
     if not len(nfe) or min(nfe) < 1:
         msg = f"nfe={tuple(nfe)}: give at least one budget of evaluations, each at least 1"
         raise ValueError(msg)

@@ -372,6 +372,9 @@ def dpm_solver_v3(
     ----------
     Zheng et al., DPM-Solver-v3, arXiv:2310.13268; thu-ml/DPM-Solver-v3 at ba168717.
     """
+    if not isinstance(statistics, ModelStatistics):
+        msg = f"statistics is a {type(statistics).__name__}: pass what estimate_statistics or exact_statistics gives"
+        raise TypeError(msg)
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         msg = f"order={order!r} is not a positive integer: use 1, 2 or 3"
         raise ValueError(msg)

@@ -110,6 +110,9 @@ def certify(
     """
     require_flint()
     points = POINTS if points is None else points
+    if isinstance(names, str) or (names is not None and not len(names)):
+        msg = f"names={names!r}: pass a sequence of methods, such as ['ddim'], or None for all"
+        raise ValueError(msg)
     records = [certifiable(name) for name in (catalogue() if names is None else names)]
     chosen = list(SCHEDULES if schedules is None else schedules)
     if unknown := [s for s in chosen if s not in SCHEDULES]:

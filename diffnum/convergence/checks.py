@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import sys
 import traceback
@@ -13,7 +14,7 @@ import numpy as np
 from diffnum.convergence.oracle import AskedByNoiseLevel, Oracle
 from diffnum.types import Array, FloatArray, Prediction, Sampler
 
-__all__ = ["SamplerError", "called", "check_repeats", "check_sampler", "name_of"]
+__all__ = ["SamplerError", "called", "check_repeats", "check_sampler", "check_signature", "name_of"]
 
 STEPS = 8
 SCALED = 1.01
@@ -61,6 +62,7 @@ def check_sampler(sampler: Sampler, oracle: Oracle) -> None:
         what the model returns.
     """
     name = name_of(sampler)
+    check_signature(name, sampler)
     nodes = np.linspace(*oracle.interval, STEPS + 1)
     x = oracle.state(float(nodes[0]))
     first, calls = _run(name, sampler, _Watched(oracle), x, nodes)
@@ -123,6 +125,22 @@ def check_repeats(sampler: Sampler, oracle: Oracle) -> None:
             "tau_func=lambda t: 0), or leave its drift with silent=True"
         )
         raise ValueError(msg)
+
+
+def check_signature(name: str, sampler: Sampler) -> None:
+    """Refuse a function that cannot take what samplers are called with."""
+    try:
+        signature = inspect.signature(sampler)
+    except ValueError:  # of a function that is not written in Python
+        return
+    try:
+        signature.bind("model", "x", "nodes")
+    except TypeError as error:
+        msg = (
+            f"{name}{signature} cannot be called as sampler(model, x, nodes) ({error}): write a function of a model, "
+            "a state and nodes of half-log-SNR that returns the last state, or say how it is called with convention="
+        )
+        raise TypeError(msg) from None
 
 
 def _spread(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: FloatArray) -> float:

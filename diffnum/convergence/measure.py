@@ -127,7 +127,12 @@ def problems_by_label(problem: Problem | Mapping[str, Problem] | None) -> Mappin
     """Problems by label."""
     if problem is None:
         return {"three peaks": three_peaks(), "rotated product": rotated_product(dim=4, seed=1)}
-    return problem if isinstance(problem, Mapping) else {type(problem).__name__: problem}
+    found = problem if isinstance(problem, Mapping) else {type(problem).__name__: problem}
+    for one in found.values():
+        if not isinstance(one, Problem):
+            msg = f"problem={one!r} is no problem: pass one of diffnum.problems, such as diffnum.problems.three_peaks()"
+            raise TypeError(msg)
+    return found
 
 
 Run: TypeAlias = Callable[[int], FloatArray]

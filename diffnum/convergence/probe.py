@@ -24,6 +24,7 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Start
 from diffnum.convergence.bench import SAME_NODE, ZERO, Bench, Run
+from diffnum.convergence.checks import check_signature, name_of
 from diffnum.convergence.nodes import INTERVAL, fractions
 from diffnum.forms import DATA, NOISE, VELOCITY, Nodes, conversion
 from diffnum.grids import from_half_log_snr
@@ -463,6 +464,11 @@ def probe(
     -0.31606
     """
     schedule = VPLinear() if schedule is None else schedule
+    if not shape or min(shape) < 1:
+        msg = f"shape={shape!r}: pass sizes > 0 of one state, such as (1,) or (1, 2, 2)"
+        raise ValueError(msg)
+    if not isinstance(sampler, str | Method) and callable(sampler):
+        check_signature(name_of(sampler), sampler)
     if nodes is None:
         nodes = INTERVAL[0] + (INTERVAL[1] - INTERVAL[0]) * fractions("irregular", 8)
     lam = from_half_log_snr(schedule, nodes).lam

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import numpy as np
 
 from diffnum.coefficients.noise import ORDERS
 from diffnum.convergence.rate import RateEstimate
+from diffnum.jobs.checked import check_name
 from diffnum.jobs.shown import short, table_html
 
-__all__ = ["RESOLVED", "ConvergenceStudy", "Measure", "Series", "Variant"]
+__all__ = ["RESOLVED", "ConvergenceStudy", "Measure", "Series", "Variant", "check_order"]
 
 
 Variant: TypeAlias = Literal["formula", "start-up", "last step", "as shipped", "lowered end"]
@@ -121,6 +125,10 @@ class ConvergenceStudy:
 
     def select(self, variant: Variant | None = None, measure: Measure | None = None) -> tuple[Series, ...]:
         """Curves of one variant and measure, by default the primary ones."""
+        if variant is not None:
+            check_name("variant", variant, get_args(Variant))
+        if measure is not None:
+            check_name("measure", measure, get_args(Measure))
         variant = self.primary if variant is None else variant
         measure = self.measure if measure is None else measure
         return tuple(s for s in self.series if s.variant == variant and s.measure == measure)
@@ -243,6 +251,7 @@ class ConvergenceStudy:
 
     def objections(self, p: float, tolerance: float = 0.1) -> list[str]:
         """Why the order is not ``p``; empty if it is, globally and locally, on every grid."""
+        check_order(p)
         if self.measure in ORDERS:
             return self._objections_with_noise(p, tolerance)
         wrong = [s for s in self.select() if not s.supports(p, tolerance)]
@@ -314,6 +323,24 @@ class ConvergenceStudy:
             spread = f"  +- {s.standard_error[-1]:.1e} at the end" if s.standard_error else ""
             lines.append(f"  {label} rate {rate}  [{e.status}]  {cells}{spread}")
         return "\n".join(lines)
+
+
+def check_order(order: Any, name: str = "p") -> None:
+    """Refuse what is no order that can be claimed.
+
+    Raises
+    ------
+    TypeError
+        If it is no number.
+    ValueError
+        If it is not finite, or not positive.
+    """
+    if not isinstance(order, int | float | np.number) or isinstance(order, bool):
+        msg = f"{name}={order!r} is no number: pass the order that is claimed, such as 2"
+        raise TypeError(msg)
+    if not (math.isfinite(order) and order > 0):
+        msg = f"{name}={order!r} is no order that can be claimed: pass a number > 0, such as 2"
+        raise ValueError(msg)
 
 
 def _lowest(series: Iterable[Series], value: Callable[[Series], float | None]) -> dict[str, float | None]:

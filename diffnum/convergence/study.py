@@ -18,9 +18,13 @@ Methods that draw noise have a strong order, a weak one and one in law, measured
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from itertools import pairwise
+from typing import Any, get_args
+
+import numpy as np
 
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import GRID_KINDS, Method
@@ -35,6 +39,7 @@ from diffnum.convergence.own_noise import orders_of_own
 from diffnum.convergence.record import ConvergenceStudy, Measure, Series, Variant
 from diffnum.foreign import understood
 from diffnum.foreign.conventions import Convention
+from diffnum.jobs.checked import check_names, check_schedule
 from diffnum.jobs.moved import answering
 from diffnum.schedules import VPLinear
 from diffnum.types import Problem, Sampler, Schedule
@@ -124,6 +129,19 @@ def convergence_study(
     >>> convergence_study(ddim, grids=("uniform",)).assert_order(1)
     """
     subject: Method | Sampler
+    if schedule is not None:
+        check_schedule(schedule)
+    if isinstance(grids, str):
+        msg = f"grids={grids!r} is one word: pass a sequence, such as ({grids!r},)"
+        raise TypeError(msg)
+    if not grids:
+        msg = f"grids={grids!r} is empty: use one or more of {', '.join(GRID_KINDS)}"
+        raise ValueError(msg)
+    _check_numbers(interval, pattern, noise_level, seed)
+    if variants is not None:
+        check_names("variants", variants, get_args(Variant))
+    if steps is not None:
+        _check_levels(steps)
     if not isinstance(sampler, str | Method) and measure in ORDERS:
         return _own_orders(sampler, measure, problem, noise_level, schedule, grids, steps, interval, convention)
     if isinstance(sampler, str | Method):
@@ -202,6 +220,31 @@ def _own_orders(
 
 POINTS = 12
 """Starting points of a study without noise."""
+
+
+def _check_numbers(interval: Any, pattern: Sequence[float], noise_level: Any, seed: Any) -> None:
+    """Refuse numbers with which nothing can be measured."""
+    if interval is not None and (len(interval) != 2 or not all(map(math.isfinite, interval))):
+        msg = f"interval={interval!r}: pass the half-log-SNRs of both ends, such as (-1.0, 1.0)"
+        raise ValueError(msg)
+    if not len(pattern) or min(pattern) <= 0:
+        msg = f"pattern={pattern!r}: pass lengths of steps > 0, such as (1.0, 1.7, 0.6)"
+        raise ValueError(msg)
+    if not (callable(noise_level) or noise_level is None or 0.0 <= noise_level < math.inf):
+        msg = f"noise_level={noise_level!r}: pass a finite number >= 0; 1 is the reverse equation"
+        raise ValueError(msg)
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        msg = f"seed={seed!r}: pass a whole number >= 0"
+        raise ValueError(msg)
+
+
+def _check_levels(steps: Any) -> None:
+    """Refuse step counts from which no rate can be read."""
+    given = list(steps) if isinstance(steps, Iterable) and not isinstance(steps, str) else []
+    counts = [k for k in given if isinstance(k, int | np.integer)]
+    if len(counts) < 2 or len(counts) != len(given) or min(counts) < 1 or any(b <= a for a, b in pairwise(counts)):
+        msg = f"steps={steps!r}: pass two or more whole numbers > 0 that increase, such as (20, 40, 80, 160)"
+        raise ValueError(msg)
 
 
 def _check_measure(

@@ -236,6 +236,9 @@ def best_counts(curve: Any, steps: int) -> tuple[tuple[int, ...], float]:
     cost : float
         Mean conditional total correlation in nats.
     """
+    if isinstance(curve, Law):
+        msg = f"curve={curve!r} is a Law: pass entropy_curve(law)"
+        raise TypeError(msg)
     h = np.asarray(curve, dtype=np.float64)
     length = len(h) - 1
     if steps < 1:

@@ -134,6 +134,9 @@ class StateSpace(Enumerated):
     """
 
     def __init__(self, law: Law, process: TokenProcess) -> None:
+        if not isinstance(law, Law):
+            msg = f"law={law!r} is a {type(law).__name__}: pass dn.discrete.Law(p)"
+            raise TypeError(msg)
         super().__init__(law.length, law.tokens, process)
         self.law = law
         self._latest: tuple[float, FloatArray] | None = None

@@ -140,7 +140,11 @@ class Law:
             raise ValueError(msg)
         if self.p is None:
             return
-        p = np.asarray(self.p, dtype=np.float64)
+        try:
+            p = np.asarray(self.p, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            msg = f"p={self.p!r} is no table of numbers: pass probabilities, shape (S,) * L"
+            raise TypeError(msg) from error
         if p.ndim == 0 or len(set(p.shape)) != 1:
             msg = f"p has shape {p.shape}: pass one axis of S tokens for each of the L positions, (S,) * L"
             raise ValueError(msg)

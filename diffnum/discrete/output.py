@@ -253,6 +253,9 @@ def sample(
     if n < 1:
         msg = f"n={n}: draw at least one sequence"
         raise ValueError(msg)
+    if not callable(model) or not hasattr(model, "tokens"):
+        msg = f"model={model!r} is no model of tokens: pass ExactTokens(law, process), or load_tokens(...)"
+        raise TypeError(msg)
     rng = uniforms(seed)
     length, tokens = model.length, model.tokens
     x = drawn(np.broadcast_to(process.noise(tokens), (n, length, process.states(tokens))), rng)

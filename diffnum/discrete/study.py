@@ -31,6 +31,7 @@ from diffnum.discrete.processes import Masked, TokenProcess
 from diffnum.discrete.proofs import least_rate
 from diffnum.discrete.samplers import TokenSampler, sampler
 from diffnum.discrete.steps import Leap, StepRule
+from diffnum.jobs.checked import check_names
 from diffnum.jobs.shown import short, table_html
 from diffnum.types import FloatArray
 
@@ -303,6 +304,17 @@ def convergence_study(
     >>> convergence_study(bridge, variants=("formula",)).assert_order(1)
     """
     process = Masked() if process is None else process
+    if not isinstance(process, TokenProcess):
+        msg = f"process={process!r}: pass dn.discrete.Masked() or dn.discrete.Uniform()"
+        raise TypeError(msg)
+    if law is not None and not isinstance(law, Law | Mapping):
+        msg = f"law={law!r} is a {type(law).__name__}: pass a Law, or several by label"
+        raise TypeError(msg)
+    if variants is not None:
+        check_names("variants", variants, VARIANTS)
+    if steps is not None and len(steps) < 2:
+        msg = f"steps={steps!r}: pass two or more counts that increase, such as (8, 16, 32)"
+        raise ValueError(msg)
     laws = study_laws(process) if law is None else {"law": law} if isinstance(law, Law) else dict(law)
     record = sampler(method) if isinstance(method, str | TokenSampler) else None
     if record is not None and record.order is None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from diffnum.jobs.checked import check_model
 from diffnum.types import Array, Denoiser, Prediction
 
 __all__ = ["PREDICTIONS", "conversion", "predict"]
@@ -110,6 +111,7 @@ def predict(model: Denoiser, x: Array, t: Any, to: Prediction) -> Array:
     if to not in PREDICTIONS:
         msg = f"to={to!r} is no prediction: use one of {', '.join(PREDICTIONS)}"
         raise ValueError(msg)
+    check_model(model)
     value = model(x, t)
     if model.prediction == to:
         return value

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from diffnum.grids.grid import Grid, Terminal, check_monotone, checked_nodes, checked_steps, find_terminal
+from diffnum.jobs.checked import check_schedule
 from diffnum.schedules import Tabulated, check_time
 from diffnum.types import FloatArray, Schedule
 
@@ -41,6 +42,7 @@ def _positive(name: str, value: float) -> float:
 
 
 def _ends(schedule: Schedule, t_start: float | None, t_end: float | None) -> tuple[float, float]:
+    check_schedule(schedule)
     # A schedule of someone else may lack the defaults.
     first = getattr(schedule, "default_t_start", schedule.t_max) if t_start is None else t_start
     last = getattr(schedule, "default_t_end", schedule.t_min) if t_end is None else t_end
@@ -499,6 +501,7 @@ def from_times(schedule: Schedule, t: ArrayLike, *, terminal: Terminal | str = "
     terminal : Terminal or str
         One of :data:`TERMINALS`.
     """
+    check_schedule(schedule)
     times = checked_nodes("t", t)
     check_time(schedule, times, "t")
     check_monotone("t", times, "decrease")
@@ -518,6 +521,7 @@ def from_half_log_snr(schedule: Schedule, lam: ArrayLike, *, terminal: Terminal 
     terminal : Terminal or str
         One of :data:`TERMINALS`.
     """
+    check_schedule(schedule)
     values = checked_nodes("lam", lam)
     check_monotone("lam", values, "increase")
     t = np.array(schedule.time(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diffnum.guidance.guided import Guided, Scale
+from diffnum.jobs.checked import check_model
 from diffnum.types import Denoiser
 
 __all__ = ["autoguidance"]
@@ -30,4 +31,5 @@ def autoguidance(
     ----------
     Karras et al. 2024, arXiv:2406.02507; NVlabs/edm2 at 4bf8162f, generate_images.py, ``edm_sampler``.
     """
+    check_model(weak, "weak")
     return Guided(model, weak, scale, interval)

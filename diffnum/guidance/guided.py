@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from array_api_compat import array_namespace, is_array_api_obj
 
 from diffnum.forms import predict
+from diffnum.jobs.checked import check_model
 from diffnum.jobs.shown import facts_html
 from diffnum.types import Array, Denoiser, Prediction, Schedule
 
@@ -58,6 +59,12 @@ class Guided:
         return facts_html({**given, "rescale": self.rescale}, "guided model")
 
     def __post_init__(self) -> None:
+        check_model(self.main, "model")
+        if self.weak is not None:
+            check_model(self.weak, "weak")
+        if isinstance(self.scale, str) or self.scale is None:
+            msg = f"scale={self.scale!r} is a {type(self.scale).__name__}: give a number, or a function of the time"
+            raise TypeError(msg)
         if not callable(self.scale) and not math.isfinite(self.scale):
             msg = f"scale={self.scale!r} is no weight: give a finite number; 1 is no guidance"
             raise ValueError(msg)

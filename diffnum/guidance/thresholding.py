@@ -13,6 +13,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from diffnum.forms import predict
+from diffnum.jobs.checked import check_model
 from diffnum.types import Array, Denoiser, Prediction, Schedule
 
 __all__ = ["DynamicThreshold", "StaticThreshold", "sample_quantile"]
@@ -39,6 +40,7 @@ class StaticThreshold:
     bound: float = 1.0
 
     def __post_init__(self) -> None:
+        check_model(self.model)
         if not self.bound > 0:
             msg = f"bound={self.bound} is not positive: use the largest magnitude of the data, such as 1"
             raise ValueError(msg)
@@ -92,6 +94,7 @@ class DynamicThreshold:
     ceiling: float = 1.0
 
     def __post_init__(self) -> None:
+        check_model(self.model)
         if not 0.0 < self.quantile <= 1.0:
             msg = f"quantile={self.quantile} is not in (0, 1]: 0.995 is usual"
             raise ValueError(msg)

@@ -190,6 +190,12 @@ class NetworkDenoiser:
         if self.prediction not in get_args(Prediction):
             msg = f"prediction={self.prediction!r} is unknown; use one of {', '.join(get_args(Prediction))}."
             raise ValueError(msg)
+        if not self.sample_shape or not all(isinstance(s, int) and s > 0 for s in self.sample_shape):
+            msg = f"sample_shape={self.sample_shape!r}: pass whole numbers > 0, such as (1, 32, 32)."
+            raise ValueError(msg)
+        if not isinstance(self.module, torch.nn.Module) and not callable(self.module):
+            msg = f"module is a {type(self.module).__name__}: pass a torch module."
+            raise TypeError(msg)
         if self.level not in _LEVELS:
             msg = f"level={self.level!r} is unknown; use one of {', '.join(_LEVELS)}."
             raise ValueError(msg)

@@ -173,6 +173,9 @@ def plot_study(study: Any, ax: Axes | None = None) -> Axes:
     ValueError
         If the study has no errors of its measure to draw.
     """
+    if not hasattr(study, "series"):
+        msg = f"study is a {type(study).__name__}: pass what convergence_study returns"
+        raise TypeError(msg)
     drawn = [s for s in study.series if s.measure == study.measure and s.variant in (study.primary, "as shipped")]
     main = [s for s in drawn if s.variant == study.primary]
     if not main:
@@ -304,7 +307,18 @@ def image_grid(
     ValueError
         If the shape is another, there is no image, or a value is not finite.
     """
-    stack = np.asarray(images, dtype=np.float64)
+    for name, value, least in (("columns", columns, 1), ("pad", pad, 0), ("scale", scale, 1)):
+        if value is not None and (not isinstance(value, int | np.integer) or value < least):
+            msg = f"{name}={value!r}: pass a whole number, at least {least}"
+            raise ValueError(msg)
+    if cmap not in mpl.colormaps:
+        msg = f"cmap={cmap!r} is no colour map of matplotlib: use one of matplotlib.colormaps, such as 'gray'"
+        raise ValueError(msg)
+    try:
+        stack = np.asarray(images, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"images is a {type(images).__name__}, no array of numbers of one shape: pass (n, height, width)"
+        raise TypeError(msg) from error
     if stack.ndim not in (3, 4) or not stack.shape[0] or (stack.ndim == 4 and stack.shape[3] != 3):
         msg = f"images has shape {stack.shape}: pass (n, height, width) or (n, height, width, 3), n > 0"
         raise ValueError(msg)
@@ -313,7 +327,7 @@ def image_grid(
         raise ValueError(msg)
     coloured = mpl.colormaps[cmap](stack.clip(0.0, 1.0)) if stack.ndim == 3 else _opaque(stack.clip(0.0, 1.0))
     n, height, width = coloured.shape[:3]
-    columns = math.ceil(math.sqrt(n)) if columns is None else min(max(1, columns), n)
+    columns = math.ceil(math.sqrt(n)) if columns is None else min(columns, n)
     rows = -(-n // columns)
     height, width = height * scale, width * scale
     canvas = np.zeros((rows * (height + pad) - pad, columns * (width + pad) - pad, 4))
@@ -380,6 +394,9 @@ def save(figure: Figure | Axes, path: str | Path) -> None:
     OSError
         If it cannot be written; a file that was there is as it was.
     """
+    if not isinstance(figure, Figure | Axes):
+        msg = f"figure is a {type(figure).__name__}: pass what the functions of diffnum.plot return"
+        raise TypeError(msg)
     path, content = Path(path), io.BytesIO()
     whole = _whole(figure)
     kinds = whole.canvas.get_supported_filetypes()

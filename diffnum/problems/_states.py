@@ -103,7 +103,11 @@ def coefficients(schedule: Schedule, t: Any, state: Batch) -> tuple[Coefficient,
         if not np.isfinite(value):
             msg = f"t={value} is not finite; pass a time in [{schedule.t_min}, {schedule.t_max}]"
             raise ValueError(msg)
+        _check_inside(schedule, value)
         return float(schedule.alpha(value)), float(schedule.sigma(value))
+    if isinstance(t, str):
+        msg = f"t={t!r} is a str: pass a number, or one time a sample"
+        raise TypeError(msg)
     xp, flat, _ = state
     # Times stay on their device: reading one as a number would stall a GPU and break torch.func.vmap.
     times = xp.asarray(t, dtype=xp.float64, device=device(flat))
@@ -115,6 +119,23 @@ def coefficients(schedule: Schedule, t: Any, state: Batch) -> tuple[Coefficient,
     sigma = xp.asarray(schedule.sigma(times), dtype=xp.float64, device=device(flat))
     # A constant factor (alpha = 1 of VE and EDM) may come back without the shape of the times.
     return xp.zeros_like(times)[:, None] + xp.reshape(alpha, (-1, 1)), xp.reshape(sigma, (-1, 1))
+
+
+def _check_inside(schedule: Schedule, t: float, name: str = "t") -> None:
+    """Refuse a time that is outside of the schedule by more than rounding."""
+    slack = 1e-9 * schedule.t_max if np.isfinite(schedule.t_max) else 0.0
+    if not schedule.t_min - slack <= t <= schedule.t_max + slack:
+        domain = f"[{schedule.t_min}, {schedule.t_max}]"
+        msg = f"{name}={t} is outside the domain {domain} of {schedule.name!r}: pass a time in it"
+        raise ValueError(msg)
+
+
+def generator_of(seed: Any) -> np.random.Generator:
+    """Generator of a seed, which is a whole number >= 0."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        msg = f"seed={seed!r}: pass a whole number >= 0"
+        raise ValueError(msg)
+    return np.random.default_rng(seed)
 
 
 def check_noise(xp: Any, sigma: Coefficient, t: Any) -> None:
@@ -138,6 +159,7 @@ def endpoint(schedule: Schedule, t: Any, name: str) -> tuple[float, float]:
     if not np.isfinite(value):
         msg = f"{name}={value} is not finite; pass a time in [{schedule.t_min}, {schedule.t_max}]"
         raise ValueError(msg)
+    _check_inside(schedule, value, name)
     return float(schedule.alpha(value)), float(schedule.sigma(value))
 
 

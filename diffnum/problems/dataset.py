@@ -17,6 +17,7 @@ from diffnum.problems._states import (
     check_schedule,
     drift_vector,
     endpoint,
+    generator_of,
     positive_count,
     real_array,
 )
@@ -89,7 +90,7 @@ class FiniteDataset:
 
     def sample(self, n: int, seed: int) -> FloatArray:
         """Draw ``n`` of the points with replacement; float64, shape (n, d)."""
-        chosen = np.random.default_rng(seed).integers(len(self.core.means), size=positive_count(n))
+        chosen = generator_of(seed).integers(len(self.core.means), size=positive_count(n))
         return np.asarray(self.core.means[chosen])
 
     def flow(self, x: Array, schedule: Schedule, t_from: float, t_to: float) -> Array:

@@ -18,6 +18,7 @@ from diffnum.problems._states import (
     check_state,
     drift_vector,
     endpoint,
+    generator_of,
     positive_count,
     probabilities,
     real_array,
@@ -185,7 +186,7 @@ class GaussianMixture:
     def sample(self, n: int, seed: int) -> FloatArray:
         """Draw ``n`` points; float64, shape (n, d). The same seed gives the same points."""
         n = positive_count(n)
-        generator = np.random.default_rng(seed)
+        generator = generator_of(seed)
         chosen = generator.choice(len(self.weights), size=n, p=self.weights)
         noise = generator.standard_normal((n, self.dim))
         spread = np.sqrt(self.core.spectra)

@@ -36,6 +36,7 @@ from diffnum.problems._states import (
     check_state,
     drift_vector,
     endpoint,
+    generator_of,
     positive_count,
     probabilities,
     real_array,
@@ -183,7 +184,7 @@ class RotatedProduct:
     def sample(self, n: int, seed: int) -> FloatArray:
         """Draw ``n`` points; float64, shape (n, d). The same seed gives the same points."""
         n = positive_count(n)
-        generator = np.random.default_rng(seed)
+        generator = generator_of(seed)
         z = np.empty((n, self.dim))
         for i, m in enumerate(self.mixtures):
             chosen = generator.choice(len(m.weights), size=n, p=m.weights)

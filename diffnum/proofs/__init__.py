@@ -77,7 +77,7 @@ def derive(name: str | Method) -> Derivation:
     >>> derive("ddim").weights["x"]["k1"]
     1 - exp(-h)
     """
-    record = find_method(name) if isinstance(name, str) else name
+    record = name if isinstance(name, Method) else find_method(name)
     if not is_derivable(record):
         msg = f"family={record.family!r} has no derivation: use one of {', '.join(DERIVATIONS)}"
         raise ValueError(msg)
@@ -145,7 +145,7 @@ def prove(name: str | Method) -> Proof:
     ValueError
         If ``name`` is unknown.
     """
-    record = find_method(name) if isinstance(name, str) else name
+    record = name if isinstance(name, Method) else find_method(name)
     begin = time.perf_counter()
     if record.form.quadrature:  # no expansion knows the sums: the formula is proved, with the order that it claims
         record = replace(record, order=record.claimed_order)

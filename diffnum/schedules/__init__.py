@@ -81,6 +81,9 @@ def from_dict(record: Mapping[str, Any]) -> Schedule:
     ValueError
         If the name is not registered, or an argument does not belong to that schedule.
     """
+    if not isinstance(record, Mapping):
+        msg = f"record={record!r} is no mapping: pass what to_dict gave, such as {{'schedule': 'vp-linear'}}"
+        raise TypeError(msg)
     arguments = dict(record)
     name = arguments.pop("schedule", None)
     if name not in SCHEDULES:

@@ -22,6 +22,7 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 from diffnum.forms import PREDICTIONS
+from diffnum.jobs.checked import check_model
 from diffnum.plans import Plan
 from diffnum.plans.found import warn_if_found_elsewhere
 from diffnum.solver.noise import SampleStreams
@@ -158,12 +159,21 @@ def iterate(
         If ``x`` has no batch axis, the model has another schedule, the history is incomplete or of another shape, a
         State begins elsewhere, noise is needed and not given, or the model returns an array of another shape.
     """
+    _check_plan(plan)
+    check_model(model)
     if getattr(model, "schedule", plan.schedule) != plan.schedule:
         msg = f"model has the schedule {model.schedule!r}, the plan {plan.schedule!r}: make the plan on model.schedule"
         raise ValueError(msg)
     warn_if_found_elsewhere(plan, model)
     numbers = plan.for_prediction(model.prediction) if plan.steps else plan
     return _answered(evaluations(numbers, x, history=history, noise=noise, combine=combine), model)
+
+
+def _check_plan(plan: Any) -> None:
+    """Refuse what is no plan, such as the name of a method."""
+    if not isinstance(plan, Plan):
+        msg = f"plan={plan!r} is a {type(plan).__name__}: pass dn.plan(method, schedule, grid)"
+        raise TypeError(msg)
 
 
 def _answered(run: Events, model: Denoiser) -> Generator[State, State | None, None]:
@@ -384,6 +394,7 @@ def solve(
     >>> grid = dn.grids.uniform_half_log_snr(schedule, n=10, t_start=1.0, t_end=1e-3)
     >>> x = dn.solve(dn.plan("dpmpp_2m", schedule, grid), model, np.array([[0.3]]))
     """
+    _check_plan(plan)
     start = x.vectors["x"] if isinstance(x, State) else x
     times = [x.t if isinstance(x, State) else plan.steps[0].t_from if plan.steps else 0.0]
     states = [start]

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import atan, inf, sqrt
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_array_api_obj
 
 from diffnum.coefficients.adams import ddim
 from diffnum.coefficients.runge_kutta import dpm_solver_2, dpm_solver_3
 from diffnum.forms import DATA, NOISE, ExponentialKernel, Nodes, SemilinearForm, predict
+from diffnum.jobs.checked import check_model
 from diffnum.types import Array, Denoiser, Scalar, Schedule
 
 __all__ = ["CONTROLLERS", "AdaptiveRun", "Controller", "EmbeddedPair", "solve_adaptive"]
@@ -240,6 +241,13 @@ def solve_adaptive(
     Lu et al., arXiv:2206.00927, appendix C; LuChengTHU/dpm-solver at 52bc3fbc, ``dpm_solver_adaptive``; k-diffusion
     0.1.1, ``sample_dpm_adaptive``.
     """
+    if not isinstance(pair, EmbeddedPair):
+        msg = f"pair={pair!r} is a {type(pair).__name__}: pass an EmbeddedPair, such as EmbeddedPair(3)"
+        raise TypeError(msg)
+    check_model(model)
+    if not is_array_api_obj(x):
+        msg = f"x is a {type(x).__name__}: pass a numpy array or a torch tensor, shape (batch, ...)"
+        raise TypeError(msg)
     if isinstance(controller, str):
         if controller not in CONTROLLERS:
             msg = f"controller={controller!r} is unknown: use one of {', '.join(CONTROLLERS)}, or your own"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from diffnum.coefficients.method import GRID_KINDS, Method
 from diffnum.convergence.judgement import judge
-from diffnum.convergence.record import ConvergenceStudy
+from diffnum.convergence.record import ConvergenceStudy, check_order
 from diffnum.convergence.study import convergence_study
 from diffnum.foreign.conventions import Convention
+from diffnum.jobs.checked import check_name
 from diffnum.problems import examples, three_peaks
 from diffnum.types import Problem, Schedule
 
@@ -77,7 +78,10 @@ def assert_convergence_order(
     1.0
     """
     __tracebackhide__ = True
+    check_order(order, "order")
     exact = three_peaks() if problem is None else problem
+    if convention is not None:
+        check_name("convention", convention, get_args(Convention))
     if isinstance(sampler, str | Method):
         study = convergence_study(sampler, exact, schedule=schedule, grids=grids)
         study.assert_order(order)

@@ -112,7 +112,6 @@ def aliases() -> Mapping[str, str]:
     return _ALIASES
 
 
-@cache
 def method(name: str) -> Method:
     """Record of a method by name, alias or family member.
 
@@ -131,6 +130,12 @@ def method(name: str) -> Method:
     if not isinstance(name, str):
         msg = f"method={name!r} is not a string: pass the name of a method, such as 'dpmpp_2m'"
         raise TypeError(msg)
+    return _found(name)
+
+
+@cache
+def _found(name: str) -> Method:
+    """Record of a name."""
     if name in _ALIASES:
         return method(_ALIASES[name])
     for members in _MEMBERS:
