@@ -25,9 +25,11 @@ NEEDS = {
     "problems/test_threads.py": ("torch",),
     "templates": ("jinja2",),
     "test_architecture.py": ("importlinter", "torch"),
+    "test_misuses.py": ("torch", "diffusers", "flint", "matplotlib", "PIL", "jinja2"),
     "test_notebooks.py": ("torch", "jupytext", "nbclient", "ipykernel"),
     "test_readme.py": ("torch",),
     "test_report.py": ("torch", "matplotlib", "jinja2"),
+    "test_shown.py": ("torch", "matplotlib", "PIL", "nbclient", "ipykernel"),
 }
 """Folders and files of ``tests/`` that make no sense without these libraries. Everything else runs on the base
 dependencies; single tests that want more are marked ``needs``, or use :func:`optional` or ``pytest.importorskip``."""

@@ -28,6 +28,13 @@ __all__ = ["DEBUG", "app", "main"]
 DEBUG = "DIFFNUM_DEBUG"
 """Environment variable that asks for tracebacks."""
 
+_REMEDIES = {
+    "dn.methods() lists them all": "diffnum methods lists them all",
+    "use None for the unconditional model": "leave --label out for the unconditional model",
+    "bind one with conditioned(label)": "give one with --label",
+}
+"""What the package advises, in the words of the command line."""
+
 HELP = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
@@ -116,11 +123,11 @@ def _status(words: list[str]) -> int:
             return _unread()
         return _complain(f"code that diffnum called left the program with status {left.code}: it must not call exit")
     except Exception as error:
-        return _other(error)
+        return _other(error, words)
     return status if isinstance(status, int) else 0
 
 
-def _other(error: Exception) -> int:
+def _other(error: Exception, words: Sequence[str]) -> int:
     """Status of an error that is none of the plain ones; a complaint of typer's, a refusal of ours, or a surprise."""
     if hasattr(error, "exit_code"):
         # typer's own: what it says of an option, or that the user stopped it
@@ -129,7 +136,7 @@ def _other(error: Exception) -> int:
             return 2
         message = error.format_message() if hasattr(error, "format_message") else ""
         if message:
-            return _complain(message.removeprefix("Invalid value: "))
+            return _complain(_with_value(error, words) or message.removeprefix("Invalid value: "))
         return 130 if type(error).__name__ == "Abort" else int(error.exit_code)
     if isinstance(error, TypeError) and _deliberate(error.__traceback__):
         return _complain(str(error))
@@ -141,6 +148,17 @@ def _other(error: Exception) -> int:
         f"called ({DEBUG}=1 shows the traceback)"
     )
     return 3
+
+
+def _with_value(error: Exception, words: Sequence[str]) -> str | None:
+    """Complaint of typer's about the value of an option, with the value."""
+    names = getattr(getattr(error, "param", None), "opts", ())
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name in names and name.startswith("-"):
+            reason = getattr(error, "message", "").replace("Input should be", "it should be")
+            return f"{name} {value if equals else after!r}: {reason}"
+    return None
 
 
 def _last(trace: TracebackType | None) -> tuple[str, int]:
@@ -179,5 +197,7 @@ def _unread() -> int:
 
 def _complain(message: str) -> int:
     """One line on standard error; the status of bad input."""
+    for ours, here in _REMEDIES.items():
+        message = message.replace(ours, here)
     typer.echo("diffnum: " + " ".join(message.split()), err=True)
     return 2

@@ -52,7 +52,8 @@ Seed = Annotated[int, typer.Option(help="Seed of the noise.", min=0)]
 
 def records(names: Sequence[str] | None, kind: Any = "deterministic") -> list[Any]:
     """Records of named methods, or of all of a kind."""
-    return [find_method(name) for name in (names or all_methods(kind))]
+    listed = all_methods(kind)  # refuses an unknown kind whether names are given or not
+    return [find_method(name) for name in (names or listed)]
 
 
 def integers(option: str, text: str) -> tuple[int, ...]:

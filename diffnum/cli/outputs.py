@@ -85,6 +85,11 @@ def check_writable(path: Path, *, force: bool) -> None:
         raise IsADirectoryError(errno.EISDIR, f"{path} is a folder: give the name of a file")
     if os.path.lexists(path) and not force:
         raise FileExistsError(errno.EEXIST, f"{path} exists: give another place, or replace it with --force")
+    in_the_way = next((p for p in path.parents if p.exists()), path.parent)
+    if not in_the_way.is_dir():
+        raise NotADirectoryError(
+            errno.ENOTDIR, f"{path} cannot be written ({in_the_way} is no folder): give another place"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=path.parent):

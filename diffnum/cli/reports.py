@@ -21,7 +21,9 @@ def audit(
         str,
         typer.Argument(help="diffusers or k-diffusion, as installed; densities: log-densities of steps on record."),
     ],
-    only: Annotated[str, typer.Option(help="Parts of names or configurations, separated by commas.")] = "",
+    only: Annotated[
+        str | None, typer.Option(help="Parts of names or configurations, separated by commas.", show_default=False)
+    ] = None,
     cache: Annotated[Path, typer.Option(help="Folder for finished rows; an interrupted audit goes on there.")] = Path(
         "out/audit"
     ),
@@ -52,10 +54,13 @@ def audit(
         check_file("--out", out, (".html",), force=force, kinds={".html": "page"})
     if results is not None:
         check_file("--results", results, (".json",), force=force, kinds={})
-    parts = [part.strip() for part in only.split(",")] if only else None
+    parts = None if only is None else [part.strip() for part in only.split(",")]
+    if parts is not None and not all(parts):
+        msg = f"--only {only!r}: an empty part is part of every name; give parts of names, such as DDIM,Euler"
+        raise typer.BadParameter(msg)
     with progress_bar("audit") as show:
         found = run_audit(library, cache_dir=cache, jobs=jobs, only=parts, progress=show)
-    command = f"diffnum audit {library}" + (f" --only {only!r}" if only else "")
+    command = f"diffnum audit {library}" + ("" if only is None else f" --only {only!r}")
     if out is not None:
         write_text(out, found.to_html())
     if results is not None:

@@ -35,6 +35,12 @@ def place(
         if len(pair) != 2:
             msg = f"{option}: {len(pair)} numbers; with --spectrum give the two ends of a range"
             raise typer.BadParameter(msg)
+    if not noise_levels[0] > noise_levels[1] >= 0:
+        msg = f"--noise-levels {noise_levels[0]:g},{noise_levels[1]:g}: give the larger level first, as 80,0.002"
+        raise typer.BadParameter(msg)
+    if not 0 <= variances[0] <= variances[1]:
+        msg = f"--eigenvalues {variances[0]:g},{variances[1]:g}: give the ends of a range, 0 <= low <= high"
+        raise typer.BadParameter(msg)
     if grid is not None and grid not in ranking.RANKED_GRIDS:
         msg = f"--grid {grid!r} is not ranked: use one of {', '.join(ranking.RANKED_GRIDS)}"
         raise typer.BadParameter(msg)

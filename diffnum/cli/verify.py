@@ -34,6 +34,9 @@ from diffnum.types import Schedule
 
 __all__ = ["verify"]
 
+PATIENCE = 15.0
+"""Seconds after which a sampler of the user's own is judged by what is known."""
+
 Cache = Annotated[Path, typer.Option(help="Folder for finished pieces; an interrupted run goes on there.")]
 
 
@@ -59,8 +62,10 @@ def verify(
     clock: Annotated[
         str, typer.Option(help="For --sampler: where uniform steps are equal: half-log-snr, sigma or flow-time.")
     ] = "half-log-snr",
-    shape: Annotated[str, typer.Option(help="For --sampler: shape of one state, such as 1,2,2 for images.")] = "",
-    patience: Annotated[float, typer.Option(help="For --sampler: seconds after which nothing more is tried.")] = 15.0,
+    shape: Annotated[str, typer.Option(help="For --sampler: shape of one state, such as 1,2,2.")] = "",
+    patience: Annotated[
+        float, typer.Option(help="For --sampler: seconds after which nothing more is tried.")
+    ] = PATIENCE,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -150,9 +155,19 @@ def verify(
     if order is not None:
         msg = "--order goes with --sampler; a method of the catalogue has its own"
         raise typer.BadParameter(msg)
-    if any((convention, option, interval, problem, grids, shape, measure, clock != "half-log-snr")):
-        ours = "--convention, --option, --interval, --problem, --grids, --shape, --measure and --clock"
-        msg = f"{ours} go with --sampler"
+    own = {
+        "--convention": convention,
+        "--option": option,
+        "--interval": interval,
+        "--problem": problem,
+        "--grids": grids,
+        "--shape": shape,
+        "--measure": measure,
+        "--clock": clock != "half-log-snr",
+        "--patience": patience != PATIENCE,
+    }
+    if given := [name for name, value in own.items() if value]:
+        msg = f"{', '.join(given)}: goes with --sampler, leave it out for methods of the catalogue"
         raise typer.BadParameter(msg)
     chosen = records(names, kind)
     random = [record.name for record in chosen if record.stochastic]

@@ -65,6 +65,8 @@ def export(
     chosen = list(dict.fromkeys([COMMON, *(subjects() if names is None else names)]))
     wanted = [folder / name for name in ("README.md", "index.json", *SCHEMAS)]
     wanted += [folder / "vectors" / f"{name}.json" for name in chosen]
+    if not folder.is_dir() and os.path.lexists(folder):
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder: give another place")
     taken = [path for path in wanted if os.path.lexists(path)]
     if taken and not force:
         raise FileExistsError(

@@ -150,6 +150,9 @@ def convergence_study(
         subject = understood(sampler, convention)
     record = subject if isinstance(subject, Method) else None
     _check_measure(record, measure, variants, measures)
+    if record is not None and noise_level != 1.0:
+        msg = f"noise_level={noise_level!r}: {record.name!r} has its own; it is for samplers of your own"
+        raise ValueError(msg)
     if record is not None and measure in ORDERS:
         return noisy_orders(
             record,

@@ -158,6 +158,12 @@ def plan_for(
             msg = f"grid={grid!r} is unknown: use one of {', '.join(grids.GRIDS)}"
             raise ValueError(msg)
         grid = grids.GRIDS[grid]
+    if grid is grids.model_timesteps:  # a table's labels say where it begins and ends
+        if t_start is not None or t_end is not None:
+            msg = f"t_start={t_start}, t_end={t_end}: the labels of the table say the ends of model_timesteps"
+            raise ValueError(msg)
+        labelled = grids.model_timesteps(model.schedule, n, terminal=terminal)  # type: ignore[arg-type]
+        return plan(record, model.schedule, labelled, start=start)
     times = _times(model, model.schedule, t_start, t_end)
     return plan(record, model.schedule, grid(model.schedule, n, **times, terminal=terminal), start=start)
 
