@@ -69,7 +69,7 @@ def audit(
     finish(found.ok)
 
 
-def _audit_densities(only: str, *, as_json: bool) -> None:
+def _audit_densities(only: str | None, *, as_json: bool) -> None:
     """Hold the log-densities of steps on record against that of the step."""
     from diffnum.audits.densities import COPIES, examined
 
