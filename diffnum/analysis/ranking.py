@@ -91,7 +91,7 @@ class Ranking:
         return short("Ranking", best, nfe=self.nfe, rms_log=self.best.rms_log, rows=len(self.rows))
 
     def _repr_html_(self) -> str:
-        rows = [("the limit", "", self.nfe, None, self.limit.error)]
+        rows: list[tuple[object, ...]] = [("the limit", "", self.nfe, None, self.limit.error)]
         rows += [(r.method, r.grid, r.nfe, r.rms_log, r.worst) for r in self.best_by_method()]
         return table_html(
             ("method", "best grid", "NFE", "RMS log gain", "worst error"), rows, f"{self.nfe} evaluations"

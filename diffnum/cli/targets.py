@@ -7,7 +7,8 @@ from typing import Any
 
 import typer
 
-from diffnum.cli.common import echo, finish, imported, print_json, progress_bar
+from diffnum.cli.common import echo, finish, imported, print_json
+from diffnum.cli.progress import progress_bar
 
 __all__ = ["verify_target"]
 

@@ -166,8 +166,8 @@ def verify(
         "--clock": clock != "half-log-snr",
         "--patience": patience != PATIENCE,
     }
-    if given := [name for name, value in own.items() if value]:
-        msg = f"{', '.join(given)}: goes with --sampler, leave it out for methods of the catalogue"
+    if strange := [name for name, value in own.items() if value]:
+        msg = f"{', '.join(strange)}: goes with --sampler, leave it out for methods of the catalogue"
         raise typer.BadParameter(msg)
     chosen = records(names, kind)
     random = [record.name for record in chosen if record.stochastic]

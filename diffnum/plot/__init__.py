@@ -37,7 +37,7 @@ from matplotlib.image import imsave
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
-from diffnum.plot.canvas import Picture, in_a_notebook, new_axes
+from diffnum.plot.canvas import Png, in_a_notebook, new_axes
 from diffnum.plot.labels import SMALL, label_ends
 
 __all__ = [
@@ -281,7 +281,7 @@ def image_grid(
     pad: int = 1,
     scale: int = 1,
     cmap: str = "gray",
-) -> Picture:
+) -> Png:
     """Tile images into one PNG.
 
     Parameters
@@ -299,7 +299,7 @@ def image_grid(
 
     Returns
     -------
-    Picture
+    Png
         The PNG file: bytes that a notebook shows.
 
     Raises
@@ -336,7 +336,7 @@ def image_grid(
         canvas[top : top + height, left : left + width] = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     buffer = io.BytesIO()
     imsave(buffer, np.rint(canvas * 255).astype(np.uint8), format="png")
-    return Picture(buffer.getvalue())
+    return Png(buffer.getvalue())
 
 
 def to_data_uri(png: bytes) -> str:

@@ -8,16 +8,16 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["Picture", "in_a_notebook", "new_axes", "new_figure"]
+__all__ = ["Png", "in_a_notebook", "new_axes", "new_figure"]
 
 
-class Picture(bytes):
+class Png(bytes):
     """A PNG file that a notebook shows."""
 
     def __repr__(self) -> str:
         """Size, in place of the content."""
         width, height = (int.from_bytes(self[at : at + 4]) for at in (16, 20))
-        return f"Picture({width} x {height} pixels, {len(self)} bytes of PNG)"
+        return f"Png({width} x {height} pixels, {len(self)} bytes of PNG)"
 
     def _repr_png_(self) -> bytes:
         return bytes(self)
