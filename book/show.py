@@ -114,18 +114,26 @@ def _claim(text: str) -> str:
 def claim(holds: Any, sentence: str, **numbers: Any) -> Markdown:
     """Sentence of a chapter that is printed only if it is true; a page on which it is not fails.
 
-    ``show.claim(a < b, "The first needs {a}, the second {b}.", a=a, b=b)``; numbers get three digits.
+    ``show.claim(a < b, "The first needs {a}, the second {b:.1f}.", a=a, b=b)``; numbers get three digits unless the
+    sentence says how they are written.
     """
-    text = sentence.format(**{name: _rounded(value) for name, value in numbers.items()})
+    text = sentence.format(**{name: _Said(value) for name, value in numbers.items()})
     if not np.all(holds):
         msg = f"the page says what does not hold: {text}"
         raise ValueError(msg)
     return Markdown(text)
 
 
-def _rounded(value: Any) -> str:
-    """Number as a sentence says it."""
-    return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
+@dataclass(frozen=True)
+class _Said:
+    """A value as a sentence writes it."""
+
+    value: Any
+
+    def __format__(self, how: str) -> str:
+        """With the given format, else three digits of a real number."""
+        real = isinstance(self.value, float | np.floating)
+        return format(self.value, how or (".3g" if real else ""))
 
 
 # -- tables ------------------------------------------------------------------------------------------
