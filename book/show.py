@@ -139,11 +139,11 @@ class _Said:
 # -- tables ------------------------------------------------------------------------------------------
 
 
-def table(columns: Sequence[str], body: Iterable[Sequence[Any]]) -> Markdown:
+def table(columns: Sequence[Any], body: Iterable[Sequence[Any]]) -> Markdown:
     """Table of text and numbers; numbers get four digits, and columns of sentences some width on narrow screens."""
     cells = [[_cell(value) for value in row] for row in body]
     wide = [any(len(re.sub(MARKUP, "", row[k])) > PROSE for row in cells) for k in range(len(columns))]
-    heads = [head + STRUT * prose for head, prose in zip(columns, wide, strict=True)]
+    heads = [f"{head}{STRUT * prose}" for head, prose in zip(columns, wide, strict=True)]
     return Markdown("\n".join(_line(row) for row in [heads, ["---"] * len(columns), *cells]))
 
 
