@@ -122,8 +122,13 @@ def coefficients(schedule: Schedule, t: Any, state: Batch) -> tuple[Coefficient,
 
 
 def _check_inside(schedule: Schedule, t: float, name: str = "t") -> None:
-    """Refuse a time that is outside of the schedule by more than rounding."""
+    """Refuse a time that is outside of the schedule by more than rounding.
+
+    Where the signal is never scaled, later times only hold more noise, as churn asks for at the first step.
+    """
     slack = 1e-9 * schedule.t_max if np.isfinite(schedule.t_max) else 0.0
+    if t > schedule.t_max and schedule.alpha(t) == 1.0:
+        return
     if not schedule.t_min - slack <= t <= schedule.t_max + slack:
         domain = f"[{schedule.t_min}, {schedule.t_max}]"
         msg = f"{name}={t} is outside the domain {domain} of {schedule.name!r}: pass a time in it"
