@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from diffnum.solver.transition import trajectory_log_prob as trajectory_log_prob
     from diffnum.solver.transition import trajectory_log_ratio as trajectory_log_ratio
     from diffnum.solver.transition import transition as transition
+    from diffnum.solver.adjoint import gradient as gradient
 
 from diffnum._version import __version__
 from diffnum.jobs.extras import found_or_explained
@@ -68,6 +69,7 @@ _NAMES = {
     "derive": "diffnum.proofs",
     "dpm_solver_v3": "diffnum.calibration.statistics",
     "expectation_study": "diffnum.convergence.expectations",
+    "gradient": "diffnum.solver.adjoint",
     "iterate": "diffnum.solver",
     "law_study": "diffnum.convergence.stochastic",
     "load": "diffnum.models.loading.pretrained",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ from array_api_compat import array_namespace, is_array_api_obj
 from diffnum.forms import predict
 from diffnum.jobs.checked import check_model
 from diffnum.jobs.shown import facts_html
+from diffnum.solver.adjoint import Back, Wrt, pullback_of
 from diffnum.types import Array, Denoiser, Prediction, Schedule
 
 __all__ = ["Guided", "Scale"]
@@ -151,6 +152,36 @@ class Guided:
         ValueError
             If the prediction is rescaled: that couples the entries of a sample.
         """
+        main, weak = self._differentiable()
+        a, b = (model.jvp(x, t, tangent) for model in (main, weak))
+        return b + _beside(self.weight(t), x) * (a - b)
+
+    def pullback(self, x: Array, t: Any, wrt: Wrt) -> tuple[Array, Back]:
+        """Prediction, and products with its transposed Jacobian, where both models offer theirs.
+
+        Gradients by parameters or condition are those of the main model.
+
+        Raises
+        ------
+        ValueError
+            If the prediction is rescaled, or the models predict different things.
+        """
+        main, weak = self._differentiable()
+        w = self.weight(t)
+        first, first_back = pullback_of(main, wrt)(x, t, wrt)
+        if isinstance(w, float | int) and w == 1.0:
+            return first, first_back
+        second, second_back = pullback_of(weak, "x")(x, t, "x")
+        w = _beside(w, x)
+
+        def back(cotangent: Array) -> tuple[Array, Mapping[str, Array]]:
+            at, named = first_back(w * cotangent)
+            return at + second_back((1.0 - w) * cotangent)[0], named
+
+        return second + w * (first - second), back
+
+    def _differentiable(self) -> tuple[Any, Any]:
+        """Main and weak model, if the prediction is a plain combination of theirs."""
         if self.rescale:
             msg = f"rescale={self.rescale}: the Jacobian of a rescaled prediction is not offered"
             raise ValueError(msg)
@@ -159,8 +190,7 @@ class Guided:
         if weak.prediction != main.prediction:
             msg = f"the models predict {main.prediction!r} and {weak.prediction!r}: give both the same"
             raise ValueError(msg)
-        a, b = (model.jvp(x, t, tangent) for model in (main, weak))
-        return b + _beside(self.weight(t), x) * (a - b)
+        return main, weak
 
     def _weak(self) -> Any:
         main: Any = self.main

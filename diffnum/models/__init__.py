@@ -8,6 +8,7 @@ from diffnum.jobs.extras import found_or_explained
 
 if TYPE_CHECKING:
     from diffnum.models.denoiser import NetworkDenoiser
+    from diffnum.models.gradients import Autograd
     from diffnum.models.loading.files import MissingModelError, ModelFileError
     from diffnum.models.loading.pretrained import load, model_ids
     from diffnum.models.loading.tokens import NetworkTokens, load_tokens
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from diffnum.models.update.graph import CapturedRun, capture
 
 __all__ = [
+    "Autograd",
     "CapturedRun",
     "MissingModelError",
     "ModelFileError",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Autograd": "gradients",
     "CapturedRun": "update.graph",
     "capture": "update.graph",
     "compiled": "update",

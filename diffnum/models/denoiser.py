@@ -16,6 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from diffnum.jobs.shown import facts_html, short
 from diffnum.models.conditions.latents import Latents
 from diffnum.models.conditions.prompts import Condition, Prompts
+from diffnum.models.gradients import pulled_back
+from diffnum.solver.adjoint import Back, Wrt
 from diffnum.types import Prediction, Schedule
 
 __all__ = ["Level", "NetworkDenoiser", "resolve_device", "resolve_dtype"]
@@ -330,6 +332,31 @@ class NetworkDenoiser:
             (transposed,) = torch.autograd.grad(out, state, direction, create_graph=True)
             (product,) = torch.autograd.grad(transposed, direction, tangent)
         return product
+
+    def pullback(self, x: torch.Tensor, t: float | torch.Tensor, wrt: Wrt) -> tuple[torch.Tensor, Back]:
+        """Prediction, and products with its transposed Jacobian; what :func:`diffnum.gradient` asks for.
+
+        Parameters
+        ----------
+        x, t
+            As for a call.
+        wrt
+            By what, besides the state: ``"x"`` for nothing else, ``"parameters"`` (those of the module that want a
+            gradient), ``"condition"`` (embeddings that are bound).
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to differentiate by.
+        """
+        model = self.with_gradients()
+        wanted = {name: value for name, value in self.module.named_parameters() if value.requires_grad}
+        bound = self.condition or {}
+
+        def value(state: torch.Tensor, condition: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            return (replace(model, condition=condition) if condition else model)(state, t)
+
+        return pulled_back(value, x, wrt, wanted, bound)
 
     def to_image(self, x: torch.Tensor, *, stretch: Literal["range", "each"] = "range") -> NDArray[np.float32]:
         """Map samples to display intensities.

@@ -6,5 +6,6 @@ A plan is a list of :class:`~diffnum.tableau.Tableau`; the loop over it (:mod:`d
 from diffnum.plans.building import plan, plan_for
 from diffnum.plans.citation import cite
 from diffnum.plans.record import Plan
+from diffnum.plans.reversible import reversible_plan
 
-__all__ = ["Plan", "cite", "plan", "plan_for"]
+__all__ = ["Plan", "cite", "plan", "plan_for", "reversible_plan"]

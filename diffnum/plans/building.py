@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -18,7 +18,10 @@ from diffnum.plans.record import Plan, folded
 from diffnum.tableau import Tableau
 from diffnum.types import Denoiser, FloatArray, Prediction, Schedule
 
-__all__ = ["plan", "plan_for"]
+__all__ = ["Towards", "plan", "plan_for"]
+
+Towards: TypeAlias = Literal["data", "noise"]
+"""Where a run goes: from noise to data, or back ("inversion")."""
 
 
 def plan(
@@ -30,6 +33,7 @@ def plan(
     prediction: Prediction | None = None,
     continues: bool = False,
     parameters: Mapping[str, Any] | None = None,
+    towards: Towards = "data",
 ) -> Plan:
     """Compute all the numbers of a run.
 
@@ -52,7 +56,11 @@ def plan(
         then correct, and evaluate, at the last node too).
 
     parameters : mapping of str to float or array, shape (intervals,), optional
-        Numbers that a method asks for by :attr:`Method.parameters`, one per interval of the grid or one for all.
+        Numbers that a method asks for by :attr:`Method.parameters`, one per interval of the grid or one for all, in the
+        order of the run.
+    towards : {"data", "noise"}
+        ``"noise"`` takes the nodes of the grid from the last to the first: the same rules with steps of the other sign,
+        so that ``ddim`` gives DDIM inversion. The terminal rule of the grid is left out.
 
     Returns
     -------
@@ -62,13 +70,15 @@ def plan(
     ------
     ValueError
         If the method is unknown, the grid is too short for the start-up, or the conversion of predictions
-        does not exist at a node.
+        does not exist at a node; if a run towards the noise begins at sigma = 0, or draws noise.
     """
     record = find_method(method) if isinstance(method, str) else method
     _check_arguments(record, schedule, grid)
     nodes = Nodes.at(schedule, grid.t, grid.lam)
     terminal = grid.terminal.name
     ends_at_zero = bool(np.isinf(grid.lam[-1]))
+    if _is_turned(towards, record, grid):
+        nodes, terminal = nodes[::-1], "stop"
     denoise = terminal in DENOISING
     denoised = record.last_is_denoising(terminal=terminal, ends_at_zero=ends_at_zero) or (
         ends_at_zero and not np.isfinite(record.form.clock(nodes[-1:])).all()
@@ -121,6 +131,7 @@ def plan_for(
     t_end: float | None = None,
     terminal: str = "stop",
     start: Start | None = None,
+    towards: Towards = "data",
 ) -> Plan:
     """Plan of a method for a model, between the model's own end times where it has them.
 
@@ -140,6 +151,8 @@ def plan_for(
         Terminal rule.
     start : {"ramp", "high_order"}, optional
         Start-up rule; as shipped by default.
+    towards : {"data", "noise"}
+        See :func:`plan`.
 
     Raises
     ------
@@ -148,7 +161,7 @@ def plan_for(
     """
     record = find_method(method) if isinstance(method, str) else method
     if isinstance(grid, Grid):
-        return plan(record, model.schedule, grid, start=start)
+        return plan(record, model.schedule, grid, start=start, towards=towards)
     if (steps is None) == (nfe is None):
         msg = f"steps={steps}, nfe={nfe}: give one of the two"
         raise ValueError(msg)
@@ -165,7 +178,8 @@ def plan_for(
         labelled = grids.model_timesteps(model.schedule, n, terminal=terminal)  # type: ignore[arg-type]
         return plan(record, model.schedule, labelled, start=start)
     times = _times(model, model.schedule, t_start, t_end)
-    return plan(record, model.schedule, grid(model.schedule, n, **times, terminal=terminal), start=start)
+    nodes = grid(model.schedule, n, **times, terminal=terminal)
+    return plan(record, model.schedule, nodes, start=start, towards=towards)
 
 
 def _times(model: Denoiser, schedule: Schedule, t_start: float | None, t_end: float | None) -> dict[str, float]:
@@ -200,6 +214,28 @@ def _check_arguments(method: Any, schedule: Any, grid: Any) -> None:
             "make the grid with the same schedule"
         )
         raise ValueError(msg)
+
+
+def _is_turned(towards: Any, record: Method, grid: Grid) -> bool:
+    """Whether the run goes from data to noise, which not every method and grid can."""
+    if towards not in get_args(Towards):
+        msg = f"towards={towards!r}: a run goes towards the {' or the '.join(get_args(Towards))}, use one of them"
+        raise ValueError(msg)
+    if towards == "data":
+        return False
+    if record.stochastic:
+        msg = (
+            f"towards='noise': {record.name} draws noise, and no step undoes a draw; use a deterministic method "
+            "such as 'ddim'"
+        )
+        raise ValueError(msg)
+    if np.isinf(grid.lam[-1]):
+        msg = (
+            f"towards='noise': the grid ends at sigma = 0 (t={float(grid.t[-1]):g}), where all trajectories of a data "
+            "point meet; end it at a later time, such as schedule.t_min"
+        )
+        raise ValueError(msg)
+    return True
 
 
 def _history_times(placements: Sequence[Placement], nodes: Nodes, first: int) -> dict[str, float]:

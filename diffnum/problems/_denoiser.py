@@ -114,6 +114,14 @@ class ExactDenoiser:
         u = state.xp.astype(direction.flat, state.flat.dtype)
         return state.restore(self.core.jvp(y, u, alpha, sigma, form))
 
+    def vjp(self, x: Array, t: Any, cotangent: Array) -> Array:
+        """Product with the transposed Jacobian, which is :meth:`jvp`.
+
+        Every prediction is the state times a number plus the score times a number, and the Jacobian of the score is the
+        matrix of second derivatives of a log-density: it is symmetric.
+        """
+        return self.jvp(x, t, cotangent)
+
     def _prepare(self, x: Array, t: Any) -> tuple[Batch, Array, Coefficient, Coefficient, LinearForm]:
         state = check_state(x, self.core.dim)
         alpha, sigma = coefficients(self.schedule, t, state)

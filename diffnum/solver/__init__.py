@@ -41,6 +41,7 @@ __all__ = [
     "evaluations",
     "is_state",
     "iterate",
+    "numbers_for",
     "solve",
 ]
 
@@ -159,14 +160,24 @@ def iterate(
         If ``x`` has no batch axis, the model has another schedule, the history is incomplete or of another shape, a
         State begins elsewhere, noise is needed and not given, or the model returns an array of another shape.
     """
+    return _answered(evaluations(numbers_for(plan, model), x, history=history, noise=noise, combine=combine), model)
+
+
+def numbers_for(plan: Plan, model: Denoiser) -> Plan:
+    """Plan for what a model predicts, once it is sure that the two belong together.
+
+    Raises
+    ------
+    ValueError
+        If the model has another schedule.
+    """
     _check_plan(plan)
     check_model(model)
     if getattr(model, "schedule", plan.schedule) != plan.schedule:
         msg = f"model has the schedule {model.schedule!r}, the plan {plan.schedule!r}: make the plan on model.schedule"
         raise ValueError(msg)
     warn_if_found_elsewhere(plan, model)
-    numbers = plan.for_prediction(model.prediction) if plan.steps else plan
-    return _answered(evaluations(numbers, x, history=history, noise=noise, combine=combine), model)
+    return plan.for_prediction(model.prediction) if plan.steps else plan
 
 
 def _check_plan(plan: Any) -> None:
