@@ -49,10 +49,12 @@ if TYPE_CHECKING:
     from diffnum.solver import solve as solve
     from diffnum.solver.adaptive import solve_adaptive as solve_adaptive
     from diffnum.solver.picard import solve_parallel as solve_parallel
+    from diffnum.solver.adjoint import gradient as gradient
+    from diffnum.solver.inverse_run import invert as invert
+    from diffnum.solver.likelihood import log_likelihood as log_likelihood
     from diffnum.solver.transition import trajectory_log_prob as trajectory_log_prob
     from diffnum.solver.transition import trajectory_log_ratio as trajectory_log_ratio
     from diffnum.solver.transition import transition as transition
-    from diffnum.solver.adjoint import gradient as gradient
 
 from diffnum._version import __version__
 from diffnum.jobs.extras import found_or_explained
@@ -70,10 +72,12 @@ _NAMES = {
     "dpm_solver_v3": "diffnum.calibration.statistics",
     "expectation_study": "diffnum.convergence.expectations",
     "gradient": "diffnum.solver.adjoint",
+    "invert": "diffnum.solver.inverse_run",
     "iterate": "diffnum.solver",
     "law_study": "diffnum.convergence.stochastic",
     "load": "diffnum.models.loading.pretrained",
     "marginals_kept": "diffnum.convergence.marginals",
+    "log_likelihood": "diffnum.solver.likelihood",
     "method": "diffnum.coefficients.catalogue",
     "methods": "diffnum.coefficients.catalogue",
     "monte_carlo_study": "diffnum.convergence.stochastic",

@@ -58,7 +58,7 @@ def pulled_back(
 
     def back(cotangent: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         inputs = (state, *named.values())
-        found = torch.autograd.grad(value, inputs, cotangent, allow_unused=True)
+        found = torch.autograd.grad(value, inputs, cotangent, allow_unused=True, retain_graph=True)
         filled = [torch.zeros_like(a) if g is None else g for a, g in zip(inputs, found, strict=True)]
         return filled[0], dict(zip(named, filled[1:], strict=True))
 

@@ -278,7 +278,7 @@ def _check_words(wrt: Any, memory: Any, loss: Any, snapshots: Any) -> None:
 class _Step(NamedTuple):
     """A step that was made, with how to go back over its evaluations."""
 
-    index: int
+    number: int
     backs: Sequence[Back]
 
 
@@ -334,7 +334,7 @@ class _Sweep:
 
     def back(self, step: _Step, cotangents: Mapping[str, Array]) -> dict[str, Array]:
         """Cotangents of what a step took, from those of what it left; those by name are summed up."""
-        rows, stages = self.plan.programme[step.index], self.plan.steps[step.index].nfe
+        rows, stages = self.plan.programme[step.number], self.plan.steps[step.number].nfe
         found: dict[str, Array] = {}
         for target, row in rows[stages:]:
             _spread(found, row, cotangents.get(target))

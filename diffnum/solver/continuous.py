@@ -141,9 +141,9 @@ class _Augmented:
         """Schedule of the model."""
         return self.inner.schedule
 
-    def __call__(self, row: Array, t: Any) -> Array:
+    def __call__(self, x: Array, t: Any) -> Array:
         """Noise of the states, and what takes its place for the adjoint."""
-        x, b, *_ = self.blocks.parted(row)
+        x, b, *_ = self.blocks.parted(x)
         alpha, sigma = float(self.schedule.alpha(t)), float(self.schedule.sigma(t))
         p, q = (float(f) for f in conversion(self.inner.prediction, "noise", alpha, sigma))
         value, back = self.pull(x, t, self.wrt)
