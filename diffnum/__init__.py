@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from diffnum.solver import iterate as iterate
     from diffnum.solver import solve as solve
     from diffnum.solver.adaptive import solve_adaptive as solve_adaptive
-    from diffnum.solver.picard import solve_parallel as solve_parallel
     from diffnum.solver.adjoint import gradient as gradient
     from diffnum.solver.inverse_run import invert as invert
     from diffnum.solver.likelihood import log_likelihood as log_likelihood
+    from diffnum.solver.picard import solve_parallel as solve_parallel
     from diffnum.solver.transition import trajectory_log_prob as trajectory_log_prob
     from diffnum.solver.transition import trajectory_log_ratio as trajectory_log_ratio
     from diffnum.solver.transition import transition as transition
