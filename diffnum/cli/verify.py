@@ -86,6 +86,9 @@ def verify(
     target: Annotated[
         str, typer.Option(help="For --sampler with weights: law that it claims, tilted, power, product or posterior.")
     ] = "",
+    draws: Annotated[
+        int, typer.Option(help="With --discrete: sequences that a sampler on batches draws at each level.")
+    ] = 200_000,
     seed: Seed = 0,
     cache: Cache = Path("out/verify"),
     kind: Kind = "deterministic",
@@ -110,7 +113,8 @@ def verify(
 
     With --discrete the samplers are those on tokens: proved, and measured on laws that are enumerated. One of your own
     is called as f(model, x, t, s), and returns the law of each token at time s < t; or as f(model, x, nodes, rng), and
-    returns tokens. --schedule is then masked, uniform, masked-cosine and the like.
+    returns tokens. A law that is exact is claimed by --order inf. --schedule is then masked, uniform, masked-cosine and
+    the like.
     """
     from diffnum.certificates.page import places
 
@@ -123,7 +127,7 @@ def verify(
             msg = "--mutate and --out go with methods of the catalogue: leave out --discrete"
             raise typer.BadParameter(msg)
         given = settings("--option", option or ())
-        verify_discrete(names, sampler, order, convention, given, schedule, levels, seed, as_json=as_json)
+        verify_discrete(names, sampler, order, convention, given, schedule, levels, draws, seed, as_json=as_json)
         return
     if target:
         if not sampler or names or order is not None:

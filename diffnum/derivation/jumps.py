@@ -13,8 +13,9 @@ order p in law if the coefficients agree up to h^p, whatever the rates: the word
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import sympy as sp
@@ -31,9 +32,16 @@ __all__ = [
     "first_hitting_time",
     "frozen_claims",
     "leap_expansion",
+    "masked_matrix",
+    "mixing_claims",
+    "product_claims",
     "remasking_claims",
+    "score_of",
+    "tempered_claims",
     "thinning_claims",
+    "uniform_matrix",
     "uniform_score",
+    "unmasking_claims",
 ]
 
 StageData: TypeAlias = tuple[int, Any, Sequence[Any]]
@@ -238,6 +246,7 @@ def first_hitting_time() -> tuple[Any, Any, Any]:
     return survival, sp.simplify(solved), sp.simplify(1 - survival.subs(n, 1))
 
 
+@cache
 def first_hitting_claims() -> tuple[tuple[str, bool], ...]:
     """That the times of the first-hitting sampler are labels, decided: claim and whether it holds."""
     n, a, b, u = sp.symbols("n a b u", positive=True)
@@ -255,6 +264,7 @@ def first_hitting_claims() -> tuple[tuple[str, bool], ...]:
     )
 
 
+@cache
 def thinning_claims() -> tuple[tuple[str, bool], ...]:
     """That thinned candidates have the law of the chain: candidates at rate r, each with the kernel 1 + l/r."""
     h, r, rate = sp.symbols("h r l", positive=True)
@@ -265,16 +275,152 @@ def thinning_claims() -> tuple[tuple[str, bool], ...]:
     )
 
 
-def remasking_claims() -> tuple[tuple[str, bool], ...]:
-    """That remasking keeps the law of each token: a share s of the shown ones masked again, alpha from a to b."""
-    a, b, s = sp.symbols("a b s", positive=True)
-    shown = a * (1 - s) + (1 - a) * (b - (1 - s) * a) / (1 - a)
-    return (("with any share masked again each token shows with probability alpha_s", sp.simplify(shown - b) == 0),)
+@cache
+def remasking_claims(share: Callable[[Any, Any], Any]) -> tuple[tuple[str, bool], ...]:
+    """What a step of remasking is to first order in its length, whose share vanishes with it: claim, whether it holds.
+
+    Parameters
+    ----------
+    share : callable
+        ``share(alpha_t, alpha_s)``, on symbols.
+    """
+    a, d, h, b, s = sp.symbols("alpha d h beta s", positive=True)
+    p = sp.Symbol("p_b", positive=True)
+    keeps = a * (1 - s) + (1 - a) * (b - (1 - s) * a) / (1 - a)
+    again = share(a, a + d * h)
+    shown = (a + d * h - (1 - again) * a) / (1 - a)
+    loss = sp.limit(again / h, h, 0)
+    rate = sp.limit(shown / h, h, 0)
+    hazard, mixing = d / (1 - a), loss / (d / a)
+    score = score_of(masked_matrix(2, a)[:2, :], [p, 1 - p], 2)[0]
+    return (
+        ("with any share masked again each token shows with probability alpha_s", sp.simplify(keeps - b) == 0),
+        (
+            "in the limit of short steps tokens show at the reverse rate, and at some multiple of it more",
+            sp.simplify(rate - hazard * (1 + mixing)) == 0,
+        ),
+        (
+            "the surplus and the masking are in balance under the exact law, so that the limit keeps it",
+            sp.simplify((rate - hazard) * p - loss * score) == 0,
+        ),
+        *product_claims(),
+    )
+
+
+@cache
+def product_claims() -> tuple[tuple[str, bool], ...]:
+    """That a step which draws every token from the state at its beginning is of order 1 at most.
+
+    Jumps of two tokens then have the product of their probabilities, whatever else the kernel is: the word ``a_j a_k^j
+    E_jk`` has the coefficient 0.
+    """
+    h, a, b, c = sp.symbols("h a_j a_k a_k^j", positive=True)
+    alone = [h * rate + sp.Symbol(f"c_{i}") * h**2 for i, rate in enumerate((a, b))]
+    both = sp.expand(alone[0] * alone[1]).coeff(h, 2)
+    return (
+        (
+            "tokens are drawn independently: two jump with probability h^2 a_j a_k, not h^2 a_j a_k^j",
+            both == a * b and both.coeff(c) == 0 and EXACT.apart["new E"] != 0,
+        ),
+    )
+
+
+@cache
+def mixing_claims() -> tuple[tuple[str, bool], ...]:
+    """That noising and reverse rates together leave the exact law alone: each jump and its way back are in balance."""
+    a = sp.Symbol("alpha", positive=True)
+    p = list(sp.symbols("p_0 p_1", positive=True))
+    p.append(1 - sum(p))
+    size = len(p)
+    found = []
+    for name, noising in (("masked", masked_matrix(size, a)[:size, :]), ("uniform", uniform_matrix(size, a))):
+        letters = noising.shape[1]
+        forward = [[0] * letters for _ in range(letters)]
+        for i in range(size):
+            for j in range(letters):
+                if i != j and (name == "uniform" or j == size):
+                    forward[i][j] = 1 if name == "masked" else sp.Rational(1, size)
+        rates = sp.Matrix(forward)
+        x = letters - 1
+        score, back = score_of(noising, p, x), bayes_rates(rates, noising, p, x)
+        # the share of state b is its score; its rate to x must carry what comes back from x
+        balanced = all(sp.simplify(score[b] * rates[b, x] - back[b]) == 0 for b in range(letters - 1))
+        found.append((f"a leap with forward and reverse rates leaves the exact law alone: balance, {name}", balanced))
+    return tuple(found)
+
+
+@cache
+def tempered_claims(temperature: Any) -> tuple[tuple[str, bool], ...]:
+    """That marginals at another temperature are other rates, however short the step."""
+    p, power = sp.Rational(1, 3), 1 / sp.nsimplify(temperature)
+    changed = p**power / (p**power + (1 - p) ** power)
+    off = sp.simplify(changed - p)
+    return (
+        (
+            f"of two tokens that with probability 1/3 shows with {float(changed):.4f} at temperature {temperature}",
+            off != 0,
+        ),
+    )
+
+
+# -- unmasking by count -------------------------------------------------------------------------------
+
+
+@cache
+def unmasking_claims(sees_draws: bool) -> tuple[tuple[str, bool], ...]:
+    """What showing so many tokens a step does, on two tokens with any law: claim and whether it holds.
+
+    Parameters
+    ----------
+    sees_draws : bool
+        Whether the choice of what to show looks at the values that were drawn, as confidence does.
+    """
+    m, k = sp.symbols("m k", positive=True, integer=True)
+    p = sp.Matrix(2, 2, lambda i, j: sp.Symbol(f"p_{i}{j}", positive=True))
+    p[1, 1] = 1 - p[0, 0] - p[0, 1] - p[1, 0]
+    rows, columns = [sum(p[i, :]) for i in range(2)], [sum(p[:, j]) for j in range(2)]
+    cells = [(i, j) for i in range(2) for j in range(2)]
+    cost = sum(p[c] * (sp.log(p[c]) - sp.log(rows[c[0]] * columns[c[1]])) for c in cells)
+    entropy = sum(-x * sp.log(x) for x in (*rows, *columns)) + sum(p[c] * sp.log(p[c]) for c in cells)
+    apart = sp.expand(sp.expand_log(cost - entropy, force=True))
+    claims = [
+        (
+            "each of m masked tokens is among k that are chosen at random with probability k/m",
+            sp.simplify(sp.combsimp(sp.binomial(m - 1, k - 1) / sp.binomial(m, k)) - k / m) == 0,
+        ),
+        ("both at once: KL(p || output) is the total correlation of the two", sp.simplify(apart) == 0),
+        (
+            "one at a time, whichever is first by what shows: the law itself",
+            all(sp.simplify(rows[i] * p[i, j] / rows[i] - p[i, j]) == 0 for i, j in cells)
+            and all(sp.simplify(columns[j] * p[i, j] / columns[j] - p[i, j]) == 0 for i, j in cells),
+        ),
+    ]
+    if sees_draws:
+        claims.append(
+            ("the choice looks at the values drawn: one at a time is not exact, shown by a law", _prefers_likely())
+        )
+    return tuple(claims)
+
+
+def _prefers_likely() -> bool:
+    """Whether showing first the token whose drawn value is the more probable changes a law of two tokens, exactly."""
+    p = sp.Matrix([[4, 1], [2, 3]]) / 10
+    rows, columns = [sum(p[i, :]) for i in range(2)], [sum(p[:, j]) for j in range(2)]
+    out = sp.zeros(2, 2)
+    for i in range(2):
+        for j in range(2):
+            chance = rows[i] * columns[j]
+            if rows[i] >= columns[j]:  # the first one is shown, the second drawn again
+                out[i, :] += chance * p[i, :] / rows[i]
+            else:
+                out[:, j] += chance * p[:, j] / columns[j]
+    return bool(sum(out) == 1 and out != p)
 
 
 # -- kernels of one token -----------------------------------------------------------------------------
 
 
+@cache
 def frozen_claims(jump: str) -> tuple[tuple[str, bool], ...]:
     """What frozen rates r_1, r_2 to two values do to one token in a time h: claim and whether it holds.
 
@@ -304,6 +450,25 @@ def frozen_claims(jump: str) -> tuple[tuple[str, bool], ...]:
     return (("Euler's probability h r is that of the jump to first order", sp.simplify(first - h * r) == 0),)
 
 
+def masked_matrix(size: int, keep: Any) -> Any:
+    """Law of one token after masking, the mask last: kept with probability ``keep``, shape (S + 1, S + 1)."""
+    return sp.Matrix(
+        size + 1, size + 1, lambda i, j: 1 if i == j == size else keep * int(i == j) if j < size else 1 - keep
+    )
+
+
+def uniform_matrix(size: int, keep: Any) -> Any:
+    """Law of one token after uniform noise: kept with probability ``keep``, shape (S, S)."""
+    return sp.Matrix(size, size, lambda i, j: keep * int(i == j) + (1 - keep) / size)
+
+
+def score_of(noising: Any, p: Sequence[Any], x: int) -> list[Any]:
+    """Concrete score of one token: probability of each of its states over that of x, the other tokens held."""
+    data = [a for a in range(len(p)) if noising[a, x] != 0]
+    return [sum(p[a] * noising[a, b] / noising[a, x] for a in data) for b in range(noising.shape[1])]
+
+
+@cache
 def bridge_claims() -> tuple[tuple[str, bool], ...]:
     """What Bayes' rule makes of a token's bridge, masked and uniform, three tokens: claim and whether it holds."""
     a, b = sp.symbols("alpha_t alpha_s", positive=True)
@@ -311,25 +476,33 @@ def bridge_claims() -> tuple[tuple[str, bool], ...]:
     p.append(1 - sum(p))
     size = len(p)
 
-    def masked(keep: Any) -> Any:
-        return sp.Matrix(
-            size + 1, size + 1, lambda i, j: 1 if i == j == size else keep * int(i == j) if j < size else 1 - keep
-        )
-
-    def uniform(keep: Any) -> Any:
-        return sp.Matrix(size, size, lambda i, j: keep * int(i == j) + (1 - keep) / size)
-
-    hidden = bayes_posterior(masked(a / b), masked(b)[:size, :], masked(a)[:size, :], p, size)
+    early, late = masked_matrix(size, b)[:size, :], masked_matrix(size, a)[:size, :]
+    hidden = bayes_posterior(masked_matrix(size, a / b), early, late, p, size)
     shown = (b - a) / (1 - a)
     masked_right = all(sp.simplify(hidden[i] - shown * p[i]) == 0 for i in range(size))
     leap = 1 - sp.exp(-(sp.log(1 - a) - sp.log(1 - b)))
-    exact = bayes_posterior(uniform(a / b), uniform(b), uniform(a), p, 0)
+    exact = bayes_posterior(uniform_matrix(size, a / b), uniform_matrix(size, b), uniform_matrix(size, a), p, 0)
     rest, later = (1 - a) / size, (1 - b) / size
     weight = [p[i] / (a + rest if i == 0 else rest) for i in range(size)]
     closed = [(b * weight[i] + later * sum(weight)) * ((1 - a / b) / size + a / b * int(i == 0)) for i in range(size)]
     uniform_right = all(sp.simplify(exact[i] - closed[i]) == 0 for i in range(size))
+    tweedie = all(
+        sp.simplify(found[i] - wanted[i]) == 0
+        for found, wanted in (
+            (_tweedie(masked_matrix(size, a / b), masked_matrix(size, a)[:size, :], p, size), hidden),
+            (_tweedie(uniform_matrix(size, a / b), uniform_matrix(size, a), p, 0), exact),
+        )
+        for i in range(len(wanted))
+    )
     return (
         ("by Bayes' rule a masked token shows b with probability (alpha_s - alpha_t)/(1 - alpha_t) p_b", masked_right),
         ("that is the leap with frozen marginals in the clock -log(1 - alpha)", sp.simplify(leap - shown) == 0),
         ("the uniform bridge that ships is Bayes' rule", uniform_right),
+        ("the exact score, carried back by the inverse noising matrix (Tweedie), is the bridge", tweedie),
     )
+
+
+def _tweedie(between: Any, late: Any, p: Sequence[Any], x: int) -> list[Any]:
+    """Law of the token at the earlier time from the score: ``(s P^-1)_b P[b, x]``."""
+    back = sp.Matrix([score_of(late, p, x)]) * between.inv()
+    return [back[b] * between[b, x] for b in range(between.shape[0])]

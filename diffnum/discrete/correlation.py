@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from diffnum.discrete.laws import Law
+from diffnum.discrete.checks import whole_number
+from diffnum.discrete.laws import Law, entropy_of
 from diffnum.types import FloatArray
 
 __all__ = [
@@ -58,8 +59,7 @@ def entropies(law: Law) -> FloatArray:
             extra = next(d for d in range(length) if not subset >> d & 1)
             larger = tables[subset | 1 << extra]
             tables[subset] = larger.sum(axis=sum(1 for d in members if d < extra))
-        p = tables[subset][tables[subset] > 0]
-        out[subset] = -float(np.sum(p * np.log(p)))
+        out[subset] = float(entropy_of(tables[subset].ravel()))
     return out
 
 
@@ -81,11 +81,7 @@ def total_correlation(law: Law, positions: Sequence[int], given: Sequence[int] =
 
 
 def _entropy(law: Law, positions: Sequence[int]) -> float:
-    if not positions:
-        return 0.0
-    p = law.marginal(sorted(positions))
-    p = p[p > 0]
-    return -float(np.sum(p * np.log(p)))
+    return float(entropy_of(law.marginal(sorted(positions)).ravel())) if positions else 0.0
 
 
 def parallel_divergence(law: Law, sets: Sequence[Sequence[int]]) -> float:
@@ -123,10 +119,7 @@ def best_sets(law: Law, steps: int) -> tuple[tuple[tuple[int, ...], ...], float]
     divergence : float
         In nats.
     """
-    length = law.length
-    if steps < 1:
-        msg = f"steps={steps}: use at least one step"
-        raise ValueError(msg)
+    length, steps = law.length, whole_number("steps", steps, remedy="use at least one step")
     if length > LONGEST_SETS:
         msg = f"length {length} has too many partitions: use at most {LONGEST_SETS} positions"
         raise ValueError(msg)
@@ -167,7 +160,7 @@ def entropy_curve(law: Law) -> FloatArray:
     Tables up to 20 positions by all subsets; Markov chains (:meth:`Law.markov`) of any length by their gaps.
     """
     length = law.length
-    if law.chain is not None and law.chain.start.size == law.tokens and _is_markov(law):
+    if law.chain is not None and law.chain.plain:
         return _markov_curve(law)
     h = entropies(law)
     return np.array(
@@ -175,25 +168,18 @@ def entropy_curve(law: Law) -> FloatArray:
     )
 
 
-def _is_markov(law: Law) -> bool:
-    return bool(np.all(law.chain.emit == np.eye(law.tokens)))  # type: ignore[union-attr]
-
-
 def _markov_curve(law: Law) -> FloatArray:
     """The same for a Markov chain: H(B) is that of its first token and one conditional entropy for each gap."""
     length, moves = law.length, law.chain.moves  # type: ignore[union-attr]
     alone = law.marginals()
 
-    def entropy(p: FloatArray) -> FloatArray:
-        return np.asarray(-np.sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0)), 0.0), axis=-1))
-
-    firsts = entropy(alone)
+    firsts = entropy_of(alone)
     gaps = np.zeros((length, length))
     for i in range(length - 1):
         between = np.eye(law.tokens)
         for j in range(i + 1, length):
             between = between @ moves[j - 1]
-            gaps[i, j] = alone[i] @ entropy(between)
+            gaps[i, j] = alone[i] @ entropy_of(between)
     curve = np.zeros(length + 1)
     for m in range(1, length + 1):
         whole = comb(length, m)
@@ -206,6 +192,15 @@ def _markov_curve(law: Law) -> FloatArray:
     return curve
 
 
+def _curve(values: Any) -> FloatArray:
+    """A curve of mean entropies; raises ValueError for anything else."""
+    h = np.asarray(values, dtype=np.float64)
+    if h.ndim != 1 or len(h) < 2 or not np.all(np.isfinite(h)):
+        msg = f"curve has shape {h.shape}: pass L + 1 finite entropies, as dn.discrete.entropy_curve gives them"
+        raise ValueError(msg)
+    return h
+
+
 def counts_cost(curve: Any, counts: Sequence[int]) -> float:
     """Mean conditional total correlation of showing so many random tokens a step, in nats.
 
@@ -216,8 +211,8 @@ def counts_cost(curve: Any, counts: Sequence[int]) -> float:
     counts : sequence of int
         Tokens that each step shows; they add up to L.
     """
-    h = np.asarray(curve, dtype=np.float64)
-    if any(k < 1 for k in counts) or sum(counts) != len(h) - 1:
+    h = _curve(curve)
+    if any(whole_number("count", k, 0) < 1 for k in counts) or sum(counts) != len(h) - 1:
         msg = f"counts={list(counts)} must be positive and add up to {len(h) - 1}"
         raise ValueError(msg)
     cost, m = 0.0, 0
@@ -236,15 +231,9 @@ def best_counts(curve: Any, steps: int) -> tuple[tuple[int, ...], float]:
     cost : float
         Mean conditional total correlation in nats.
     """
-    if isinstance(curve, Law):
-        msg = f"curve={curve!r} is a Law: pass entropy_curve(law)"
-        raise TypeError(msg)
-    h = np.asarray(curve, dtype=np.float64)
+    h = _curve(curve)
     length = len(h) - 1
-    if steps < 1:
-        msg = f"steps={steps}: use at least one step"
-        raise ValueError(msg)
-    steps = min(steps, length)
+    steps = min(whole_number("steps", steps, remedy="use at least one step"), length)
     slope = np.diff(h)
     value = np.full((steps + 1, length + 1), np.inf)
     came = np.zeros((steps + 1, length + 1), dtype=int)

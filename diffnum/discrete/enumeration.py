@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from diffnum.discrete.laws import Law, TokenArray
-from diffnum.discrete.processes import Masked, TokenProcess
+from diffnum.discrete.checks import TokenArray, checked_time
+from diffnum.discrete.laws import Law
+from diffnum.discrete.models import answered, checked_model
+from diffnum.discrete.processes import Masked, TokenProcess, checked_process
 from diffnum.types import FloatArray
 
 __all__ = ["LARGEST_SPACE", "Enumerated", "ModelSpace", "StateSpace", "expand", "push"]
@@ -42,7 +44,7 @@ class Enumerated:
     """
 
     def __init__(self, length: int, tokens: int, process: TokenProcess) -> None:
-        self.process, self.length, self.tokens = process, length, tokens
+        self.process, self.length, self.tokens = checked_process(process), length, tokens
         self.letters = process.states(tokens)
         self.size = self.letters**length
         if self.size > LARGEST_SPACE:
@@ -96,6 +98,10 @@ class ModelSpace(Enumerated):
 
     def __init__(self, model: Any, held: Any) -> None:
         held = np.asarray(held)
+        checked_model(model)
+        if held.dtype.kind not in "iu":
+            msg = f"held has dtype {held.dtype}: pass tokens as integers, -1 where free"
+            raise TypeError(msg)
         if held.shape != (model.length,) or held.min() < -1 or held.max() >= model.tokens:
             msg = f"held has shape {held.shape}: pass {model.length} tokens below {model.tokens}, -1 where free"
             raise ValueError(msg)
@@ -110,7 +116,7 @@ class ModelSpace(Enumerated):
     def _denoised(self) -> FloatArray:
         x = np.repeat(self.held[None], self.size, axis=0)
         x[:, self.free] = self.states
-        return np.asarray(self.model(x, 0.5), dtype=np.float64)[:, self.free]
+        return answered(self.model, x, 0.5)[:, self.free]
 
     def denoised(self, t: float) -> FloatArray:  # noqa: ARG002
         """Marginals that the model gives, shape (N, L, S)."""
@@ -135,14 +141,15 @@ class StateSpace(Enumerated):
 
     def __init__(self, law: Law, process: TokenProcess) -> None:
         if not isinstance(law, Law):
-            msg = f"law={law!r} is a {type(law).__name__}: pass dn.discrete.Law(p)"
+            msg = f"law={law!r}: pass a dn.discrete.Law"
             raise TypeError(msg)
         super().__init__(law.length, law.tokens, process)
         self.law = law
         self._latest: tuple[float, FloatArray] | None = None
 
     def marginal(self, t: float) -> FloatArray:
-        """Exact law of the state at time t, shape (N,)."""
+        """Exact law of the state at time t in [0, 1], shape (N,)."""
+        checked_time("t", t)
         out = self.law.table
         matrix = self.process.noising(self.tokens, t)
         for _ in range(self.length):  # each axis in turn comes first, and goes to the end
@@ -172,10 +179,11 @@ class StateSpace(Enumerated):
         return out.ravel()
 
     def denoised(self, t: float) -> FloatArray:
-        """Exact posterior marginals P(x_0^d = a | state), shape (N, L, S).
+        """Exact posterior marginals P(x_0^d = a | state) at a time in [0, 1], shape (N, L, S).
 
         Where a state is impossible, and the posterior with it undefined, the marginals of the data stand.
         """
+        checked_time("t", t)
         key = 0.5 if self.process.time_free else float(t)
         if self._latest is not None and self._latest[0] == key:
             return self._latest[1]

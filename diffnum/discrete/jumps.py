@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from diffnum.discrete.checks import TokenArray, checked_law, checked_time
 from diffnum.discrete.enumeration import Enumerated, StateSpace
-from diffnum.discrete.laws import TokenArray
 from diffnum.discrete.models import answered
 from diffnum.discrete.processes import TokenProcess
 from diffnum.types import FloatArray
@@ -23,13 +23,31 @@ SLACK = 1.0 + 1e-9
 def generator(space: Enumerated, t: float) -> Any:
     """Generator of the exact reverse chain at time t.
 
+    Parameters
+    ----------
+    space : StateSpace or ModelSpace
+        The states.
+    t : float
+        Time in (0, 1]; at its ends rates may be infinite.
+
     Returns
     -------
     scipy.sparse.csr_array, shape (N, N)
         Rates in 1/time from the state of the row to that of the column; rows sum to zero.
+
+    Raises
+    ------
+    ValueError
+        If t lies outside, or rates are infinite or negative there.
     """
     from scipy import sparse
 
+    checked_time("t", t, open_end=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        speed = space.process.clock_rate(np.float64(t))
+    if not np.isfinite(speed):
+        msg = f"t={t:g}: the reverse rates of the {space.process.name} process are infinite there, take a t inside"
+        raise ValueError(msg)
     rates = space.process.rates(space.denoised(t), space.states, t)
     row, place, letter = np.nonzero(rates)
     powers = space.letters ** np.arange(space.length - 1, -1, -1)
@@ -56,7 +74,13 @@ def reverse_law(space: StateSpace, t: float, s: float, law: FloatArray | None = 
     """
     from scipy.integrate import solve_ivp
 
-    start = space.marginal(t) if law is None else law
+    if not t > s:
+        msg = f"t={t:g}, s={s:g}: the reverse chain runs from t down to s < t"
+        raise ValueError(msg)
+    start = space.marginal(t) if law is None else checked_law("law", law, ndim=1)
+    if start.size != space.size:
+        msg = f"law has {start.size} entries: pass one for each of the {space.size} states"
+        raise ValueError(msg)
     run = solve_ivp(
         lambda tau, p: generator(space, t - tau).T @ p, (0.0, t - s), start, method="DOP853", rtol=1e-10, atol=1e-13
     )
@@ -75,6 +99,11 @@ class Uniformisation:
     """
 
     end: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.end < 1.0:
+            msg = f"end={self.end}: use a time in (0, 1); rates have no bound at 0"
+            raise ValueError(msg)
 
     def bound(self, process: TokenProcess, x: TokenArray, tokens: int, t: float, s: float) -> FloatArray:
         """Bound of the total rate of each state, shape (n,), over the times from t down to s."""

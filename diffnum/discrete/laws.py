@@ -12,45 +12,19 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from diffnum.discrete.checks import TokenArray, checked_law, checked_tokens, numbers, whole_number
 from diffnum.types import FloatArray
 
-__all__ = ["LARGEST_TABLE", "HiddenChain", "Law", "TokenArray", "uniforms"]
-
-TokenArray = NDArray[np.int64]
-"""Tokens, shape (n, L)."""
+__all__ = ["LARGEST_TABLE", "HiddenChain", "Law", "drawn", "entropy_of", "uniforms"]
 
 LARGEST_TABLE = 2**21
 """Most sequences that a table is made for."""
 
-TOLERANCE = 1e-9
-"""How far from one a law may sum."""
-
 
 def uniforms(seed: int) -> np.random.Generator:
     """Generator of a seed; the same bits on every machine."""
-    if seed < 0:
-        msg = f"seed={seed}: use a whole number >= 0"
-        raise ValueError(msg)
-    return np.random.Generator(np.random.Philox(seed))
-
-
-def checked_law(name: str, values: Any, axis: int = -1) -> FloatArray:
-    """Probabilities that are >= 0 and sum to one along an axis, normalised to the last bit."""
-    p = np.asarray(values, dtype=np.float64)
-    if not np.all(np.isfinite(p)):
-        msg = f"{name} holds values that are not finite: pass probabilities"
-        raise ValueError(msg)
-    if np.any(p < 0):
-        msg = f"{name} holds the negative probability {p.min():g}: pass values >= 0"
-        raise ValueError(msg)
-    total = p.sum(axis=axis, keepdims=True)
-    worst = float(np.max(np.abs(total - 1.0)))
-    if worst > TOLERANCE:
-        msg = f"{name} sums to {float(total.flat[np.argmax(np.abs(total - 1))]):.6g}, not to one: divide by it"
-        raise ValueError(msg)
-    return np.asarray(p / total, dtype=np.float64)
+    return np.random.Generator(np.random.Philox(whole_number("seed", seed, 0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +44,64 @@ class HiddenChain:
     start: FloatArray
     moves: FloatArray
     emit: FloatArray
+
+    def __post_init__(self) -> None:
+        start, emit = checked_law("start", self.start, ndim=1), checked_law("emit", self.emit, ndim=3)
+        moves = checked_law("moves", self.moves, ndim=3)
+        size = start.size
+        if moves.shape != (len(emit) - 1, size, size) or emit.shape[1] != size:
+            msg = (
+                f"moves has shape {moves.shape}, emit {emit.shape}: use (L - 1, {size}, {size}) and (L, {size}, S), "
+                f"for the {size} hidden states of start"
+            )
+            raise ValueError(msg)
+        for name, values in (("start", start), ("moves", moves), ("emit", emit)):
+            object.__setattr__(self, name, values)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the hidden state is the token itself: a Markov chain."""
+        size = self.start.size
+        return self.emit.shape[2] == size and bool(np.all(self.emit == np.eye(size)))
+
+    def joint(self, positions: Sequence[int]) -> FloatArray:
+        """Law of the tokens at some positions that increase, shape (S,) * len(positions)."""
+        keep, law = set(positions), self.start[None]  # axes: tokens so far, hidden state
+        for d in range(max(positions, default=-1) + 1):
+            if d > 0:
+                law = law @ self.moves[d - 1]
+            if d in keep:
+                law = np.einsum("kr,rs->ksr", law, self.emit[d]).reshape(-1, law.shape[1])
+        return np.asarray(law.sum(axis=1).reshape((self.emit.shape[2],) * len(keep)))
+
+    def given(self, known: Mapping[int, int]) -> HiddenChain | None:
+        """The chain of the positions that are left, given tokens at others; None if these are impossible."""
+        length, size = len(self.emit), self.start.size
+        seen = np.ones((length, size))
+        for d, token in known.items():
+            seen[d] = self.emit[d][:, token]
+        left = [d for d in range(length) if d not in known]
+        after = np.ones(size)  # probability of what is known behind a position, up to a factor
+        for d in range(length - 1, left[-1], -1):
+            after = _scaled(self.moves[d - 1] @ (seen[d] * after))
+        moves = []
+        for a, b in zip(left[-2::-1], left[:0:-1], strict=True):
+            between = self.moves[a]
+            for d in range(a + 1, b):
+                between = _scaled((between * seen[d]) @ self.moves[d])
+            between = between * after
+            total = between.sum(axis=1)
+            # a state that what is known excludes is never visited: where it would go is free
+            moves.append(np.where(total[:, None] > 0, between, 1.0) / np.where(total > 0, total, size)[:, None])
+            after = _scaled(total)
+        first = self.start
+        for d in range(left[0]):
+            first = _scaled((first * seen[d]) @ self.moves[d])
+        first = first * after
+        if not first.sum() > 0:
+            return None
+        rest = np.array(moves[::-1]).reshape(-1, size, size)
+        return HiddenChain(first / first.sum(), rest, self.emit[left])
 
     def posterior(self, likelihood: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Marginals of every token given evidence about each, and the probability of the evidence.
@@ -107,6 +139,12 @@ class HiddenChain:
         return tokens, log_evidence
 
 
+def _scaled(values: FloatArray) -> FloatArray:
+    """Weights over their largest, so that long chains do not underflow."""
+    top = values.max()
+    return np.asarray(values / top if top > 0 else values)
+
+
 @dataclass(frozen=True, eq=False)
 class Law:
     """Law of sequences of L tokens out of S, as a table or as a chain.
@@ -139,16 +177,15 @@ class Law:
             msg = "a Law needs either p, the table, or chain: pass one of them"
             raise ValueError(msg)
         if self.p is None:
+            if not isinstance(self.chain, HiddenChain):
+                msg = f"chain={self.chain!r}: pass a HiddenChain"
+                raise TypeError(msg)
             return
-        try:
-            p = np.asarray(self.p, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            msg = f"p={self.p!r} is no table of numbers: pass probabilities, shape (S,) * L"
-            raise TypeError(msg) from error
-        if p.ndim == 0 or len(set(p.shape)) != 1:
-            msg = f"p has shape {p.shape}: pass one axis of S tokens for each of the L positions, (S,) * L"
+        shape = numbers("p", self.p, "probabilities").shape
+        if len(set(shape)) != 1:
+            msg = f"p has shape {shape}: pass one axis of S tokens for each of the L positions, (S,) * L"
             raise ValueError(msg)
-        object.__setattr__(self, "p", checked_law("p", p, axis=tuple(range(p.ndim))))  # type: ignore[arg-type]
+        object.__setattr__(self, "p", checked_law("p", self.p, axis=tuple(range(len(shape)))))
 
     @classmethod
     def markov(cls, length: int, transition: Any, start: Any) -> Law:
@@ -163,11 +200,9 @@ class Law:
         start : array_like, shape (S,)
             Law of the first token.
         """
-        if length < 1:
-            msg = f"length={length}: use at least one position"
-            raise ValueError(msg)
+        length = whole_number("length", length, remedy="use at least one position")
         moves = checked_law("transition", transition)
-        first = checked_law("start", start)
+        first = checked_law("start", start, ndim=1)
         size = first.size
         moves = np.broadcast_to(moves, (length - 1, *moves.shape)) if moves.ndim == 2 else moves
         if moves.shape != (length - 1, size, size):
@@ -186,7 +221,7 @@ class Law:
         marginals : array_like, shape (K, L, S)
             Laws of the tokens in each component, where they are independent.
         """
-        share, tokens = checked_law("weights", weights), checked_law("marginals", marginals)
+        share, tokens = checked_law("weights", weights, ndim=1), checked_law("marginals", marginals)
         if tokens.ndim != 3 or len(tokens) != share.size:
             msg = f"marginals has shape {tokens.shape}: use ({share.size}, L, S)"
             raise ValueError(msg)
@@ -224,30 +259,49 @@ class Law:
         return np.asarray(joint.sum(axis=1).reshape((size,) * length))
 
     def marginal(self, positions: Sequence[int]) -> FloatArray:
-        """Law of the tokens at some positions, shape (S,) * len(positions), in the order given."""
+        """Law of the tokens at some positions, in the order given, shape (S,) * len(positions); chains may be long.
+
+        Raises
+        ------
+        ValueError
+            If positions repeat or lie outside, or their table has more than ``LARGEST_TABLE`` entries.
+        """
         keep = self._positions(positions)
-        out = self.table.sum(axis=tuple(d for d in range(self.length) if d not in keep))
+        if self.tokens ** len(keep) > LARGEST_TABLE:
+            msg = f"a table of {self.tokens}**{len(keep)} sequences is too large: ask for fewer positions"
+            raise ValueError(msg)
+        if self.chain is not None:
+            out = self.chain.joint(sorted(keep))
+        else:
+            out = self.table.sum(axis=tuple(d for d in range(self.length) if d not in keep))
         return np.asarray(np.transpose(out, np.argsort(np.argsort(keep))) if len(keep) > 1 else out)
 
     def conditional(self, known: Mapping[int, int]) -> Law:
-        """Law of the other tokens, in their order, given some.
+        """Law of the other tokens, in their order, given some; of chains of any length, as a chain.
 
         Raises
         ------
         ValueError
             If what is known has probability zero, is everything, or lies outside the law.
         """
-        self._positions(list(known))
+        positions = self._positions(list(known))
         if len(known) == self.length:
             msg = "known names every position: leave one open"
             raise ValueError(msg)
-        for position, token in known.items():
-            self.check_tokens(np.array([[token]]), f"known[{position}]")
-        part = self.table[tuple(known.get(d, slice(None)) for d in range(self.length))]
-        if part.sum() <= 0:
-            msg = f"known={dict(known)} has probability zero: condition on what can happen"
+        tokens = {}
+        for d, token in zip(positions, known.values(), strict=True):
+            tokens[d] = int(checked_tokens(f"known[{d}]", np.array([[token]]), self.tokens, 1, self.tokens)[0, 0])
+        part: Law | None
+        if self.chain is not None:
+            chain = self.chain.given(tokens)
+            part = None if chain is None else Law(chain=chain)
+        else:
+            p = self.table[tuple(tokens.get(d, slice(None)) for d in range(self.length))]
+            part = Law(p / p.sum()) if p.sum() > 0 else None
+        if part is None:
+            msg = f"known={tokens} has probability zero: condition on what can happen"
             raise ValueError(msg)
-        return Law(part / part.sum())
+        return part
 
     def marginals(self) -> FloatArray:
         """Law of each token alone, shape (L, S)."""
@@ -264,19 +318,25 @@ class Law:
         return self.chain.posterior(np.eye(self.tokens)[tokens])[1]
 
     def entropy(self) -> float:
-        """Shannon entropy in nats."""
+        """Shannon entropy in nats; of Markov chains of any length.
+
+        Raises
+        ------
+        ValueError
+            For another chain whose table would be too large.
+        """
+        if self.chain is not None and self.chain.plain:
+            # chain rule: the first token, then each given the one before
+            later = np.sum(self.marginals()[:-1] * entropy_of(self.chain.moves))
+            return float(entropy_of(self.chain.start) + later)
         if self.p is None and self.tokens**self.length > LARGEST_TABLE:
             msg = "the entropy of a chain this long needs a table: estimate -log_prob on samples"
             raise ValueError(msg)
-        p = self.table[self.table > 0]
-        return float(-np.sum(p * np.log(p)))
+        return float(entropy_of(self.table.ravel()))
 
     def sample(self, n: int, seed: int = 0) -> TokenArray:
         """Draw ``n`` sequences, shape (n, L)."""
-        if n < 1:
-            msg = f"n={n}: draw at least one sequence"
-            raise ValueError(msg)
-        rng = uniforms(seed)
+        n, rng = whole_number("n", n, remedy="draw at least one sequence"), uniforms(seed)
         if self.chain is None:
             flat = rng.choice(self.table.size, size=n, p=self.table.ravel())
             return np.stack(np.unravel_index(flat, self.table.shape), axis=1).astype(np.int64)
@@ -289,24 +349,24 @@ class Law:
         return out
 
     def check_tokens(self, x: Any, name: str) -> TokenArray:
-        """Tokens as integers; raises where one lies outside 0 ... S - 1 (the mask token is no datum)."""
-        tokens = np.asarray(x)
-        if tokens.dtype.kind not in "iu":
-            msg = f"{name} has dtype {tokens.dtype}: pass tokens as integers"
-            raise TypeError(msg)
-        outside = tokens[(tokens < 0) | (tokens >= self.tokens)]
-        if outside.size:
-            what = "the mask token" if outside[0] == self.tokens else f"token {outside[0]}"
-            msg = f"{name} holds {what}: data have tokens 0 ... {self.tokens - 1}"
-            raise ValueError(msg)
-        return np.asarray(tokens, dtype=np.int64)
+        """Tokens (n, L) as integers; raises where one lies outside 0 ... S - 1 (the mask token is no datum)."""
+        return checked_tokens(name, x, self.tokens, self.length, self.tokens)
 
     def _positions(self, positions: Sequence[int]) -> list[int]:
-        keep = [int(d) for d in positions]
-        if len(set(keep)) != len(keep) or any(not 0 <= d < self.length for d in keep):
+        try:
+            keep = [whole_number("position", d, 0) for d in positions]
+        except TypeError:
+            msg = f"positions={positions!r}: pass a sequence of whole numbers"
+            raise TypeError(msg) from None
+        if len(set(keep)) != len(keep) or any(d >= self.length for d in keep):
             msg = f"positions={keep}: use different ones of 0 ... {self.length - 1}"
             raise ValueError(msg)
         return keep
+
+
+def entropy_of(p: FloatArray) -> FloatArray:
+    """Entropies in nats of the laws in the last axis."""
+    return np.asarray(-np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=-1))
 
 
 def drawn(p: FloatArray, rng: np.random.Generator) -> TokenArray:

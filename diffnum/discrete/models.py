@@ -10,11 +10,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from diffnum.discrete.laws import Law, TokenArray
-from diffnum.discrete.processes import TokenProcess
+from diffnum.discrete.checks import TokenArray, checked_marginals, checked_time, checked_tokens
+from diffnum.discrete.laws import Law
+from diffnum.discrete.processes import TokenProcess, checked_process
 from diffnum.types import FloatArray
 
-__all__ = ["ExactTokens", "TokenModel", "answered"]
+__all__ = ["ExactTokens", "TokenModel", "answered", "checked_model"]
 
 
 @runtime_checkable
@@ -43,19 +44,31 @@ class ExactTokens:
     process : Masked or Uniform
         The noise.
 
+    Raises
+    ------
+    TypeError
+        If ``law`` is no Law, or ``process`` no process; when called, if tokens are no integers.
+    ValueError
+        When called, if tokens have another shape or lie outside, or a time outside [0, 1].
+
     Notes
     -----
     States that are impossible, as parallel samplers reach them, get the marginals of the data.
     """
 
     def __init__(self, law: Law, process: TokenProcess) -> None:
-        self.law, self.process = law, process
+        if not isinstance(law, Law):
+            msg = f"law={law!r}: pass a dn.discrete.Law"
+            raise TypeError(msg)
+        self.law, self.process = law, checked_process(process)
         self.length, self.tokens = law.length, law.tokens
         self._marginals = law.marginals()
 
     def __call__(self, x: TokenArray, t: Any) -> FloatArray:
         """Posterior marginals, shape (n, L, S)."""
-        likelihood = self.process.likelihood(np.asarray(x), self.tokens, 0.5 if self.process.time_free else t)
+        x = checked_tokens("x", x, self.process.states(self.tokens), self.length)
+        checked_time("t", t, len(x))
+        likelihood = self.process.likelihood(x, self.tokens, 0.5 if self.process.time_free else t)
         if self.law.chain is not None:
             out, _ = self.law.chain.posterior(likelihood)
         else:
@@ -67,6 +80,8 @@ class ExactTokens:
         """Unnormalised marginals from the table: evidence comes upon one position after another."""
         n, length, size = likelihood.shape
         out = np.empty_like(likelihood)
+        if n == 0:
+            return out
         left = np.broadcast_to(self.law.table.reshape(1, size, -1), (n, size, size ** (length - 1)))
         for d in range(length):
             rest = left  # axes: batch, token at d, tokens behind d
@@ -79,9 +94,13 @@ class ExactTokens:
 
 
 def answered(model: TokenModel, x: TokenArray, t: Any) -> FloatArray:
-    """Marginals of a model in float64, their shape checked."""
-    p = np.asarray(model(x, t))
-    if p.shape != (*x.shape, model.tokens):
-        msg = f"the model returned shape {p.shape}: return marginals of shape {(*x.shape, model.tokens)}"
+    """Marginals of a model in float64, checked: their shape, that they are probabilities."""
+    return checked_marginals(model(x, t), (*x.shape, model.tokens))
+
+
+def checked_model(model: Any) -> Any:
+    """A model of tokens; raises TypeError for anything else."""
+    if not isinstance(model, TokenModel) or not callable(model):
+        msg = f"model={model!r}: pass one with length, tokens and model(x, t), such as dn.discrete.ExactTokens"
         raise TypeError(msg)
-    return np.asarray(p, dtype=np.float64)
+    return model

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from diffnum.discrete.laws import Law, TokenArray
+from diffnum.discrete.checks import TokenArray, whole_number
+from diffnum.discrete.draws import squared_distance
+from diffnum.discrete.laws import Law
 from diffnum.discrete.models import ExactTokens
 from diffnum.discrete.output import sample
 from diffnum.discrete.processes import Masked, TokenProcess
 from diffnum.discrete.samplers import TokenSampler, sampler
-from diffnum.types import FloatArray
 
 __all__ = ["DrawnLaw", "monte_carlo"]
 
@@ -87,19 +87,18 @@ def monte_carlo(
     -------
     DrawnLaw
     """
-    if draws < 100:
-        msg = f"draws={draws}: at least 100 make an error estimate"
-        raise ValueError(msg)
+    draws = whole_number("draws", draws, 100, "at least 100 make an error estimate")
+    process = Masked() if process is None else process
+    model = ExactTokens(law, process)
     if law.length < 2:
         msg = f"length {law.length}: neighbours need two positions; use dn.discrete.output_law"
         raise ValueError(msg)
-    process = Masked() if process is None else process
-    x = sample(ExactTokens(law, process), process, name, draws, steps, seed)
+    x = sample(model, process, name, draws, steps, seed)
     logs = law.log_prob(law.check_tokens(x, "the output"))
     known = np.isfinite(logs)
     exact = law.log_prob(law.sample(draws, seed + 1))
-    squares, errors = zip(*(_square(x[:, d : d + 2], _pair(law, d)) for d in range(law.length - 1)), strict=True)
-    mean, noise = float(np.mean(squares)), float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
+    squares, variances = zip(*(_neighbours(x[:, d : d + 2], law, d) for d in range(law.length - 1)), strict=True)
+    mean, noise = float(np.mean(squares)), float(np.sqrt(np.sum(variances))) / len(variances)
     return DrawnLaw(
         sampler(name).name,
         draws,
@@ -112,26 +111,8 @@ def monte_carlo(
     )
 
 
-def _pair(law: Law, d: int) -> FloatArray:
-    """Exact law of the tokens at d and d + 1, shape (S * S,)."""
-    if law.chain is None:
-        return law.marginal([d, d + 1]).ravel()
-    out = np.empty((law.tokens, law.tokens))
-    alone = law.marginals()[d]
-    for token in range(law.tokens):
-        seen = np.ones((1, law.length, law.tokens))
-        seen[0, d] = np.eye(law.tokens)[token]
-        after = law.chain.posterior(seen)[0][0, d + 1]
-        out[token] = alone[token] * after / max(float(after.sum()), np.finfo(float).tiny)
-    return out.ravel()
-
-
-def _square(x: TokenArray, exact: FloatArray) -> tuple[float, float]:
-    """Squared distance of the law of pairs without bias, and its standard error."""
-    n = len(x)
-    size = int(np.sqrt(exact.size))
-    share: Any = np.bincount(x[:, 0] * size + x[:, 1], minlength=exact.size) / n
-    off = share - exact
-    square = float(off @ off - share @ (1.0 - share) / (n - 1))
-    noise = 4.0 * max(0.0, float(share @ off**2) - float(share @ off) ** 2) / n + 2.0 * float((share**2).sum()) / n**2
-    return square, float(np.sqrt(noise))
+def _neighbours(x: TokenArray, law: Law, d: int) -> tuple[float, float]:
+    """Squared distance of the law of the tokens at d and d + 1 from the exact one, and its variance."""
+    exact = law.marginal([d, d + 1]).ravel()
+    share = np.bincount(x[:, 0] * law.tokens + x[:, 1], minlength=exact.size) / len(x)
+    return squared_distance(share, exact, len(x))

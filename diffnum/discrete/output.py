@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from diffnum.discrete.checks import TokenArray, whole_number
 from diffnum.discrete.enumeration import Enumerated, ModelSpace, StateSpace, expand, push
 from diffnum.discrete.jumps import Uniformisation, reverse_law
-from diffnum.discrete.laws import Law, TokenArray, drawn, uniforms
-from diffnum.discrete.models import TokenModel, answered
-from diffnum.discrete.processes import Masked, TokenProcess
+from diffnum.discrete.laws import Law, drawn, uniforms
+from diffnum.discrete.models import TokenModel, answered, checked_model
+from diffnum.discrete.processes import Masked, TokenProcess, checked_process
 from diffnum.discrete.samplers import TokenSampler, sampler
-from diffnum.discrete.steps import Bridge, StepRule
+from diffnum.discrete.steps import Bridge, StepRule, node_of
 from diffnum.discrete.unmasking import Unmask
 from diffnum.types import FloatArray
 
@@ -75,22 +76,37 @@ class OutputLaw:
         return Law(self.p / self.p.sum())
 
 
-def nodes_of(process: TokenProcess, steps: int, nodes: Any = None) -> FloatArray:
+def nodes_of(process: TokenProcess, steps: Any = None, nodes: Any = None) -> FloatArray:
     """Times of a run, falling from the start of the process to 0; uniform by default.
+
+    Parameters
+    ----------
+    process : Masked or Uniform
+        The noise.
+    steps : int, optional
+        Number of steps, or
+    nodes : array_like, shape (steps + 1,), optional
+        the times.
 
     Raises
     ------
+    TypeError
+        If ``steps`` is no whole number.
     ValueError
-        If there is no step, or the times do not fall, or leave [0, start].
+        If there is no step, both are given, or the times do not fall from the start to at least 0.
     """
     if nodes is None:
-        if steps < 1:
-            msg = f"steps={steps}: use at least one step"
-            raise ValueError(msg)
-        return np.linspace(process.start, 0.0, steps + 1)
+        remedy = "pass a number of steps >= 1; counts are for samplers that unmask by count"
+        number = whole_number("steps", steps, remedy=remedy)
+        return np.linspace(process.start, 0.0, number + 1)
+    if steps is not None:
+        msg = f"steps={steps} and nodes are both given: pass one of them"
+        raise ValueError(msg)
     times = np.asarray(nodes, dtype=np.float64)
-    if times.ndim != 1 or len(times) < 2 or np.any(np.diff(times) >= 0) or times[0] > process.start or times[-1] < 0:
-        msg = f"nodes={times}: pass times that fall, from at most {process.start:g} to at least 0"
+    falling = times.ndim == 1 and len(times) >= 2 and bool(np.all(np.diff(times) < 0)) and times[-1] >= 0
+    # noise is the law of the state at the start, and at no other time
+    if not falling or abs(times[0] - process.start) > 1e-9:
+        msg = f"nodes={times}: pass times that fall, from {process.start:g} to at least 0"
         raise ValueError(msg)
     return times
 
@@ -99,13 +115,13 @@ def advance(rule: StepRule, space: Enumerated, law: FloatArray, t: float, s: flo
     """Law on all states after one step from t to s, exactly, shape (N,)."""
     process = space.process
     at = np.flatnonzero(law > 0)
-    weights, states, posteriors = law[at], [space.states[at]], [space.denoised(rule.node(0, process, t, s))[at]]
+    weights, states, posteriors = law[at], [space.states[at]], [space.denoised(t)[at]]
     for i in range(rule.stages - 1):
         rows, new, chance = expand(rule.stage(i, process, states, posteriors, t, s))
         weights = weights[rows] * chance
         states, posteriors = [x[rows] for x in states], [p[rows] for p in posteriors]
         states.append(new)
-        posteriors.append(space.denoised(rule.node(i + 1, process, t, s))[space.index(new)])
+        posteriors.append(space.denoised(node_of(rule, i + 1, process, t, s))[space.index(new)])
     return push(weights, rule.stage(rule.stages - 1, process, states, posteriors, t, s))
 
 
@@ -160,9 +176,10 @@ def output_law(
     >>> output_law("first_hitting", chain, Masked()).tv < 1e-14
     True
     """
-    record = sampler(name)
-    process = Masked() if process is None else process
-    checked_process(record, process)
+    record, process, times = prepared(name, process, steps, nodes)
+    if isinstance(law, ModelSpace) and not process.time_free:
+        msg = f"process={process}: a network's space is that of a masked model, use dn.discrete.Masked()"
+        raise ValueError(msg)
     space: Any = law if isinstance(law, ModelSpace) else StateSpace(law, process)
     evaluations: int | None
     if isinstance(record.rule, Unmask):
@@ -174,7 +191,7 @@ def output_law(
         )
         out, evaluations = run(Bridge(), space, before, np.array([end, 0.0])), None
     else:
-        times = nodes_of(process, _whole(steps) if nodes is None else 0, nodes)
+        times = cast("FloatArray", times)
         out = run(record.rule, space, space.noise(), times)
         evaluations = record.evaluations * (len(times) - 2) + 1
     truth = law.table if isinstance(law, Law) else shown(space, Unmask(one=True).law(space, None), "first_hitting")
@@ -193,21 +210,23 @@ def shown(space: Enumerated, law: FloatArray, name: str) -> FloatArray:
     return table
 
 
-def checked_process(record: TokenSampler, process: TokenProcess) -> None:
-    """Raise where a sampler does not run on a process."""
-    if not isinstance(process, TokenProcess):
-        msg = f"process={process!r}: pass dn.discrete.Masked() or dn.discrete.Uniform()"
-        raise TypeError(msg)
+def prepared(
+    name: str | TokenSampler, process: TokenProcess | None, steps: Any, nodes: Any
+) -> tuple[TokenSampler, TokenProcess, FloatArray | None]:
+    """Record, process and times of a run (None for samplers without steps of time), checked."""
+    record = sampler(name)
+    process = Masked() if process is None else checked_process(process)
     if process.name not in record.processes:
         msg = f"{record.name} does not run on the {process.name} process: use {', '.join(record.processes)}"
         raise ValueError(msg)
-
-
-def _whole(steps: int | Sequence[int] | None) -> int:
-    if not isinstance(steps, int):
-        msg = f"steps={steps!r}: pass a number of steps >= 1; counts are for samplers that unmask by count"
-        raise TypeError(msg)
-    return steps
+    if not isinstance(record.rule, Unmask | Uniformisation):
+        return record, process, nodes_of(process, steps, nodes)
+    if nodes is not None:
+        msg = f"nodes={nodes}: {record.name} has no steps of time, leave them out"
+        raise ValueError(msg)
+    if steps is not None and np.ndim(steps) == 0:
+        whole_number("steps", steps, remedy="use at least one step")
+    return record, process, None
 
 
 def sample(
@@ -246,18 +265,21 @@ def sample(
     Returns
     -------
     ndarray of int, shape (n, L)
+
+    Raises
+    ------
+    TypeError
+        If the model is none, or returns another shape; if a number is not whole.
+    ValueError
+        For unknown samplers, processes that it does not run on, no steps, times that do not fall, marginals that are no
+        probabilities, and if masks would be left at the end.
     """
-    record = sampler(method)
-    process = Masked() if process is None else process
-    checked_process(record, process)
-    if n < 1:
-        msg = f"n={n}: draw at least one sequence"
+    record, process, times = prepared(method, process, steps, nodes)
+    n, rng = whole_number("n", n, remedy="draw at least one sequence"), uniforms(seed)
+    length, tokens = checked_model(model).length, model.tokens
+    if times is not None and times[-1] > 0 and process.time_free:
+        msg = f"nodes end at {times[-1]:g}: masks would be left at the end, end at 0 (callback sees the states before)"
         raise ValueError(msg)
-    if not callable(model) or not hasattr(model, "tokens"):
-        msg = f"model={model!r} is no model of tokens: pass ExactTokens(law, process), or load_tokens(...)"
-        raise TypeError(msg)
-    rng = uniforms(seed)
-    length, tokens = model.length, model.tokens
     x = drawn(np.broadcast_to(process.noise(tokens), (n, length, process.states(tokens))), rng)
     if isinstance(record.rule, Unmask):
         return record.rule.draw(model, x, tokens, steps, rng)
@@ -270,8 +292,7 @@ def sample(
             blocks = np.unique(np.concatenate([blocks, near]))[::-1]
         x, _ = record.rule.draw(model, process, x, blocks, rng)
         return draw_steps(Bridge(), model, process, x, np.array([end, 0.0]), rng)
-    times = nodes_of(process, _whole(steps) if nodes is None else 0, nodes)
-    return draw_steps(record.rule, model, process, x, times, rng, callback=callback)
+    return draw_steps(record.rule, model, process, x, cast("FloatArray", times), rng, callback=callback)
 
 
 def draw_steps(
@@ -290,7 +311,7 @@ def draw_steps(
         step = Bridge() if finish and s == 0.0 else rule
         states, posteriors = [x], []
         for i in range(step.stages):
-            posteriors.append(answered(model, states[i], step.node(i, process, t, s)))
+            posteriors.append(answered(model, states[i], node_of(step, i, process, t, s)))
             states.append(drawn(step.stage(i, process, states, posteriors, t, s), rng))
         x = states[-1]
         if callback is not None:

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from diffnum.discrete.checks import TokenArray, checked_time, checked_tokens
 from diffnum.discrete.enumeration import StateSpace
-from diffnum.discrete.laws import TokenArray, uniforms
 from diffnum.discrete.models import ExactTokens
 from diffnum.discrete.processes import TokenProcess
 from diffnum.types import FloatArray
@@ -34,13 +34,8 @@ class LookupModel:
 
     def __call__(self, x: TokenArray, t: Any) -> FloatArray:
         """Posterior marginals, shape (n, L, S)."""
-        x = np.asarray(x)
-        if x.ndim != 2 or x.shape[1] != self.length or x.dtype.kind not in "iu":
-            msg = f"the model was called with shape {x.shape}, dtype {x.dtype}: pass tokens of shape (n, {self.length})"
-            raise TypeError(msg)
-        if x.min() < 0 or x.max() >= self.space.letters:
-            msg = f"the model was called with states {x.min()} ... {x.max()}: use 0 ... {self.space.letters - 1}"
-            raise ValueError(msg)
+        x = checked_tokens("x", x, self.space.letters, self.length)
+        checked_time("t", t, len(x))
         self.calls += 1
         return self.space.denoised(float(t))[self.space.index(x)] if np.ndim(t) == 0 else self._exact(x, t)
 
@@ -53,10 +48,6 @@ class KernelRule:
     model: LookupModel
     noted: dict[str, float]
     stages: int = 1
-
-    def node(self, i: int, process: TokenProcess, t: float, s: float) -> float:  # noqa: ARG002
-        """Time t."""
-        return t
 
     def stage(
         self,
@@ -103,10 +94,10 @@ class BatchRun:
     function: Callable[..., Any]
     model: LookupModel
 
-    def __call__(self, x: TokenArray, nodes: FloatArray, seed: int) -> TokenArray:
+    def __call__(self, x: TokenArray, nodes: FloatArray, rng: np.random.Generator) -> TokenArray:
         """States at the last node, checked."""
         given = x.copy()
-        out = np.asarray(self.function(self.model, given, nodes, uniforms(seed)))
+        out = np.asarray(self.function(self.model, given, nodes, rng))
         if out.dtype.kind not in "iu" or out.shape != x.shape:
             msg = f"the sampler returned dtype {out.dtype}, shape {out.shape}: return tokens of shape {x.shape}"
             raise TypeError(msg)

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from diffnum.discrete.laws import checked_law
+from diffnum.discrete.checks import checked_law, whole_number
+from diffnum.discrete.laws import entropy_of
 from diffnum.types import FloatArray
 
 __all__ = ["effective_temperature", "gumbel_law", "gumbel_maximum", "truncated_law"]
@@ -26,12 +27,15 @@ FLOAT32_BITS = 24
 ONE_BY_ONE = 1 << 12
 """Values of the noise, from the largest, that are counted one by one; the others in blocks."""
 
+LOG_RANGE = (-12.0, 12.0)
+"""Logarithms of the temperatures that are told from 0 and from infinity."""
+
 BLOCKS = 6000
 """Blocks of the rest, each a ratio of about a thousandth wide."""
 
 
 def _least(bits: int) -> float:
-    if not 1 <= bits <= 53:
+    if whole_number("bits", bits, 0) not in range(1, 54):
         msg = f"bits={bits}: use 24 for float32, 53 for float64"
         raise ValueError(msg)
     return float(-np.log1p(-(2.0**-bits)))
@@ -56,7 +60,7 @@ def truncated_law(p: Any, bits: int = FLOAT32_BITS) -> FloatArray:
     -------
     ndarray, shape (S,)
     """
-    p, least = checked_law("p", p), _least(bits)
+    p, least = checked_law("p", p, ndim=1), _least(bits)
     order = np.argsort(-p, kind="stable")
     q = p[order]
     q = q[q > 0]
@@ -92,8 +96,12 @@ def gumbel_law(p: Any, copies: Any = 1, bits: int = FLOAT32_BITS) -> FloatArray:
         Probability that a token of each kind is drawn. Rounding of the noise itself, which is finer, is left out.
     """
     _least(bits)
-    many = np.broadcast_to(np.asarray(copies, dtype=np.float64), np.shape(p))
-    if np.any(many < 1) or bits > 40:
+    given = np.asarray(copies, dtype=np.float64)
+    if np.ndim(p) != 1 or given.shape not in ((), np.shape(p)):
+        msg = f"p has shape {np.shape(p)}, copies {given.shape}: use (G,) for both, or one number of copies"
+        raise ValueError(msg)
+    many = np.broadcast_to(given, np.shape(p))
+    if not np.all(many >= 1) or np.any(many % 1) or bits > 40:
         msg = f"copies={copies}, bits={bits}: use copies >= 1 and at most 40 bits"
         raise ValueError(msg)
     one = checked_law("p times copies", np.asarray(p, dtype=np.float64) * many) / many
@@ -124,20 +132,36 @@ def gumbel_law(p: Any, copies: Any = 1, bits: int = FLOAT32_BITS) -> FloatArray:
 def effective_temperature(p: Any, q: Any) -> float:
     """Temperature T at which ``p**(1/T)``, normalised, has the entropy of ``q``.
 
-    Below one if q is more concentrated than p.
+    Below one if q is more concentrated than p; 0 if q is as concentrated as the most likely tokens alone, infinite if
+    it is as spread as the uniform law on what p can show.
+
+    Raises
+    ------
+    ValueError
+        If p and q are laws on different numbers of tokens, or all tokens that p can show are equally likely: then every
+        temperature gives the same law.
     """
     from scipy.optimize import brentq
 
-    p, q = checked_law("p", p), checked_law("q", q)
+    p, q = checked_law("p", p, ndim=1), checked_law("q", q, ndim=1)
+    if p.size != q.size:
+        msg = f"p has {p.size} tokens, q {q.size}: compare laws on the same tokens"
+        raise ValueError(msg)
     support = p > 0
     log_p = np.log(p[support]) - np.log(p.max())
+    modes = int(np.sum(log_p == 0.0))
+    if modes == log_p.size:
+        msg = f"p gives each of its {modes} tokens the same probability: its temperature cannot be told"
+        raise ValueError(msg)
 
-    def entropy(r: FloatArray) -> float:
-        r = r[r > 0]
-        return -float(np.sum(r * np.log(r)))
+    wanted = float(entropy_of(q))
 
     def difference(log_temperature: float) -> float:
         weight = np.exp(log_p / np.exp(log_temperature))
-        return entropy(weight / weight.sum()) - entropy(q)
+        return float(entropy_of(weight / weight.sum())) - wanted
 
-    return float(np.exp(brentq(difference, -4.0, 4.0, xtol=1e-12)))
+    if difference(LOG_RANGE[0]) >= 0:
+        return 0.0
+    if difference(LOG_RANGE[1]) <= 0:
+        return float("inf")
+    return float(np.exp(brentq(difference, *LOG_RANGE, xtol=1e-12)))

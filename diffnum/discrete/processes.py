@@ -14,11 +14,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from diffnum.discrete.laws import TokenArray
+from diffnum.discrete.checks import TokenArray
 from diffnum.discrete.survival import Survival, survival
 from diffnum.types import FloatArray
 
-__all__ = ["Masked", "TokenProcess", "Uniform"]
+__all__ = ["Masked", "TokenProcess", "Uniform", "checked_process"]
 
 LEFT_AT_START = 1e-3
 """How much of the data is left where a uniform process begins to be reversed: its rates are infinite at alpha = 0."""
@@ -73,6 +73,14 @@ class TokenProcess(Protocol):
 
     def time(self, clock: Any) -> Any:
         """Inverse of :meth:`clock`."""
+
+
+def checked_process(process: Any) -> TokenProcess:
+    """A process; raises TypeError for anything else."""
+    if not isinstance(process, TokenProcess):
+        msg = f"process={process!r}: pass dn.discrete.Masked() or dn.discrete.Uniform()"
+        raise TypeError(msg)
+    return process
 
 
 def column(t: Any) -> Any:

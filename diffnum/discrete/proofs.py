@@ -2,19 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from diffnum.discrete.checks import TokenArray
 from diffnum.discrete.enumeration import StateSpace
 from diffnum.discrete.jumps import Uniformisation
+from diffnum.discrete.processes import TokenProcess
 from diffnum.discrete.samplers import TokenSampler, sampler
-from diffnum.discrete.steps import Bridge, Leap, LeapStage, Remask
+from diffnum.discrete.steps import Bridge, Leap, LeapStage, Remask, StepRule, node_of
 from diffnum.discrete.unmasking import Unmask
+from diffnum.types import FloatArray
 
-__all__ = ["TokenProof", "defects", "expansion_of", "least_rate", "prove"]
+__all__ = ["Hurried", "TokenProof", "defects", "expansion_of", "least_rate", "prove"]
+
+
+@dataclass(frozen=True)
+class Hurried:
+    """A step whose tokens change too often: a planted defect.
+
+    Parameters
+    ----------
+    rule : StepRule
+        The right step.
+    size : float
+        Relative surplus of the probability to leave a state, where there is room for it.
+    """
+
+    rule: StepRule
+    size: float
+
+    @property
+    def stages(self) -> int:
+        """Number of stages."""
+        return self.rule.stages
+
+    def node(self, i: int, process: TokenProcess, t: float, s: float) -> float:
+        """Time of state i."""
+        return node_of(self.rule, i, process, t, s)
+
+    def stage(
+        self,
+        i: int,
+        process: TokenProcess,
+        states: Sequence[TokenArray],
+        posteriors: Sequence[FloatArray],
+        t: float,
+        s: float,
+    ) -> FloatArray:
+        """The right stage, its departures made more probable."""
+        law = self.rule.stage(i, process, states, posteriors, t, s)
+        place = states[0][..., None] if i == 0 else states[i][..., None]
+        stays = np.take_along_axis(law, place, axis=-1)
+        more = np.minimum(1.0 + self.size, 1.0 / np.maximum(1.0 - stays, np.finfo(float).tiny))
+        out = law * more
+        np.put_along_axis(out, place, 1.0 - more * (1.0 - stays), axis=-1)
+        return np.asarray(np.maximum(out, 0.0))
 
 
 @dataclass(frozen=True)
@@ -46,7 +93,7 @@ class TokenProof:
         return "\n".join([*lines, *(f"  {'ok  ' if ok else 'FAIL'} {text}" for text, ok in self.claims)])
 
 
-def expansion_of(rule: Bridge | Leap) -> Any:
+def expansion_of(rule: StepRule) -> Any:
     """Expansion of a step in jumps, a :class:`diffnum.derivation.jumps.JumpExpansion`, from the numbers that ship.
 
     Raises
@@ -56,6 +103,9 @@ def expansion_of(rule: Bridge | Leap) -> Any:
     """
     from diffnum.derivation.jumps import BRIDGE, leap_expansion
 
+    if isinstance(rule, Hurried):
+        right = expansion_of(rule.rule)
+        return replace(right, first=right.first * (1 + _exact(rule.size)))
     if isinstance(rule, Bridge) and rule.temperature == 1.0:
         return BRIDGE
     if not isinstance(rule, Leap):
@@ -63,7 +113,10 @@ def expansion_of(rule: Bridge | Leap) -> Any:
         raise TypeError(msg)
     # What only mixes leaves the exact law alone to first order; the order is that of the rest.
     path = [stage for stage in rule.path if not stage.correct]
-    return leap_expansion([(s.origin, _exact(s.span), [_exact(w) for w in s.weights]) for s in path], rule.jump)
+    found = leap_expansion([(s.origin, _exact(s.span), [_exact(w) for w in s.weights]) for s in path], rule.jump)
+    # With other than one reverse rate to each forward one it does not only mix.
+    surplus = sum(_exact(s.span) * (sum(_exact(w) for w in s.weights) - 1) for s in rule.path if s.correct)
+    return replace(found, first=found.first + surplus)
 
 
 def _exact(value: Any) -> Any:
@@ -85,39 +138,57 @@ def prove(name: str | TokenSampler) -> TokenProof:
 
     Raises
     ------
-    ValueError
-        If the sampler claims nothing that is proved here.
+    TypeError
+        If nothing is known of steps of this kind.
     """
-    from diffnum.derivation.jumps import bridge_claims, first_hitting_claims, frozen_claims, thinning_claims
-
     record = sampler(name)
-    rule = record.rule
-    if isinstance(rule, Bridge | Leap):
-        found = expansion_of(rule)
-        first, second = found.residuals()
-        claims = [
-            ("consistent: the coefficient of h a_k F_k is 1", all(value == 0 for value in first)),
-            (f"order {record.order} in law: the expansion gives {found.order}", found.order == record.order),
-        ]
-        if record.order == 1:
-            wrong = [str(value) for value in second if value != 0]
-            claims.append((f"not of order 2: residuals {', '.join(wrong)}", bool(wrong)))
-        kernel = frozen_claims(rule.jump) if isinstance(rule, Leap) else bridge_claims()
-        return TokenProof(record.name, found.order, (*kernel, *claims))
-    if isinstance(rule, Unmask) and rule.one and rule.order == "random":
-        return TokenProof(record.name, None, first_hitting_claims())
-    if isinstance(rule, Remask):
-        return _remasking(record, rule)
-    if isinstance(rule, Uniformisation):
-        return TokenProof(record.name, None, thinning_claims())
-    msg = (
-        f"{record.name} claims no order: what showing tokens at once costs is dn.discrete.correlation's theorem, "
-        "and its laws are exact by dn.discrete.output_law"
-    )
-    raise ValueError(msg)
+    for kind, decide in _DECIDED:
+        if isinstance(record.rule, kind):
+            return decide(record, record.rule)
+    msg = f"{record.name}: nothing is known of a {type(record.rule).__name__}; measure it by convergence_study"
+    raise TypeError(msg)
 
 
-def _remasking(record: TokenSampler, rule: Remask) -> TokenProof:
+def _expanded(record: TokenSampler, rule: Any) -> TokenProof:
+    """Order of a step by its expansion in jumps."""
+    from diffnum.derivation import jumps
+
+    if isinstance(rule, Bridge) and rule.temperature != 1.0:
+        claims = (("order 0 in law: other rates than those of the chain", record.order == 0),)
+        return TokenProof(record.name, 0, (*jumps.tempered_claims(rule.temperature), *claims))
+    found = expansion_of(rule)
+    first, second = found.residuals()
+    decided = [
+        ("consistent: the coefficient of h a_k F_k is 1", all(value == 0 for value in first)),
+        (f"order {record.order} in law: the expansion gives {found.order}", found.order == record.order),
+    ]
+    if record.order == 1:
+        wrong = [str(value) for value in second if value != 0]
+        decided.append((f"not of order 2: residuals {', '.join(wrong)}", bool(wrong)))
+    kernel = jumps.frozen_claims(rule.jump) if isinstance(rule, Leap) else jumps.bridge_claims()
+    mixes = isinstance(rule, Leap) and any(stage.correct for stage in rule.path)
+    return TokenProof(record.name, found.order, (*kernel, *(jumps.mixing_claims() if mixes else ()), *decided))
+
+
+def _unmasked(record: TokenSampler, rule: Any) -> TokenProof:
+    """What showing tokens by count does; the times of one at a time at random are labels."""
+    from diffnum.derivation.jumps import first_hitting_claims, unmasking_claims
+
+    sees_draws = rule.order == "confidence"
+    exact = rule.one and not sees_draws and rule.temperature == 1.0
+    claims = [*unmasking_claims(sees_draws), (f"exact {record.exact}: one token a step {exact}", exact == record.exact)]
+    times = first_hitting_claims() if rule.one and rule.order == "random" else ()
+    return TokenProof(record.name, None, (*times, *claims))
+
+
+def _thinned(record: TokenSampler, rule: Any) -> TokenProof:  # noqa: ARG001
+    """That thinned candidates have the law of the chain."""
+    from diffnum.derivation.jumps import thinning_claims
+
+    return TokenProof(record.name, None, thinning_claims())
+
+
+def _remasking(record: TokenSampler, rule: Any) -> TokenProof:
     """Whether the share that is masked again vanishes with the step: only then is there a limit chain."""
     from diffnum.derivation.jumps import remasking_claims
 
@@ -125,7 +196,23 @@ def _remasking(record: TokenSampler, rule: Remask) -> TokenProof:
     vanishes = abs(shares[1] / shares[0] - 1.0) < 1e-3
     falls = "fall like h" if vanishes else "do not fall with h, so that no rates are left in the limit"
     claims = [(f"order {record.order} in law: the shares {falls}", record.order == int(vanishes))]
-    return TokenProof(record.name, int(vanishes), (*claims, *(remasking_claims() if vanishes else ())))
+    limit = remasking_claims(rule.share) if vanishes else ()
+    return TokenProof(record.name, int(vanishes), (*claims, *limit))
+
+
+def _hurried(record: TokenSampler, rule: Any) -> TokenProof:
+    """That a planted surplus of jumps is no chain's."""
+    return TokenProof(record.name, 0, ((f"consistent: the coefficient of h a_k F_k is 1 + {rule.size:g}", False),))
+
+
+_DECIDED: tuple[tuple[Any, Callable[[TokenSampler, Any], TokenProof]], ...] = (
+    (Bridge | Leap, _expanded),
+    (Unmask, _unmasked),
+    (Uniformisation, _thinned),
+    (Remask, _remasking),
+    (Hurried, _hurried),
+)
+"""How steps of each kind are decided."""
 
 
 def least_rate(rule: Leap, space: StateSpace, t: float) -> float:
@@ -176,15 +263,37 @@ def defects(record: TokenSampler, size: float = 0.05) -> dict[str, TokenSampler]
     Parameters
     ----------
     record : TokenSampler
-        A sampler whose rule is a Leap.
+        A sampler.
     size : float
         Relative size of the defect.
+
+    Returns
+    -------
+    dict of str to TokenSampler
+        Of leaps one for each span and weight; of other steps with a length one whose tokens change too often; of
+        unmasking by count one at another temperature; of uniformisation one that ends early.
     """
+    if not 0.0 < size < 1.0:
+        msg = f"size={size}: plant a relative defect in (0, 1)"
+        raise ValueError(msg)
+    rules: dict[str, Any]
     rule = record.rule
-    if not isinstance(rule, Leap):
-        msg = f"{record.name} is no leap: defects are planted in spans and weights"
-        raise TypeError(msg)
-    found: dict[str, TokenSampler] = {}
+    if isinstance(rule, Leap):
+        rules = _wrong_leaps(rule, size)
+    elif isinstance(rule, Unmask):
+        rules = {"temperature": replace(rule, temperature=rule.temperature * (1.0 + size))}
+    elif isinstance(rule, Uniformisation):
+        rules = {"end": replace(rule, end=0.5)}
+    else:
+        rules = {"rate": Hurried(rule, size)}
+    return {
+        what: replace(record, name=f"{record.name} with another {what}", rule=wrong) for what, wrong in rules.items()
+    }
+
+
+def _wrong_leaps(rule: Leap, size: float) -> dict[str, Leap]:
+    """Leaps with one span or weight wrong."""
+    found: dict[str, Leap] = {}
     for i, stage in enumerate(rule.path):
         bad: list[tuple[str, LeapStage]] = []
         if i < len(rule.path) - 1:
@@ -194,6 +303,5 @@ def defects(record: TokenSampler, size: float = 0.05) -> dict[str, TokenSampler]
                 weights = tuple(w * (1 + size) if k == j else w for k, w in enumerate(stage.weights))
                 bad.append((f"weight {j} of stage {i + 1}", replace(stage, weights=weights)))
         for what, wrong in bad:
-            path = (*rule.path[:i], wrong, *rule.path[i + 1 :])
-            found[what] = replace(record, name=f"{record.name} with another {what}", rule=replace(rule, path=path))
+            found[what] = replace(rule, path=(*rule.path[:i], wrong, *rule.path[i + 1 :]))
     return found

@@ -112,6 +112,9 @@ def _corrected(size: float) -> Leap:
     return Leap((LeapStage(0, 1, (1,)), LeapStage(1, size, (0, 1), correct=True)))
 
 
+COOL = 0.8
+"""Temperature in the record that shows what one does."""
+
 REMASKED = 0.4
 """Share of remasking in the records whose official code leaves it to the user."""
 
@@ -128,10 +131,12 @@ def _rescaled(alpha_t: float, alpha_s: float) -> float:
     return REMASKED * min(1.0, (1.0 - alpha_s) / alpha_t)
 
 
-_MDLM = "kuleshov-group/mdlm at 06dd29f3, diffusion.py"
+_MDLM = "kuleshov-group/mdlm at c112c526, diffusion.py"
 _SEDD = "louaaron/Score-Entropy-Discrete-Diffusion at 0605786d, sampling.py"
+_TAU = "andrew-cr/tauLDR at 5128d4a5, lib/sampling/sampling.py"
 _REMDM = "kuleshov-group/remdm at f830d659, diffusion.py, _ddpm_caching_update"
-_LLADA = "ML-GSAI/LLaDA at 41760b91, generate.py, generate"
+_LLADA = "ML-GSAI/LLaDA at b7e6c356, generate.py, generate"
+_BLOCKS = "kuleshov-group/bd3lms at 1c3e8f43, diffusion.py"
 
 _LISTED = (
     TokenSampler(
@@ -181,6 +186,9 @@ _LISTED = (
         "campbell2022continuous",
         "section 4.3, tau-leaping, changes of a token that are more than one are rejected",
         "Poisson numbers of jumps; a token with several stays where it is.",
+        deviation=f"official code adds the jumps of a token up and clamps the sum, as ordinal data allow ({_TAU}, "
+        "TauLeaping); the option reject_multiple_jumps rejects in ConditionalPCTauLeaping, while in "
+        "ConditionalTauLeaping the next line overwrites what it rejected",
     ),
     TokenSampler(
         "tau_leaping_clock",
@@ -199,6 +207,8 @@ _LISTED = (
         "campbell2022continuous",
         "section 4.4, predictor-corrector with forward plus reverse rates",
         "A leap, then a leap of half the length that mixes without changing the time.",
+        deviation=f"official code corrects late in the run only, corrector_entry_time, with as many leaps and of such "
+        f"length as the user says, and ends with the most likely token ({_TAU}, PCTauLeaping)",
     ),
     TokenSampler(
         "theta_rk2",
@@ -232,6 +242,15 @@ _LISTED = (
         "algorithm of the theta-trapezoidal method, theta = 1/2, in the clock of the noise",
         "The same in the clock of the noise, where the schedule's singularity is gone.",
         rough_order=1,
+    ),
+    TokenSampler(
+        "tempered",
+        Bridge(temperature=COOL),
+        BOTH,
+        0,
+        "nie2025llada",
+        f"{_LLADA}, temperature, here 0.8",
+        "Ancestral sampling with the marginals to the power 1/0.8: another target, which no number of steps mends.",
     ),
     TokenSampler(
         "remdm_forward_backward",
@@ -268,9 +287,11 @@ _LISTED = (
         MASKED,
         None,
         "zheng2025masked",
-        "section 4, the first-hitting sampler",
+        f"section 4, the first-hitting sampler; {_BLOCKS}, _semi_ar_sampler, first_hitting",
         "Jumps from one event of the reverse chain to the next: random-order autoregression.",
         exact=True,
+        deviation=f"{_BLOCKS}, first_hitting also keeps the times, on which its output does not depend, and takes one "
+        "sequence at a time; its float64 probabilities are drawn by Gumbel noise",
     ),
     TokenSampler(
         "uniformisation",
@@ -308,7 +329,8 @@ _LISTED = (
         "nie2025llada",
         f"{_LLADA}, remasking='low_confidence'",
         "The tokens whose guesses are the most probable.",
-        deviation="ties go to whichever torch.topk returns first; here at random",
+        deviation="official code draws at temperature 0 unless told otherwise, so that it returns one sequence; ties "
+        "go to whichever torch.topk returns first, here at random",
     ),
     TokenSampler(
         "margin",
@@ -355,9 +377,14 @@ def sampler(given: str | TokenSampler) -> TokenSampler:
     ------
     ValueError
         For an unknown name.
+    TypeError
+        For anything else.
     """
     if isinstance(given, TokenSampler):
         return given
+    if not isinstance(given, str):
+        msg = f"sampler={given!r}: pass a name or a TokenSampler; a sampler of one's own goes to convergence_study"
+        raise TypeError(msg)
     if given not in SAMPLERS:
         msg = f"sampler {given!r} is unknown: use one of {', '.join(SAMPLERS)}"
         raise ValueError(msg)

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from numbers import Real
+from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
 
-from diffnum.discrete.laws import TokenArray
+from diffnum.discrete.checks import TokenArray
 from diffnum.discrete.processes import TokenProcess
 from diffnum.types import FloatArray
 
-__all__ = ["Bridge", "Jump", "Leap", "LeapStage", "Remask", "StepRule", "tempered"]
+__all__ = ["Bridge", "Jump", "Leap", "LeapStage", "Remask", "StepRule", "checked_temperature", "node_of", "tempered"]
 
 Jump: TypeAlias = Literal["exponential", "linear", "rejecting"]
 """How frozen rates r over a time h become probabilities. ``exponential``: the first jump decides, 1 - exp(-h sum r);
@@ -25,14 +26,11 @@ Jump: TypeAlias = Literal["exponential", "linear", "rejecting"]
 
 
 class StepRule(Protocol):
-    """A step from time t to s < t."""
+    """A step from time t to s < t; one of several stages also says where they lie (:class:`Staged`)."""
 
     @property
     def stages(self) -> int:
         """Number of stages, which is the number of model evaluations."""
-
-    def node(self, i: int, process: TokenProcess, t: float, s: float) -> float:
-        """Time at which the model is evaluated on state i (0 is the state at t)."""
 
     def stage(
         self,
@@ -44,6 +42,32 @@ class StepRule(Protocol):
         s: float,
     ) -> FloatArray:
         """Law of state i + 1 given states 0 ... i and the model's marginals there, shape (n, L, states)."""
+
+
+@runtime_checkable
+class Staged(StepRule, Protocol):
+    """A step whose later states lie at times of their own."""
+
+    def node(self, i: int, process: TokenProcess, t: float, s: float) -> float:
+        """Time at which the model is evaluated on state i."""
+
+
+def node_of(rule: StepRule, i: int, process: TokenProcess, t: float, s: float) -> float:
+    """Time at which the model is evaluated on state i; state 0 lies at t."""
+    if i == 0:
+        return t
+    if not isinstance(rule, Staged):
+        msg = f"{type(rule).__name__} has {rule.stages} stages and no node(i, process, t, s): say where they lie"
+        raise TypeError(msg)
+    return rule.node(i, process, t, s)
+
+
+def checked_temperature(temperature: float) -> float:
+    """A temperature, >= 0."""
+    if not 0.0 <= temperature < np.inf:
+        msg = f"temperature={temperature}: use a number >= 0; 1 leaves the model alone"
+        raise ValueError(msg)
+    return temperature
 
 
 def tempered(p: FloatArray, temperature: float) -> FloatArray:
@@ -77,6 +101,14 @@ class LeapStage:
     weights: tuple[Any, ...]
     correct: bool = False
 
+    def __post_init__(self) -> None:
+        if isinstance(self.span, Real) and not 0.0 < float(self.span) < np.inf:
+            msg = f"span={self.span}: a leap takes a positive part of the step"
+            raise ValueError(msg)
+        if any(isinstance(w, Real) and not np.isfinite(float(w)) for w in self.weights):
+            msg = f"weights={self.weights} are not all finite: pass numbers"
+            raise ValueError(msg)
+
 
 @dataclass(frozen=True)
 class Leap:
@@ -95,6 +127,22 @@ class Leap:
     path: tuple[LeapStage, ...]
     jump: Jump = "exponential"
     clock: Literal["time", "noise"] = "time"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("jump", self.jump, get_args(Jump)), ("clock", self.clock, ("time", "noise"))):
+            if value not in known:
+                msg = f"{name}={value!r} is unknown: use one of {', '.join(known)}"
+                raise ValueError(msg)
+        if not self.path:
+            msg = "path is empty: a step has at least one leap"
+            raise ValueError(msg)
+        for i, stage in enumerate(self.path):
+            if not 0 <= stage.origin <= i or not 1 <= len(stage.weights) <= i + 1:
+                msg = (
+                    f"stage {i + 1} leaps from state {stage.origin} with {len(stage.weights)} weights: "
+                    f"states 0 ... {i} are known there"
+                )
+                raise ValueError(msg)
 
     @property
     def stages(self) -> int:
@@ -134,10 +182,10 @@ class Leap:
         for j, weight in enumerate(stage.weights):
             if weight != 0:
                 total = total + float(weight) * self._rates(
-                    process, posteriors[j], states[j], self.node(j, process, t, s)
+                    process, posteriors[j], states[j], node_of(self, j, process, t, s)
                 )
         if stage.correct:
-            at = self.node(stage.origin, process, t, s)
+            at = node_of(self, stage.origin, process, t, s)
             forward = process.forward_rates(states[stage.origin], posteriors[0].shape[-1], at)
             total = total + (forward / process.clock_rate(at) if self.clock == "noise" else forward)
         length = t - s if self.clock == "time" else process.clock(s) - process.clock(t)
@@ -181,9 +229,8 @@ class Bridge:
 
     stages: int = 1
 
-    def node(self, i: int, process: TokenProcess, t: float, s: float) -> float:  # noqa: ARG002
-        """Time t."""
-        return t
+    def __post_init__(self) -> None:
+        checked_temperature(self.temperature)
 
     def stage(
         self,
@@ -216,10 +263,6 @@ class Remask:
 
     stages: int = 1
 
-    def node(self, i: int, process: TokenProcess, t: float, s: float) -> float:  # noqa: ARG002
-        """Time t."""
-        return t
-
     def stage(
         self,
         i: int,  # noqa: ARG002
@@ -234,14 +277,18 @@ class Remask:
         size = p.shape[-1]
         alpha_t, alpha_s = float(process.survival.alpha(t)), float(process.survival.alpha(s))
         again = float(self.share(alpha_t, alpha_s)) if alpha_t > 0 else 0.0
+        if not 0.0 <= again < np.inf:
+            msg = f"share({alpha_t:g}, {alpha_s:g})={again}: masking again has a probability, >= 0"
+            raise ValueError(msg)
         if self.capped and alpha_t > 0:
             again = min(again, (1.0 - alpha_s) / alpha_t)
         shown = (alpha_s - (1.0 - again) * alpha_t) / (1.0 - alpha_t)
         hidden = (1.0 - alpha_s - again * alpha_t) / (1.0 - alpha_t)
         if hidden < 0.0:
             shown, hidden = 1.0, 0.0
+        lost = min(again, 1.0)
         out = np.zeros((*x.shape, size + 1))
         masked = (x == size)[..., None]
-        out[..., :size] = np.where(masked, shown * p, (1.0 - again) * np.eye(size + 1)[x][..., :size])
-        out[..., size] = np.where(x == size, hidden, again)
+        out[..., :size] = np.where(masked, shown * p, (1.0 - lost) * np.eye(size + 1)[x][..., :size])
+        out[..., size] = np.where(x == size, hidden, lost)
         return out

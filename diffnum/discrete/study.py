@@ -23,11 +23,13 @@ import numpy as np
 
 from diffnum.convergence.nodes import fractions
 from diffnum.convergence.rate import RateEstimate, estimate_rate
+from diffnum.discrete.checks import whole_number
+from diffnum.discrete.draws import squared_distance
 from diffnum.discrete.enumeration import StateSpace
 from diffnum.discrete.laws import Law
 from diffnum.discrete.output import LEFT_MASKED, divergence, run, total_variation
 from diffnum.discrete.own import BatchRun, Convention, KernelRule, understood_tokens
-from diffnum.discrete.processes import Masked, TokenProcess
+from diffnum.discrete.processes import Masked, TokenProcess, checked_process
 from diffnum.discrete.proofs import least_rate
 from diffnum.discrete.samplers import TokenSampler, sampler
 from diffnum.discrete.steps import Leap, StepRule
@@ -39,6 +41,7 @@ __all__ = ["TokenSeries", "TokenStudy", "convergence_study", "study_laws"]
 
 Variant: TypeAlias = Literal["formula", "start-up", "last step", "as shipped"]
 VARIANTS: tuple[Variant, ...] = ("formula", "start-up", "last step", "as shipped")
+MEASURES = ("global", "local")
 
 DEFAULT_STEPS = (8, 16, 32, 64, 128)
 FINER = (256, 512, 1024)
@@ -152,6 +155,11 @@ class TokenStudy:
         return _least(self.orders.values())
 
     @property
+    def exact(self) -> bool:
+        """Whether no error of any curve exceeds rounding, or the Monte-Carlo error."""
+        return bool(self.series) and all(s.estimate.status == "exact" for s in self.series)
+
+    @property
     def order_as_shipped(self) -> float | None:
         """Order of the plain run from noise to data."""
         return _least(s.order for s in self.select("as shipped"))
@@ -160,6 +168,8 @@ class TokenStudy:
     def verdict(self) -> str:
         """One sentence: the order, on which problems, and where it is lost."""
         title = f"{self.name} ({self.process})"
+        if self.exact:
+            return f"{title}: exact in law, to {'the Monte-Carlo error' if self.by_draws else 'rounding'}"
         if self.order is None:
             open_ones = [s for s in self.select() if s.order is None]
             return f"{title}: undecided; " + "; ".join(f"{s.problem}: {s.estimate.reason}" for s in open_ones)
@@ -176,7 +186,15 @@ class TokenStudy:
         return text
 
     def objections(self, p: float, tolerance: float = 0.1) -> list[str]:
-        """Why the order of the formula is not ``p`` on every problem; empty if it is, globally and locally."""
+        """Why the order of the formula is not ``p`` on every problem; empty if it is, globally and locally.
+
+        A law that is exact has no order; it is claimed by ``p = inf``.
+        """
+        if self.exact or math.isinf(p):
+            curves = [
+                f"{s.problem}, {s.variant}: {s.estimate.reason}" for s in self.series if s.estimate.status != "exact"
+            ]
+            return curves if math.isinf(p) else ["the law is exact, and has no order: claim inf"]
         wrong = [f"{s.problem}: {s.estimate.reason}" for s in self.select() if not s.estimate.supports(p, tolerance)]
         slow = [
             f"one-step defect on the {s.problem} falls like h^{s.estimate.rate:.2f}, not h^{p + 1:g}"
@@ -303,20 +321,15 @@ def convergence_study(
     ...     return model.process.posterior(model(x, t), x, t, s)
     >>> convergence_study(bridge, variants=("formula",)).assert_order(1)
     """
-    process = Masked() if process is None else process
-    if not isinstance(process, TokenProcess):
-        msg = f"process={process!r}: pass dn.discrete.Masked() or dn.discrete.Uniform()"
-        raise TypeError(msg)
-    if law is not None and not isinstance(law, Law | Mapping):
-        msg = f"law={law!r} is a {type(law).__name__}: pass a Law, or several by label"
-        raise TypeError(msg)
-    if variants is not None:
-        check_names("variants", variants, VARIANTS)
-    if steps is not None and len(steps) < 2:
-        msg = f"steps={steps!r}: pass two or more counts that increase, such as (8, 16, 32)"
-        raise ValueError(msg)
-    laws = study_laws(process) if law is None else {"law": law} if isinstance(law, Law) else dict(law)
-    record = sampler(method) if isinstance(method, str | TokenSampler) else None
+    process = Masked() if process is None else checked_process(process)
+    laws = _laws(law, process)
+    levels = None if steps is None else _levels(steps)
+    for name, given, known in (("variants", variants or (), VARIANTS), ("measures", measures, MEASURES)):
+        if isinstance(given, str) or not set(given) <= set(known):
+            msg = f"{name}={given!r}: pass some of {', '.join(known)}"
+            raise ValueError(msg)
+    draws = whole_number("draws", draws, 1000, "a law needs at least a thousand draws")
+    record = sampler(method) if isinstance(method, str | TokenSampler) or not callable(method) else None
     if record is not None and record.order is None:
         raise ValueError(
             f"{record.name} has no number of steps to refine: "
@@ -337,12 +350,12 @@ def convergence_study(
         ) -> list[TokenSeries]:
             """All curves of a variant on this problem."""
             if isinstance(rule, BatchRun):
-                return [_by_draws(rule, space, label, variant, steps or BATCH_STEPS, spacing, draws, seed)]
+                return [_by_draws(rule, space, label, variant, levels or BATCH_STEPS, spacing, draws, seed)]
             claim = _expected(record, space) if variant == "formula" else None
             return [
                 # A step whose defect does not fall with h has no order that its defect could tell.
                 _exact_series(
-                    rule, space, label, variant, m, steps, spacing, None if m == "local" and not claim else claim
+                    rule, space, label, variant, m, levels, spacing, None if m == "local" and not claim else claim
                 )
                 for m in measures
                 if m == "global" or variant == "formula"
@@ -350,11 +363,30 @@ def convergence_study(
 
         found = [one for variant in variants or ("formula", "as shipped") for one in curves(variant)]
         whole = {s.variant: s.order for s in found if s.measure == "global"}
-        if variants is None and not by_draws and len(set(whole.values())) > 1:
+        if variants is None and len(set(whole.values())) > 1:
             found += [*curves("start-up"), *curves("last step")]
         series += found
     name = record.name if record is not None else getattr(method, "__name__", type(method).__name__)
     return TokenStudy(name, process.name, tuple(series), by_draws)
+
+
+def _laws(given: Any, process: TokenProcess) -> dict[str, Law]:
+    """The problems of a study, by name."""
+    if given is None:
+        return study_laws(process)
+    laws = {"law": given} if isinstance(given, Law) else given
+    if not isinstance(laws, Mapping) or not laws or not all(isinstance(one, Law) for one in laws.values()):
+        msg = f"law={given!r}: pass a dn.discrete.Law, or a mapping of names to Laws"
+        raise TypeError(msg)
+    return dict(laws)
+
+
+def _levels(steps: Any) -> tuple[int, ...]:
+    """Step counts, which increase."""
+    if np.ndim(steps) != 1 or not len(steps):
+        msg = f"steps={steps!r}: pass the step counts of the refinement, such as (8, 16, 32, 64)"
+        raise ValueError(msg)
+    return tuple(whole_number("steps", n, remedy="pass step counts >= 1") for n in steps)
 
 
 def _expected(record: TokenSampler | None, space: StateSpace) -> int | None:
@@ -441,19 +473,13 @@ def _by_draws(
     first, begin, last, truth = _ends(space, variant)
     levels, errors, spread = [], [], []
     for k, n in enumerate(steps):
-        rng = np.random.Generator(np.random.Philox([seed, k]))
-        x = space.states[rng.choice(space.size, size=draws, p=begin / begin.sum())]
+        # the sampler's own noise must not be that of the states it begins from
+        start, own = (np.random.Generator(np.random.Philox(s)) for s in np.random.SeedSequence([seed, k]).spawn(2))
+        x = space.states[start.choice(space.size, size=draws, p=begin / begin.sum())]
         nodes = first + (last - first) * fractions(spacing, n)
         nodes[-1] = last
-        share = np.bincount(space.index(rule(x, nodes, seed * 1009 + k)), minlength=space.size) / draws
-        off = share - truth
-        squared = float(off @ off - share @ (1.0 - share) / (draws - 1))
-        # variance of the unbiased square: that of the noise with itself, and of the noise with the error
-        noise = (
-            2.0 * float(share @ share) ** 2 / draws**2
-            + 4.0 * max(0.0, float(share @ off**2) - float(share @ off) ** 2) / draws
-        )
-        noise += 2.0 * float((share**2).sum()) / draws**2
+        share = np.bincount(space.index(rule(x, nodes, own)), minlength=space.size) / draws
+        squared, noise = squared_distance(share, truth, draws)
         levels.append(n)
         errors.append(math.sqrt(max(squared, 0.0)))
         spread.append(math.sqrt(noise))
@@ -468,12 +494,15 @@ def _drawn_rate(levels: list[int], errors: list[float], spread: list[float]) -> 
         rates = -np.diff(np.log(e)) / np.diff(np.log(n))
     notes = tuple("" if ok else "floor" for ok in sure)
     used = sure[1:] & sure[:-1]
+    status: str
+    rate: float | None
     if sure.sum() < 3:
-        status, reason, rate, width = (
-            "floor",
-            "fewer than 3 levels stand out of the Monte-Carlo error: more draws",
-            None,
-            np.inf,
+        rate, width = None, np.inf
+        status = "floor" if sure.any() else "exact"
+        reason = (
+            "fewer than 3 levels stand out of the Monte-Carlo error: more draws"
+            if sure.any()
+            else "no error exceeds the Monte-Carlo error: exact, or too few draws"
         )
     else:
         at = np.flatnonzero(sure)[-4:]

@@ -46,6 +46,9 @@ class Survival:
 
     def __post_init__(self) -> None:
         values = np.asarray(self.alpha(np.concatenate([[0.0], PROBES, [1.0]])), dtype=np.float64)
+        if not np.all(np.isfinite(values)):
+            msg = f"alpha of survival {self.name!r} is not finite on [0, 1]: use one that falls from 1 to >= 0"
+            raise ValueError(msg)
         if abs(values[0] - 1.0) > 1e-12:
             msg = f"alpha(0)={values[0]:g} of survival {self.name!r}: data are whole at t = 0, use 1"
             raise ValueError(msg)
@@ -54,10 +57,11 @@ class Survival:
             raise ValueError(msg)
         step = 1e-6
         slope = (np.asarray(self.alpha(PROBES + step)) - np.asarray(self.alpha(PROBES - step))) / (2 * step)
-        if np.max(np.abs(slope - self.slope(PROBES))) > 1e-6 * (1 + np.max(np.abs(slope))):
+        # written so that NaN is wrong
+        if not np.max(np.abs(slope - self.slope(PROBES))) <= 1e-6 * (1 + np.max(np.abs(slope))):
             msg = f"slope of survival {self.name!r} is not the derivative of alpha: pass d alpha / dt, <= 0"
             raise ValueError(msg)
-        if np.max(np.abs(np.asarray(self.time(values[1:-1])) - PROBES)) > 1e-8:
+        if not np.max(np.abs(np.asarray(self.time(values[1:-1])) - PROBES)) <= 1e-8:
             msg = f"time of survival {self.name!r} is not the inverse of alpha: pass t as a function of alpha"
             raise ValueError(msg)
 

@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from diffnum.discrete.checks import TokenArray, whole_number
 from diffnum.discrete.enumeration import Enumerated, expand
-from diffnum.discrete.laws import TokenArray, drawn
-from diffnum.discrete.steps import tempered
+from diffnum.discrete.laws import drawn
+from diffnum.discrete.models import answered
+from diffnum.discrete.steps import checked_temperature, tempered
 from diffnum.types import FloatArray
 
 __all__ = ["COUNTS", "ORDERS", "Unmask", "counts"]
@@ -91,13 +93,11 @@ def counts(length: int, steps: int | Sequence[int], rule: str = "even") -> tuple
     if rule not in COUNTS:
         msg = f"rule={rule!r} is unknown: use one of {', '.join(COUNTS)}"
         raise ValueError(msg)
-    if isinstance(steps, int):
-        if steps < 1:
-            msg = f"steps={steps}: use at least one step"
-            raise ValueError(msg)
-        chosen = COUNTS[rule](length, min(steps, length))
+    length = whole_number("length", length)
+    if np.ndim(steps) == 0:
+        chosen = COUNTS[rule](length, min(whole_number("steps", steps, remedy="use at least one step"), length))
     else:
-        chosen = [int(k) for k in steps]
+        chosen = [whole_number("count", k, 0) for k in steps]  # type: ignore[union-attr]
     if any(k < 1 for k in chosen) or sum(chosen) != length:
         msg = f"counts {chosen} must be positive and show all {length} tokens: masks would be left at the end"
         raise ValueError(msg)
@@ -132,23 +132,23 @@ class Unmask:
         if self.order not in ORDERS:
             msg = f"order={self.order!r} is unknown: use one of {', '.join(ORDERS)}"
             raise ValueError(msg)
-        if self.blocks < 1 or self.temperature < 0:
-            msg = f"blocks={self.blocks}, temperature={self.temperature}: use blocks >= 1, temperature >= 0"
-            raise ValueError(msg)
+        whole_number("blocks", self.blocks)
+        checked_temperature(self.temperature)
 
     def plan(self, length: int, steps: int | Sequence[int] | None) -> list[tuple[int, int, int]]:
         """Steps as (first position, end, count): where each may show tokens, and how many."""
         if length % self.blocks:
             msg = f"blocks={self.blocks} does not divide the length {length}: use a divisor"
             raise ValueError(msg)
-        width = length // self.blocks
-        if self.one or steps is None:
-            shares: tuple[int, ...] = (1,) * width
-        else:
-            if isinstance(steps, int) and steps % self.blocks:
-                msg = f"steps={steps} is not a multiple of blocks={self.blocks}: use one"
+        width, blocks = length // self.blocks, self.blocks
+        share = steps
+        if steps is not None and np.ndim(steps) == 0:
+            number = whole_number("steps", steps, remedy="use at least one step")
+            if number % blocks and not self.one:
+                msg = f"steps={number} is not a multiple of blocks={blocks}: use one"
                 raise ValueError(msg)
-            shares = counts(width, steps // self.blocks if isinstance(steps, int) else steps, self.rule)
+            share = number // blocks
+        shares = (1,) * width if self.one or share is None else counts(width, share, self.rule)
         return [(b * width, (b + 1) * width, k) for b in range(self.blocks) for k in shares]
 
     def law(self, space: Enumerated, steps: int | Sequence[int] | None) -> FloatArray:
@@ -207,7 +207,7 @@ class Unmask:
     ) -> TokenArray:
         """Run on a batch of fully masked sequences of shape (n, L)."""
         for first, end, count in self.plan(x.shape[1], steps):
-            p = np.asarray(model(x, 0.5), dtype=np.float64)
+            p = answered(model, x, 0.5)
             guess = drawn(tempered(p, self.temperature), rng)
             scores = self._scores(x, guess, p, tokens, (first, end))
             ranked = np.lexsort((rng.random(x.shape), -scores), axis=1)[:, :count]

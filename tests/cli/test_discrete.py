@@ -22,6 +22,19 @@ def slow(model, x, t, s, share=0.5):
 def tokens(model, x, nodes, rng):
     return np.where(x == model.tokens, 0, x)
 
+def one_by_one(model, x, nodes, rng):
+    # each masked token shows at a time of its own, in the order of these times: exact
+    x = x.copy()
+    due = np.where(x == model.tokens, nodes[0] * rng.random(x.shape), -1.0)
+    for _ in range(x.shape[1]):
+        place = np.argmax(due, axis=1)
+        at = np.flatnonzero(due.max(axis=1) > nodes[-1])
+        edges = np.cumsum(model(x, 0.5), axis=-1)
+        value = np.sum(rng.random(x.shape)[..., None] >= edges[..., :-1], axis=-1)
+        x[at, place[at]] = value[at, place[at]]
+        due[at, place[at]] = -1.0
+    return x
+
 def anyhow(a, b):
     return a
 """
@@ -51,7 +64,8 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         ("bridge", ("--order", "1", "--schedule", "masked-cosine", "--steps", "8,16,32,64"), 0),
         ("slow", ("--order", "1"), 1),
         ("slow", ("--order", "1", "--option", "share=1.0"), 0),
-        ("tokens", ("--order", "1"), 1),
+        ("tokens", ("--order", "1", "--draws", "20000"), 1),
+        ("one_by_one", ("--order", "inf", "--draws", "20000"), 0),
     ],
 )
 def test_a_sampler_of_ones_own_is_judged(own: str, capsys, name: str, words: tuple[str, ...], status: int) -> None:  # type: ignore[no-untyped-def]
@@ -69,6 +83,13 @@ def test_recorded_samplers_are_proved_and_measured(capsys) -> None:  # type: ign
     assert {s["problem"] for s in data["series"]} == {"weak chain", "strong chain"}
 
 
+def test_samplers_without_steps_of_time_are_proved_and_their_laws_are_exact(capsys) -> None:  # type: ignore[no-untyped-def]
+    status, out, _ = run(capsys, "verify", "first_hitting", "blocks", "--discrete", "--schedule", "masked")
+    assert status == 0
+    assert "first_hitting (masked): exact in law" in out
+    assert "blocks (masked): one token a step" in out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -76,7 +97,6 @@ def test_recorded_samplers_are_proved_and_measured(capsys) -> None:  # type: ign
         (("--sampler", "{}:bridge"), "needs --order"),
         (("--schedule", "gaussian", "ancestral"), "masked, uniform"),
         (("no_such_sampler",), "unknown"),
-        (("first_hitting",), "its law is exact"),
         (("ancestral", "--mutate"), "--mutate and --out"),
     ],
 )

@@ -9,7 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffnum.derivation.jumps import bayes_posterior, bayes_rates, uniform_score
-from diffnum.discrete import SURVIVALS, ExactTokens, Law, Masked, StateSpace, Survival, Uniform, generator, reverse_law
+from diffnum.discrete import (
+    SURVIVALS,
+    ExactTokens,
+    HiddenChain,
+    Law,
+    Masked,
+    StateSpace,
+    Survival,
+    Uniform,
+    generator,
+    reverse_law,
+)
 
 CHAIN = Law.markov(6, [[0.8, 0.2], [0.2, 0.8]], [0.5, 0.5])
 PROCESSES = [Masked(), Uniform(), Masked("cosine"), Uniform("cosine"), Masked("square"), Uniform("square")]
@@ -76,6 +87,33 @@ def test_long_chains_are_exact_without_a_table() -> None:
     np.testing.assert_allclose(p[:, 1], 0.5 + 0.5 * 0.6 ** np.abs(np.arange(200) - 100.0), atol=1e-12)
     with pytest.raises(ValueError, match="too large"):
         _ = law.table
+
+
+@given(st.integers(0, 10_000), st.sampled_from([(0,), (2,), (4,), (0, 4), (1, 3), (3, 1), (2, 3, 0)]))
+@settings(max_examples=20)
+def test_chains_condition_and_marginalise_as_their_tables_do(seed: int, at: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(seed)
+    hidden = HiddenChain(
+        rng.dirichlet(np.ones(2)), rng.dirichlet(np.ones(2), (4, 2)), rng.dirichlet(np.ones(3), (5, 2))
+    )
+    plain = Law.markov(5, rng.dirichlet(np.ones(3), (4, 3)), rng.dirichlet(np.ones(3))).chain
+    for chain in (hidden, plain):
+        law = Law(chain=chain)
+        table = Law(law.table)
+        np.testing.assert_allclose(law.marginal(at), table.marginal(at), atol=1e-14)
+        known = {d: int(rng.integers(3)) for d in at}
+        np.testing.assert_allclose(law.conditional(known).table, table.conditional(known).table, atol=1e-13)
+    assert Law(chain=plain).entropy() == pytest.approx(Law(Law(chain=plain).table).entropy(), abs=1e-12)
+
+
+def test_long_chains_condition_exactly() -> None:
+    law = Law.markov(3000, [[0.8, 0.2], [0.2, 0.8]], [0.5, 0.5])
+    rest = law.conditional(dict.fromkeys(range(0, 3000, 3), 0))
+    # between two zeros three moves apart: p(a, b) is proportional to P[0, a] P[a, b] P[b, 0]
+    move = np.array([[0.8, 0.2], [0.2, 0.8]])
+    wanted = move[0][:, None] * move * move[:, 0]
+    np.testing.assert_allclose(rest.marginal([1000, 1001]), wanted / wanted.sum(), atol=1e-12)
+    assert law.entropy() == pytest.approx(np.log(2) + 2999 * 0.5004024235381879, rel=1e-12)
 
 
 def test_draws_have_the_law_and_the_same_seed_the_same_draws() -> None:
