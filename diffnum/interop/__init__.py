@@ -2,6 +2,7 @@
 
 >>> pipe.scheduler = dn.interop.PlanScheduler.from_config(pipe.scheduler.config, method="unipc_3")  # doctest: +SKIP
 >>> x = dn.interop.k_diffusion.sample_unipc_3(model, x, sigmas)  # doctest: +SKIP
+>>> x = dn.interop.flow.integrate(velocity, x, steps=4)  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from diffnum.jobs.extras import explained, found_or_explained
 
 if TYPE_CHECKING:
+    from diffnum.interop import flow as flow
     from diffnum.interop import k_diffusion as k_diffusion
     from diffnum.interop.scheduler import PlanScheduler as PlanScheduler
 
-__all__ = ["PlanScheduler", "k_diffusion"]
+__all__ = ["PlanScheduler", "flow", "k_diffusion"]
 
 
 def __getattr__(name: str) -> Any:
