@@ -33,7 +33,6 @@ from diffnum.discrete.processes import Masked, TokenProcess, checked_process
 from diffnum.discrete.proofs import least_rate
 from diffnum.discrete.samplers import TokenSampler, sampler
 from diffnum.discrete.steps import Leap, StepRule
-from diffnum.jobs.checked import check_names
 from diffnum.jobs.shown import short, table_html
 from diffnum.types import FloatArray
 
