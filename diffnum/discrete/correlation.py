@@ -194,6 +194,9 @@ def _markov_curve(law: Law) -> FloatArray:
 
 def _curve(values: Any) -> FloatArray:
     """A curve of mean entropies; raises ValueError for anything else."""
+    if isinstance(values, Law):
+        msg = f"curve={values!r} is a Law: pass entropy_curve(law)"
+        raise TypeError(msg)
     h = np.asarray(values, dtype=np.float64)
     if h.ndim != 1 or len(h) < 2 or not np.all(np.isfinite(h)):
         msg = f"curve has shape {h.shape}: pass L + 1 finite entropies, as dn.discrete.entropy_curve gives them"

@@ -382,6 +382,9 @@ def _laws(given: Any, process: TokenProcess) -> dict[str, Law]:
 
 def _levels(steps: Any) -> tuple[int, ...]:
     """Step counts, which increase."""
+    if np.ndim(steps) == 1 and len(steps) == 1:
+        msg = f"steps={steps!r}: pass two or more counts that increase, such as (8, 16, 32)"
+        raise ValueError(msg)
     if np.ndim(steps) != 1 or not len(steps):
         msg = f"steps={steps!r}: pass the step counts of the refinement, such as (8, 16, 32, 64)"
         raise ValueError(msg)

@@ -187,6 +187,9 @@ def integrate(
     >>> np.round(integrate(lambda x, t: data - noise, noise, method="euler", steps=1), 6)
     array([[ 0.3, -1. ]])
     """
+    if not callable(velocity):
+        msg = f"velocity={velocity!r} is no function: pass velocity(x, t)"
+        raise TypeError(msg)
     if not array_api_compat.is_array_api_obj(x) or x.ndim < 1:
         msg = f"x is a {type(x).__name__}: pass an array of shape (batch, ...)"
         raise TypeError(msg)
