@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -65,13 +66,25 @@ def pulse(title: str, seconds: float | None = None) -> Iterator[None]:
     work, over = _Work(title, SECONDS if seconds is None else seconds), threading.Event()
     thread = threading.Thread(target=work.watch, args=(over,), name="diffnum-pulse", daemon=True)
     _current.append(work)
-    thread.start()
+    _start_deaf(thread)
     try:
         yield
     finally:
         over.set()
         _current.remove(work)
         thread.join()
+
+
+def _start_deaf(thread: threading.Thread) -> None:
+    """Start a thread that no interrupt is delivered to: those are for the main thread, which may hold them back."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        thread.start()
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
