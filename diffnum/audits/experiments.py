@@ -57,8 +57,9 @@ class Row:
     floor : float or None
         Smallest error of a default run that any step count reached.
     verdict : str
-        "as claimed", "above claim", "below claim", "fails" (a default run of 10 to 320 steps raises, or is not
-        finite) or "undecided".
+        "as claimed", "above claim", "below claim" (an order is, or the steps of a default run of 10 to 320 steps do
+        not fit together), "fails" (such a run raises, or is not finite) or "undecided". Numbers of steps that the
+        library refuses in so many words do not count.
     cause : str
         The findings in a sentence.
     findings : tuple of Finding
@@ -169,6 +170,8 @@ def _verdict(subject: Subject, orders: Orders | None, default: _Default, odd: Ma
     falling = parts if Orders.worst(orders.formula) is not None else parts[:1]
     if any(o < subject.claimed for o in known) or any(short(r, subject.claimed) for r in falling):
         return "below claim"
+    if any(r.gaps for r in default.usual):  # whatever the order of the formula, such runs do not converge
+        return "below claim"
     if any(Orders.worst(p) is None for p in parts):
         return "undecided"
     return "above claim" if min(known) > subject.claimed else "as claimed"
@@ -192,8 +195,8 @@ class _Default:
 
     @property
     def usual(self) -> list[ShippedRun]:
-        """Ordinary runs."""
-        return [r for r in self.runs if r.steps in LEVELS]
+        """Ordinary runs that the library takes on."""
+        return [r for r in self.runs if r.steps in LEVELS and not r.refused]
 
     @property
     def finite(self) -> list[ShippedRun]:

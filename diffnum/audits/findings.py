@@ -235,16 +235,19 @@ def _of_run(part: str, text: str, steps: int, shows: str, prints: str) -> Findin
 
 
 def _failures(runs: Sequence[ShippedRun], run: Callable[..., ShippedRun]) -> Iterator[Finding]:
+    refused = [r for r in runs if r.refused]
+    if refused:
+        steps = _steps(*(r.steps for r in refused))
+        text = f"the library refuses {steps}: {refused[0].failure.partition(': ')[2]}"
+        yield _of_run("step count", text, refused[0].steps, "run.failure", refused[0].failure)
     failed: dict[str, list[int]] = {}
     for r in runs:
-        if r.failure:
+        if r.failure and not r.refused:
             failed.setdefault(r.failure.split(":")[0], []).append(r.steps)
-    for kind, steps in failed.items():
-        first = next(r for r in runs if r.steps == steps[0])
-        text = f"raises {first.failure} ({_steps(*steps)})"
-        if not kind:  # an exception without words
-            text = f"raises an exception ({_steps(*steps)})"
-        yield _of_run("failure", text, steps[0], "run.failure", first.failure)
+    for kind, numbers in failed.items():
+        first = next(r for r in runs if r.steps == numbers[0])
+        what = first.failure.removesuffix(": ") if kind else "an exception"  # it may have no words
+        yield _of_run("failure", f"raises {what} ({_steps(*numbers)})", numbers[0], "run.failure", first.failure)
     nan = [r for r in runs if not math.isfinite(r.error) and not r.failure]
     if nan:
         text = f"the sample is not finite at {_steps(*(r.steps for r in nan))}: first {nan[0].breaks}"
@@ -311,12 +314,21 @@ def _noise_left(runs: Sequence[ShippedRun]) -> Iterator[Finding]:
 
 
 def _convergence(runs: Sequence[ShippedRun]) -> Iterator[Finding]:
-    """An error that stops falling long before the finest level, or grows again."""
+    """An error that stops falling long before the finest level, or grows again.
+
+    An error that changes its sign is small by chance at one number of steps: one that is larger than this one alone,
+    and falls below it later, has not grown.
+    """
     done = [r for r in runs if r.steps >= LEVELS[0] and math.isfinite(r.error)]
     if len(done) <= COARSE_LEVELS:
         return
     best = min(r.error for r in done)
-    grown = [(a, b) for k, b in enumerate(done) for a in done[:k] if b.error > max(STALL * a.error, SINGLE)]
+    grown: list[tuple[ShippedRun, ShippedRun]] = []
+    for k, b in enumerate(done):
+        above = [a for a in done[:k] if b.error > max(STALL * a.error, SINGLE)]
+        for a in above:
+            if len(above) > 1 or all(later.error >= a.error for later in done[k:]):
+                grown.append((a, b))
     if grown:
         first, last = max(grown, key=lambda pair: pair[1].error / pair[0].error)
         what = "grows as steps are added"

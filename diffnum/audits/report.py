@@ -23,7 +23,7 @@ from diffnum.templates import render
 
 __all__ = ["AuditReport", "audit"]
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Raised when the experiments change, so that no row of an older protocol is taken from a cache."""
 
 SEED = 0

@@ -98,6 +98,11 @@ class ShippedRun:
     breaks: str = ""
     sample: FloatArray | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def refused(self) -> bool:
+        """Whether the library refuses this number of steps in so many words, which is no failure."""
+        return self.failure.startswith("ValueError") and "num_inference_steps" in self.failure
+
 
 @dataclass
 class _Recorder:

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from diffnum.certificates.balls import EPS, Ball, BallField, error_in_eps, working_precision
+from diffnum.certificates.reverse_balls import ReverseBalls, derived_with_noise, level_on
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Placement
 from diffnum.derivation.algebra.symbols import PartsKernel
+from diffnum.derivation.printing.notation import NOISE
 from diffnum.forms import ExponentialKernel, TabulatedKernel
 from diffnum.proofs import derived_step, placements
 from diffnum.tableau import Step, Window
@@ -84,44 +86,63 @@ class Inputs:
     past: tuple[float, ...]
     moments: tuple[float, ...] = ()
 
-    def moved(self, rng: np.random.Generator) -> Inputs:
-        """A place nearby; the order of the nodes is kept."""
+    def moved(self, rng: np.random.Generator, steps: tuple[float, float] = STEPS) -> Inputs:
+        """A place nearby, with a step of allowed length; the order of the nodes is kept."""
         scale = np.exp(rng.normal(0.0, 0.05, 1 + len(self.past) + len(self.moments)))
         sizes = -np.diff([0.0, *self.past]) * scale[1 : 1 + len(self.past)]
         moments = tuple((np.array(self.moments) * scale[1 + len(self.past) :]).tolist())
-        h = math.copysign(min(max(abs(self.h) * scale[0], STEPS[0]), STEPS[1]), self.h)
+        h = math.copysign(min(max(abs(self.h) * scale[0], steps[0]), steps[1]), self.h)
         return Inputs(float(h), tuple((-np.cumsum(_limited(sizes))).tolist()), moments)
 
 
-def certify_accuracy(record: Method, *, points: int = 200, seed: int = 0) -> Accuracy:
+PLACED = frozenset({"flow_sde", "dance_sde", "cps", "euler_ancestral_rf"})
+"""Ways to bring in noise whose weights depend on the place of a step."""
+
+
+def certify_accuracy(
+    record: Method, *, points: int = 200, seed: int = 0, steps: tuple[float, float] = STEPS
+) -> Accuracy:
     """Find the worst error of a method's weights.
+
+    With noise, the factor of the state and the weights of the draws are judged too, each kind by its own largest.
 
     Parameters
     ----------
     record : Method
-        Deterministic method whose family has a derivation.
+        Method whose family has a derivation, and whose noise, if it has some, has a level.
     points : int
         Inputs drawn for each kind of step; the worst of them are followed uphill on top of these.
     seed : int
         Seed of the draws.
+    steps : (float, float)
+        Shortest and longest step, in the clock of the form.
 
     Raises
     ------
     ModuleNotFoundError
         If python-flint is absent.
+    ValueError
+        If the noise level is one that levels of a schedule decide (ER-SDE), or the weights depend on the place of the
+        step (flows with noise): they are no functions of the step alone.
     """
+    if record.noise is not None and record.noise.level is None:
+        msg = f"method={record.name!r} takes its noise from scale={record.noise.scale!r} and a schedule: use another"
+        raise ValueError(msg)
+    if record.noise is not None and record.noise.scheme in PLACED:
+        msg = f"method={record.name!r} has weights that depend on where on the schedule a step stands: use another"
+        raise ValueError(msg)
     worst, tried = 0.0, 0
     where: dict[str, Any] = {}
     kinds = placements(record)
     for number, place in enumerate(kinds):
         rng = np.random.default_rng([seed, zlib.crc32(record.name.encode()), number])
-        found = [(*_error(record, place, at), at) for at in _drawn(record, place, points, rng)]
+        found = [(*_error(record, place, at), at) for at in _drawn(record, place, points, rng, steps)]
         found.sort(key=lambda f: -f[0])
         tried += len(found)
         for start in found[:CLIMBS]:
             best = start
             for _ in range(PACES):
-                at = best[2].moved(rng)
+                at = best[2].moved(rng, steps)
                 tried += 1
                 best = max(best, (*_error(record, place, at), at), key=lambda f: f[0])
             found.append(best)
@@ -147,13 +168,15 @@ def _limited(sizes: Any) -> Any:
     return np.array(limited)
 
 
-def _drawn(record: Method, place: Placement, points: int, rng: np.random.Generator) -> Iterator[Inputs]:
+def _drawn(
+    record: Method, place: Placement, points: int, rng: np.random.Generator, steps: tuple[float, float]
+) -> Iterator[Inputs]:
     """Inputs of every size: half of them spread over decades, half of the sizes that plans have."""
     rate = record.form.rate
     sign = 1.0 if rate else -1.0  # clocks other than the half-log-SNR run down
     for i in range(points):
         wide = i % 2 == 0
-        h = STEPS[0] * (STEPS[1] / STEPS[0]) ** rng.uniform() if wide else rng.uniform(0.01, STEPS[1])
+        h = steps[0] * (steps[1] / steps[0]) ** rng.uniform() if wide else rng.uniform(0.01, steps[1])
         spread = rng.uniform(size=place.past)
         ratios = RATIOS[0] * (RATIOS[1] / RATIOS[0]) ** spread if wide else 0.5 + 1.5 * spread
         past = tuple((-np.cumsum(np.cumprod(ratios))).tolist())
@@ -196,22 +219,49 @@ def _truth(record: Method, place: Placement, at: Inputs, inner: Sequence[Fractio
     bits = PRECISION
     while True:
         with working_precision(bits):
-            field = BallField(at.h, record.form.rate)
+            field = _field(record, at.h)
             kernel: Any = TabulatedKernel(tuple(map(Ball, at.moments))) if at.moments else PartsKernel(field)  # type: ignore[arg-type]
             window = _window(place, field.h, tuple(map(Ball, at.past)), kernel, tuple(inner))
-            step = derived_step(record, place, window, lambda name: Ball(record.options[name]))
+            step = _derived(record, place, window, field)
             rows = {r: {s: w if isinstance(w, Ball) else Ball(w) for s, w in v.items()} for r, v in _rows(step).items()}
-            largest = max((abs(float(w)) for row in rows.values() for w in row.values()), default=0.0)
-            wide = any(float(w.value.rad()) > KNOWN * EPS * largest for row in rows.values() for w in row.values())
+            wide = any(_is_wide(row, field.h) for row in rows.values())
         if not wide:
             return rows
         bits *= 2
+
+
+def _is_wide(row: Mapping[str, Ball], h: Ball) -> bool:
+    """Whether a weight of a row is not known well enough to judge by."""
+    least = float(h) ** 2 * EPS  # below which a row is nothing, as one that is zero by cancellation
+    largest = max((abs(float(w)) for w in row.values()), default=0.0)
+    return any(not float(w.value.rad()) <= KNOWN * EPS * max(largest, least) for w in row.values())
 
 
 def _window(place: Placement, h: Any, past: tuple[Any, ...], kernel: Any, inner: tuple[Any, ...]) -> Window:
     return Window(h, past, kernel, place.known, place.depth, place.last, inner, past)
 
 
+def _field(record: Method, h: float) -> BallField:
+    field = BallField(h, record.form.rate)
+    return field if record.noise is None else ReverseBalls(h, record.form.rate, level_on(record, field.h))
+
+
+def _derived(record: Method, place: Placement, window: Window, field: BallField) -> Step:
+    def parameter(name: str) -> Ball:
+        return Ball(record.options[name])
+
+    if isinstance(field, ReverseBalls):
+        return derived_with_noise(record, window, place.order, field, parameter)
+    return derived_step(record, place, window, parameter)
+
+
 def _rows(step: Step) -> dict[str, dict[str, Any]]:
-    """Rows without the state, whose weight is 1 by construction."""
-    return {name: {s: w for s, w in value.items() if s != "x"} for name, _, value in step.rows()}
+    """Rows without the state where its weight is 1 by construction; the weights of draws are a row of their own."""
+    rows: dict[str, dict[str, Any]] = {}
+    noisy = any(source[0] == NOISE for _, _, value in step.rows() for source in value)
+    for name, _, value in step.rows():
+        rows[name] = {s: w for s, w in value.items() if s != "x" and s[0] != NOISE}
+        if noisy:
+            rows[f"{name}, noise"] = {s: w for s, w in value.items() if s[0] == NOISE}
+            rows[f"{name}, state"] = {s: w for s, w in value.items() if s == "x"}
+    return rows

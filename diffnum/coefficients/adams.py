@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from math import factorial, prod
+from math import comb, factorial, prod
 
 import numpy as np
 
@@ -98,21 +98,38 @@ def closing_moments(kernel: Kernel, count: int) -> list[Scalar]:
 
     Equal to ``moment(k) - moment(k + 1)``, and computed so where the arithmetic is exact. For numbers and arrays,
     series of positive terms, in h or, where the kernel decays, in h after :math:`e^{-h}` has been taken out, keep
-    all digits.
+    all digits; on long steps of a kernel that decays, so do powers of 1/h.
     """
     step, rate = getattr(kernel, "step", None), getattr(kernel, "rate", 0)
-    if rate and isinstance(step, float | np.ndarray) and np.size(step):
+    if rate and isinstance(step, float | np.ndarray) and np.size(step) and np.min(step) >= 0:
         longest = float(np.max(step))
-        if np.min(step) >= 0 and longest <= _LONGEST:
-            terms = 12 + int(longest + 9 * longest**0.5)
-            factor = step if rate > 0 else step * phi(0, -step)
-            return [factor * _horner(_closing_series(k, rate, terms), step) for k in range(count)]
+        if longest <= _LONGEST:
+            return _short_closing(step, rate, longest, count)
+        if rate < 0:
+            late = _long_closing(np.maximum(step, _LONGEST), count)
+            early = _short_closing(np.minimum(step, _LONGEST), rate, _LONGEST, count)
+            found = [np.where(step > _LONGEST, b, a) for a, b in zip(early, late, strict=True)]
+            return found if isinstance(step, np.ndarray) else [float(f) for f in found]
     moments = [kernel.moment(k) for k in range(count + 1)]
     return [a - b for a, b in pairwise(moments)]
 
 
 _LONGEST = 64.0
-"""Steps beyond it, which no plan has, would need coefficients below the float64 range."""
+"""Steps beyond it would need coefficients of the series below the float64 range; their ``e^(-h)`` is nothing."""
+
+
+def _short_closing(step: Scalar, rate: int, longest: float, count: int) -> list[Scalar]:
+    terms = 12 + int(longest + 9 * longest**0.5)
+    factor = step if rate > 0 else step * phi(0, -step)
+    return [factor * _horner(_closing_series(k, rate, terms), step) for k in range(count)]
+
+
+def _long_closing(step: Scalar, count: int) -> list[Scalar]:
+    """Integrals of ``h e^(-h t) t (1 - t)^k`` over all t > 0, by powers of 1/h."""
+    return [
+        _horner([(-1.0) ** j * comb(k, j) * factorial(j + 1) for j in reversed(range(k + 1))], 1 / step) / step
+        for k in range(count)
+    ]
 
 
 @cache

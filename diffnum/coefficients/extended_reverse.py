@@ -14,6 +14,7 @@ the time reversal. D is replaced by polynomials in rho. In units of the data-pre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -83,14 +84,18 @@ class NoiseScale:
         ValueError
             If it is negative: phi then grows more slowly than rho, and the noise would have a negative variance.
         """
-        rise = np.asarray(self.log_excess(start) - self.log_excess(end))
+        ends = [np.asarray(r, dtype=np.float64) for r in (start, end)]
+        way = _Passage(*map(np.atleast_1d, ends))
+        since, width = way.points()
+        rise = way.whole(self.squared(way.rho(since)), width).sum(axis=0)
+        rise = rise.reshape(np.broadcast_shapes(*(r.shape for r in ends)))
         if np.any(rise < -1e-14):
             msg = (
                 f"noise scale {self.name!r} grows more slowly than sigma/alpha between {np.min(end):g} and "
                 f"{np.max(start):g}, so that tau^2 is negative there: use another one, or a narrower grid"
             )
             raise ValueError(msg)
-        return np.maximum(rise, 0.0)
+        return np.asarray(np.maximum(rise, 0.0))
 
 
 def _sde_1(x: FloatArray) -> FloatArray:
@@ -99,10 +104,6 @@ def _sde_1(x: FloatArray) -> FloatArray:
 
 def _sde_4(x: FloatArray) -> FloatArray:
     return 100 * x**1.5
-
-
-def _sde_5(x: FloatArray) -> FloatArray:
-    return np.exp(x**0.3)
 
 
 # log phi and its derivative, named so that a noise scale can be pickled
@@ -147,11 +148,11 @@ def _rate_sde_4(x: FloatArray) -> FloatArray:
 
 
 def _log_sde_5(x: FloatArray) -> FloatArray:
-    return np.log(_sde_5(x) + 10)
+    return np.logaddexp(x**0.3, np.log(10.0))
 
 
 def _rate_sde_5(x: FloatArray) -> FloatArray:
-    return 0.3 * x**0.3 * _sde_5(x) / (_sde_5(x) + 10)
+    return np.asarray(0.3 * x**0.3 / (1 + 10 * np.exp(-(x**0.3))))
 
 
 NOISE_SCALES: Mapping[str, NoiseScale] = MappingProxyType(
@@ -170,6 +171,10 @@ NOISE_SCALES: Mapping[str, NoiseScale] = MappingProxyType(
 )
 """The functions of the official code: ``ode``, ``sde``, and ``sde1`` to ``sde5``, of which the authors recommend the
 last. A factor on phi changes nothing."""
+
+
+_PANEL = 2.0
+"""Longest part of a step, in half-log-SNR, over which one Gauss rule is used."""
 
 
 def _log_dance(x: FloatArray, eta: float) -> FloatArray:
@@ -217,12 +222,59 @@ def noise_scale(name: str) -> NoiseScale:
 
 
 @cache
-def _gauss() -> tuple[FloatArray, FloatArray]:
-    """32-point Gauss-Legendre rule on [0, 1]."""
-    from numpy.polynomial.legendre import leggauss
+def _gauss() -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Gauss-Legendre rule of 32 points on [0, 1], and the matrix of the integrals from each point to 1."""
+    from numpy.polynomial.legendre import leggauss, legvander
 
     x, w = leggauss(32)
-    return 0.5 * (x + 1), 0.5 * w
+    count = len(x)
+    values = legvander(x, count)  # P_0 to P_32; that of P_k from x to 1 is (P_{k-1} - P_{k+1})/(2 k + 1)
+    degrees = np.arange(1, count)
+    later = np.column_stack([1 - x, (values[:, : count - 1] - values[:, 2 : count + 1]) / (2 * degrees + 1)])
+    expansion = (np.arange(count)[:, None] + 0.5) * values[:, :count].T * w
+    return 0.5 * (x + 1), 0.5 * w, 0.5 * later @ expansion
+
+
+@dataclass(frozen=True)
+class _Passage:
+    """Way from one noise level down to another, in points of Gauss rules on equal parts in half-log-SNR.
+
+    Parameters
+    ----------
+    rho_0, rho_1 : ndarray, shape (m,)
+        sigma/alpha at both ends.
+    """
+
+    rho_0: FloatArray
+    rho_1: FloatArray
+
+    @property
+    def length(self) -> FloatArray:
+        """Length in half-log-SNR, to rounding for short ones too."""
+        return np.asarray(np.log1p((self.rho_0 - self.rho_1) / self.rho_1))
+
+    def points(self) -> tuple[FloatArray, FloatArray]:
+        """Half-log-SNR since the start, shape (parts, 32, m), and the length of a part."""
+        h = self.length
+        parts = max(1, math.ceil(float(np.max(np.abs(h), initial=0.0)) / _PANEL))
+        at = (np.arange(parts)[:, None] + _gauss()[0]) / parts
+        return at[..., None] * h, h / parts
+
+    def rho(self, since: FloatArray) -> FloatArray:
+        """sigma/alpha at points."""
+        return np.asarray(self.rho_0 * np.exp(-since))
+
+    @staticmethod
+    def whole(values: FloatArray, width: FloatArray) -> FloatArray:
+        """Integral over each part, shape (parts, m)."""
+        return np.asarray(width * np.einsum("j,pjm->pm", _gauss()[1], values))
+
+    @classmethod
+    def onwards(cls, values: FloatArray, width: FloatArray) -> FloatArray:
+        """Integral from each point to the end."""
+        whole = cls.whole(values, width)
+        after = np.cumsum(whole[::-1], axis=0)[::-1] - whole
+        return np.asarray(width * np.einsum("ij,pjm->pim", _gauss()[2], values) + after[:, None])
 
 
 def reverse_moments(scale: NoiseScale, start: Any, end: Any, count: int) -> TabulatedKernel:
@@ -240,16 +292,19 @@ def reverse_moments(scale: NoiseScale, start: Any, end: Any, count: int) -> Tabu
     Notes
     -----
     :math:`K\,ds = (\varphi(\rho_1)/\varphi(\rho))(1 + \tau^2)\, d\lambda` is integrated over the half-log-SNR, in which
-    it is analytic; the differences by parts of the paper lose digits on short steps.
+    it is analytic, with :math:`\varphi(\rho_1)/\varphi(\rho) = e^{-\int (1 + \tau^2) d\lambda}`; the differences by
+    parts of the paper lose digits on short steps, and logarithms of phi far from 1.
     """
-    rho_0, rho_1 = (np.asarray(r, dtype=np.float64) for r in (start, end))
-    points, weights = _gauss()
-    h = np.log(rho_0 / rho_1)
-    rho = rho_0 * np.exp(-h * points[:, None])
-    log_ratio = np.log(rho_1 / rho) + scale.log_excess(rho_1) - scale.log_excess(rho)
-    density = weights[:, None] * h * np.exp(log_ratio) * (1 + scale.squared(rho))
-    s = np.expm1(-h * points[:, None]) / np.expm1(-h)
-    return TabulatedKernel(tuple((density * s**k).sum(axis=0) for k in range(count)))
+    ends = [np.asarray(r, dtype=np.float64) for r in (start, end)]
+    way = _Passage(*map(np.atleast_1d, ends))
+    since, width = way.points()
+    rate = 1 + scale.squared(way.rho(since))
+    weights = _gauss()[1][:, None]
+    density = weights * width * rate * np.exp(-way.onwards(rate, width))
+    s = np.expm1(-since) / np.expm1(-way.length)
+    moments = [(density * s**k).sum(axis=(0, 1)) for k in range(count)]
+    shape = np.broadcast_shapes(*(r.shape for r in ends))
+    return TabulatedKernel(tuple(m.reshape(shape) for m in moments))
 
 
 def riemann_moments(scale: NoiseScale, start: Any, end: Any, count: int, cells: int = 100) -> TabulatedKernel:

@@ -16,6 +16,7 @@ Lagrange weights in p_n and q_n it has order k on every one (``variable``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import reduce
@@ -24,6 +25,7 @@ from math import lcm
 from typing import TypeAlias
 
 from diffnum.coefficients.adams import combine, dpmpp_2m_step, exponential_adams
+from diffnum.coefficients.checked import number, past_nodes, within
 from diffnum.coefficients.constant_steps import bashforth_differences, check_order, values_of
 from diffnum.forms import ExponentialKernel
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
@@ -78,7 +80,7 @@ def ghvb(order: int, beta: Scalar) -> tuple[Scalar, ...]:
 
 
 def _check(beta: Scalar) -> None:
-    if isinstance(beta, int | float) and not 0 < beta <= 1:
+    if not within(1 - number("beta", beta), 0.0, 1.0):
         msg = f"beta={beta} is outside (0, 1]: beta = 1 is no momentum"
         raise ValueError(msg)
 
@@ -111,7 +113,7 @@ def ghvb_variable(h: Scalar, past: Sequence[Scalar], beta: Scalar) -> tuple[tupl
     Raises
     ------
     ValueError
-        If a numeric ``beta`` is outside (0, 1].
+        If a numeric ``beta`` is outside (0, 1], ``h`` is not finite, or the past nodes are not negative and in order.
 
     Notes
     -----
@@ -122,6 +124,15 @@ def ghvb_variable(h: Scalar, past: Sequence[Scalar], beta: Scalar) -> tuple[tupl
     steps the moments of an average depend on the whole grid before it.
     """
     _check(beta)
+    h = number("h", h)
+    if not within(h, -math.inf, math.inf, closed=False):
+        msg = f"h={h} is no step: use a finite one, negative in sigma/alpha"
+        raise ValueError(msg)
+    return _variable_weights(h, past_nodes(**{f"past[{i}]": node for i, node in enumerate(past)}), beta)
+
+
+def _variable_weights(h: Scalar, past: Sequence[Scalar], beta: Scalar) -> tuple[tuple[Scalar, ...], Scalar]:
+    """Weights of :func:`ghvb_variable` on the nodes of a grid."""
     kernel = ExponentialKernel(h, 0)
     ahead = exponential_adams(kernel, (0, *past))
     if not past:
@@ -173,7 +184,7 @@ def ghvb_variable_step(window: Window, order: int, beta: Scalar) -> Step:
     """GHVB for steps of any length; the first slope is that of Adams-Bashforth."""
     x, k1, v1 = vectors("x k1 v1")
     h, moving = window.moment(0), "v1" in window.known
-    evaluations, damping = ghvb_variable(h, window.past[: order - 1], beta if moving else 1)
+    evaluations, damping = _variable_weights(h, window.past[: order - 1], beta if moving else 1)
     increment = combine(evaluations, [k1, *(vector(f"m{j}") for j in range(1, order))])
     if moving:
         increment = increment + damping * v1

@@ -159,6 +159,11 @@ def unic_vary(h: Scalar | Kernel, past: Sequence[Scalar], prediction: str = "dat
     tuple of scalars or arrays
         Weights at the nodes 0, u_1, u_2, ..., and last at the new node 1.
 
+    Raises
+    ------
+    ValueError
+        If the past nodes are not negative and in order, or ``prediction`` has no such kernel.
+
     Notes
     -----
     Exact for q = 1 (order 2). For q = 2, 3, ... the corrected method has order 1, and its predictor alone has
@@ -169,6 +174,8 @@ def unic_vary(h: Scalar | Kernel, past: Sequence[Scalar], prediction: str = "dat
     wl-zhao/UniPC at cf9de85b, uni_pc.py, ``multistep_uni_pc_vary_update``.
     """
     kernel = as_kernel(h, prediction)
+    if kernel is not h:  # who brings a kernel brings the nodes of a grid
+        past = past_nodes(**{f"past[{i}]": node for i, node in enumerate(past)})
     if not past:
         return exponential_adams(kernel, (0, 1))
     nodes, order = (0, *past, 1), len(past) + 1

@@ -149,11 +149,17 @@ def ancestral_step(window: Window, order: int, base: BaseRule, eta: Scalar = 1.0
 def _length_down(h: Scalar, eta: Scalar) -> Scalar:
     """``h - log d``, the length of the step to sigma_down, d as in :func:`ddim_eta`.
 
-    With ``d^2 = e^{-2h} (1 + (1 - eta^2)(e^{2h} - 1))`` no digits are lost on short steps, where d is close to 1, nor
-    on long ones, where it is close to 0.
+    With ``d^2 = e^{-2h} (1 + (1 - eta^2)(e^{2h} - 1))`` no digits are lost on short steps, where d is close to 1; on
+    long ones, where it is close to 0, with ``d^2 = (1 - eta^2) + eta^2 e^{-2h}``, which nothing makes overflow.
     """
     if isinstance(eta, int | float) and eta == 1:
         return 2 * h
+    if isinstance(h, float | np.ndarray):
+        short = np.minimum(h, 1.0)
+        near = 2 * short - np.log1p((1 - eta) * (1 + eta) * np.expm1(2 * short)) / 2
+        far = h - np.log((1 - eta) * (1 + eta) + eta * eta * np.exp(-2 * np.maximum(h, 1.0))) / 2
+        length = np.where(h > 1.0, far, near)
+        return length if isinstance(h, np.ndarray) else float(length)
     return 2 * h - log1p((1 - eta) * (1 + eta) * 2 * h * phi(1, 2 * h)) / 2
 
 

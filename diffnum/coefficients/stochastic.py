@@ -148,9 +148,18 @@ def reverse_kernel(h: Scalar, tau: Scalar = 1, prediction: str = "data") -> Reve
     Raises
     ------
     ValueError
-        If ``h`` or ``tau`` is negative or not finite, or ``prediction`` has no such kernel.
+        If ``h`` or ``tau`` is negative or not finite, ``prediction`` has no such kernel, or the noise of a step in
+        noise prediction, ``exp(2 h)``, is no float64 number.
     """
-    return ReverseKernel(step_length(h), tau, prediction)
+    h = step_length(h)
+    if prediction == "noise" and not within(h, 0.0, LONGEST):
+        msg = f"h={h}: the noise of noise prediction grows like exp(2 h), beyond float64: take h < {LONGEST:g}, or data"
+        raise ValueError(msg)
+    return ReverseKernel(h, tau, prediction)
+
+
+LONGEST = 350.0
+"""Step above which exp(2 h) leaves the range of float64."""
 
 
 def noise_variance(h: Scalar, tau: Scalar = 1, prediction: str = "data") -> Scalar:

@@ -205,7 +205,7 @@ def test_the_command_writes_page_and_results_and_exits_by_the_verdict(
     words = ["audit", "k-diffusion", "--only", "sample_euler defaults", "--cache", str(tmp_path), "--jobs", "1"]
     for _ in range(2):  # the second run takes its row from the cache
         with pytest.raises(SystemExit) as left:
-            main([*words, "--out", str(page), "--results", str(results)])
+            main([*words, "--out", str(page), "--results", str(results), "--force"])
         assert left.value.code == 0, capsys.readouterr().err
         assert "sample_euler" in capsys.readouterr().out
     assert "sample_euler" in page.read_text()

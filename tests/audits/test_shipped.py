@@ -61,3 +61,32 @@ def test_an_error_that_grows_at_some_number_of_steps_is_found() -> None:
     assert "grows as steps are added" in texts[0]
     assert "5.0e-01 at 160" in texts[0]
     assert not [f for f in found(*runs()) if f.part == "convergence"]
+
+
+def test_an_error_that_is_small_by_chance_at_one_number_of_steps_has_not_grown_after_it() -> None:
+    # that of the stochastic multistep solver without its noise, which changes its sign near 40 steps
+    assert not [f for f in found(*runs(n40=6e-5)) if f.part == "convergence"]
+    stays = [f.text for f in found(*runs(n40=3e-4, n80=1e-3, n160=1e-3, n320=1e-3)) if f.part == "convergence"]
+    assert stays
+    assert "grows as steps are added" in stays[0]
+
+
+def test_numbers_of_steps_that_the_library_refuses_are_no_failure() -> None:
+    many = shipped_run(diffusers.TCDScheduler(), 80)
+    assert many.refused
+    several = (*runs()[:3], *(ShippedRun(n, math.inf, failure=many.failure) for n in LEVELS[3:]))
+    assert _verdict(SUBJECT, orders(2), _Default(several, None), {}) == "as claimed"
+    told = [f for f in found(*several) if f.text.startswith("the library refuses 80, 160, 320 steps")]
+    assert [f.part for f in told] == ["step count"]
+    broken = (*runs()[:3], *(ShippedRun(n, math.inf, failure="ValueError: no such shapes") for n in LEVELS[3:]))
+    assert _verdict(SUBJECT, orders(2), _Default(broken, None), {}) == "fails"
+
+
+def test_steps_that_do_not_fit_together_keep_no_claim() -> None:
+    apart = tuple(ShippedRun(r.steps, r.error, gaps=int(r.steps == 80)) for r in runs())
+    assert _verdict(SUBJECT, orders(2), _Default(apart, None), {}) == "below claim"
+
+
+def test_an_exception_without_words_is_told_without_a_colon() -> None:
+    several = (*runs()[:5], ShippedRun(320, math.inf, failure="AssertionError: "))
+    assert "raises AssertionError (320 steps)" in [f.text for f in found(*several)]

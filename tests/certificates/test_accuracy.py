@@ -11,7 +11,7 @@ from hypothesis import given, settings, target
 from hypothesis import strategies as st
 
 import diffnum as dn
-from diffnum.certificates.accuracy import BOUND, RATIOS, STEPS, Inputs, _error, certify_accuracy
+from diffnum.certificates.accuracy import BOUND, PLACED, RATIOS, STEPS, Inputs, _error, certify_accuracy
 from diffnum.certificates.balls import Ball, BallField, error_in_eps, working_precision
 from diffnum.certificates.mutants import perturbed
 from diffnum.derivation.algebra.symbols import PartsKernel
@@ -134,3 +134,65 @@ def test_no_input_that_hypothesis_steers_towards_exceeds_the_certified_error(nam
     error, weight = _error(record, place, Inputs(h, tuple(past[1:])))
     target(error, label="error in eps")
     assert error <= BOUND, (h, past, weight)
+
+
+# -- noise -------------------------------------------------------------------------------------------------
+
+NOISY = [
+    name
+    for name, m in dn.methods(kind="stochastic").items()
+    if m.noise is not None and m.noise.level is not None and m.noise.scheme not in PLACED
+]
+EIGHT = 8.0
+LONGEST = {"seeds_3": 8.0, "precise_sde_0.7": 60.0, "precise_sde_2m_0.7": 60.0}
+"""Where a third of a step, or the square of tau, is no float64 number its exponential is off by the argument's size."""
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_weights_with_noise_are_within_eight_units_from_very_short_to_very_long_steps(name: str) -> None:
+    found = certify_accuracy(dn.method(name), points=15, steps=(1e-12, LONGEST.get(name, 120.0)))
+    assert 0 < found.worst <= EIGHT, found
+
+
+@pytest.mark.parametrize("name", ["flow_sde_0.7", "cps_0.5", "er_sde_2"])
+def test_weights_that_depend_on_the_place_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"method='{name}'"):
+        certify_accuracy(dn.method(name), points=4)
+
+
+@pytest.mark.parametrize("source", ["z1", "x", "k1"])
+@pytest.mark.parametrize("name", ["sde_dpmpp_2m", "dpm_2_ancestral", "edm_heun_churn", "seeds_2"])
+def test_a_spoilt_weight_of_a_method_with_noise_is_seen(name: str, source: str) -> None:
+    from dataclasses import replace
+
+    from diffnum.tableau import Step, Vector, Window
+
+    def spoilt(window: Window, order: int) -> Step:
+        step = record.rule(window, order)
+        return replace(step, x=Vector({s: w * (1 + 2.0**-40) if s == source else w for s, w in step.x.items()}))
+
+    record = dn.method(name)
+    found = certify_accuracy(replace(record, rule=spoilt), points=4)
+    assert not found.ok
+    assert found.where["row"] in ("x", "x, noise", "x, state")
+    assert found.where["weight"] == source
+
+
+def test_a_factor_of_noise_in_which_digits_cancel_is_seen() -> None:
+    from dataclasses import replace
+
+    from diffnum.tableau import Stage, Step, Window, vectors
+
+    def naive(window: Window, order: int) -> Step:
+        x, k1, z1 = vectors("x k1 z1")
+        decay = math.exp(-float(window.step)) if isinstance(window.step, float) else math.exp(-window.step[0])
+        return Step((Stage(0, x),), decay * x + (1 - decay * decay) * k1 + (1 - decay * decay) ** 0.5 * z1)
+
+    found = certify_accuracy(replace(dn.method("ddpm"), rule=naive), points=20)
+    assert not found.ok
+    assert abs(found.where["h"]) < 1e-2
+
+
+def test_a_noise_level_that_the_schedule_decides_has_no_certificate_of_its_own() -> None:
+    with pytest.raises(ValueError, match="scale"):
+        certify_accuracy(dn.method("er_sde_2"), points=1)

@@ -12,7 +12,9 @@ import sympy
 import torch
 
 from diffnum import coefficients as c
+from diffnum.coefficients.adams import closing_moments
 from diffnum.coefficients.splitting import _length_down
+from diffnum.forms import ExponentialKernel
 from diffnum.phi import log1p
 
 CARRIERS: dict[str, Callable[[float], Any]] = {
@@ -40,6 +42,13 @@ MISUSES: dict[str, tuple[Callable[[Callable[[float], Any]], Any], str]] = {
     "nodes exchanged": (lambda of: c.dpmpp_3m(0.3, of(-2.0), of(-1.0)), "r2="),
     "nodes repeated": (lambda of: c.exponential_adams(0.3, (0.0, of(-1.0), of(-1.0))), "repeats"),
     "nodes of unip exchanged": (lambda of: c.unip(0.3, (of(-2.0), of(-1.0))), "newest first"),
+    "nodes of unic_vary exchanged": (lambda of: c.unic_vary(0.3, (of(-2.0), of(-1.0))), "newest first"),
+    "a node of unic_vary ahead": (lambda of: c.unic_vary(0.3, (of(0.5),)), "not negative"),
+    "nodes of ghvb_variable exchanged": (lambda of: c.ghvb_variable(-0.3, (of(-2.0), of(-1.0)), 0.5), "newest first"),
+    "no momentum left": (lambda of: c.ghvb_variable(-0.3, (-1.0,), of(0.0)), "beta="),
+    "more than all of the slope": (lambda of: c.ghvb(2, of(1.5)), "beta="),
+    "infinite step of ghvb_variable": (lambda of: c.ghvb_variable(of(np.inf), (-1.0,), 0.5), "h="),
+    "noise beyond float64": (lambda of: c.sde_dpm_1(of(400.0)), "beyond float64"),
     "inner node outside": (lambda of: c.dpmpp_sde(0.3, of(2.0)), "r="),
 }
 
@@ -134,6 +143,32 @@ def test_factors_of_the_reverse_equation_are_within_eight_units_of_fifty_digits(
             # the argument tau^2 h is rounded, which exp multiplies by its size
             assert abs(c.sde_dpmpp_1(h, tau)[0] - data[0]) <= (8 + tau**2 * h) * 2.0**-52 * data[0]
             assert all(_near(f, t) for f, t in zip(c.sde_dpm_1(h, tau), noise, strict=True)), h
+
+
+@pytest.mark.parametrize("eta", ETAS)
+def test_the_way_down_stays_finite_on_the_longest_steps(eta: float) -> None:
+    for h in (355.0, 1e3, 1e5):
+        with mpmath.workdps(50):
+            e = mpmath.mpf(eta)
+            true = h - mpmath.log((1 - e) * (1 + e) + e**2 * mpmath.exp(-2 * mpmath.mpf(h))) / 2
+        assert _near(_length_down(h, eta), true)
+        assert _near(_length_down(np.array([0.1, h]), eta)[1], true)
+        assert _length_down(np.array([0.1, h]), eta)[0] == _length_down(0.1, eta)
+
+
+@pytest.mark.parametrize("h", [60.0, 64.0, 65.0, 117.0, 240.0, 1e4])
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_moments_that_vanish_at_the_new_node_keep_their_digits_on_long_steps(h: float, count: int) -> None:
+    with mpmath.workdps(60):
+        truth = [
+            mpmath.quad(lambda s, k=k: h * mpmath.exp(-h * (1 - s)) * s**k * (1 - s), mpmath.linspace(0, 1, 65))
+            if h < 1e3
+            else mpmath.quad(lambda t, k=k: mpmath.exp(-t) * (1 - t / h) ** k * t / h, [0, 10, 40, 160])
+            for k in range(count)
+        ]
+        for step in (h, np.array([1.0, h])):
+            found = closing_moments(ExponentialKernel(step, -1), count)
+            assert all(_near(np.ravel(f)[-1], t) for f, t in zip(found, truth, strict=True))
 
 
 def test_one_minus_the_product_as_it_is_written_in_papers_would_be_seen() -> None:

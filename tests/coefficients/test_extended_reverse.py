@@ -1,7 +1,9 @@
 """ER-SDE: the official recursion, its noise scales, its true order; SA-Solver's tau(t)."""
 
+import itertools
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import sympy as sp
@@ -117,6 +119,39 @@ def test_moments_are_the_integrals_of_the_paper(a, h, name):
     rho = a * np.exp(-lam)
     by_parts = b - a + float(scale(np.array(b))) * 0.5 * h * float((rho / scale(rho)) @ weights)
     assert float(moments[1][0]) * (b - a) == pytest.approx(by_parts, rel=1e-6, abs=1e-11 * a)
+
+
+def phi_of(name):
+    """Noise scale function in mpmath numbers."""
+    x = sp.symbols("x", positive=True)
+    return sp.lambdify(x, FUNCTIONS[name](x), "mpmath")
+
+
+PLACES = [(1e-3, 1e-12), (1.0, 1e-6), (0.05, 0.1), (2.0, 3.0), (1e-3, 20.0), (1e-40, 120.0)]
+
+
+@pytest.mark.parametrize("name", NOISE_SCALES)
+@pytest.mark.parametrize(("end", "h"), PLACES)
+def test_moments_and_noise_are_within_eight_units_of_fifty_digits(name, end, h):
+    start, scale = end * math.exp(h), NOISE_SCALES[name]
+    kernel, rise = reverse_moments(scale, start, end, 3), float(scale.rise(start, end))
+    with mpmath.workdps(120):  # 1 + 100 rho^1.5 alone needs 60 digits at the cleanest end
+        phi, a, b = phi_of(name), mpmath.mpf(start), mpmath.mpf(end)
+        # the first two moments by parts, in integrals of 1/phi over parts in which it is smooth
+        cuts = [mpmath.exp(u) for u in mpmath.linspace(mpmath.log(b), mpmath.log(a), max(5, math.ceil(h / 2) + 1))]
+        total = sum(mpmath.quad(lambda r: 1 / phi(r), pair) for pair in itertools.pairwise(cuts))
+        first = sum(mpmath.quad(lambda r: (r - a) / phi(r), pair) for pair in itertools.pairwise(cuts))
+        true = 1 - phi(b) / phi(a), 1 - phi(b) * total / (a - b), 1 + 2 * phi(b) * first / (a - b) ** 2
+        gathered = mpmath.log(phi(a) / a) - mpmath.log(phi(b) / b)
+        for found, value in zip((*kernel.moments, rise), (*true, gathered), strict=True):
+            assert abs(mpmath.mpf(float(found)) - value) <= 8 * 2.0**-52 * abs(value) + (name == "ode") * 1e-60
+
+
+def test_short_steps_of_logarithms_that_are_subtracted_would_be_seen():
+    a, b = 1e-3 * math.exp(1e-9), 1e-3
+    scale = NOISE_SCALES["sde4"]
+    naive = float(scale.log_excess(np.float64(a)) - scale.log_excess(np.float64(b)))
+    assert abs(naive / float(scale.rise(a, b)) - 1) > 8 * 2.0**-52
 
 
 def test_quadratic_data_are_integrated_exactly_by_the_corrected_weights_alone():
