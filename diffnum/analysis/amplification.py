@@ -207,6 +207,12 @@ def noise_level(record: Method) -> float:
 
 def _steady(record: Method) -> Placement:
     """A step far from start and end of a long programme."""
+    if record.noise is not None and record.noise.placed:
+        msg = (
+            f"method={record.name!r} has weights that depend on where on the schedule a step stands, not on the step "
+            "alone: propagate a plan of it on Gaussian data instead"
+        )
+        raise ValueError(msg)
     placements = record.programme(_REHEARSAL + 2 * record.exact_steps, continues=True)
     return placements[len(placements) // 2 + record.exact_steps // 2]
 

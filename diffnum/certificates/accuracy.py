@@ -95,10 +95,6 @@ class Inputs:
         return Inputs(float(h), tuple((-np.cumsum(_limited(sizes))).tolist()), moments)
 
 
-PLACED = frozenset({"flow_sde", "dance_sde", "cps", "euler_ancestral_rf"})
-"""Ways to bring in noise whose weights depend on the place of a step."""
-
-
 def certify_accuracy(
     record: Method, *, points: int = 200, seed: int = 0, steps: tuple[float, float] = STEPS
 ) -> Accuracy:
@@ -125,10 +121,7 @@ def certify_accuracy(
         If the noise level is one that levels of a schedule decide (ER-SDE), or the weights depend on the place of the
         step (flows with noise): they are no functions of the step alone.
     """
-    if record.noise is not None and record.noise.level is None:
-        msg = f"method={record.name!r} takes its noise from scale={record.noise.scale!r} and a schedule: use another"
-        raise ValueError(msg)
-    if record.noise is not None and record.noise.scheme in PLACED:
+    if record.noise is not None and record.noise.placed:
         msg = f"method={record.name!r} has weights that depend on where on the schedule a step stands: use another"
         raise ValueError(msg)
     worst, tried = 0.0, 0

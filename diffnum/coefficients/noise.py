@@ -12,6 +12,9 @@ Scheme: TypeAlias = Literal[
 ]
 """Ways to bring in noise."""
 
+PLACED: frozenset[Scheme] = frozenset({"extended", "flow_sde", "dance_sde", "cps", "euler_ancestral_rf"})
+"""Schemes whose weights depend on the place of a step on the schedule."""
+
 NoisyMeasure: TypeAlias = Literal["strong", "weak", "law"]
 """Orders of a method with noise."""
 
@@ -71,6 +74,11 @@ class Noise:
     def silent(self) -> bool:
         """Whether nothing is drawn, as the level is 0."""
         return self.level == 0
+
+    @property
+    def placed(self) -> bool:
+        """Whether weights depend on where on the schedule a step stands, not on its length alone."""
+        return self.scheme in PLACED
 
     @property
     def approaches(self) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import given, settings, target
 from hypothesis import strategies as st
 
 import diffnum as dn
-from diffnum.certificates.accuracy import BOUND, PLACED, RATIOS, STEPS, Inputs, _error, certify_accuracy
+from diffnum.certificates.accuracy import BOUND, RATIOS, STEPS, Inputs, _error, certify_accuracy
 from diffnum.certificates.balls import Ball, BallField, error_in_eps, working_precision
 from diffnum.certificates.mutants import perturbed
 from diffnum.derivation.algebra.symbols import PartsKernel
@@ -138,11 +138,7 @@ def test_no_input_that_hypothesis_steers_towards_exceeds_the_certified_error(nam
 
 # -- noise -------------------------------------------------------------------------------------------------
 
-NOISY = [
-    name
-    for name, m in dn.methods(kind="stochastic").items()
-    if m.noise is not None and m.noise.level is not None and m.noise.scheme not in PLACED
-]
+NOISY = [name for name, m in dn.methods(kind="stochastic").items() if m.noise is not None and not m.noise.placed]
 EIGHT = 8.0
 LONGEST = {"seeds_3": 8.0, "precise_sde_0.7": 60.0, "precise_sde_2m_0.7": 60.0}
 """Where a third of a step, or the square of tau, is no float64 number its exponential is off by the argument's size."""
@@ -194,5 +190,5 @@ def test_a_factor_of_noise_in_which_digits_cancel_is_seen() -> None:
 
 
 def test_a_noise_level_that_the_schedule_decides_has_no_certificate_of_its_own() -> None:
-    with pytest.raises(ValueError, match="scale"):
+    with pytest.raises(ValueError, match="depend on where on the schedule"):
         certify_accuracy(dn.method("er_sde_2"), points=1)

@@ -266,7 +266,7 @@ def test_an_order_that_cannot_be_claimed_is_refused(order: float) -> None:
 
 
 def test_a_function_of_other_arguments_is_told_what_is_expected() -> None:
-    with pytest.raises(ValueError, match=r"it must take three arguments \(model, x, nodes\)"):
+    with pytest.raises(TypeError, match="write a function of a model, a state and nodes of half-log-SNR"):
         check_sampler(lambda x: x, ORACLE)  # type: ignore[arg-type, misc]
 
 

@@ -14,14 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_names_are_listed_and_load_nothing_before_they_are_used() -> None:
-    assert dir(dn.interop) == ["PlanScheduler", "k_diffusion"]
+    assert dir(dn.interop) == ["PlanScheduler", "flow", "k_diffusion"]
     code = "import sys, diffnum as dn; dir(dn.interop); print('torch' in sys.modules, 'diffusers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 
 
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
-    with pytest.raises(AttributeError, match="PlanScheduler, k_diffusion"):
+    with pytest.raises(AttributeError, match="PlanScheduler, flow, k_diffusion"):
         dn.interop.Scheduler
 
 
