@@ -13,6 +13,7 @@ NEEDS = {
     "audits": ("torch", "jinja2"),
     "benchmarks": ("torch",),
     "book": ("matplotlib",),
+    "calibration/test_decision_search.py": ("sklearn",),
     "calibration/test_estimate.py": ("torch",),
     "certificates": ("flint", "jinja2"),
     "conformance": ("jsonschema",),

@@ -279,7 +279,11 @@ def test_analyse_refuses_a_bad_spectrum_in_one_line(run, words, complaint: str) 
         (("lms_2", "--eigenvalues", "0,1"), "give the variances of the data, finite and > 0"),
         (("lms_2", "--start", "data"), "start='data' is unknown: use one of marginal, noise"),
         (("dc_solver_2_bh2",), "dc_solver_2_bh2 takes exactly ['ratio']"),
-        (("lms_2", "ddim", "--out", "a.svg"), "a figure shows one method, 2 are named"),
+        pytest.param(
+            ("lms_2", "ddim", "--out", "a.svg"),
+            "a figure shows one method, 2 are named",
+            marks=pytest.mark.needs("matplotlib"),
+        ),
         (("lms_2", "--parameter", "ratio"), "write NAME=VALUE"),
         (("lms_2", "--noise-levels", "80,1"), "is read with --spectrum only"),
     ],

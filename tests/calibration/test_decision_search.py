@@ -12,7 +12,6 @@ from diffnum.calibration import Exploration, explore_decisions, search_decisions
 from diffnum.calibration.fitting import converged_samples
 from diffnum.calibration.hosts import host_of
 from diffnum.calibration.rivals import endpoint_error
-from tests.optional import optional
 
 VP = dn.schedules.VPLinear()
 MODEL = dn.problems.rotated_product(4).denoiser(VP, "noise")
@@ -21,7 +20,6 @@ SMALL: dict[str, Any] = {"n": 24, "t_end": 1e-2, "stages": 5, "parents": 8}
 
 @pytest.fixture(scope="module")
 def found() -> Exploration:
-    optional("sklearn")
     return explore_decisions(MODEL, 4, 100, **SMALL)
 
 
@@ -50,7 +48,6 @@ def test_it_keeps_to_its_budget_and_to_its_evaluations(found: Exploration) -> No
 
 
 def test_a_seed_gives_the_same_plan() -> None:
-    optional("sklearn")
     settings = {**SMALL, "n": 8}
     first, again = (search_decisions(MODEL, 3, 40, **settings) for _ in range(2))
     assert first == again
@@ -59,7 +56,6 @@ def test_a_seed_gives_the_same_plan() -> None:
 @pytest.mark.slow
 def test_the_predictor_is_worth_more_than_chance_at_equal_cost() -> None:
     """Geometric mean over seeds, with the exact objective: single runs go either way."""
-    optional("sklearn")
     errors = {
         predictor: [
             explore_decisions(MODEL, 5, 240, **SMALL, seed=seed, predictor=predictor).error for seed in range(4)
