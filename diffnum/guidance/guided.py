@@ -12,7 +12,7 @@ from array_api_compat import array_namespace, is_array_api_obj
 from diffnum.forms import predict
 from diffnum.jobs.checked import check_model
 from diffnum.jobs.shown import facts_html
-from diffnum.solver.adjoint import Back, Wrt, pullback_of
+from diffnum.solver.pullbacks import Back, Wrt, pullback_of
 from diffnum.types import Array, Denoiser, Prediction, Schedule
 
 __all__ = ["Guided", "Scale"]

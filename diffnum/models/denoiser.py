@@ -17,7 +17,7 @@ from diffnum.jobs.shown import facts_html, short
 from diffnum.models.conditions.latents import Latents
 from diffnum.models.conditions.prompts import Condition, Prompts
 from diffnum.models.gradients import pulled_back
-from diffnum.solver.adjoint import Back, Wrt
+from diffnum.solver.pullbacks import Back, Wrt
 from diffnum.types import Prediction, Schedule
 
 __all__ = ["Level", "NetworkDenoiser", "resolve_device", "resolve_dtype"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from diffnum.solver.adjoint import Back, Wrt
+from diffnum.solver.pullbacks import Back, Wrt
 from diffnum.types import Prediction, Schedule
 
 __all__ = ["Autograd", "pulled_back"]

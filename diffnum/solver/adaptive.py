@@ -221,7 +221,7 @@ def solve_adaptive(
     controller : Controller or {"dpm-solver", "k-diffusion"}
         How steps are judged. The batch shares one step size, so that the result of a sample depends on the others.
     atol, rtol : float
-        Tolerances, > 0 (atol) and >= 0: the scale is max(atol, rtol max(|low|, |previous low|)), elementwise.
+        Tolerances, > 0 (atol) and >= 0: the scale is ``max(atol, rtol max(|low|, |previous low|))``, elementwise.
     first_step : float
         First step in half-log-SNR.
     max_attempts : int

@@ -35,7 +35,7 @@ from diffnum.grids import Grid
 from diffnum.plans import Plan
 from diffnum.plans.building import plan as build
 from diffnum.solver import State, evaluations, numbers_for, solve
-from diffnum.solver.adjoint import Back, Loss, RunGradient, Wrt, loss_and_cotangent
+from diffnum.solver.pullbacks import Back, Loss, RunGradient, Wrt, loss_and_cotangent
 from diffnum.types import Array, Denoiser, Schedule
 
 __all__ = ["continuous_gradient", "towards_noise"]

@@ -24,9 +24,9 @@ from array_api_compat import array_namespace, device
 from diffnum.forms import conversion
 from diffnum.plans import Plan
 from diffnum.solver import State, evaluations, numbers_for
-from diffnum.solver.adjoint import Back, Wrt, pullback_of
 from diffnum.solver.continuous import towards_noise
 from diffnum.solver.noise import start_noise
+from diffnum.solver.pullbacks import Back, Wrt, pullback_of
 from diffnum.types import Array, Denoiser, Schedule
 
 __all__ = ["LogLikelihood", "Trace", "log_likelihood"]

@@ -16,6 +16,8 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+import diffnum as dn
+
 BOOK = Path(__file__).resolve().parents[2] / "book"
 
 
@@ -185,6 +187,16 @@ def test_every_chapter_is_in_the_table_of_contents_and_no_other() -> None:
     written = {f"{part}/{file.stem}" for part in parts for file in (BOOK / part).glob("*.md")}
     written |= {file.stem for file in BOOK.glob("*.md")}
     assert listed == written
+
+
+ALIASES = {"strong_study", "weak_study", "law_study", "monte_carlo_study", "expectation_study"}
+"""Other names of ``convergence_study(measure=...)``, kept for one version."""
+
+
+def test_every_function_and_class_of_the_face_is_on_the_page_of_the_api() -> None:
+    page = (BOOK / "reference/api.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\.\. auto(?:function|class):: diffnum\.(\w+)$", page, re.MULTILINE))
+    assert {name for name in dn.__all__ if callable(getattr(dn, name))} - ALIASES <= shown
 
 
 def test_no_chapter_is_an_empty_page() -> None:
