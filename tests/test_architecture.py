@@ -85,6 +85,43 @@ def test_every_module_has_its_place_in_the_layers() -> None:
     assert not missing, f"give {missing} a line in the layers of pyproject.toml"
 
 
+def imports_of(text: str, known: set[str]) -> set[str]:
+    """Modules of the package that a module imports, inside functions too; imports for annotations run nothing."""
+    left: list[ast.AST] = [ast.parse(text)]
+    found: set[str] = set()
+    while left:
+        node = left.pop()
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            left.extend(ast.iter_child_nodes(node))
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= whole if whole & known else {node.module}
+    return found & known
+
+
+def circles(texts: dict[str, str]) -> list[list[str]]:
+    """Modules that import each other, directly or through others: what is left when leaves are taken off."""
+    left = {name: imports_of(text, set(texts)) - {name} for name, text in texts.items()}
+    while leaves := {name for name, needed in left.items() if not needed & set(left)}:
+        left = {name: needed for name, needed in left.items() if name not in leaves}
+    while roots := set(left) - set().union(*left.values()):
+        left = {name: needed for name, needed in left.items() if name not in roots}
+    return [sorted(left)] if left else []
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    assert circles({"a": "import b", "b": "def f():\n    import c", "c": "from a import x"}) == [["a", "b", "c"]]
+    assert circles({"a": "import b", "b": "if TYPE_CHECKING:\n    import a"}) == []
+    paths = {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in PACKAGE.rglob("*.py")
+    }
+    # The face of the package names everything, and loads it when it is asked.
+    texts = {name: path.read_text(encoding="utf-8") for name, path in paths.items() if name != "diffnum"}
+    assert circles(texts) == []
+
+
 def loaded_by(statement: str) -> set[str]:
     """Top-level modules that a statement loads in a fresh interpreter."""
     code = f"{statement}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}})"

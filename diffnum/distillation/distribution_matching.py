@@ -18,8 +18,9 @@ import numpy as np
 
 from diffnum.distillation.divergences import score_of
 from diffnum.distillation.generators import Generator
-from diffnum.distillation.quadrature import mixture_of, plane
+from diffnum.distillation.quadrature import plane
 from diffnum.problems import GaussianMixture
+from diffnum.problems.targets import mixture_of
 from diffnum.schedules import check_time
 from diffnum.types import FloatArray, Schedule
 

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from diffnum.distillation.generators import Generator
-from diffnum.distillation.quadrature import Plane, mixture_of, plane
+from diffnum.distillation.quadrature import Plane, plane
 from diffnum.problems import GaussianMixture
 from diffnum.problems._states import FORMS
+from diffnum.problems.targets import mixture_of
 from diffnum.schedules import check_time
 from diffnum.types import FloatArray, Schedule
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from diffnum.distillation.generators import Generator
-from diffnum.distillation.quadrature import covariance_matrices, mixture_of
 from diffnum.problems import GaussianMixture
+from diffnum.problems.targets import mixture_of
+from diffnum.problems.terms.sums import matrices
 from diffnum.types import FloatArray
 
 __all__ = ["GaussianKernelLoss", "PolynomialKernelLoss", "gaussian_kernel_loss", "polynomial_kernel_loss"]
@@ -32,7 +33,7 @@ class GaussianKernelLoss:
     def value(self, student: Generator) -> float:
         """Squared discrepancy, not negative."""
         own = student.means, student.factors @ np.swapaxes(student.factors, 1, 2), student.weights
-        goal = self.target.means, covariance_matrices(self.target), self.target.weights
+        goal = self.target.means, matrices(self.target.covariances, self.target.dim), self.target.weights
         pairs = ((own, own, 1.0), (goal, goal, 1.0), (own, goal, -2.0))
         return float(sum(sign * np.sum(self._terms(a, b)[0]) for a, b, sign in pairs))
 
@@ -40,7 +41,7 @@ class GaussianKernelLoss:
         """Derivative of :meth:`value`, shape of ``student.parameters``."""
         covariances = student.factors @ np.swapaxes(student.factors, 1, 2)
         own = student.means, covariances, student.weights
-        goal = self.target.means, covariance_matrices(self.target), self.target.weights
+        goal = self.target.means, matrices(self.target.covariances, self.target.dim), self.target.weights
         means, spreads = np.zeros_like(student.means), np.zeros_like(covariances)
         for other in (own, goal):
             terms, gap, inverse = self._terms(own, other)
@@ -106,7 +107,7 @@ def _moments(student: Generator) -> tuple[FloatArray, FloatArray]:
 
 def _mixture_moments(law: GaussianMixture) -> tuple[FloatArray, FloatArray]:
     outer = law.means[:, :, None] * law.means[:, None, :]
-    return law.weights @ law.means, np.einsum("k,kij->ij", law.weights, covariance_matrices(law) + outer)
+    return law.weights @ law.means, np.einsum("k,kij->ij", law.weights, matrices(law.covariances, law.dim) + outer)
 
 
 def gaussian_kernel_loss(problem: Any, gamma: float | None = None) -> GaussianKernelLoss:

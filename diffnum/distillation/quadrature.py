@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from diffnum.problems import Gaussian, GaussianMixture, Mixture1D, RotatedProduct
+from diffnum.problems import GaussianMixture
+from diffnum.problems.targets import mixture_of
+from diffnum.problems.terms.sums import matrices
 from diffnum.types import FloatArray, Schedule
 
-__all__ = ["Pairs", "Plane", "exact_batch", "mixture_of", "normal_nodes", "plane"]
+__all__ = ["Pairs", "Plane", "exact_batch", "normal_nodes", "plane"]
 
 _LIMIT = 400_000
 """Largest number of nodes: above it, memory rather than time."""
@@ -28,53 +30,6 @@ class Plane(NamedTuple):
 
     weight: float
     """Volume of a cell: integrals are sums over nodes times this."""
-
-
-def mixture_of(problem: Any) -> GaussianMixture:
-    """Problem as a mixture with its components written out (at most 4096).
-
-    Raises
-    ------
-    TypeError
-        If it is no mixture of Gaussians.
-    """
-    if isinstance(problem, GaussianMixture):
-        return problem
-    if isinstance(problem, Gaussian):
-        return problem.mixture
-    if isinstance(problem, Mixture1D):
-        return GaussianMixture(problem.weights, problem.means[:, None], problem.variances[:, None])
-    if isinstance(problem, RotatedProduct):
-        return _written_out(problem)
-    msg = f"problem={type(problem).__name__} is no mixture of Gaussians: use Gaussian, GaussianMixture, Mixture1D"
-    raise TypeError(msg)
-
-
-def _written_out(problem: RotatedProduct) -> GaussianMixture:
-    count = int(np.prod([len(m.weights) for m in problem.mixtures]))
-    if count > 4096:
-        msg = f"problem has {count} components: use a product of at most 4096"
-        raise ValueError(msg)
-    weights = np.ones(1)
-    means, variances = np.empty((1, 0)), np.empty((1, 0))
-    for m in problem.mixtures:
-        k, old = len(m.weights), len(weights)
-        weights = np.repeat(weights, k) * np.tile(m.weights, old)
-        means = np.column_stack([np.repeat(means, k, axis=0), np.tile(m.means, old)])
-        variances = np.column_stack([np.repeat(variances, k, axis=0), np.tile(m.variances, old)])
-    if problem.rotation is None:
-        return GaussianMixture(weights, means, variances)
-    full = (problem.rotation * variances[:, None, :]) @ problem.rotation.T
-    return GaussianMixture(weights, means @ problem.rotation.T, 0.5 * (full + np.swapaxes(full, 1, 2)))
-
-
-def covariance_matrices(mixture: GaussianMixture) -> FloatArray:
-    """Covariances of all components as matrices, shape (K, d, d)."""
-    c, d = mixture.covariances, mixture.dim
-    if c.ndim == 3:
-        return c
-    diagonals = np.broadcast_to(c if c.ndim == 2 else c[:, None], (len(c), d))
-    return np.asarray(diagonals[:, :, None] * np.eye(d))
 
 
 def plane(*laws: GaussianMixture, reach: float = 10.0, fineness: float = 0.25) -> Plane:
@@ -102,7 +57,7 @@ def plane(*laws: GaussianMixture, reach: float = 10.0, fineness: float = 0.25) -
     if dim > 2:
         msg = f"the problem has dimension {dim}: exact expectations are for one and two: use a problem of these"
         raise ValueError(msg)
-    covariances = [covariance_matrices(law) for law in laws]
+    covariances = [matrices(law.covariances, law.dim) for law in laws]
     least = min(float(np.sqrt(np.linalg.eigvalsh(c).min())) for c in covariances)
     sides = [np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in covariances]
     low = np.min([np.min(law.means - reach * s, axis=0) for law, s in zip(laws, sides, strict=True)], axis=0)
@@ -190,7 +145,7 @@ def exact_batch(problem: Any, *, spacing: float = 0.25) -> Pairs:
     z, p = normal_nodes(spacing)
     used = p > 1e-18
     z, p = z[used], p[used]
-    spread = np.sqrt(covariance_matrices(mixture)[:, 0, 0])
+    spread = np.sqrt(matrices(mixture.covariances, mixture.dim)[:, 0, 0])
     x0 = (mixture.means[:, 0, None] + spread[:, None] * z).ravel()
     data = (mixture.weights[:, None] * p).ravel()
     weights = np.outer(data, p).ravel()

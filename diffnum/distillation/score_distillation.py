@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 
 from diffnum.distillation.divergences import levels_of, score_of
 from diffnum.distillation.generators import Generator
-from diffnum.distillation.quadrature import mixture_of, normal_nodes, plane
+from diffnum.distillation.quadrature import normal_nodes, plane
+from diffnum.problems.targets import mixture_of
 from diffnum.types import FloatArray, Schedule
 
 __all__ = ["ScoreDistillation", "clipped_gradient", "score_distillation"]

@@ -15,9 +15,11 @@ from scipy.special import ndtri
 
 from diffnum.distillation.coordinates import coordinates_of
 from diffnum.distillation.generators import Generator
-from diffnum.distillation.quadrature import Pairs, covariance_matrices, mixture_of, normal_nodes
+from diffnum.distillation.quadrature import Pairs, normal_nodes
 from diffnum.distillation.students import FeatureStudent, RegressionLoss
 from diffnum.problems import GaussianMixture
+from diffnum.problems.targets import mixture_of
+from diffnum.problems.terms.sums import matrices
 from diffnum.types import FloatArray
 
 __all__ = ["Training", "affine_optimum", "train_generator", "train_student", "wasserstein"]
@@ -224,7 +226,7 @@ def affine_optimum(problem: Any, by: str) -> Generator:
 def _moments_matched(mixture: GaussianMixture) -> Generator:
     mean = mixture.weights @ mixture.means
     centred = mixture.means - mean
-    outer = covariance_matrices(mixture) + centred[:, :, None] * centred[:, None, :]
+    outer = matrices(mixture.covariances, mixture.dim) + centred[:, :, None] * centred[:, None, :]
     return Generator(mean[None], np.linalg.cholesky(np.einsum("k,kij->ij", mixture.weights, outer))[None])
 
 

@@ -23,6 +23,7 @@ from diffnum.problems._states import (
     probabilities,
     real_array,
 )
+from diffnum.problems.terms import Terms, TermSum, posterior_terms, power_terms, product_terms, shares_of, tilted_terms
 from diffnum.types import Array, FloatArray, Prediction, Schedule
 
 
@@ -242,37 +243,115 @@ class GaussianMixture:
         weights, labels = self.weights[chosen] / total, self.labels[chosen]
         return GaussianMixture(weights, self.means[chosen], self.covariances[chosen], labels, self.direct)
 
-    # -- targets: laws made of this one ----------------------------------------------------------------
+    # -- targets: laws made of this one; their formulas are told in diffnum.problems.targets -----------------
+
+    @property
+    def terms(self) -> Terms:
+        """The mixture as a sum of Gaussian terms."""
+        return Terms(self.core.log_weights, self.means, self.covariances)
+
+    @property
+    def mixture(self) -> GaussianMixture:
+        """The law itself; the other laws that are mixtures have what they are under this name."""
+        return self
 
     def tilted(self, *, slope: ArrayLike = 0.0, curvature: ArrayLike = 0.0) -> GaussianMixture:
         """Law that is this times ``exp(slope . x + x . curvature x / 2)``; :func:`~diffnum.problems.targets.tilted`."""
-        from diffnum.problems import targets
-
-        return targets.tilted(self, slope=slope, curvature=curvature)
+        return mixture_from(tilted_terms(self.terms, slope, curvature), self.labels, self.direct)
 
     def power(self, exponent: int, *, prune: float = 0.0) -> GaussianMixture:
         """Law that is this one to an integer power, normalised; see :func:`diffnum.problems.targets.power`."""
-        from diffnum.problems import targets
-
-        return targets.power(self, exponent, prune=prune)
+        return mixture_from(power_terms(self.terms, exponent, prune), self.labels if exponent == 1 else None)
 
     def __mul__(self, other: Any) -> GaussianMixture:
         """Law proportional to the product of both densities; see :func:`diffnum.problems.targets.product`."""
-        from diffnum.problems import targets
-
-        return targets.product(self, other)
+        return mixture_from(product_terms(self.terms, mixture_of(other).terms, 0.0))
 
     def posterior(self, A: ArrayLike, y: ArrayLike, noise_std: ArrayLike) -> GaussianMixture:
         """Law of the data given ``y = A x + noise``; see :func:`diffnum.problems.targets.posterior`."""
-        from diffnum.problems import targets
-
-        return targets.posterior(self, A, y, noise_std)
+        return mixture_from(posterior_terms(self.terms, A, y, noise_std), self.labels, self.direct)
 
     def restricted(self, labels: int | Iterable[int]) -> GaussianMixture:
         """Law of the components of some classes; see :func:`diffnum.problems.targets.restricted`."""
-        from diffnum.problems import targets
+        if self.labels is None:
+            msg = "labels is None: this mixture has no classes; pass labels=, one integer a component"
+            raise ValueError(msg)
+        wanted = np.atleast_1d(np.asarray(list(labels) if isinstance(labels, Iterable) else labels))
+        known = sorted({int(value) for value in self.labels})
+        strange = [value for value in wanted.tolist() if value not in known]
+        if strange or not wanted.size:
+            told = strange or "nothing"
+            msg = f"labels={wanted.tolist()}: {told} is no class of this mixture; the labels are {known}"
+            raise ValueError(msg)
+        chosen = np.isin(self.labels, wanted)
+        total = float(np.sum(self.weights[chosen]))
+        if total <= 0.0:
+            msg = f"labels={wanted.tolist()} have no component of positive weight; the labels are {known}"
+            raise ValueError(msg)
+        terms = Terms(self.core.log_weights[chosen], self.means[chosen], self.covariances[chosen])
+        return mixture_from(TermSum(terms, float(np.log(total))), self.labels[chosen], self.direct)
 
-        return targets.restricted(self, labels)
+
+def mixture_from(found: TermSum, labels: Any = None, direct: bool | None = None) -> GaussianMixture:
+    """Normalise a sum of terms; those whose weight underflows are left out.
+
+    Parameters
+    ----------
+    found : TermSum
+        The terms, and the logarithm of the evidence of the whole.
+    labels : ndarray of int, shape (K,), optional
+        Class of each term.
+    direct : bool, optional
+        See :class:`GaussianMixture`.
+
+    Returns
+    -------
+    GaussianMixture
+
+    Raises
+    ------
+    ValueError
+        If no term has any weight.
+    """
+    shares, keep = shares_of(found)
+    return GaussianMixture(
+        shares,
+        found.terms.means[keep],
+        found.terms.covariances[keep],
+        None if labels is None else labels[keep],
+        direct,
+        log_evidence=found.log_evidence,
+        discarded=found.discarded,
+    )
+
+
+def mixture_of(problem: Any) -> GaussianMixture:
+    """Any of the laws that are Gaussian mixtures, as one.
+
+    Parameters
+    ----------
+    problem : GaussianMixture, Gaussian, Mixture1D or RotatedProduct
+        The law; its ``mixture`` is what is returned.
+
+    Returns
+    -------
+    GaussianMixture
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    ValueError
+        If a product has more than 4096 components.
+    """
+    mixture = getattr(problem, "mixture", None)
+    if not isinstance(mixture, GaussianMixture):
+        msg = (
+            f"problem={type(problem).__name__} is no mixture of Gaussians: pass a Gaussian, a GaussianMixture, "
+            "a Mixture1D or a RotatedProduct"
+        )
+        raise TypeError(msg)
+    return mixture
 
 
 def spectral(covariances: FloatArray) -> tuple[FloatArray, FloatArray | None]:

@@ -42,6 +42,7 @@ from diffnum.problems._states import (
     real_array,
 )
 from diffnum.problems._threads import by_calling_thread, product
+from diffnum.problems.mixture import GaussianMixture
 from diffnum.types import Array, FloatArray, Prediction, Schedule
 
 
@@ -89,6 +90,11 @@ class Mixture1D:
     def dim(self) -> int:
         """Dimension of the data, 1."""
         return 1
+
+    @property
+    def mixture(self) -> GaussianMixture:
+        """The same law as a mixture in one dimension, whose flow is integrated."""
+        return GaussianMixture(self.weights, self.means[:, None], self.variances)
 
     def denoiser(self, schedule: Schedule, prediction: Prediction = "data") -> ExactDenoiser:
         """Exact model under a schedule; see :meth:`GaussianMixture.denoiser`."""
@@ -159,6 +165,25 @@ class RotatedProduct:
     def dim(self) -> int:
         """Dimension d of the data."""
         return len(self.mixtures)
+
+    @property
+    def mixture(self) -> GaussianMixture:
+        """The same law with its components written out, at most 4096."""
+        count = int(np.prod([len(m.weights) for m in self.mixtures]))
+        if count > 4096:
+            msg = f"problem has {count} components: use a product of at most 4096"
+            raise ValueError(msg)
+        weights = np.ones(1)
+        means, spreads = np.empty((1, 0)), np.empty((1, 0))
+        for m in self.mixtures:
+            k, old = len(m.weights), len(weights)
+            weights = np.repeat(weights, k) * np.tile(m.weights, old)
+            means = np.column_stack([np.repeat(means, k, axis=0), np.tile(m.means, old)])
+            spreads = np.column_stack([np.repeat(spreads, k, axis=0), np.tile(m.variances, old)])
+        if self.rotation is None:
+            return GaussianMixture(weights, means, spreads)
+        full = (self.rotation * spreads[:, None, :]) @ self.rotation.T
+        return GaussianMixture(weights, means @ self.rotation.T, 0.5 * (full + np.swapaxes(full, 1, 2)))
 
     def denoiser(self, schedule: Schedule, prediction: Prediction = "data") -> ExactDenoiser:
         """Exact model under a schedule; see :meth:`GaussianMixture.denoiser`."""

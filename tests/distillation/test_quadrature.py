@@ -7,8 +7,9 @@ import pytest
 
 from diffnum import Gaussian
 from diffnum.distillation import exact_batch, flow_map
-from diffnum.distillation.quadrature import mixture_of, plane
+from diffnum.distillation.quadrature import plane
 from diffnum.problems import FiniteDataset, rotated_product, three_peaks
+from diffnum.problems.targets import mixture_of
 from diffnum.schedules import FlowMatching, VPLinear
 
 

@@ -277,7 +277,7 @@ WIDE = GaussianMixture([1.0], [[0.0, 0.0]], [[1.0, 0.25]])
         (lambda: WIDE.power("2"), TypeError, "exponent='2' is a str"),
         (lambda: WIDE.power(2, prune=1.0), ValueError, "prune=1.0 is no share"),
         (lambda: WIDE * LINE, ValueError, "first has dimension 2, second 1"),
-        (lambda: WIDE * 2.0, TypeError, "problem=2.0 is no Gaussian mixture"),
+        (lambda: WIDE * 2.0, TypeError, "problem=float is no mixture of Gaussians"),
         (lambda: WIDE.posterior(np.eye(2), [0.0, 1.0], 0.0), ValueError, "noise_std=0.0: give one standard deviation"),
         (lambda: WIDE.posterior(np.eye(3), [0.0] * 3, 1.0), ValueError, r"A has shape \(3, 3\)"),
         (lambda: WIDE.posterior([1.0, 0.0], [0.5], 1.0), ValueError, r"one measurement alone has A of shape \(1, d\)"),

@@ -15,12 +15,8 @@ Each result tells ``log_evidence``, the logarithm of its normalising constant. A
 :class:`~diffnum.problems.GaussianMixture` too.
 """
 
+from diffnum.problems.mixture import mixture_of
 from diffnum.problems.targets.geometric import PowerProduct
-from diffnum.problems.targets.posteriors import posterior
-from diffnum.problems.targets.powers import power
-from diffnum.problems.targets.products import product
-from diffnum.problems.targets.restricted import restricted
-from diffnum.problems.targets.terms import mixture_of
-from diffnum.problems.targets.tilted import tilted
+from diffnum.problems.targets.mixtures import posterior, power, product, restricted, tilted
 
 __all__ = ["PowerProduct", "mixture_of", "posterior", "power", "product", "restricted", "tilted"]

@@ -14,9 +14,8 @@ from diffnum.problems._components import log_sum_exp
 from diffnum.problems._denoiser import ExactDenoiser
 from diffnum.problems._flow import carry, integrate
 from diffnum.problems._states import FORMS, check_state, positive_count, real_array
-from diffnum.problems.mixture import GaussianMixture
+from diffnum.problems.mixture import GaussianMixture, mixture_of
 from diffnum.problems.targets.smoothing import SmoothedGrid, drawn_from_rows
-from diffnum.problems.targets.terms import mixture_of
 from diffnum.types import Array, FloatArray, Prediction, Schedule
 
 __all__ = ["PowerProduct"]
@@ -37,7 +36,7 @@ class PowerProduct:
 
     Parameters
     ----------
-    problems : sequence of GaussianMixture, Gaussian or Mixture1D
+    problems : sequence of GaussianMixture, Gaussian, Mixture1D or RotatedProduct
         Factors, in one or two dimensions.
     exponents : array_like, shape (number of factors,)
         Real numbers, also negative ones.

@@ -1,65 +1,54 @@
-"""Products of two laws, pair by pair of their components."""
+"""Products of two sums of terms, pair by pair."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from diffnum.problems._components import log_sum_exp
-from diffnum.problems.mixture import GaussianMixture
-from diffnum.problems.targets.terms import Terms, check_prune, kept, mixture_of, normalised, widened
+from diffnum.problems.terms.sums import Terms, TermSum, check_prune, kept, widened
 from diffnum.types import FloatArray
 
-__all__ = ["pair_weights", "paired", "product"]
+__all__ = ["pair_weights", "paired", "product_terms"]
 
 PAIRS = 1 << 20
 """Largest number of entries of a block of pairs."""
 
 
-def product(first: Any, second: Any, *, prune: float = 0.0) -> GaussianMixture:
-    r"""Law proportional to :math:`p(x)\, q(x)`.
+def product_terms(first: Terms, second: Terms, prune: float) -> TermSum:
+    """Products of all pairs of two sums; see :func:`diffnum.problems.targets.product`.
 
     Parameters
     ----------
-    first, second : GaussianMixture, Gaussian or Mixture1D
-        Laws of one dimension d, with K and M components.
+    first, second : Terms
+        In one dimension d, K and M of them.
     prune : float
-        Share of the mass that may be left out, 0 to 1: of the K M pairs the lightest ones go. The result is then
-        within ``discarded``, at most ``prune``, of the whole one in total variation; ``log_evidence`` is of all pairs.
+        Share of the mass that may be left out, 0 to 1: of the K M pairs the lightest ones go.
 
     Returns
     -------
-    GaussianMixture
-        ``log_evidence`` is :math:`\log \int p q`; there are no labels.
+    TermSum
 
     Raises
     ------
     ValueError
         If the dimensions differ, or ``prune`` is no share.
-
-    Notes
-    -----
-    :math:`N(m_1, C_1) N(m_2, C_2) = N(m_1; m_2, S)\, N(m_1 + C_1 S^{-1} (m_2 - m_1), C_1 S^{-1} C_2)` with
-    :math:`S = C_1 + C_2`: only differences of means enter, so that nothing cancels far from the origin.
     """
     prune = check_prune(prune)
-    one, other = mixture_of(first), mixture_of(second)
-    if one.dim != other.dim:
-        msg = f"first has dimension {one.dim}, second {other.dim}: a product needs laws on one space"
+    if first.dim != second.dim:
+        msg = f"first has dimension {first.dim}, second {second.dim}: a product needs laws on one space"
         raise ValueError(msg)
-    a, b = (Terms(m.core.log_weights, m.means, m.covariances) for m in (one, other))
-    weights = pair_weights(a, b)
+    weights = pair_weights(first, second)
     chosen, lost = kept(weights.ravel(), prune)
     i, j = np.unravel_index(chosen, weights.shape)
-    terms = paired(a, b, i, j, weights[i, j])
-    return normalised(terms, float(log_sum_exp(np, weights.ravel())), discarded=lost)
+    terms = paired(first, second, i, j, weights[i, j])
+    return TermSum(terms, float(log_sum_exp(np, weights.ravel())), lost)
 
 
 def pair_weights(a: Terms, b: Terms) -> FloatArray:
     """Logarithms of the masses of all products of two terms, shape (K, M)."""
-    dim = a.means.shape[1]
+    dim = a.dim
     ndim = max(a.covariances.ndim, b.covariances.ndim)
     c1, c2 = widened(a.covariances, dim, ndim), widened(b.covariances, dim, ndim)
     out = np.empty((len(c1), len(c2)))
@@ -80,7 +69,7 @@ def pair_weights(a: Terms, b: Terms) -> FloatArray:
 
 def paired(a: Terms, b: Terms, i: np.ndarray, j: np.ndarray, log_weights: FloatArray) -> Terms:
     """Products of the terms ``a[i]`` and ``b[j]``, of the given masses."""
-    dim = a.means.shape[1]
+    dim = a.dim
     ndim = max(a.covariances.ndim, b.covariances.ndim)
     c1, c2 = widened(a.covariances, dim, ndim)[i], widened(b.covariances, dim, ndim)[j]
     apart = b.means[j] - a.means[i]

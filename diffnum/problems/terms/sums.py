@@ -1,57 +1,70 @@
-"""Unnormalised Gaussian terms: what every exact target is made of, and how it becomes a mixture."""
+"""Unnormalised Gaussian terms, their sum, and which of them count."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from diffnum.problems._components import log_sum_exp
-from diffnum.problems.gaussian import Gaussian
-from diffnum.problems.mixture import GaussianMixture
-from diffnum.problems.product import Mixture1D
 from diffnum.types import FloatArray
 
-__all__ = ["Terms", "check_prune", "kept", "matrices", "mixture_of", "normalised", "widened"]
+__all__ = ["TermSum", "Terms", "check_prune", "kept", "matrices", "shares_of", "widened"]
 
 
 class Terms(NamedTuple):
-    """Sum of ``exp(log_weights) N(means, covariances)``; covariances as :class:`GaussianMixture` takes them."""
+    """The functions ``exp(log_weights) N(means, covariances)``.
+
+    Parameters
+    ----------
+    log_weights : ndarray, shape (K,)
+        Natural logarithms of the masses.
+    means : ndarray, shape (K, d)
+        Means.
+    covariances : ndarray, shape (K, d, d), (K, d) or (K,)
+        Matrices, diagonals, or one variance each.
+    """
 
     log_weights: FloatArray
     means: FloatArray
     covariances: FloatArray
 
+    @property
+    def dim(self) -> int:
+        """Dimension d."""
+        return int(self.means.shape[1])
 
-_AS_MIXTURES: Mapping[type, Callable[[Any], GaussianMixture]] = {
-    GaussianMixture: lambda problem: problem,
-    Gaussian: lambda problem: problem.mixture,
-    Mixture1D: lambda problem: GaussianMixture(problem.weights, problem.means[:, None], problem.variances),
-}
+    @property
+    def log_mass(self) -> float:
+        """Natural logarithm of the integral of the sum."""
+        return float(log_sum_exp(np, self.log_weights))
+
+    @property
+    def log_peak(self) -> float:
+        """Natural logarithm of the sum of the maxima of the terms, which bounds their sum."""
+        if self.covariances.ndim == 3:
+            log_det = np.linalg.slogdet(2.0 * np.pi * self.covariances)[1]
+        else:
+            log_det = np.sum(np.log(2.0 * np.pi * widened(self.covariances, self.dim, 2)), axis=1)
+        return float(log_sum_exp(np, self.log_weights - 0.5 * log_det))
 
 
-def mixture_of(problem: Any) -> GaussianMixture:
-    """Any of the laws that are Gaussian mixtures, as one.
+class TermSum(NamedTuple):
+    """A density that is a sum of terms but for its normalising constant.
 
     Parameters
     ----------
-    problem : GaussianMixture, Gaussian or Mixture1D
-        The law.
-
-    Returns
-    -------
-    GaussianMixture
-
-    Raises
-    ------
-    TypeError
-        If it is something else.
+    terms : Terms
+        The terms, those left out excepted.
+    log_evidence : float
+        Natural logarithm of the integral of the whole.
+    discarded : float
+        Largest distance in total variation of the normalised terms from the whole.
     """
-    if type(problem) not in _AS_MIXTURES:
-        msg = f"problem={problem!r} is no Gaussian mixture: pass a GaussianMixture, a Gaussian or a Mixture1D"
-        raise TypeError(msg)
-    return _AS_MIXTURES[type(problem)](problem)
+
+    terms: Terms
+    log_evidence: float
+    discarded: float = 0.0
 
 
 def widened(covariances: FloatArray, dim: int, ndim: int) -> FloatArray:
@@ -100,27 +113,17 @@ def kept(log_weights: FloatArray, prune: float) -> tuple[np.ndarray, float]:
     return np.flatnonzero(keep), float(np.sum(shares[dropped]))
 
 
-def normalised(
-    terms: Terms, log_evidence: float, labels: Any = None, *, direct: bool | None = None, discarded: float = 0.0
-) -> GaussianMixture:
-    """Mixture of the terms; those whose weight underflows are left out.
+def shares_of(found: TermSum) -> tuple[FloatArray, np.ndarray]:
+    """Probabilities of the terms whose weight does not underflow, and which of all terms they are, shape (K,).
 
     Raises
     ------
     ValueError
         If no term has any weight: the factors have no common support in float64.
     """
-    if not np.isfinite(log_evidence):
-        msg = f"log_evidence={log_evidence}: the target has no mass in float64; check the scales of its factors"
+    if not np.isfinite(found.log_evidence):
+        msg = f"log_evidence={found.log_evidence}: the target has no mass in float64; check the scales of its factors"
         raise ValueError(msg)
-    shares = np.exp(terms.log_weights - log_sum_exp(np, terms.log_weights))
+    shares = np.exp(found.terms.log_weights - log_sum_exp(np, found.terms.log_weights))
     keep = shares > 0.0
-    return GaussianMixture(
-        shares[keep] / np.sum(shares[keep]),
-        terms.means[keep],
-        terms.covariances[keep],
-        None if labels is None else labels[keep],
-        direct,
-        log_evidence=log_evidence,
-        discarded=discarded,
-    )
+    return shares[keep] / np.sum(shares[keep]), keep

@@ -1,67 +1,53 @@
-"""Gaussian tilts: a law times the exponential of a linear or quadratic reward."""
+"""Gaussian tilts: terms times the exponential of a linear or quadratic reward."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from diffnum.problems._components import log_sum_exp
 from diffnum.problems._states import real_array
-from diffnum.problems.mixture import GaussianMixture
-from diffnum.problems.targets.terms import Terms, matrices, mixture_of, normalised, widened
+from diffnum.problems.terms.sums import Terms, TermSum, matrices, widened
 from diffnum.types import FloatArray
 
-__all__ = ["tilted"]
+__all__ = ["tilted_terms"]
 
 
-def tilted(problem: Any, *, slope: ArrayLike = 0.0, curvature: ArrayLike = 0.0) -> GaussianMixture:
-    r"""Law proportional to :math:`p(x) \exp(b^T x + \tfrac12 x^T A x)`.
+def tilted_terms(terms: Terms, slope: ArrayLike, curvature: ArrayLike) -> TermSum:
+    """Terms times ``exp(slope . x + x . curvature x / 2)``; see :func:`diffnum.problems.targets.tilted`.
 
     Parameters
     ----------
-    problem : GaussianMixture, Gaussian or Mixture1D
-        The law p, in d dimensions.
+    terms : Terms
+        In d dimensions.
     slope : array_like, shape () or (d,)
-        Gradient b of the reward at the origin (a number stands for all entries), in units of 1/x.
+        Gradient of the exponent at the origin.
     curvature : array_like, shape (), (d,) or (d, d)
-        Hessian A of the reward: a multiple of the identity, a diagonal, or a symmetric matrix, in units of 1/x^2.
-        A reward multiplied by a scale has both multiplied by it.
+        Hessian of the exponent.
 
     Returns
     -------
-    GaussianMixture
-        With the labels of ``problem``; ``log_evidence`` is :math:`\log E_p[e^{r(x)}]`.
+    TermSum
 
     Raises
     ------
     ValueError
-        If a shape does not fit, or the tilt is improper: the reward grows faster than the density of some component
-        falls (the message tells the largest admissible factor of the curvature).
-
-    Notes
-    -----
-    Component by component, with :math:`g = b + A m`: covariance :math:`C' = (C^{-1} - A)^{-1}`, mean :math:`m + C' g`,
-    and the factor of its weight :math:`e^{r(m) + g^T C' g / 2} \det(1 - C A)^{-1/2}`. The inverse is formed from the
-    eigenvalues of :math:`L^T A L` with :math:`C = L L^T`, so that nearly singular covariances lose nothing.
+        If a shape does not fit, or some term times the exponential has no integral.
     """
-    mixture = mixture_of(problem)
-    dim = mixture.dim
+    dim = terms.dim
     b = real_array(slope, "slope", (0, 1))
     if b.shape not in ((), (dim,)):
         msg = f"slope has shape {b.shape}: give a number, or the {dim} entries of a gradient"
         raise ValueError(msg)
     curved = _symmetric(real_array(curvature, "curvature", (0, 1, 2)), dim)
-    covariances, log_det = _sharpened(mixture.covariances, curved, dim)
-    means = mixture.means
+    covariances, log_det = _sharpened(terms.covariances, curved, dim)
+    means = terms.means
     bent = means @ curved if curved.ndim == 2 else curved * means
     gradient = b + bent
     shift = _applied(covariances, gradient)
     value = np.sum((b + 0.5 * bent) * means, axis=1)
-    log_weights = mixture.core.log_weights + value + 0.5 * np.sum(gradient * shift, axis=1) - 0.5 * log_det
-    terms = Terms(log_weights, means + shift, covariances)
-    return normalised(terms, float(log_sum_exp(np, log_weights)), mixture.labels, direct=mixture.direct)
+    log_weights = terms.log_weights + value + 0.5 * np.sum(gradient * shift, axis=1) - 0.5 * log_det
+    made = Terms(log_weights, means + shift, covariances)
+    return TermSum(made, made.log_mass)
 
 
 def _symmetric(curvature: FloatArray, dim: int) -> FloatArray:
