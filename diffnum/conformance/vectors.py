@@ -19,6 +19,7 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as catalogue
 from diffnum.coefficients.method import GRID_KINDS, Method
 from diffnum.coefficients.programme import Placement
+from diffnum.conformance.engines import engine_inputs
 from diffnum.forms import ExponentialKernel, TabulatedKernel
 from diffnum.phi import phi
 from diffnum.plans import Plan, plan
@@ -46,6 +47,7 @@ TOLERANCES: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
         "plan": {"relative": 1e-9, "absolute": 1e-300},
         "trajectory": {"relative": 1e-8, "absolute": 0.0},
         "order": {"relative": 0.0, "absolute": 0.15},
+        "engine": {"relative": 0.0, "absolute": 0.0},
     }
 )
 """How far a port may be off: absolute, plus relative to the largest magnitude in the innermost array or object."""
@@ -212,6 +214,8 @@ def _of_method(record: Method) -> Iterator[dict[str, Any]]:
         if made is not None:
             yield _vector(f"{record.name}/plan/{name}", "plan", _asked(record, setting, made), _tables(made))
             yield _trajectory(record, name, made)
+    for identity, given, expected in engine_inputs(record):
+        yield _vector(f"{record.name}/engine/{identity}", "engine", given, expected)
     if not record.stochastic:
         for kind in GRID_KINDS:
             given = {"grid": kind, "history": "exact evaluations"}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any, overload
 
 import numpy as np
@@ -17,7 +18,9 @@ from diffnum.forms import conversion
 from diffnum.jobs.data import parsed, read_json
 from diffnum.jobs.files import write_text
 from diffnum.jobs.shown import table_html
+from diffnum.plans.as_shipped import host_table
 from diffnum.plans.buffers import Layout, layout
+from diffnum.plans.host_tables import HostTable, sha256
 from diffnum.tableau import Tableau, entries
 from diffnum.types import FloatArray, Prediction, Schedule
 
@@ -154,12 +157,57 @@ class Plan:
             **({} if self.found_for is None else {"found_for": dict(self.found_for)}),
             "steps": [
                 {
-                    name: value.tolist() if isinstance(value, np.ndarray) else value
+                    name: value.tolist() if isinstance(value, np.ndarray) else _listed(value)
                     for name, value in ((f, getattr(step, f)) for f in Tableau.__dataclass_fields__)
                 }
                 for step in self.steps
             ],
         }
+
+    @cached_property
+    def sha256(self) -> str:
+        """Content hash: two plans with the same numbers have the same one, whoever wrote them."""
+        return sha256(self.to_dict())
+
+    def host_table(
+        self,
+        dtype: str = "float32",
+        evaluation: str = "as diffusers",
+        *,
+        levels: Sequence[float] | None = None,
+        arithmetic: ModuleType | None = None,
+        device: str = "accelerator",
+    ) -> HostTable:
+        """Scalars and elementary operations of each step in a stated order, for an engine that replaces a scheduler.
+
+        Parameters
+        ----------
+        dtype : {"float32", "bfloat16", "float16"}
+            Of the arrays between the steps; scalars are float32 as in the schedulers.
+        evaluation : str
+            ``"as diffusers"`` (the scheduler that computes this method), the name of one of
+            :data:`diffnum.plans.as_shipped.EVALUATIONS`, or ``"plan"``: the rows of this plan, a product and a sum a
+            weight, in float32.
+        levels : sequence of float, optional
+            ``scheduler.sigmas``, whose last bits may differ from those of the plan's nodes.
+        arithmetic : module, optional
+            Library whose elementary functions evaluate the scalars: ``torch`` for the bits of diffusers, which computes
+            them on the CPU. By default they are rounded correctly, so that a table is the same on every machine; last
+            places differ.
+        device : {"accelerator", "cpu"}
+            Where the scheduler runs whose bits are wanted. They differ in half precision: torch on the CPU rounds a
+            scalar that stands before an array to half, and on an accelerator keeps it in float32.
+
+        Returns
+        -------
+        HostTable
+
+        Raises
+        ------
+        ValueError
+            If the plan draws noise, needs a history, or is not what that scheduler computes.
+        """
+        return host_table(self, dtype, evaluation, levels=levels, arithmetic=arithmetic, device=device)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Plan as JSON text (shortest round-trip floats); written to ``path`` where given."""
@@ -232,6 +280,11 @@ class Plan:
             f"Plan({self.method!r}, schedule={self.schedule.name!r}, steps={len(self)}, nfe={self.nfe}, "
             f"prediction={self.prediction!r}, start={self.start!r}, terminal={self.terminal!r})"
         )
+
+
+def _listed(value: Any) -> Any:
+    """Names as JSON has them."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _terms(row: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@
 
 import json
 import math
+import struct
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -74,6 +75,45 @@ def trajectory(given, plan):
     return {"x": states}
 
 
+def single(value):
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def rounded(value, dtype):
+    """Nearest number of a dtype; of two float32 numbers a double holds enough for one rounding."""
+    value = single(value)
+    if dtype == "bfloat16":
+        bits = struct.unpack("<I", struct.pack("<f", value))[0]
+        bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
+        value = struct.unpack("<f", struct.pack("<I", bits))[0]
+    return value
+
+
+def engine(given):
+    table, half = given["table"], given["table"]["dtype"]
+    held = {0: (given["x"], half)}
+    states = [given["x"]]
+    for step, output in zip(table["steps"], given["outputs"], strict=True):
+        held[1] = (output, half)
+        for operation in step["operations"]:
+            kind, target, left, right = (operation[name] for name in ("kind", "target", "left", "right"))
+            values, dtype = held[left]
+            if kind in ("scale", "divide"):
+                s = step["scalars"][right]
+                values = [rounded(s * v if kind == "scale" else v / s, dtype) for v in values]
+            elif kind in ("add", "subtract"):
+                others, other = held[right]
+                dtype = dtype if dtype == other else "float32"
+                sign = 1.0 if kind == "add" else -1.0
+                values = [rounded(v + sign * o, dtype) for v, o in zip(values, others, strict=True)]
+            elif kind in ("widen", "narrow"):
+                dtype = "float32" if kind == "widen" else half
+                values = [rounded(v, dtype) for v in values]
+            held[target] = (values, dtype)
+        states.append(held[0][0])
+    return {"x": states}
+
+
 def answer(vector, plans):
     kind, given = vector["kind"], vector["input"]
     if kind == "phi":
@@ -88,6 +128,8 @@ def answer(vector, plans):
         return {k: [model(given["mixture"], *levels, x, k) for x in given["x"]] for k in kinds}
     if kind == "trajectory":
         return trajectory(given, plans[given["plan"]])
+    if kind == "engine":
+        return engine(given)
     return None
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 import diffnum as dn
 from diffnum.conformance import check, document, export, subjects
 from diffnum.conformance.export import SCHEMAS, schema
+from diffnum.plans.as_shipped import EVALUATIONS
 
 PORT = Path(__file__).with_name("port.py")
 QUICK = ("common", "dpmpp_2m", "unipc_2_bh2", "deis_tab1", "edm_heun", "sde_dpmpp_2m")
@@ -57,7 +59,8 @@ def test_all_methods_have_vectors_and_their_files_satisfy_the_schema(tmp_path: P
         identities += [v["id"] for v in data["vectors"]]
         kinds = {v["kind"] for v in data["vectors"]}
         if data["subject"] in list(dn.methods()):
-            assert kinds == {"weights", "plan", "trajectory", "order"}
+            known = any(data["subject"] in evaluation.methods for evaluation in EVALUATIONS.values())
+            assert kinds == {"weights", "plan", "trajectory", "order"} | ({"engine"} if known else set())
     assert len(set(identities)) == len(identities)
     assert {p.name for p in folder.iterdir()} == {"README.md", "index.json", "vectors", *SCHEMAS}
 
@@ -218,7 +221,18 @@ def test_a_port_that_read_only_the_files_passes(exported: Path, tmp_path: Path) 
     found = check(out)
     assert found.ok, str(found)
     kinds = {a.id.split("/")[1] for a in found.answers}
-    assert kinds == {"phi", "schedule", "model", "trajectory"}
+    assert kinds == {"phi", "schedule", "model", "trajectory", "engine"}
+
+
+def test_one_bit_of_an_engine_is_enough_to_fail() -> None:
+    values = {name: value for name, value in right("dpmpp_2m").items() if "/engine/" in name}
+    assert len(values) == 2
+    assert check(answers(values)).ok
+    for name in values:
+        spoilt = copy.deepcopy(values)
+        state = spoilt[name]["x"][-1]
+        state[0] = float(np.nextafter(np.float32(state[0]), np.float32(9.0)))
+        assert [a.id for a in check(answers(spoilt)).failures] == [name]
 
 
 @pytest.mark.parametrize(
