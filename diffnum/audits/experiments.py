@@ -28,7 +28,7 @@ from diffnum.problems import three_peaks
 from diffnum.schedules import VPLinear
 from diffnum.types import Array, FloatArray, Problem, Sampler
 
-__all__ = ["Row", "examine", "in_sigma"]
+__all__ = ["Row", "examine", "in_sigma", "runner"]
 
 EDGES = (1, 2, 3, 4, 5, 7, 30, 600, 1000)
 """Step counts that samplers forget: very few, odd ones, and many, which do or do not divide 1000."""
@@ -122,7 +122,7 @@ def examine(subject: Subject) -> Row:
         odd = _odd_classes(subject, orders, problem)
         found = list(order_findings(subject, orders, problem, clocked, odd))
     if subject.has_default:
-        found += run_findings(subject, default.runs, default.budget, _runner(subject), partial(_first_bad, subject))
+        found += run_findings(subject, default.runs, default.budget, runner(subject), partial(_first_bad, subject))
     parts = () if orders is None else (orders.formula, orders.start, orders.tail)
     formula, start, tail = map(Orders.worst, parts) if parts else (None, None, None)
     in_classes = [o.estimate.order for o in odd.values() if o.estimate is not None and o.estimate.order is not None]
@@ -222,15 +222,23 @@ class _Default:
         return {"default errors": runs, "swaps": {} if self.budget is None else self.budget.to_dict()}
 
 
-def _runner(subject: Subject) -> Any:
-    """Default run of a subject as a function of steps and swaps."""
+def runner(subject: Subject, *, loud: bool = False) -> Any:
+    """Default run of a subject as a function of steps and swaps.
+
+    Parameters
+    ----------
+    subject : Subject
+        What to run.
+    loud : bool
+        Whether functions draw the noise that they have.
+    """
     target = subject.build()
-    options = subject.options if hasattr(target, "set_timesteps") else subject.call_options()
+    options = subject.options if hasattr(target, "set_timesteps") else subject.call_options(loud=loud)
     return partial(shipped_run, target, options=options, drift=subject.drift)
 
 
 def _default_runs(subject: Subject) -> _Default:
-    run = _runner(subject)
+    run = runner(subject)
     runs = tuple(run(n) for n in sorted({*EDGES, *LEVELS}))
     finest = max((r.steps for r in runs if math.isfinite(r.error) and r.steps in LEVELS), default=None)
     return _Default(runs, None if finest is None else error_budget(subject.build(), finest, run))
@@ -238,7 +246,7 @@ def _default_runs(subject: Subject) -> _Default:
 
 def _first_bad(subject: Subject, name: str, low: int, high: int) -> int:
     """Smallest step count above ``low`` at which levels repeat (``repeated``) or a step is ``empty``."""
-    run = _runner(subject)
+    run = runner(subject)
     target = subject.build()
     if not hasattr(target, "set_timesteps"):
         return high

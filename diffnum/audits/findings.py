@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from diffnum.audits.budget import ErrorBudget
 from diffnum.audits.shipped import LEVELS, ShippedRun, wasted_calls
@@ -54,8 +54,11 @@ class Demonstration:
         Of a rate: order for which its ends are graded; None for the default.
     shows : str
         Of a run: the expression that is printed, with the run named ``run``.
-    config : tuple of (str, object)
-        Arguments of the constructor, where they are others than the row's.
+    arguments : str
+        Arguments of the constructor, or of a function, as they are written in code, where they are others than the
+        row's.
+    drift : bool or None
+        Whether noise is left out; None where the row says.
     """
 
     kind: Literal["rate", "run", "budget", "wasted", "stall"]
@@ -65,7 +68,8 @@ class Demonstration:
     grid: str = ""
     order: float | None = None
     shows: str = ""
-    config: tuple[tuple[str, Any], ...] = ()
+    arguments: str = ""
+    drift: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from diffnum.audits.experiments import Row
+from diffnum.audits.experiments import Row, runner
 from diffnum.audits.findings import Demonstration, Finding
-from diffnum.audits.shipped import ShippedRun, shipped_run
+from diffnum.audits.shipped import ShippedRun
 from diffnum.audits.subjects import Subject, code_of, no_noise
 
 __all__ = ["combinations", "swept"]
@@ -26,6 +26,9 @@ SAME = 1e-2
 
 STOCHASTIC = frozenset({"sde-dpmsolver", "sde-dpmsolver++"})
 """Values of algorithm_type that draw noise."""
+
+AMOUNTS = ("eta", "s_churn", "stochastic_sampling")
+"""Options that say how much noise is drawn, or whether any is."""
 
 UNSEEN = "prediction_type"
 """The option on which no sample may depend, since the model answers the same question in other words."""
@@ -71,9 +74,12 @@ def swept(subject: Subject) -> Row:
         its model is asked.
     """
     accepted, refused = combinations(subject)
-    runs = {_name(c): tuple(_run(subject, c, n, drift=_noisy(c)) for n in STEPS) for c in accepted}
-    found = [*_failures(accepted, runs), *_asked_otherwise(subject, accepted, runs)]
-    found += _with_noise(subject, [c for c in accepted if _noisy(c)])
+    runs = {_name(c): tuple(_run(subject, c, n, drift=_noisy(subject, c)) for n in STEPS) for c in accepted}
+    configs = {_name(c): c for c in accepted}
+    found = list(_failures(subject, {name: (configs[name], several) for name, several in runs.items()}))
+    found += _asked_otherwise(subject, accepted, runs)
+    drawing = [c for c in accepted if (_noisy(subject, c) or "tau_func" in c) and not any(map(_bad, runs[_name(c)]))]
+    found += _failures(subject, {_name(c): _with_noise(subject, c) for c in drawing}, loud=True)
     errors = {name: [r.error if math.isfinite(r.error) else None for r in several] for name, several in runs.items()}
     verdict = "fails" if found else "as claimed"
     cause = "; ".join([f"{len(accepted)} combinations run", *(f.text for f in found)])
@@ -84,39 +90,59 @@ def swept(subject: Subject) -> Row:
     )  # fmt: skip
 
 
-def _noisy(config: Mapping[str, Any]) -> bool:
-    return config.get("algorithm_type") in STOCHASTIC
+def _noisy(subject: Subject, config: Mapping[str, Any]) -> bool:
+    drawn = any(config.get(amount, 0) for amount in AMOUNTS)
+    return subject.drift or drawn or config.get("algorithm_type") in STOCHASTIC
 
 
-def _run(subject: Subject, config: Mapping[str, Any], steps: int, *, drift: bool) -> ShippedRun:
-    return shipped_run(replace(subject, config=config, sweep={}).build(), steps, drift=drift)
+def _run(subject: Subject, config: Mapping[str, Any], steps: int, *, drift: bool, loud: bool = False) -> ShippedRun:
+    found: ShippedRun = runner(replace(subject, config=config, sweep={}, drift=drift), loud=loud)(steps)
+    return found
 
 
 def _name(config: Mapping[str, Any]) -> str:
     return ", ".join(f"{k}={code_of(v)}" for k, v in config.items())
 
 
-def _failures(accepted: tuple[dict[str, Any], ...], runs: Mapping[str, tuple[ShippedRun, ...]]) -> Iterator[Finding]:
+def _shown(
+    subject: Subject, config: Mapping[str, Any], steps: int, shows: str, prints: str, *, loud: bool = False
+) -> Demonstration:
+    """The run of one combination, its arguments as text: some are functions, which no file can hold."""
+    arguments = config
+    if subject.library == "k-diffusion":
+        arguments = replace(subject, config=config, sweep={}).call_options(loud=loud)
+    drift = _noisy(subject, config) and not loud
+    return Demonstration("run", (steps,), prints, shows=shows, arguments=_name(arguments), drift=drift)
+
+
+def _failures(
+    subject: Subject, runs: Mapping[str, tuple[dict[str, Any], tuple[ShippedRun, ...]]], *, loud: bool = False
+) -> Iterator[Finding]:
     """Combinations that raise or are not finite, by what they have in common."""
     groups: dict[str, list[tuple[dict[str, Any], ShippedRun]]] = {}
-    for config in accepted:
-        bad = next((r for r in runs[_name(config)] if not math.isfinite(r.error)), None)
+    for config, several in runs.values():
+        bad = next((r for r in several if _bad(r)), None)
         if bad is not None:
             groups.setdefault(bad.failure or f"not finite {bad.breaks}", []).append((config, bad))
     for what, cases in groups.items():
         config, bad = cases[0]
-        part = "failure" if bad.failure else "not finite"
-        word = "raises" if bad.failure else "is"
-        text = f"{len(cases)} of {len(accepted)} combinations: {_common([c for c, _ in cases])} {word} {what}"
+        which = f"{len(cases)} of {len(runs)} combinations{' with their noise' if loud else ''}"
+        shared = _common([c for c, _ in cases])
+        text = f"{which}{shared} {'raise' if bad.failure else 'are'} {what}"
         shows, prints = ("run.failure", bad.failure) if bad.failure else ("run.breaks", bad.breaks)
-        shown = Demonstration("run", (bad.steps,), prints, shows=shows, config=tuple(config.items()))
-        yield Finding(part, text, f"{bad.steps} steps", shown)
+        shown = _shown(subject, config, bad.steps, shows, prints, loud=loud)
+        yield Finding("failure" if bad.failure else "not finite", text.removesuffix(": "), f"{bad.steps} steps", shown)
+
+
+def _bad(run: ShippedRun) -> bool:
+    """Whether a run raises or leaves numbers that are not finite; with noise its error is not known."""
+    return bool(run.failure) or run.sample is None or not np.isfinite(run.sample).all()
 
 
 def _common(configs: list[dict[str, Any]]) -> str:
     """Options that all of some combinations share."""
     shared = {k: v for k, v in configs[0].items() if all(c[k] == v for c in configs)}
-    return f"({_name(shared)})" if shared else "(of all options)"
+    return f", all with {_name(shared)}," if shared else ""
 
 
 def _asked_otherwise(
@@ -134,21 +160,14 @@ def _asked_otherwise(
         apart = float(np.max(np.abs(mine.sample - theirs.sample)))
         if math.isfinite(mine.error) and math.isfinite(theirs.error) and apart > SAME:
             text = f"{_name(config)} ends {apart:.1e} away from {UNSEEN}={first!r}, which asks the same in other words"
-            shown = Demonstration(
-                "run", (mine.steps,), f"{mine.error:.1e}", shows='f"{run.error:.1e}"', config=tuple(config.items())
-            )
+            shown = _shown(subject, config, mine.steps, 'f"{run.error:.1e}"', f"{mine.error:.1e}")
             yield Finding(UNSEEN, text, f"{mine.steps} steps", shown)
 
 
-def _with_noise(subject: Subject, noisy: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Combinations that are not finite, or raise, with their noise on."""
+def _with_noise(subject: Subject, config: dict[str, Any]) -> tuple[dict[str, Any], tuple[ShippedRun, ...]]:
+    """Run of a combination with the noise that it draws of itself."""
     import torch
 
-    for config in noisy:
-        torch.manual_seed(0)
-        run = _run(subject, config, STEPS[0], drift=False)
-        if run.failure or run.sample is None or not np.isfinite(run.sample).all():
-            what = f"raises {run.failure}" if run.failure else f"is not finite {run.breaks}"
-            shows, prints = ("run.failure", run.failure) if run.failure else ("run.breaks", run.breaks)
-            shown = Demonstration("run", (run.steps,), prints, shows=shows, config=tuple(config.items()))
-            yield Finding("failure", f"with noise, {_name(config)} {what}", f"{run.steps} steps", shown)
+    drawn = {name: value for name, value in config.items() if name != "tau_func"}  # by default it draws some
+    torch.manual_seed(0)
+    return drawn, (_run(subject, drawn, STEPS[0], drift=False, loud=True),)

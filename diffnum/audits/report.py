@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from diffnum.audits.experiments import Row, examine
-from diffnum.audits.findings import Demonstration, Finding
 from diffnum.audits.options import swept
 from diffnum.audits.snippets import snippet
 from diffnum.audits.subjects import Subject, subjects
 from diffnum.foreign.adapters import built
 from diffnum.foreign.libraries import library_version
-from diffnum.jobs.data import jsonable, parsed
+from diffnum.jobs.data import from_data, jsonable, parsed
 from diffnum.jobs.environment import versions as versions_of
 from diffnum.jobs.ledger import Ledger, Progress, digest
 from diffnum.jobs.parallel import spread
@@ -23,7 +22,7 @@ from diffnum.templates import render
 
 __all__ = ["AuditReport", "audit"]
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Raised when the experiments change, so that no row of an older protocol is taken from a cache."""
 
 SEED = 0
@@ -65,7 +64,7 @@ class AuditReport:
             "versions": dict(self.versions),
             "protocol": PROTOCOL,
             "seed": SEED,
-            "rows": [jsonable(_record(r)) for r in self.rows],
+            "rows": [_record(r) for r in self.rows],
             "left_out": dict(self.left_out),
         }
 
@@ -83,8 +82,7 @@ class AuditReport:
     @staticmethod
     def from_json(text: str) -> AuditReport:
         """Report from :meth:`to_json` or :meth:`to_results`."""
-        record = parsed(text)
-        return AuditReport(record["target"], tuple(map(_row, record["rows"])), record["left_out"], record["versions"])
+        return from_data(AuditReport, parsed(text))
 
     def to_html(self) -> str:
         """A page that needs nothing else: table, findings with their lines, what was left out.
@@ -117,21 +115,10 @@ class AuditReport:
 
 def _record(row: Row) -> dict[str, Any]:
     """Row as a dictionary, with what the lines of each finding print beside them."""
-    record = asdict(row)
+    record: dict[str, Any] = jsonable(row)
     for finding, made in zip(record["findings"], row.findings, strict=True):
         finding["prints"] = made.prints
     return record
-
-
-def _row(record: Mapping[str, Any]) -> Row:
-    return Row(**{**record, "findings": tuple(map(_finding, record["findings"]))})
-
-
-def _finding(record: Mapping[str, Any]) -> Finding:
-    given = record["shown"]
-    pairs = tuple((name, value) for name, value in given["config"])
-    shown = Demonstration(**{**given, "steps": tuple(given["steps"]), "config": pairs})
-    return Finding(**{name: value for name, value in record.items() if name != "prints"} | {"shown": shown})
 
 
 def _shown(value: Any) -> str:
@@ -204,11 +191,11 @@ def audit(
     open_ = [s for s in chosen if _key(s, versions) not in ledger]
     done = len(chosen) - len(open_)
     for subject, row in spread(_examined, open_, jobs):
-        ledger.put(_key(subject, versions), asdict(row))
+        ledger.put(_key(subject, versions), jsonable(row))
         done += 1
         if progress is not None:
             progress(done, len(chosen), f"{subject.name} ({subject.configuration})")
-    return AuditReport(target, tuple(_row(ledger[_key(s, versions)]) for s in chosen), left_out, versions)
+    return AuditReport(target, tuple(from_data(Row, ledger[_key(s, versions)]) for s in chosen), left_out, versions)
 
 
 def _audit_one(target: Any, claimed: float) -> AuditReport:
@@ -244,8 +231,4 @@ def _ledger(cache_dir: str | Path | None, target: str) -> Ledger:
 
 def _written(subject: Subject, row: Row) -> Row:
     """Row whose findings have their lines."""
-
-    def lines(shown: Demonstration) -> str:
-        return snippet(replace(subject, config=dict(shown.config)) if shown.config else subject, shown)
-
-    return replace(row, findings=tuple(replace(f, snippet=lines(f.shown)) for f in row.findings))
+    return replace(row, findings=tuple(replace(f, snippet=snippet(subject, f.shown)) for f in row.findings))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from diffnum.audits.findings import Demonstration
-from diffnum.audits.subjects import Subject, code_of, silence
+from diffnum.audits.subjects import Subject, code_of
 
 __all__ = ["snippet"]
 
 
-def _target(subject: Subject) -> tuple[list[str], str]:
+def _target(subject: Subject, shown: Demonstration) -> tuple[list[str], str]:
     """Imports, and the expression that makes the scheduler or names the function."""
     if subject.library == "own":
         module, name = getattr(subject.given, "__module__", ""), getattr(subject.given, "__qualname__", "")
@@ -20,7 +19,7 @@ def _target(subject: Subject) -> tuple[list[str], str]:
             return [f"from {module} import {name}"], name
         return [], "my_sampler"  # an object that no import finds
     if subject.library == "diffusers":
-        arguments = ", ".join(f"{k}={code_of(v)}" for k, v in subject.config.items())
+        arguments = shown.arguments or ", ".join(f"{k}={code_of(v)}" for k, v in subject.config.items())
         return [f"from diffusers import {subject.name}"], f"{subject.name}({arguments})"
     return [], f'k_diffusion_samplers()["{subject.name}"]'
 
@@ -46,9 +45,9 @@ def snippet(subject: Subject, shown: Demonstration) -> str:
 
 def _rate(subject: Subject, shown: Demonstration) -> str:
     """Lines that print why a rate is what it is."""
-    imports, target = _target(subject)
+    imports, target = _target(subject, shown)
     named = subject.call_options() if subject.library == "k-diffusion" else subject.options
-    more = "".join(f", {k}={_code(v)}" for k, v in named.items())
+    more = "".join(f", {k}={code_of(v)}" for k, v in named.items())
     if subject.library == "k-diffusion" or (subject.library == "own" and subject.convention != "nodes"):
         more += ", double=True"
     more += ", silent=True" if subject.drift else ""
@@ -73,43 +72,45 @@ def _rate(subject: Subject, shown: Demonstration) -> str:
     )
 
 
-def _code(value: Any) -> str:
-    return "lambda *_: 0.0" if value is silence else code_of(value)
-
-
-def _run_arguments(subject: Subject) -> str:
+def _run_arguments(subject: Subject, shown: Demonstration) -> str:
     """Arguments of a default run after the target and the steps."""
-    options = subject.call_options() if not hasattr(subject.build(), "set_timesteps") else subject.options
-    written = ", ".join(f'"{k}": {_code(v)}' for k, v in options.items())
-    return (f", options={{{written}}}" if written else "") + (", drift=True" if subject.drift else "")
+    called = subject.library == "k-diffusion"
+    if called and shown.arguments:
+        given = f"dict({shown.arguments})"
+    else:
+        options = subject.options if hasattr(subject.build(), "set_timesteps") else subject.call_options()
+        written = ", ".join(f'"{k}": {code_of(v)}' for k, v in options.items())
+        given = f"{{{written}}}" if written else ""
+    drift = subject.drift if shown.drift is None else shown.drift
+    return (f", options={given}" if given else "") + (", drift=True" if drift else "")
 
 
 def _run(subject: Subject, shown: Demonstration) -> str:
     """Lines that print an attribute of a default run."""
-    imports, target = _target(subject)
-    run = f"run = shipped_run({target}, {shown.steps[0]}{_run_arguments(subject)})"
+    imports, target = _target(subject, shown)
+    run = f"run = shipped_run({target}, {shown.steps[0]}{_run_arguments(subject, shown)})"
     return "\n".join([*imports, _helpers(subject, "shipped_run"), run, f"print({shown.shows})"])
 
 
 def _budget(subject: Subject, shown: Demonstration) -> str:
     """Lines that print the error budget of a default run."""
-    imports, target = _target(subject)
-    budget = f"error_budget({target}, {shown.steps[0]}{_run_arguments(subject)})"
+    imports, target = _target(subject, shown)
+    budget = f"error_budget({target}, {shown.steps[0]}{_run_arguments(subject, shown)})"
     return "\n".join([*imports, _helpers(subject, "error_budget"), f"print({budget})"])
 
 
 def _stall(subject: Subject, shown: Demonstration) -> str:
     """Lines that print the errors at two step counts."""
-    imports, target = _target(subject)
-    run = f"runs = [shipped_run({target}, n{_run_arguments(subject)}) for n in {shown.steps}]"
+    imports, target = _target(subject, shown)
+    run = f"runs = [shipped_run({target}, n{_run_arguments(subject, shown)}) for n in {shown.steps}]"
     text = 'print([f"{run.error:.1e}" for run in runs])'
     return "\n".join([*imports, _helpers(subject, "shipped_run"), run, text])
 
 
 def _wasted(subject: Subject, shown: Demonstration) -> str:
     """Lines that print the calls that a sample does not depend on."""
-    imports, target = _target(subject)
-    run = f"run = partial(shipped_run, {target}{_run_arguments(subject)})"
+    imports, target = _target(subject, shown)
+    run = f"run = partial(shipped_run, {target}{_run_arguments(subject, shown)})"
     names = _helpers(subject, "shipped_run", "wasted_calls")
     return "\n".join(
         ["from functools import partial", *imports, names, run, f"print(wasted_calls(run, {shown.steps[0]}))"]

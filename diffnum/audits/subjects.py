@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from diffnum.audits.sweeps import CLIPPING, K_SWEEPS, NOISY_SWEEPS, SWEEPS
 from diffnum.foreign import understood
 from diffnum.foreign.adapters import DiffusersSampler, KDiffusionSampler
 from diffnum.foreign.backwards import Backwards
@@ -76,7 +77,7 @@ class Subject:
         pairs = [f"{k}={code_of(v)}" for k, v in (*self.config.items(), *self.options.items())]
         pairs += [f"{k}=" + " | ".join(map(code_of, values)) for k, values in self.sweep.items()]
         text = ", ".join(pairs) or ("defaults" if self.given is None else "as given")
-        return f"{text}; noise off" if self.drift else text
+        return f"{text}; noise off{' and on' if self.sweep else ''}" if self.drift else text
 
     @property
     def basis(self) -> str:
@@ -118,9 +119,9 @@ class Subject:
         """Whether there is a run that users make: with levels of the sampler's own, or of its library."""
         return self.library != "own" or self.convention in ("diffusers", "k-diffusion")
 
-    def call_options(self) -> dict[str, Any]:
-        """Arguments of a call of a function; noise is drawn as zeros where a sampler of it is accepted."""
-        quiet = "noise_sampler" in inspect.signature(self.build()).parameters
+    def call_options(self, *, loud: bool = False) -> dict[str, Any]:
+        """Arguments of a call of a function; noise is drawn as zeros where a sampler of it is accepted, unless loud."""
+        quiet = not loud and "noise_sampler" in inspect.signature(self.build()).parameters
         return {**self.config, **({"noise_sampler": silence} if quiet else {})}
 
 
@@ -137,7 +138,7 @@ def code_of(value: Any) -> str:
 every_step = list(range(1000))
 """Steps after which UniPC makes no correction: all."""
 
-_WRITTEN = {id(no_noise): "lambda t: 0", id(every_step): "list(range(1000))"}
+_WRITTEN = {id(no_noise): "lambda t: 0", id(every_step): "list(range(1000))", id(silence): "lambda *_: 0.0"}
 """Values that repr writes badly."""
 
 
@@ -196,48 +197,6 @@ BASES: Mapping[str, str] = {
 }
 """What claimed orders rest on, by class or function."""
 
-SWEEPS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
-    "DPMSolverMultistepScheduler": {
-        "algorithm_type": ("dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver"),
-        "solver_order": (1, 2, 3),
-        "solver_type": ("midpoint", "heun"),
-        "prediction_type": ("epsilon", "sample", "v_prediction"),
-        "final_sigmas_type": ("zero", "sigma_min"),
-    },
-    "DPMSolverSinglestepScheduler": {
-        "algorithm_type": ("dpmsolver++", "dpmsolver", "sde-dpmsolver++"),
-        "solver_order": (1, 2, 3),
-        "solver_type": ("midpoint", "heun"),
-        "prediction_type": ("epsilon", "sample", "v_prediction"),
-        "final_sigmas_type": ("zero", "sigma_min"),
-    },
-    "EDMDPMSolverMultistepScheduler": {
-        "algorithm_type": ("dpmsolver++", "sde-dpmsolver++"),
-        "solver_order": (1, 2, 3),
-        "solver_type": ("midpoint", "heun"),
-        "prediction_type": ("epsilon", "v_prediction"),
-        "final_sigmas_type": ("zero", "sigma_min"),
-    },
-    "DEISMultistepScheduler": {
-        "solver_order": (1, 2, 3),
-        "prediction_type": ("epsilon", "sample", "v_prediction"),
-    },
-    "UniPCMultistepScheduler": {
-        "solver_order": (1, 2, 3, 4),
-        "solver_type": ("bh1", "bh2"),
-        "predict_x0": (True, False),
-        "prediction_type": ("epsilon", "sample", "v_prediction"),
-        "final_sigmas_type": ("zero", "sigma_min"),
-    },
-    "SASolverScheduler": {
-        "predictor_order": (1, 2, 3),
-        "corrector_order": (0, 1, 2, 3),
-        "algorithm_type": ("data_prediction", "noise_prediction"),
-        "prediction_type": ("epsilon", "sample", "v_prediction"),
-    },
-}
-"""Options that change a formula, with all their values; the library decides which combinations it accepts."""
-
 
 def _diffusers() -> tuple[Subject, ...]:
     def one(name: str, claimed: int, **config: Any) -> Subject:
@@ -249,6 +208,7 @@ def _diffusers() -> tuple[Subject, ...]:
         one("DDIM", 1, clip_sample=False),
         one("DDIM", 1, clip_sample=False, timestep_spacing="trailing"),
         one("DDIM", 1, clip_sample=False, timestep_spacing="linspace"),
+        Subject("diffusers", "DDIMScheduler", 1, {"clip_sample": False}, {"eta": 1.0}, drift=True, rests_on=_DRIFT),
         one("DDIMParallel", 1, clip_sample=False),
         one("CogVideoXDDIM", 1, clip_sample=False),
         Subject("diffusers", "TCDScheduler", 1, options={"eta": 0.0}),
@@ -338,8 +298,17 @@ def _diffusers() -> tuple[Subject, ...]:
         Subject("diffusers", "DDIMInverseScheduler", 1, {"clip_sample": False}, inverse=True),
         Subject("diffusers", "DPMSolverMultistepInverseScheduler", 2, inverse=True),
         Subject("diffusers", "DPMSolverMultistepInverseScheduler", 3, {"solver_order": 3}, inverse=True),
-        *(Subject("diffusers", name, 1, sweep=options) for name, options in SWEEPS.items()),
+        *(_swept(name, options) for name, options in SWEEPS.items()),
+        *(_swept(name, options, drift=True) for name, options in NOISY_SWEEPS.items()),
     )
+
+
+def _swept(name: str, options: Mapping[str, tuple[Any, ...]], *, drift: bool = False) -> Subject:
+    """All combinations of options of a class of diffusers."""
+    config = {"clip_sample": False} if name.removesuffix("Scheduler") in CLIPPING else {}
+    named = {"eta": 0.0} if name == "TCDScheduler" else {}
+    inverse = "Inverse" in name
+    return Subject("diffusers", name, 1, config, named, drift=drift, inverse=inverse, sweep=options)
 
 
 def _k_diffusion() -> tuple[Subject, ...]:
@@ -367,6 +336,7 @@ def _k_diffusion() -> tuple[Subject, ...]:
         Subject("k-diffusion", "sample_dpmpp_sde", 1, {"eta": 1.0}, drift=True, rests_on=_DRIFT),
         Subject("k-diffusion", "sample_dpmpp_2m_sde", 2, {"eta": 1.0}, drift=True),
         Subject("k-diffusion", "sample_dpmpp_3m_sde", 3, {"eta": 1.0}, drift=True),
+        *(Subject("k-diffusion", name, 1, sweep=options) for name, options in K_SWEEPS.items()),
     )
 
 

@@ -19,7 +19,13 @@ R = TypeVar("R")
 
 
 def jsonable(value: Any) -> Any:
-    """Value made of what JSON can say: records become mappings, arrays lists, and what is not finite null."""
+    """Value made of what JSON can say: records become mappings, arrays lists, and what is not finite null.
+
+    Raises
+    ------
+    TypeError
+        If it holds what is no data, such as a function: found where the record is made, not where a file is written.
+    """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if is_dataclass(value) and not isinstance(value, type):
@@ -28,7 +34,12 @@ def jsonable(value: Any) -> Any:
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [jsonable(item) for item in value]
-    return jsonable(value.tolist()) if hasattr(value, "tolist") else value
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if hasattr(value, "tolist"):
+        return jsonable(value.tolist())
+    msg = f"{value!r} is no data: keep its name, or the text that makes it, in the record"
+    raise TypeError(msg)
 
 
 def json_text(value: Any, *, indent: int | None = 1) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -245,7 +247,7 @@ def test_reasons_and_claims_are_true_of_the_class_itself() -> None:
     ancestral = [s for s in subjects("k-diffusion")[0] if s.drift and s.claimed == 1]
     assert ancestral
     assert all("without its noise" in s.basis for s in ancestral)
-    (sde,) = (s for s in subjects("diffusers")[0] if s.name == "DPMSolverSDEScheduler")
+    (sde,) = (s for s in subjects("diffusers")[0] if s.name == "DPMSolverSDEScheduler" and not s.sweep)
     assert "solver_order" not in sde.basis
 
 
@@ -266,4 +268,85 @@ def test_a_sweep_names_the_combinations_that_fail() -> None:
     options = {"solver_type": ("bh1", "bh2"), "prediction_type": ("epsilon", "sample")}
     row = swept(Subject("diffusers", "UniPCMultistepScheduler", 1, sweep=options))
     assert row.verdict == "fails"
-    assert "2 of 4 combinations: (solver_type='bh1') is not finite after step 10 of 10, to no noise" in row.cause
+    assert "2 of 4 combinations, all with solver_type='bh1', are not finite after step 10 of 10" in row.cause
+
+
+def test_what_a_sweep_finds_is_data_where_options_are_functions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("diffusers")
+    subject = Subject("diffusers", "SASolverScheduler", 1, sweep={"corrector_order": (0, 1)})
+    monkeypatch.setattr(report, "subjects", lambda target: ((subject,), {}))
+    first = audit("diffusers", cache_dir=tmp_path, jobs=1)
+    again = audit("diffusers", cache_dir=tmp_path, jobs=1)
+    assert first.to_json() == again.to_json()
+    text = first.to_results("diffnum audit diffusers")
+    assert AuditReport.from_json(text).to_results("diffnum audit diffusers") == text
+    (finding,) = first.rows[0].findings
+    assert "tau_func=lambda t: 0" in finding.snippet
+    assert finding.prints.startswith("AssertionError")
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        Subject("diffusers", "EulerAncestralDiscreteScheduler", 1, sweep={"prediction_type": ("sample",)}, drift=True),
+        Subject("diffusers", "DPMSolverMultistepScheduler", 1, sweep={
+            "algorithm_type": ("sde-dpmsolver",), "solver_order": (3,), "final_sigmas_type": ("sigma_min",)}),
+        Subject("diffusers", "DDIMInverseScheduler", 1, {"clip_sample": False}, inverse=True,
+                sweep={"prediction_type": ("epsilon", "sample", "v_prediction")}),
+        Subject("k-diffusion", "sample_dpmpp_2m_sde", 1, sweep={"eta": (0.0, 1.0), "solver_type": ("nothing", "heun")}),
+    ],
+    ids=lambda subject: subject.name,
+)  # fmt: skip
+def test_lines_of_a_combination_print_what_the_sweep_found(
+    subject: Subject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("diffusers" if subject.library == "diffusers" else "torchsde")
+    findings = report._examined(subject).findings
+    assert findings
+    for finding in findings:
+        assert len(finding.snippet.splitlines()) <= 5
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numpy, on how the library makes arrays of tensors
+            exec(compile(finding.snippet, finding.part, "exec"), {})
+        assert capsys.readouterr().out.rstrip("\n").endswith(finding.prints.rstrip()), finding
+
+
+def test_a_combination_that_fails_without_noise_is_told_once() -> None:
+    pytest.importorskip("diffusers")
+    sweep = {"algorithm_type": ("sde-dpmsolver",), "solver_order": (3,), "final_sigmas_type": ("sigma_min", "zero")}
+    row = swept(Subject("diffusers", "DPMSolverMultistepScheduler", 1, sweep=sweep))
+    assert [f.part for f in row.findings] == ["failure"]
+    assert "noise" not in row.cause
+
+
+def test_a_function_that_fails_only_with_its_noise_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchsde")
+    from diffnum.audits import options
+
+    def examined(subject: Any, config: Any, steps: int, *, drift: bool, loud: bool = False) -> Any:
+        bad = np.full((2, 1), np.inf if loud else 0.0)
+        return options.ShippedRun(steps, np.inf if loud else 0.1, sample=bad, breaks="after call 1 of 2" * loud)
+
+    monkeypatch.setattr(options, "_run", examined)
+    row = swept(Subject("k-diffusion", "sample_euler", 1, sweep={"s_churn": (0.0, 10.0)}))
+    (finding,) = row.findings
+    assert "1 of 1 combinations with their noise, all with s_churn=10.0, are not finite" in finding.text
+
+
+@pytest.mark.parametrize("library", ["diffusers", "k-diffusion"])
+def test_every_class_with_options_that_change_a_formula_is_swept(library: str) -> None:
+    pytest.importorskip("diffusers" if library == "diffusers" else "torchsde")
+    from diffnum.foreign.libraries import diffusers_schedulers, k_diffusion_samplers
+
+    chosen, left_out = subjects(library)
+    kept = {s.name for s in chosen if s.sweep}
+    installed = diffusers_schedulers() if library == "diffusers" else k_diffusion_samplers()
+    for name, made in installed.items():
+        if name in left_out:
+            continue
+        parameters = inspect.signature(made).parameters
+        named = {"prediction_type", "solver_order", "solver_type", "algorithm_type", "eta", "s_churn", "order"}
+        if named := {*named, "stochastic_sampling"} & set(parameters):
+            assert name in kept, f"{name}: {', '.join(named)}"
