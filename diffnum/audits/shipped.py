@@ -79,7 +79,8 @@ class ShippedRun:
     steps : int
         Steps asked for.
     error : float
-        Root-mean-square error at the end, in the scale of data at the cleaner end; infinite if the run is not finite.
+        Root-mean-square error at the end, in the scale of data at the cleaner end; infinite if the run is not finite,
+        NaN where there is no truth: the drift of the reverse SDE has no solution from pure noise.
     before_last : float
         The same before the last call, at the level reached there.
     evaluations : int
@@ -206,7 +207,7 @@ def shipped_run(
     return ShippedRun(
         steps, error, before, len(model.seen), model.duplicated, found.repeated,
         int(np.sum(np.diff(found.rho) == 0)) if found.one_call_a_step else 0, found.gaps, rho_end,
-        breaks="" if math.isfinite(error) else _broken(model.seen, found), sample=found.end,
+        breaks="" if np.isfinite(found.end).all() else _broken(model.seen, found), sample=found.end,
     )  # fmt: skip
 
 
@@ -309,6 +310,8 @@ def _error(exact: Problem, start: FloatArray, levels: tuple[float, float], end: 
     """Root-mean-square distance of flow-picture states from the exact map, in the scale of the cleaner end."""
     if not np.isfinite(end).all():
         return math.inf
+    if isinstance(exact, ReverseDrift) and levels[0] == 0:
+        return math.nan
     total = levels[0] + levels[1]
     t_end = 1.0 if math.isinf(rho) else rho / (1.0 + rho)
     begin = np.ascontiguousarray(start / total, dtype=np.float64)

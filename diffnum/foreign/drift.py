@@ -45,9 +45,19 @@ class ReverseDrift:
         return self.problem.sample(n, seed)
 
     def flow(self, x: Array, schedule: Schedule, t_from: float, t_to: float) -> FloatArray:
-        """States carried along the drift, shape (n, d); DOP853 at 1e-12."""
+        """States carried along the drift, shape (n, d); DOP853 at 1e-12.
+
+        Raises
+        ------
+        ValueError
+            If it begins where nothing is left of the data: y grows like the square of rho there, and no state with
+            alpha = 0 is on a solution.
+        """
         state = np.asarray(x, dtype=np.float64)
         (a0, s0), (a1, s1) = ((float(schedule.alpha(t)), float(schedule.sigma(t))) for t in (t_from, t_to))
+        if a0 == 0.0:
+            msg = f"t_from={t_from}: alpha is 0 there, where the drift without its noise has no solution; begin later"
+            raise ValueError(msg)
         model = self.problem.denoiser(self._flow_time, "noise")
 
         def field_of(rho: float, flat: FloatArray) -> FloatArray:

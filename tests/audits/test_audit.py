@@ -23,7 +23,7 @@ from diffnum.audits.subjects import LEFT_OUT, Subject, subjects
 from diffnum.cli import main
 from diffnum.foreign.drift import ReverseDrift
 from diffnum.problems import Gaussian, gaussian_example
-from diffnum.schedules import EDM
+from diffnum.schedules import EDM, FlowMatching
 
 SHOWN = Demonstration("rate", (4, 8, 12, 16), "2", "formula", "uniform", None)
 FINDING = Finding("formula", "order 2 < 3", "uniform grid, 4 to 16 steps", SHOWN, "print(2)")
@@ -78,6 +78,11 @@ def test_noise_off_follows_the_drift_of_the_reverse_sde() -> None:
     problem = ReverseDrift(Gaussian(np.zeros(1), np.array(variance)))
     found = problem.flow(np.array([[1.5]]), EDM(), 3.0, 0.5)
     np.testing.assert_allclose(found, 1.5 * (variance + 0.25) / (variance + 9.0), rtol=1e-10)
+
+
+def test_the_drift_without_noise_does_not_begin_at_pure_noise() -> None:
+    with pytest.raises(ValueError, match="t_from=1.0: alpha is 0 there"):
+        ReverseDrift(gaussian_example()).flow(np.zeros((1, 2)), FlowMatching(), 1.0, 0.5)
 
 
 def test_the_drift_has_the_dimension_and_samples_of_its_data() -> None:
