@@ -81,7 +81,7 @@ def test_noise_off_follows_the_drift_of_the_reverse_sde() -> None:
 
 
 def test_the_drift_without_noise_does_not_begin_at_pure_noise() -> None:
-    with pytest.raises(ValueError, match="t_from=1.0: alpha is 0 there"):
+    with pytest.raises(ValueError, match="alpha is 0 there"):
         ReverseDrift(gaussian_example()).flow(np.zeros((1, 2)), FlowMatching(), 1.0, 0.5)
 
 
