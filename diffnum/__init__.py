@@ -106,6 +106,7 @@ _MODULES = (
     "forms",
     "grids",
     "guidance",
+    "inverse",
     "interop",
     "models",
     "particles",

@@ -1,0 +1,162 @@
+"""The record of a posterior sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+from diffnum.inverse.operators import Linear
+from diffnum.inverse.problem import Conditioned, Inverse, Look, hosted
+from diffnum.plans import Plan
+from diffnum.solver import Noise
+from diffnum.types import Array, Denoiser
+
+__all__ = ["Guess", "Launch", "PosteriorSampler", "Takes"]
+
+Options: TypeAlias = Mapping[str, Any]
+
+Guess: TypeAlias = Callable[[Look, Inverse, Options], Array]
+"""``guess(look, problem, options)``: predicted data once the measurement is known."""
+
+Launch: TypeAlias = Callable[[Inverse, Plan, Array, Noise, Options], Array]
+"""``launch(problem, plan, x, noise, options)``: samples, from states at the first node."""
+
+Takes: TypeAlias = Literal["any plan", "steps of one evaluation", "nodes"]
+"""What a sampler uses of a plan: any; one whose steps evaluate once; or nothing but its nodes."""
+
+
+@dataclass(frozen=True)
+class PosteriorSampler:
+    """A published way to sample from a posterior.
+
+    Parameters
+    ----------
+    name : str
+        Key in :data:`diffnum.inverse.METHODS`.
+    title : str
+        What it does, in a few words.
+    source : str
+        Paper, with equation or algorithm.
+    cite : str
+        Key in the bibliography.
+    guess : callable, optional
+        See :data:`Guess`: for samplers that are a model of the posterior, run by any plan.
+    launch : callable, optional
+        See :data:`Launch`: for the others.
+    method : str
+        Method of the catalogue that runs it by default.
+    takes : str
+        What it uses of a plan.
+    affine : bool
+        Whether a Gaussian prior makes it an affine map of the measurement and of all noise, so that its law is exact.
+    needs : frozenset of str
+        Among "gradient" (derivatives of the model), "noise" (a noise_std > 0), "modes" (singular values), "mask".
+    options : mapping
+        Its parameters and their defaults.
+    code : str
+        Official code as ``owner/repo at commit, file, function``, where it was read; else empty.
+    deviations : tuple of str
+        Where that code, or this record, departs from the paper.
+    consistent : bool
+        Whether its law tends to the posterior as steps (and particles) grow, for any prior.
+    returns : {"state", "data"}
+        What it returns: a state at the last node, which holds that node's noise, or data.
+    """
+
+    name: str
+    title: str
+    source: str
+    cite: str
+    guess: Guess | None = None
+    launch: Launch | None = None
+    method: str = "ddim"
+    takes: Takes = "any plan"
+    affine: bool = True
+    needs: frozenset[str] = frozenset()
+    options: Options = field(default_factory=lambda: MappingProxyType({}))
+    code: str = ""
+    deviations: tuple[str, ...] = ()
+    consistent: bool = False
+    returns: Literal["state", "data"] = "state"
+
+    def chosen(self, given: Options) -> dict[str, Any]:
+        """Defaults with what is given in their place.
+
+        Raises
+        ------
+        TypeError
+            If an option is unknown.
+        """
+        if unknown := sorted(given.keys() - self.options.keys()):
+            known = ", ".join(self.options) or "none"
+            msg = f"{unknown[0]}={given[unknown[0]]!r} is no option of {self.name!r}: its options are {known}"
+            raise TypeError(msg)
+        return {**self.options, **given}
+
+    def check(self, problem: Inverse) -> None:
+        """Refuse a problem that lacks what the sampler needs.
+
+        Raises
+        ------
+        ValueError
+            With what it needs.
+        """
+        if "noise" in self.needs and problem.noise_std == 0.0:
+            msg = f"noise_std=0: {self.name!r} divides by the variance of the noise; give a standard deviation > 0"
+            raise ValueError(msg)
+        if "modes" in self.needs and problem.op.modes is None:
+            msg = (
+                f"op: {self.name!r} needs singular values, which the operator {problem.op.name!r} has not; use Linear(A) "
+                "with its matrix"
+            )
+            raise ValueError(msg)
+        if "mask" in self.needs and problem.op.name != "mask":
+            msg = f"op: {self.name!r} pastes measured entries, so that it takes a mask, not the operator {problem.op.name!r}"
+            raise ValueError(msg)
+
+    def __call__(self, model: Denoiser, op: Linear, y: Array, noise_std: float, **options: Any) -> Conditioned:
+        """Model of the posterior, for samplers that are one.
+
+        Parameters
+        ----------
+        model, op, y, noise_std
+            As for :func:`diffnum.inverse.sample`.
+        **options
+            Parameters of the sampler.
+
+        Raises
+        ------
+        ValueError
+            If the sampler is no model but alters states between the steps.
+        """
+        if self.guess is None:
+            msg = (
+                f"{self.name!r} is no model of the posterior: it alters states between the steps; run it by "
+                f"diffnum.inverse.sample(..., method={self.name!r})"
+            )
+            raise ValueError(msg)
+        return self._conditioned(Inverse(model, op, y, noise_std), self.chosen(options))
+
+    def _conditioned(self, problem: Inverse, options: Options) -> Conditioned:
+        self.check(problem)
+        guess: Any = self.guess
+        return Conditioned(problem, lambda look, p: guess(look, p, options), "gradient" in self.needs)
+
+    def run(self, problem: Inverse, plan: Plan, x: Array, noise: Noise, options: Options) -> Array:
+        """Samples from states at the first node; :func:`diffnum.inverse.sample` is the usual way in."""
+        self.check(problem)
+        if self.takes == "steps of one evaluation" and any(step.nfe != 1 for step in plan.steps):
+            msg = (
+                f"plan: {plan.method!r} has steps of several evaluations; {self.name!r} corrects each step by one, use "
+                f"{self.method!r} and the like"
+            )
+            raise ValueError(msg)
+        chosen = self.chosen(options)
+        if self.launch is not None:
+            return self.launch(problem, plan, x, noise, chosen)
+        guess: Any = self.guess
+        return hosted(
+            problem, plan, x, noise, lambda look: guess(look, problem, chosen), derivative="gradient" in self.needs
+        )
