@@ -1,7 +1,7 @@
 """Bias of posterior samplers by samples: on mixtures, and for methods that are not affine.
 
-What n exact draws of the posterior would show is told beside what the sampler shows, so that nothing is taken for a bias
-that is Monte Carlo error.
+What n exact draws of the posterior would show is told beside what the sampler shows, so that no Monte Carlo error is
+taken for a bias.
 """
 
 from __future__ import annotations
@@ -134,7 +134,15 @@ def measured_bias(
     measured = real_array(y, "y", (1,))
     target = posterior(mixture, op.matrix, measured, noise_std)
     x = sample(
-        mixture.denoiser(numbers.schedule), op, measured, noise_std, method=record, plan=numbers, n=n, seed=seed, **options
+        mixture.denoiser(numbers.schedule),
+        op,
+        measured,
+        noise_std,
+        method=record,
+        plan=numbers,
+        n=n,
+        seed=seed,
+        **options,
     )
     exact = target.sample(EXACT_DRAWS, seed + 1)
     edge = float(np.quantile(target.log_prob(exact), 1.0 - HPD_LEVEL))

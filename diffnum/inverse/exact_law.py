@@ -1,8 +1,9 @@
 r"""The exact law of a posterior sampler on a Gaussian prior, by running the very code that ships.
 
 Where a sampler is affine in the measurement and in all normals that it draws, its output is
-:math:`x = K y + k + \sum_j M_j z_j`. A batch whose samples are nothing, each unit measurement and each unit normal finds K,
-k and M in one run, without Monte Carlo. Two more samples, of random measurement and noise, tell whether it is affine.
+:math:`x = K y + k + \sum_j M_j z_j`. A batch whose samples are nothing, each unit measurement and each unit normal
+finds K, k and M in one run, without Monte Carlo. Two more samples, of random measurement and noise, tell whether it is
+affine.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class AffineLaw:
         """Mean for one measurement."""
         return np.asarray(self.gain @ np.asarray(y, dtype=np.float64).ravel() + self.offset)
 
-    def bias(self, target: AffineLaw, y_mean: FloatArray, y_covariance: FloatArray, level: float = 0.9) -> PosteriorBias:
+    def bias(
+        self, target: AffineLaw, y_mean: FloatArray, y_covariance: FloatArray, level: float = 0.9
+    ) -> PosteriorBias:
         """Distance from the posterior over measurements of a given law.
 
         Parameters
@@ -127,7 +130,7 @@ def posterior_map(prior: Gaussian, op: Linear, noise_std: float) -> AffineLaw:
     rest = np.eye(prior.dim) - gain @ matrix
     # in Joseph's form, a sum of positive matrices
     spread = rest @ covariance @ rest.T + noise_std**2 * gain @ gain.T
-    return AffineLaw(gain, rest @ prior.mean, spread)
+    return AffineLaw(gain, rest @ prior.mean, np.asarray(spread))
 
 
 def measured_law(prior: Gaussian, op: Linear, noise_std: float) -> tuple[FloatArray, FloatArray]:
@@ -193,7 +196,10 @@ def exact_law(
 
     record = method_of(method)
     if not record.affine:
-        msg = f"method={record.name!r} is not affine on Gaussian priors: measure it by samples, diffnum.inverse.measured_bias"
+        msg = (
+            f"method={record.name!r} is not affine on Gaussian priors: measure it by samples, "
+            "diffnum.inverse.measured_bias"
+        )
         raise ValueError(msg)
     process = plan.schedule if plan is not None else VPLinear() if schedule is None else schedule
     numbers = default_plan(record, process, steps) if plan is None else plan

@@ -1,9 +1,9 @@
 r"""Linear measurement operators: dense, masks, blurs, downsampling, and whatever a pair of functions computes.
 
 Every operator acts on batches, of numpy arrays or torch tensors, and has been tested for its adjoint when it was made.
-Where its singular value decomposition :math:`A = U S V^T` is known it is kept as *modes*, functions and not matrices, and
-what a sampler solves is then a division: :math:`(I + \gamma A^T A)^{-1}`, :math:`(a A A^T + b I)^{-1}`, the pseudo-inverse.
-Elsewhere conjugate gradients do it.
+Where its singular value decomposition :math:`A = U S V^T` is known it is kept as *modes*, functions and not matrices,
+and what a sampler solves is then a division: :math:`(I + \gamma A^T A)^{-1}`, :math:`(a A A^T + b I)^{-1}`, the
+pseudo-inverse. Elsewhere conjugate gradients do it.
 """
 
 from __future__ import annotations
@@ -394,9 +394,7 @@ def downsample(shape: Sequence[int], factor: int) -> Linear:
         return z
 
     root = math.sqrt(count)
-    modes = Modes(
-        np.full(small, 1.0 / root), lambda x: root * forward(x), lambda c: root * back(c), _same, _same
-    )
+    modes = Modes(np.full(small, 1.0 / root), lambda x: root * forward(x), lambda c: root * back(c), _same, _same)
     return _checked(size, small, forward, back, modes, "downsample")
 
 
@@ -560,7 +558,7 @@ def _check_pair(
     eps = ADJOINT_TOLERANCE if like.dtype == xp.float64 else 1e-4
     if not abs(one - other) <= eps * size:
         msg = (
-            f"{name}: adjoint is not the transpose of forward, <A x, y> = {one:.6g} and <x, A^T y> = {other:.6g}; scale "
-            "a back-projection to be the exact transpose"
+            f"{name}: adjoint is not the transpose of forward, <A x, y> = {one:.6g} and <x, A^T y> = {other:.6g}; "
+            "scale a back-projection to be the exact transpose"
         )
         raise ValueError(msg)

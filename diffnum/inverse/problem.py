@@ -254,7 +254,7 @@ def hosted(
         end, reply = event.x, None
         if moved is not None:
             if first is None:
-                msg = f"plan: step {event.step - 1} of {plan.method!r} evaluates nothing, so that nothing can be corrected"
+                msg = f"plan: step {event.step - 1} of {plan.method!r} evaluates nothing, nothing can be corrected"
                 raise ValueError(msg)
             end = moved(first, event)
             reply = event._replace(vectors={**event.vectors, "x": end})

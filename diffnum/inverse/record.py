@@ -108,12 +108,12 @@ class PosteriorSampler:
             raise ValueError(msg)
         if "modes" in self.needs and problem.op.modes is None:
             msg = (
-                f"op: {self.name!r} needs singular values, which the operator {problem.op.name!r} has not; use Linear(A) "
-                "with its matrix"
+                f"op: {self.name!r} needs singular values, which the operator {problem.op.name!r} has not; use "
+                "Linear(A) with its matrix"
             )
             raise ValueError(msg)
         if "mask" in self.needs and problem.op.name != "mask":
-            msg = f"op: {self.name!r} pastes measured entries, so that it takes a mask, not the operator {problem.op.name!r}"
+            msg = f"op: {self.name!r} pastes measured entries: give it a mask(...), not {problem.op.name!r}"
             raise ValueError(msg)
 
     def __call__(self, model: Denoiser, op: Linear, y: Array, noise_std: float, **options: Any) -> Conditioned:

@@ -163,7 +163,8 @@ def _check_plan(numbers: Any, problem: Inverse) -> None:
         raise TypeError(msg)
     if numbers.schedule != problem.schedule:
         msg = (
-            f"model has the schedule {problem.schedule!r}, the plan {numbers.schedule!r}: make the plan on model.schedule"
+            f"model has the schedule {problem.schedule!r}, the plan {numbers.schedule!r}: make the plan on "
+            "model.schedule"
         )
         raise ValueError(msg)
     if not len(numbers):

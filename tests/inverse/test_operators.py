@@ -60,9 +60,7 @@ def test_modes_are_the_singular_value_decomposition(name):
     np.testing.assert_allclose(op.modes.shown(factor * op.modes.rows(x)), op(x), atol=1e-12)
     inverse = np.linalg.pinv(op.matrix)
     np.testing.assert_allclose(op.pseudo_inverse(y).reshape(2, -1), y.reshape(2, -1) @ inverse.T, atol=1e-11)
-    np.testing.assert_allclose(
-        op.solve_measured(op(x), 2.0, 0.0), op.solve_measured(op(x), 1.0, 0.0) / 2.0, atol=1e-12
-    )
+    np.testing.assert_allclose(op.solve_measured(op(x), 2.0, 0.0), op.solve_measured(op(x), 1.0, 0.0) / 2.0, atol=1e-12)
 
 
 @pytest.mark.needs("torch")
@@ -105,7 +103,11 @@ def test_conjugate_gradients_end_after_as_many_steps_as_there_are_eigenvalues():
         (lambda: blur(np.zeros(3), (4,)), ValueError, "kernel is zero everywhere"),
         (lambda: downsample((6, 6), 4), ValueError, "not divisible by factor=4"),
         (lambda: downsample((6, 6), 1), ValueError, "factor=1: give the side of a block"),
-        (lambda: projections(lambda x: x, lambda y: 2 * y, (3,)), ValueError, "adjoint is not the transpose of forward"),
+        (
+            lambda: projections(lambda x: x, lambda y: 2 * y, (3,)),
+            ValueError,
+            "adjoint is not the transpose of forward",
+        ),
         (lambda: projections(lambda x: x[:, :2], lambda y: y, (3,)), ValueError, "forward returned shape"),
         (lambda: projections(lambda x: 3.0, lambda y: y, (3,)), ValueError, "forward returned float"),
         (lambda: OPERATORS["wide"](np.zeros((1, 4))), ValueError, r"x has shape \(1, 4\)"),

@@ -1,7 +1,7 @@
 r"""Decomposed diffusion sampling: the predicted data are moved towards the measurement by a few conjugate gradients.
 
-:math:`(I + \gamma A^T A)\, \hat x_0' = \hat x_0 + \gamma A^T y`, and then a DDIM step with the predicted noise as it was.
-With :math:`\gamma_t = \operatorname{Var}(x_0 \mid x_t) / \sigma_y^2` that is the posterior mean of data
+:math:`(I + \gamma A^T A)\, \hat x_0' = \hat x_0 + \gamma A^T y`, and then a DDIM step with the predicted noise as it
+was. With :math:`\gamma_t = \operatorname{Var}(x_0 \mid x_t) / \sigma_y^2` that is the posterior mean of data
 :math:`N(m, cI)`; and the noise that goes with it is another one.
 """
 
@@ -65,8 +65,8 @@ SAMPLERS = {
             "gamma is one number for all steps; the posterior of isotropic data has Var(x_0 | x_t) / sigma_y^2",
             "the noise sqrt(1 - alpha^2) eta is not that of DDIM's eta",
             "the predicted noise is that of the prior, not the one that goes with the moved data",
-            "the branch for the last step is taken one step early, at j == 0: the state that enters the last evaluation "
-            "has lost its noise (early=False keeps it)",
+            "the branch for the last step is taken one step early, at j == 0: the state that enters the last "
+            "evaluation has lost its noise (early=False keeps it)",
         ),
     ),
     "dds_corrected": PosteriorSampler(

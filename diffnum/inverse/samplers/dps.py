@@ -90,8 +90,8 @@ SAMPLERS = {
     "dps_score": PosteriorSampler(
         name="dps_score",
         title="the approximate likelihood in the score",
-        source="Chung et al. 2023, arXiv:2209.14687, Section 3 (the approximation of the likelihood at x_0-hat), put into "
-        "the score; scale = 1 adds no free factor",
+        source="Chung et al. 2023, arXiv:2209.14687, Section 3 (the approximation of the likelihood at x_0-hat), put "
+        "into the score; scale = 1 adds no free factor",
         guess=_score,
         options={"scale": 1.0},
         **{**_COMMON, "needs": frozenset({"gradient", "noise"})},

@@ -1,7 +1,7 @@
 r"""Moment matching: the data given the state get the covariance that they have.
 
-Of any law the data given a noisy state have the covariance :math:`C = \frac{\sigma^2}{\alpha} J` with J the derivative of
-the predicted data (Tweedie's second formula), so that
+Of any law the data given a noisy state have the covariance :math:`C = \frac{\sigma^2}{\alpha} J` with J the derivative
+of the predicted data (Tweedie's second formula), so that
 
 .. math:: \nabla_{x_t} \log p(y \mid x_t) \approx J^T A^T (A C A^T + \sigma_y^2 I)^{-1} (y - A \hat x_0) .
 
@@ -40,9 +40,7 @@ def _matched(look: Look, problem: Inverse, options: Options) -> Array:
         unit = xp.eye(count, dtype=residual.dtype, device=device(residual))
         n = residual.shape[0]
         flat = (n, count)
-        columns = [
-            xp.reshape(covered(xp.reshape(_repeated(unit[k], n), residual.shape)), flat) for k in range(count)
-        ]
+        columns = [xp.reshape(covered(xp.reshape(_repeated(unit[k], n), residual.shape)), flat) for k in range(count)]
         matrix = xp.stack(columns, axis=2)
         explained = xp.linalg.solve(matrix, xp.reshape(residual, flat)[:, :, None])[:, :, 0]
         explained = xp.reshape(explained, residual.shape)
@@ -70,8 +68,8 @@ SAMPLERS = {
     "moment_matching": PosteriorSampler(
         name="moment_matching",
         title="likelihood with the exact covariance of the predicted data",
-        source="Rozet, Andry, Lanusse and Louppe 2024, arXiv:2405.13712 (moment matching posterior sampling); Boys et al. "
-        "2023, arXiv:2310.06721, Section 3 (the covariance is sigma^2/alpha times the derivative)",
+        source="Rozet, Andry, Lanusse and Louppe 2024, arXiv:2405.13712 (moment matching posterior sampling); Boys et "
+        "al. 2023, arXiv:2310.06721, Section 3 (the covariance is sigma^2/alpha times the derivative)",
         cite="rozet2024learning",
         guess=_matched,
         needs=frozenset({"gradient"}),

@@ -62,7 +62,7 @@ SAMPLERS = {
         code="NVlabs/RED-diff at 66482f23, algos/pgdm.py, PGDM.sample",
         deviations=(
             "the noise of the measurement does not enter: the residual is weighed by the pseudo-inverse alone",
-            "the gradient has the factor alpha_t alpha_s of both nodes in place of the weight of the likelihood in the step",
+            "the gradient has the factor alpha_t alpha_s of both nodes in place of the likelihood's weight in the step",
             "it starts at alpha_T times the pseudo-inverse of the measurement plus noise",
         ),
     ),
