@@ -126,7 +126,7 @@ def posterior_map(prior: Gaussian, op: Linear, noise_std: float) -> AffineLaw:
     """The posterior of a Gaussian prior as a map of the measurement; noise_std > 0."""
     matrix, covariance = op.matrix, prior.covariance_matrix
     across = covariance @ matrix.T
-    gain = np.linalg.solve(matrix @ across + noise_std**2 * np.eye(len(matrix)), across.T).T
+    gain = np.asarray(np.linalg.solve(matrix @ across + noise_std**2 * np.eye(len(matrix)), across.T).T, np.float64)
     rest = np.eye(prior.dim) - gain @ matrix
     # in Joseph's form, a sum of positive matrices
     spread = rest @ covariance @ rest.T + noise_std**2 * gain @ gain.T
