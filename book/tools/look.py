@@ -16,6 +16,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -43,7 +45,7 @@ class View:
     dark: bool = False
 
 
-VIEWS = (View("wide", 1280), View("narrow", 420), View("dark", 1280, dark=True))
+VIEWS = (View("wide", 1280), View("narrow", 390), View("dark", 1280, dark=True))
 PAPER = View("print", 680)
 """A4 less its margins, in CSS pixels: as wide as Chromium lays a printed page out."""
 
@@ -95,9 +97,9 @@ class Browser:
         await self.ask("Emulation.setEmulatedMedia", media=media, features=[theme])
         await self._resize(view.width, 900)
         await self.ask("Page.navigate", url=page.resolve().as_uri())
-        while not await self._evaluate("document.readyState === 'complete'"):
+        while not await self.evaluate("document.readyState === 'complete'"):
             await asyncio.sleep(0.05)
-        return dict(json.loads(await self._evaluate(MEASURE)))
+        return dict(json.loads(await self.evaluate(MEASURE)))
 
     async def picture(self, view: View, height: int) -> bytes:
         """The whole page as PNG."""
@@ -113,7 +115,8 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
         )
 
-    async def _evaluate(self, expression: str) -> Any:
+    async def evaluate(self, expression: str) -> Any:
+        """Value of an expression on the page, which JSON must carry."""
         found = await self.ask("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in found:
             raise RuntimeError(str(found["exceptionDetails"]))
@@ -134,19 +137,9 @@ async def look(pages: dict[str, Path], out: Path, browser: Browser) -> list[str]
     return found
 
 
-async def run(html: Path, out: Path, names: list[str]) -> int:
-    """Start Chromium, look, and print what is wrong."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        print("Chromium is not installed: install it, or look with your own browser", file=sys.stderr)
-        return 2
-    pages = {
-        "-".join(path.relative_to(html).with_suffix("").parts): path
-        for path in sorted(html.rglob("*.html"))
-        if not any(part.startswith("_") for part in path.relative_to(html).parts)
-        and (not names or any(name in str(path.relative_to(html)) for name in names))
-    }
-    out.mkdir(parents=True, exist_ok=True)
+@asynccontextmanager
+async def chromium(program: str) -> AsyncIterator[Browser]:
+    """A Chromium that runs as long as it is used."""
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking"]
     # processes of the browser may still write there when the first of them has ended
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
@@ -157,13 +150,35 @@ async def run(html: Path, out: Path, names: list[str]) -> int:
         socket = None
         try:
             socket = await _connect(Path(profile) / "DevToolsActivePort")
-            found = await look(pages, out, Browser(socket))
+            yield Browser(socket)
         finally:
             if socket:
                 socket.close()
                 await socket.read_message()  # until it is closed
             process.terminate()
             process.wait()
+
+
+def installed() -> str | None:
+    """Path of the Chromium of this machine."""
+    return next(filter(None, map(shutil.which, PROGRAMS)), None)
+
+
+async def run(html: Path, out: Path, names: list[str]) -> int:
+    """Start Chromium, look, and print what is wrong."""
+    program = installed()
+    if program is None:
+        print("Chromium is not installed: install it, or look with your own browser", file=sys.stderr)
+        return 2
+    pages = {
+        "-".join(path.relative_to(html).with_suffix("").parts): path
+        for path in sorted(html.rglob("*.html"))
+        if not any(part.startswith("_") for part in path.relative_to(html).parts)
+        and (not names or any(name in str(path.relative_to(html)) for name in names))
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    async with chromium(program) as browser:
+        found = await look(pages, out, browser)
     print("\n".join([*found, f"{len(pages)} pages, {len(found)} problems; pictures in {out}"]))
     return int(bool(found) or not pages)
 
