@@ -87,11 +87,9 @@ def test_verify_finds_a_stochastic_method_that_falls_short(run, monkeypatch: pyt
 
 
 def test_an_order_that_the_data_do_not_decide_is_named_and_no_failure(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    from functools import partial
-
     from diffnum.convergence import stochastic
 
-    monkeypatch.setattr(stochastic, "until_decided", partial(stochastic.until_decided, extra=0))
+    monkeypatch.setattr(stochastic, "EXTRA_LEVELS", 0)
     done = run("verify", "er_sde_3_corrected", "--steps", "20,40,80,160,320")
     assert done.status == 0
     assert "weak order undecided" in done.out

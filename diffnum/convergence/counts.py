@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffnum.convergence.checks import SamplerError
-from diffnum.convergence.measure import Run
 from diffnum.convergence.rate import FLOOR_FACTOR, REACH, RateEstimate, estimate_rate
+from diffnum.convergence.refinement import Run
 
 __all__ = ["Odd", "class_of", "odd_counts"]
 

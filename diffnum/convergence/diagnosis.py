@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from itertools import pairwise, product
 from typing import Any, Literal, TypeAlias, get_args
 
 from diffnum.convergence.checks import check_sampler, name_of
 from diffnum.convergence.levels import ends_elsewhere, ignored_nodes, rounded_levels, without_last_step
-from diffnum.convergence.measure import measured_rate
-from diffnum.convergence.nodes import GENTLE, HIGH, INTERVAL
+from diffnum.convergence.measure import errors_of_run, measured_rate, rate_over
+from diffnum.convergence.nodes import GENTLE, HIGH, INTERVAL, Spacing
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate
 from diffnum.convergence.record import Measure
+from diffnum.convergence.refinement import Ladder
 from diffnum.convergence.weights import low_precision, probed, weight_sentences
 from diffnum.problems import three_peaks
 from diffnum.schedules import EDM, VPLinear
@@ -39,9 +40,8 @@ __all__ = [
 GRIDS = ("uniform", "irregular")
 QUICK = (24, 48, 96, 192)
 """Multiples of 12, so that samplers that work in groups of two or three steps see the same groups at all levels."""
-LONGER = (24, 48, 96, 192, 384)
-LONGEST = (24, 48, 96, 192, 384, 768)
-COARSE = (12, 24, 36, 48, 60, 72, 96)
+LONGER = (*QUICK, 384)
+LADDER = Ladder(QUICK, (384, 768), (12, 24, 36, 48, 60, 72, 96))
 
 SLOW = 0.2
 """Rates this far below the claim that still fall are not on their way to it."""
@@ -187,17 +187,18 @@ def measure_orders(
     """
     oracle = Oracle(three_peaks() if problem is None else problem, schedule or VPLinear(), interval or INTERVAL)
     gradings = gradings_for(claimed)
-
-    def measured(part: Part, kind: str, order: float, levels: Sequence[int]) -> RateEstimate:
-        counts = tuple(n + residue for n in levels)
-        return measured_rate(sampler, oracle, kind, "global", counts, part, order)
+    # a few levels on all ends before many on any
+    ladders = [
+        ladder.shifted(residue) for ladder in ((Ladder(QUICK), LADDER) if steps is None else (Ladder(tuple(steps)),))
+    ]
 
     def decided(part: Part, kind: str) -> RateEstimate:
-        ladders = (QUICK, None) if steps is None else (steps,)  # a few levels on all ends before many on any
+        runs = {
+            order: cache(errors_of_run(sampler, oracle, Spacing(kind), part, "global", order)) for order in gradings
+        }
         tried = []
-        for levels, order in product(ladders, gradings):
-            attempt = partial(measured, part, kind, order)
-            found = _settled(attempt) if levels is None else attempt(levels)
+        for ladder, order in product(ladders, gradings):
+            found = rate_over(runs[order], oracle, ladder)
             # On gentle ends a start-up of order 1 may hide that the order is higher than this.
             if found.order is not None and (order == gradings[0] or found.order <= GENTLE or found.order >= claimed):
                 return found
@@ -205,18 +206,6 @@ def measure_orders(
         return tried[-len(gradings)]
 
     return Orders(*({kind: decided(part, kind) for kind in grids} for part in get_args(Part)))
-
-
-def _settled(attempt: Callable[[Sequence[int]], RateEstimate]) -> RateEstimate:
-    """Rate over as many levels as decide, or over coarser ones where rounding is near."""
-    found = attempt(QUICK)
-    if found.order is None and (found.status == "floor" or "floor" in found.notes):
-        coarse = attempt(COARSE)
-        return coarse if coarse.order is not None else found
-    for levels in (LONGER, LONGEST):
-        if found.order is None and found.status != "diverging":
-            found = attempt(levels)
-    return found
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any, Final
 
@@ -24,13 +25,10 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method
 from diffnum.coefficients.noise import NoisyMeasure
 from diffnum.convergence.oracle import Oracle
+from diffnum.convergence.rate import estimate_rate
 from diffnum.convergence.record import ConvergenceStudy, Series
-from diffnum.convergence.stochastic import (
-    make_plan,
-    noise_level,
-    noisy_study,
-    until_decided,
-)
+from diffnum.convergence.refinement import Ladder, refined
+from diffnum.convergence.stochastic import make_plan, noise_level, noisy_study
 from diffnum.plans import Plan
 from diffnum.problems import Mixture1D, three_peaks
 from diffnum.schedules import VPLinear
@@ -267,14 +265,12 @@ def expectation_study(
             last, last_weights = _marginal(data, float(ends.alpha[1]), float(ends.sigma[1]))
             truth = function(last) @ last_weights
 
-        def errors(
-            levels: Sequence[int], at: FloatArray = at, truth: Any = truth, run: Callable[..., FloatArray] = run
-        ) -> FloatArray:
-            found = [run(record, n, at) for n in levels]
-            return np.stack([np.abs((one if given_start else one @ weights) - truth) for one in found])
+        def error(n: int, at: FloatArray = at, truth: Any = truth, run: Callable[..., FloatArray] = run) -> FloatArray:
+            found = run(record, n, at)
+            return np.asarray(np.abs((found if given_start else found @ weights) - truth))
 
         quantity = f"E[{name}]" + (" given the start" if given_start else "")
-        estimate = until_decided(errors, steps, 1.0, 1.0, floor=FLOOR, extra=1)
+        estimate = refined(error, Ladder.doubling(steps, 1), partial(estimate_rate, floor=FLOOR))
         series.append(Series(type(data).__name__, grid, "as shipped", kind, estimate, quantity))
     return noisy_study(record, kind, series)
 

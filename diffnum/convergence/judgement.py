@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal
 
@@ -14,11 +14,12 @@ from diffnum.convergence.checks import check_repeats, check_sampler, name_of
 from diffnum.convergence.counts import Odd, odd_counts
 from diffnum.convergence.diagnosis import QUICK, contradicts, diagnose
 from diffnum.convergence.edges import edges
-from diffnum.convergence.measure import OWN, Ladder, Run, decided_rate, errors_of_run, rate_over
+from diffnum.convergence.measure import OWN, decided_rate, errors_of_run, rate_over
 from diffnum.convergence.nodes import INTERVAL, PATTERN, Spacing
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate
 from diffnum.convergence.record import ConvergenceStudy, Series
+from diffnum.convergence.refinement import Ladder, Run
 from diffnum.convergence.wrapped import Clock, in_clock, in_shape
 from diffnum.foreign import understood
 from diffnum.foreign.conventions import Convention, convention_of
@@ -32,7 +33,7 @@ Verdict = Literal["holds", "fails", "undecided"]
 
 POINTS = 12
 
-HASTY = Ladder((12, 24, 48, 96), (), (6, 12, 18, 24, 36, 48))
+HASTY = Ladder((12, 24, 48, 96), coarser=(6, 12, 18, 24, 36, 48))
 """Levels for samplers that take too long for the usual ones."""
 
 STRICT = frozenset({"k-diffusion", "flow", "diffusers"})
@@ -252,8 +253,8 @@ class _Work:
         if self.steps is not None or effort is _Effort.THOROUGH:
             rate = decided_rate(self.run, oracle, spacing, "as shipped", "global", self.steps)
         else:
-            ladder = HASTY if effort is _Effort.HASTY else Ladder(OWN.base, (), OWN.coarser)
-            rate = rate_over(self._errors(oracle, grid), oracle, None, ladder)
+            ladder = HASTY if effort is _Effort.HASTY else replace(OWN, finer=())
+            rate = rate_over(self._errors(oracle, grid), oracle, ladder)
         return Series(label, grid, "as shipped", "global", rate)
 
     def odd(self, oracle: Oracle, series: Series) -> tuple[Odd, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from diffnum.convergence.nodes import HIGH, MIDDLE, Spacing, graded
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.convergence.record import Measure, Variant
+from diffnum.convergence.refinement import Ladder, Run, refined
 from diffnum.grids import from_half_log_snr
 from diffnum.plans import plan
 from diffnum.problems import rotated_product, three_peaks
@@ -22,14 +22,10 @@ from diffnum.solver import solve
 from diffnum.types import FloatArray, Problem, Sampler
 
 __all__ = [
-    "COARSER",
-    "DEFAULT_STEPS",
-    "FINER",
+    "CATALOGUE",
     "OWN",
     "OWN_END",
     "OWN_START",
-    "Ladder",
-    "Run",
     "decided_rate",
     "measured_rate",
     "rate_over",
@@ -40,31 +36,23 @@ OWN_START = ("start-up", "as shipped")
 OWN_END = ("last step", "as shipped", "lowered end")
 """Variants in which the beginning, or the end, of a run is the method's own."""
 
-DEFAULT_STEPS = (20, 40, 80, 160, 320)
-FINER = (640, 1280, 2560, 5120)
-"""Levels added where the default ones have not settled."""
-COARSER = (8, 12, 16, 20, 24, 32, 40, 48, 64, 80)
-"""Levels used instead where the default ones drown in rounding."""
+CATALOGUE = Ladder(
+    (20, 40, 80, 160, 320),
+    (640, 1280, 2560, 5120),
+    (8, 12, 16, 20, 24, 32, 40, 48, 64, 80),
+    past_divergence=True,
+)
+"""Levels for methods of the catalogue."""
+
+OWN = Ladder((24, 48, 96, 192, 384), (768, 1536), (12, 24, 36, 48, 60, 72, 96), past_divergence=True)
+"""Levels for samplers that are not ours. All are multiples of 12, so that samplers which work in groups of two, three
+or four steps see the same groups at all of them; the other classes are visited apart."""
 
 SHORT = (24, 36, 48, 72, 96, 144, 192, 288)
 """Levels on the middle half of the interval, where high orders settle before they drown."""
 
 QUIET = 4.0
 """Rounding floor there, in eps sqrt(n) times the size of the states: few operations, each on numbers of order 1."""
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """Levels of a measurement: the first ones, those added one by one, and coarser ones for small errors."""
-
-    base: tuple[int, ...] = DEFAULT_STEPS
-    finer: tuple[int, ...] = FINER
-    coarser: tuple[int, ...] = COARSER
-
-
-OWN = Ladder((24, 48, 96, 192, 384), (768, 1536), (12, 24, 36, 48, 60, 72, 96))
-"""Levels for samplers that are not ours. All are multiples of 12, so that samplers which work in groups of two, three
-or four steps see the same groups at all of them; the other classes are visited apart."""
 
 
 def measured_rate(
@@ -91,7 +79,8 @@ def measured_rate(
     order : float
         For callables: order up to which graded ends do no harm, see :func:`diffnum.convergence.nodes.graded`.
     """
-    return rate_over(errors_of_run(record, oracle, Spacing(grid), variant, measure, order), oracle, steps)
+    ladder = CATALOGUE if steps is None else Ladder(tuple(steps))
+    return rate_over(errors_of_run(record, oracle, Spacing(grid), variant, measure, order), oracle, ladder)
 
 
 def decided_rate(
@@ -112,8 +101,9 @@ def decided_rate(
     spacing : Spacing
         Kind of grid.
     """
-    ladder = Ladder() if isinstance(record, Method) else OWN
-    found = rate_over(errors_of_run(record, oracle, spacing, variant, measure, order), oracle, steps, ladder)
+    usual = CATALOGUE if isinstance(record, Method) else OWN
+    ladder = usual if steps is None else Ladder(tuple(steps))
+    found = rate_over(errors_of_run(record, oracle, spacing, variant, measure, order), oracle, ladder)
     if steps is not None or found.order is not None or found.status == "diverging" or measure == "local":
         return found
     inner = oracle.inner
@@ -135,40 +125,9 @@ def problems_by_label(problem: Problem | Mapping[str, Problem] | None) -> Mappin
     return found
 
 
-Run: TypeAlias = Callable[[int], FloatArray]
-"""Errors, shape (points,), of a run with so many steps."""
-
-
-def rate_over(run: Run, oracle: Oracle, steps: Sequence[int] | None, ladder: Ladder | None = None) -> RateEstimate:
-    """Rate over the given levels; by default levels are added or replaced until the data decide."""
-    errors: dict[int, FloatArray] = {}
-    levels = Ladder() if ladder is None else ladder
-
-    def estimate(chosen: Sequence[int]) -> RateEstimate:
-        for n in chosen:
-            if n not in errors:
-                errors[n] = run(n)
-        return estimate_rate(chosen, np.stack([errors[n] for n in chosen]), scale=oracle.scale)
-
-    if steps is not None:
-        return estimate(tuple(steps))
-    found = estimate(levels.base)
-    if found.status == "floor" or (found.order is None and found.status != "diverging" and _near_floor(found)):
-        for coarser in (tuple(sorted({*levels.coarser, *levels.base})), levels.coarser):
-            coarse = estimate(coarser)
-            if coarse.status == "decided":
-                return coarse
-        return found
-    for more in levels.finer:
-        if found.status in ("decided", "exact", "floor") and found.order is not None:
-            break
-        found = estimate((*found.steps.tolist(), more))
-    return found
-
-
-def _near_floor(found: RateEstimate) -> bool:
-    """Whether rounding took levels away."""
-    return "floor" in found.notes
+def rate_over(run: Run, oracle: Oracle, ladder: Ladder) -> RateEstimate:
+    """Rate over as many levels of a ladder as decide, of errors of the size of the oracle's states."""
+    return refined(run, ladder, partial(estimate_rate, scale=oracle.scale))
 
 
 def errors_of_run(

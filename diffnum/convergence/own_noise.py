@@ -20,9 +20,11 @@ from diffnum.coefficients.method import GRID_KINDS
 from diffnum.coefficients.noise import NoisyMeasure
 from diffnum.convergence.nodes import INTERVAL, fractions
 from diffnum.convergence.oracle import Oracle
+from diffnum.convergence.rate import estimate_rate
 from diffnum.convergence.record import ConvergenceStudy, Series
+from diffnum.convergence.refinement import Ladder, refined
 from diffnum.convergence.reverse import exact_transition, path_response
-from diffnum.convergence.stochastic import STRONG_STEPS, WEAK_STEPS, default_gaussian, until_decided
+from diffnum.convergence.stochastic import STRONG_STEPS, WEAK_STEPS, default_gaussian
 from diffnum.foreign import with_noise
 from diffnum.foreign.conventions import Convention
 from diffnum.problems import Gaussian
@@ -127,17 +129,15 @@ def orders_of_own(
         raise TypeError(msg)
     schedule = VPLinear() if schedule is None else schedule
     oracle = Oracle(exact, schedule, interval or INTERVAL, 2, 0)
-    levels = tuple(steps or (STRONG_STEPS if measure == "strong" else WEAK_STEPS))
+    levels = Ladder.doubling(steps or (STRONG_STEPS if measure == "strong" else WEAK_STEPS), EXTRA_LEVELS)
     series = []
     for kind in grids:
         for quantity, error in _errors(measure, exact, oracle, noise_level).items():
 
-            def errors(
-                counts: Sequence[int], kind: str = kind, error: Callable[[_Output], FloatArray] = error
-            ) -> FloatArray:
-                return np.stack([error(_output(sampler, exact, oracle, kind, n)) for n in counts])
+            def errors(n: int, kind: str = kind, error: Callable[[_Output], FloatArray] = error) -> FloatArray:
+                return error(_output(sampler, exact, oracle, kind, n))
 
-            estimate = until_decided(errors, levels, 1.0, 0.5 if measure == "strong" else 1.0, extra=EXTRA_LEVELS)
+            estimate = refined(errors, levels, partial(estimate_rate, grid=0.5 if measure == "strong" else 1.0))
             series.append(Series("Gaussian", kind, "as shipped", measure, estimate, quantity))
     name = getattr(sampler, "__name__", type(sampler).__name__)
     return ConvergenceStudy(name, "as shipped", tuple(series), {}, measure=measure)

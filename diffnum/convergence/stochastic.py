@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -29,8 +30,9 @@ from diffnum.coefficients.method import GRID_KINDS, Method
 from diffnum.coefficients.noise import NoisyMeasure
 from diffnum.convergence.nodes import INTERVAL, fractions
 from diffnum.convergence.oracle import Oracle
-from diffnum.convergence.rate import RateEstimate, estimate_rate
+from diffnum.convergence.rate import estimate_rate
 from diffnum.convergence.record import ConvergenceStudy, Series
+from diffnum.convergence.refinement import Ladder, refined
 from diffnum.convergence.reverse import Level, exact_end, exact_transition, strong_distance
 from diffnum.grids import from_half_log_snr
 from diffnum.plans import Plan, plan
@@ -49,7 +51,6 @@ __all__ = [
     "noise_level",
     "noisy_study",
     "strong_study",
-    "until_decided",
     "weak_study",
 ]
 
@@ -124,15 +125,14 @@ def strong_study(
     exact = default_gaussian() if problem is None else problem
     data = exact if isinstance(exact, Gaussian) and points is None else None
     oracle = Oracle(exact, schedule, interval, points or (POINTS if data is None else 2), seed)
-    series = []
+    levels, series = Ladder.doubling(steps, EXTRA_LEVELS), []
     for kind in grids:
         if data is not None:
 
-            def distances(levels: Sequence[int], kind: str = kind, data: Gaussian = data) -> FloatArray:
-                plans = [make_plan(record, oracle, kind, n) for n in levels]
-                return np.stack([strong_distance(p, data, tau, rate) for p in plans])
+            def distance(n: int, kind: str = kind, data: Gaussian = data) -> FloatArray:
+                return strong_distance(make_plan(record, oracle, kind, n), data, tau, rate)
 
-            estimate = until_decided(distances, steps, oracle.scale, 0.5)
+            estimate = refined(distance, levels, partial(estimate_rate, scale=oracle.scale, grid=0.5))
         else:
             errors = _sampled(record, tau, rate, oracle, kind, steps, seed)
             estimate = estimate_rate(tuple(steps), errors, scale=oracle.scale, grid=0.5)
@@ -155,28 +155,6 @@ def _sampled(
         path = _path([*plans, reference], oracle, shape, seed)
         target = _run(reference, oracle, path, own_rate)
     return np.stack([np.sqrt(np.mean((_run(p, oracle, path, rate) - target) ** 2, axis=1)) for p in plans])
-
-
-def until_decided(
-    measure: Callable[[Sequence[int]], FloatArray],
-    steps: Sequence[int],
-    scale: float,
-    grid: float,
-    *,
-    floor: float | None = None,
-    extra: int = EXTRA_LEVELS,
-) -> RateEstimate:
-    """Rate over the given levels, with up to ``extra`` finer ones while they do not decide."""
-    levels, errors = list(steps), measure(steps)
-    found = estimate_rate(levels, errors, scale=scale, grid=grid, floor=floor)
-    for _ in range(extra):
-        open_still = found.status in ("pre-asymptotic", "undecided")  # an error that changes its sign settles later
-        if not open_still and not (found.status == "decided" and found.order is None):
-            break
-        levels.append(2 * levels[-1])
-        errors = np.concatenate([errors, measure(levels[-1:])])
-        found = estimate_rate(levels, errors, scale=scale, grid=grid, floor=floor)
-    return found
 
 
 def weak_study(
@@ -213,15 +191,15 @@ def weak_study(
     quantities = {"conditional mean": ("gain", gain)}
     if tau:
         quantities["conditional variance"] = ("noise_variance", variance)
-    series = []
+    levels, series = Ladder.doubling(steps, EXTRA_LEVELS), []
     for kind in grids:
         for quantity, (field, truth) in quantities.items():
 
-            def errors(levels: Sequence[int], kind: str = kind, field: str = field, truth: Any = truth) -> FloatArray:
-                outputs = [propagate_problem(make_plan(record, oracle, kind, n), exact) for n in levels]
-                return np.stack([np.abs(getattr(output, field) - truth) for output in outputs])
+            def error(n: int, kind: str = kind, field: str = field, truth: Any = truth) -> FloatArray:
+                output = propagate_problem(make_plan(record, oracle, kind, n), exact)
+                return np.asarray(np.abs(getattr(output, field) - truth))
 
-            estimate = until_decided(errors, steps, float(np.max(np.abs(truth))), 1.0)
+            estimate = refined(error, levels, partial(estimate_rate, scale=float(np.max(np.abs(truth)))))
             series.append(Series("Gaussian", kind, "as shipped", "weak", estimate, quantity))
     return noisy_study(record, "weak", series)
 
@@ -252,16 +230,15 @@ def law_study(
     schedule = VPLinear() if schedule is None else schedule
     exact = default_gaussian() if problem is None else problem
     oracle = Oracle(exact, schedule, interval, 2, 0)
-    series = []
+    levels, series = Ladder.doubling(steps, EXTRA_LEVELS), []
     for kind in grids:
         for quantity, truth in (("mean", "marginal_mean"), ("variance", "marginal_variance")):
 
-            def errors(levels: Sequence[int], kind: str = kind, found: str = quantity, truth: str = truth) -> Any:
-                plans = (make_plan(record, oracle, kind, n) for n in levels)
-                outputs = [propagate_problem(p, exact, start="marginal") for p in plans]
-                return np.stack([np.abs(getattr(o, found) - getattr(o, truth)) for o in outputs])
+            def error(n: int, kind: str = kind, found: str = quantity, truth: str = truth) -> FloatArray:
+                output = propagate_problem(make_plan(record, oracle, kind, n), exact, start="marginal")
+                return np.asarray(np.abs(getattr(output, found) - getattr(output, truth)))
 
-            estimate = until_decided(errors, steps, 1.0, 1.0)
+            estimate = refined(error, levels, estimate_rate)
             series.append(Series("Gaussian", kind, "as shipped", "law", estimate, f"{quantity} of the output"))
     return noisy_study(record, "law", series)
 

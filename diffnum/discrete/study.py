@@ -23,6 +23,7 @@ import numpy as np
 
 from diffnum.convergence.nodes import fractions
 from diffnum.convergence.rate import RateEstimate, estimate_rate
+from diffnum.convergence.refinement import Ladder, refined
 from diffnum.discrete.checks import whole_number
 from diffnum.discrete.draws import squared_distance
 from diffnum.discrete.enumeration import StateSpace
@@ -42,10 +43,9 @@ Variant: TypeAlias = Literal["formula", "start-up", "last step", "as shipped"]
 VARIANTS: tuple[Variant, ...] = ("formula", "start-up", "last step", "as shipped")
 MEASURES = ("global", "local")
 
-DEFAULT_STEPS = (8, 16, 32, 64, 128)
-FINER = (256, 512, 1024)
-"""Levels added where the default ones have not settled."""
-SLOW_STEPS = (128, 512, 2048, 8192)
+USUAL = Ladder((8, 16, 32, 64, 128), (256, 512, 1024))
+"""Levels for exact laws."""
+SLOW = Ladder((128, 512, 2048, 8192))
 """Levels for records that claim not to converge: their errors level off late."""
 BATCH_STEPS = (2, 3, 4, 6, 8, 12, 16)
 """Levels for functions on batches, where the Monte-Carlo error is the floor."""
@@ -420,9 +420,9 @@ def _exact_series(
 ) -> TokenSeries:
     """Errors of exact laws, refined until the rate is decided."""
     first, begin, last, truth = _ends(space, variant)
-    errors: dict[int, tuple[float, float]] = {}
+    divergences: dict[int, float] = {}
 
-    def measured(n: int) -> None:
+    def error(n: int) -> FloatArray:
         if measure == "local":
             t, s = MIDDLE, MIDDLE - (first - last) / n
             out, exact = run(rule, space, space.marginal(t), np.array([t, s])), space.marginal(s)
@@ -435,30 +435,21 @@ def _exact_series(
         if left > max(LEFT_MASKED, _eps(rule)):
             msg = f"the sampler leaves masks at the end with probability {left:.3g}: show all by s = 0"
             raise ValueError(msg)
-        errors[n] = total_variation(out, exact), divergence(exact, out)
+        divergences[n] = divergence(exact, out)
+        return np.asarray(total_variation(out, exact))
 
-    levels = steps or (SLOW_STEPS if expected == 0 else DEFAULT_STEPS)
-    for n in levels:
-        measured(n)
-    estimate = _estimated(errors, rule)
-    for n in () if steps or expected == 0 else FINER:
-        if estimate.status in ("decided", "exact", "floor"):
-            break
-        measured(n)
-        estimate = _estimated(errors, rule)
-    return TokenSeries(label, variant, measure, estimate, tuple(kl for _, kl in errors.values()), expected)
+    def rate(levels: Sequence[int], errors: FloatArray) -> RateEstimate:
+        return estimate_rate(levels, errors, eps=_eps(rule) or float(np.finfo(np.float64).eps))
+
+    usual = SLOW if expected == 0 else USUAL
+    estimate = refined(error, usual if steps is None else Ladder(tuple(dict.fromkeys(steps))), rate)
+    told = tuple(divergences[n] for n in estimate.steps.tolist())
+    return TokenSeries(label, variant, measure, estimate, told, expected)
 
 
 def _eps(rule: Any) -> float:
     """Spacing of the arithmetic that a rule returns."""
     return rule.noted.get("eps", 0.0) if isinstance(rule, KernelRule) else float(np.finfo(np.float64).eps)
-
-
-def _estimated(errors: Mapping[int, tuple[float, float]], rule: Any) -> RateEstimate:
-    """Rate of total variation errors, with the floor of the arithmetic."""
-    return estimate_rate(
-        tuple(errors), [tv for tv, _ in errors.values()], eps=_eps(rule) or float(np.finfo(np.float64).eps)
-    )
 
 
 def _by_draws(
