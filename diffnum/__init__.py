@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from diffnum import analysis as analysis
     from diffnum import calibration as calibration
     from diffnum import coefficients as coefficients
+    from diffnum import convergence as convergence
     from diffnum import discrete as discrete
     from diffnum import distillation as distillation
     from diffnum import grids as grids
@@ -101,6 +102,7 @@ _MODULES = (
     "analysis",
     "calibration",
     "coefficients",
+    "convergence",
     "discrete",
     "distillation",
     "forms",

@@ -37,6 +37,11 @@ class Vector(Mapping[str, Scalar]):
 
     Supports ``+``, ``-``, and multiplication or division by whatever the coefficients are: floats, arrays,
     symbols, truncated series.
+
+    Parameters
+    ----------
+    terms : mapping of str to scalar
+        Coefficients by name.
     """
 
     __slots__ = ("_terms",)
@@ -85,12 +90,32 @@ class Vector(Mapping[str, Scalar]):
 
 
 def vector(name: str) -> Vector:
-    """Return the combination that consists of one named vector."""
+    """Return the combination that consists of one named vector.
+
+    Parameters
+    ----------
+    name : str
+        ``"x"``, ``"m0"``, ``"k1"`` and so on.
+
+    Returns
+    -------
+    Vector
+    """
     return Vector({name: 1})
 
 
 def vectors(names: str) -> tuple[Vector, ...]:
-    """Several named vectors at once: ``x, k1 = vectors("x k1")``."""
+    """Several named vectors at once: ``x, k1 = vectors("x k1")``.
+
+    Parameters
+    ----------
+    names : str
+        Names with spaces between them.
+
+    Returns
+    -------
+    tuple of Vector
+    """
     return tuple(vector(name) for name in names.split())
 
 
@@ -209,7 +234,17 @@ class Step:
 
 
 def entries(matrix: FloatArray) -> list[list[Any]]:
-    """Rows of a matrix as lists, of floats or, where its entries are element-wise weights, of arrays."""
+    """Rows of a matrix as lists, of floats or, where its entries are element-wise weights, of arrays.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (rows, columns, ...)
+        Further axes are those of a sample.
+
+    Returns
+    -------
+    list of lists
+    """
     return matrix.tolist() if matrix.ndim == 2 else [list(row) for row in matrix]
 
 

@@ -26,6 +26,7 @@ NEEDS = {
     "problems/test_threads.py": ("torch",),
     "templates": ("jinja2",),
     "test_architecture.py": ("importlinter", "torch"),
+    "test_docstrings.py": ("torch", "diffusers", "flint", "matplotlib", "PIL", "jinja2"),
     "test_misuses.py": ("torch", "diffusers", "flint", "matplotlib", "PIL", "jinja2"),
     "test_notebooks.py": ("torch", "jupytext", "nbclient", "ipykernel"),
     "test_readme.py": ("torch",),

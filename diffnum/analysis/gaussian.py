@@ -59,6 +59,10 @@ def w2(mean: ArrayLike, variance: ArrayLike, other_mean: ArrayLike, other_varian
     ----------
     mean, variance, other_mean, other_variance : array_like, shape (d,)
         Means and variances (>= 0) by direction; they broadcast.
+
+    Returns
+    -------
+    float
     """
     return float(np.sqrt(frechet(mean, variance, other_mean, other_variance)))
 
@@ -70,6 +74,10 @@ def frechet(mean: ArrayLike, variance: ArrayLike, other_mean: ArrayLike, other_v
     ----------
     mean, variance, other_mean, other_variance : array_like, shape (d,)
         Means and variances (>= 0) by direction; they broadcast.
+
+    Returns
+    -------
+    float
     """
     _check_variances(variance=variance, other_variance=other_variance)
     m, v, n, w = (np.asarray(a, dtype=np.float64) for a in (mean, variance, other_mean, other_variance))
@@ -86,6 +94,10 @@ def kl(mean: ArrayLike, variance: ArrayLike, other_mean: ArrayLike, other_varian
     ----------
     mean, variance, other_mean, other_variance : array_like, shape (d,)
         Means and variances (>= 0) by direction; they broadcast.
+
+    Returns
+    -------
+    float
     """
     _check_variances(variance=variance, other_variance=other_variance)
     m, v, n, w = np.broadcast_arrays(

@@ -216,6 +216,20 @@ def imaginary_interval(method: Method | str, h: float = 0.0, parameters: Paramet
     """Largest Y such that the method is stable at every z in i [-Y, Y].
 
     Parameters and errors as for :func:`real_interval`.
+
+    Parameters
+    ----------
+    method : Method or str
+        Record, or its name.
+    h : float
+        Step in half-log-SNR, >= 0; see :func:`real_interval`.
+    parameters : mapping of str to float, optional
+        The numbers that :attr:`Method.parameters` asks for.
+
+    Returns
+    -------
+    float
+        Dimensionless; ``inf`` beyond 100, 0.0 if the method is unstable at once.
     """
     return _interval(linear_step(method, h, parameters), 1.0j)
 

@@ -230,6 +230,10 @@ def wasted_calls(run: Callable[..., ShippedRun], steps: int) -> tuple[int, ...]:
         ``run(steps, nudge=k)``.
     steps : int
         Steps of the runs.
+
+    Returns
+    -------
+    tuple of int
     """
     base = run(steps)
     if base.sample is None or not math.isfinite(base.error):

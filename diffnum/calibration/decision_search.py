@@ -64,7 +64,23 @@ class Exploration:
 
 
 def search_decisions(model: Denoiser, nfe: int = 8, budget: int = 400, **settings: Any) -> Plan:
-    """Best plan of a search over decisions; see :func:`explore_decisions`, whose arguments it takes."""
+    """Best plan of a search over decisions; see :func:`explore_decisions`, whose arguments it takes.
+
+    Parameters
+    ----------
+    model : Denoiser
+        A network, or the exact denoiser of a problem.
+    nfe : int
+        Evaluations of a plan, one a step.
+    budget : int
+        Plans that may be run on the noises.
+    **settings
+        Further arguments of :func:`explore_decisions`.
+
+    Returns
+    -------
+    Plan
+    """
     return explore_decisions(model, nfe, budget, **settings).plan
 
 

@@ -316,6 +316,10 @@ def decide(name: str, schedule: Schedule, grid: Grid) -> Decisions:
     grid : Grid
         Nodes, without a terminal rule. One-step solvers get their inner nodes as further decisions.
 
+    Returns
+    -------
+    Decisions
+
     Raises
     ------
     ValueError

@@ -111,6 +111,16 @@ def grid_task(
     ----------
     model, method, nfe, n, seed, candidates, teacher_tolerance, label, t_start, t_end
         As in :func:`fit_grid`.
+
+    Returns
+    -------
+    GridTask
+
+    Raises
+    ------
+    ValueError
+        If the method draws noise, the network rounds times to its labels, an end has no finite half-log-SNR, or a
+        count is no whole number from 1 up.
     """
     record = find_method(method) if isinstance(method, str) else method
     if record.stochastic:

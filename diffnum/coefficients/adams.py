@@ -320,6 +320,16 @@ def dpmpp_3m_corrected(
 
     Identical to :func:`exponential_adams` on the nodes (0, r1, r2) and to UniP-3. Parameters, returns and
     aliases as in :func:`dpmpp_3m`.
+
+    Parameters
+    ----------
+    h, r1, r2, prediction
+        As of :func:`dpmpp_3m`: step > 0 in half-log-SNR, past nodes r1 > r2, both negative.
+
+    Returns
+    -------
+    w0, w1, w2 : scalars or arrays
+        Weights of the evaluations, newest first.
     """
     return _third_order(h, prediction, r1, r2, second_derivative=2)
 

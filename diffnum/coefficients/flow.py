@@ -27,6 +27,11 @@ def pseudo_corrector(h: Scalar | Kernel, prediction: str = "velocity") -> tuple[
     (b0, b1) : scalars or arrays
         Weights of the velocities at the start and at the predicted end.
 
+    Raises
+    ------
+    ValueError
+        If there is no such rule for the prediction.
+
     Notes
     -----
     Order 2, 1 NFE per step after the first: the velocity at the start is the one that the step before has evaluated

@@ -43,6 +43,11 @@ def heun(h: Scalar | Kernel, prediction: str = "rho") -> tuple[Scalar, tuple[Sca
     (b1, b2) : scalars or arrays
         Weights of the two evaluations in the step.
 
+    Raises
+    ------
+    ValueError
+        If there is no such rule for the prediction.
+
     Notes
     -----
     Order 2, 2 NFE per step (1 on a step to sigma = 0, which is Euler's). Not to be confused with Heun's method

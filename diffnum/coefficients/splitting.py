@@ -58,6 +58,11 @@ def dpmpp_sde(
         Factors of the stage, of the step, and the share of the step's noise that the stage has seen: that of a Brownian
         motion in sigma, as k-diffusion's ``BrownianTreeNoiseSampler`` has it.
 
+    Raises
+    ------
+    ValueError
+        If the inner node is not inside of the step.
+
     Notes
     -----
     Strong order 1; weak order 2 at eta = 1, on one path. With independent draws in place of the path (q = 0), which

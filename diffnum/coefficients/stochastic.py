@@ -145,6 +145,10 @@ def reverse_kernel(h: Scalar, tau: Scalar = 1, prediction: str = "data") -> Reve
     prediction : {"data", "noise"}
         What the model predicts.
 
+    Returns
+    -------
+    ReverseKernel
+
     Raises
     ------
     ValueError

@@ -98,7 +98,12 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
 
 
 def subjects() -> tuple[str, ...]:
-    """All subjects: ``common``, then the listed methods."""
+    """All subjects: ``common``, then the listed methods.
+
+    Returns
+    -------
+    tuple of str
+    """
     return (COMMON, *catalogue("all"))
 
 
@@ -109,6 +114,10 @@ def document(subject: str) -> dict[str, Any]:
     ----------
     subject : str
         ``"common"``, or the name of a method.
+
+    Returns
+    -------
+    dict of str to object
 
     Raises
     ------

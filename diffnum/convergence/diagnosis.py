@@ -114,6 +114,11 @@ def rate_of(
     Returns
     -------
     RateEstimate
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the part is unknown, or the sampler breaks its convention.
     """
     parts: tuple[Part, ...] = get_args(Part)
     if part not in parts:

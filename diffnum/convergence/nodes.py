@@ -65,6 +65,11 @@ def fractions(kind: str, n: int, pattern: Sequence[float] = PATTERN) -> FloatArr
     -------
     ndarray, shape (n + 1,)
         Increasing from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown.
     """
     nodes: FloatArray
     if kind == "uniform":

@@ -156,6 +156,10 @@ def estimate_rate(
     grid : float
         Spacing of admissible orders, > 0: 1.0, or 0.5 for the strong order of stochastic samplers.
 
+    Returns
+    -------
+    RateEstimate
+
     Raises
     ------
     TypeError, ValueError

@@ -66,6 +66,19 @@ def entropies(law: Law) -> FloatArray:
 def total_correlation(law: Law, positions: Sequence[int], given: Sequence[int] = ()) -> float:
     """Conditional total correlation of the tokens at some positions given those at others, in nats, >= 0.
 
+    Parameters
+    ----------
+    law : Law
+        The data.
+    positions : sequence of int
+        Positions whose tokens are drawn at once.
+    given : sequence of int
+        Positions known before.
+
+    Returns
+    -------
+    float
+
     Raises
     ------
     ValueError
@@ -86,6 +99,18 @@ def _entropy(law: Law, positions: Sequence[int]) -> float:
 
 def parallel_divergence(law: Law, sets: Sequence[Sequence[int]]) -> float:
     """Divergence KL(data || output) of showing fixed sets of positions one after another, by the theorem.
+
+    Parameters
+    ----------
+    law : Law
+        The data.
+    sets : sequence of sequences of int
+        Positions shown together, in turn; a partition of all.
+
+    Returns
+    -------
+    float
+        In nats.
 
     Raises
     ------
@@ -118,6 +143,11 @@ def best_sets(law: Law, steps: int) -> tuple[tuple[tuple[int, ...], ...], float]
     sets : tuple of tuples of positions
     divergence : float
         In nats.
+
+    Raises
+    ------
+    ValueError
+        If there are more positions than partitions can be listed for.
     """
     length, steps = law.length, whole_number("steps", steps, remedy="use at least one step")
     if length > LONGEST_SETS:
@@ -158,6 +188,15 @@ def entropy_curve(law: Law) -> FloatArray:
     """Mean entropy of m tokens at random positions, m = 0 ... L, in nats, shape (L + 1,).
 
     Tables up to 20 positions by all subsets; Markov chains (:meth:`Law.markov`) of any length by their gaps.
+
+    Parameters
+    ----------
+    law : Law
+        The data, of L tokens.
+
+    Returns
+    -------
+    ndarray, shape (L + 1,)
     """
     length = law.length
     if law.chain is not None and law.chain.plain:
@@ -213,6 +252,15 @@ def counts_cost(curve: Any, counts: Sequence[int]) -> float:
         From :func:`entropy_curve`.
     counts : sequence of int
         Tokens that each step shows; they add up to L.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If the counts are not positive, or do not add up to the number of tokens.
     """
     h = _curve(curve)
     if any(whole_number("count", k, 0) < 1 for k in counts) or sum(counts) != len(h) - 1:
@@ -227,6 +275,13 @@ def counts_cost(curve: Any, counts: Sequence[int]) -> float:
 
 def best_counts(curve: Any, steps: int) -> tuple[tuple[int, ...], float]:
     """The numbers of random tokens a step that cost the least: dynamic programming over how many are shown.
+
+    Parameters
+    ----------
+    curve : array_like, shape (L + 1,)
+        Entropies of :func:`entropy_curve`, in nats.
+    steps : int
+        Steps, at least 1; no more than L are used.
 
     Returns
     -------

@@ -71,6 +71,15 @@ def reverse_law(space: StateSpace, t: float, s: float, law: FloatArray | None = 
         Times, t > s.
     law : ndarray, shape (N,), optional
         Law at time t; the exact marginal by default, and then the result is the exact marginal again.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    ValueError
+        If the times do not fall, or the law has another number of states.
     """
     from scipy.integrate import solve_ivp
 

@@ -86,6 +86,11 @@ def monte_carlo(
     Returns
     -------
     DrawnLaw
+
+    Raises
+    ------
+    ValueError
+        If sequences have no neighbours.
     """
     draws = whole_number("draws", draws, 100, "at least 100 make an error estimate")
     process = Masked() if process is None else process

@@ -42,7 +42,17 @@ def _least(bits: int) -> float:
 
 
 def gumbel_maximum(bits: int = FLOAT32_BITS) -> float:
-    """Largest Gumbel noise from uniforms that are multiples of ``2**-bits`` below one."""
+    """Largest Gumbel noise from uniforms that are multiples of ``2**-bits`` below one.
+
+    Parameters
+    ----------
+    bits : int
+        Bits of the uniforms, 24 in float32.
+
+    Returns
+    -------
+    float
+    """
     return float(-np.log(_least(bits)))
 
 
@@ -94,6 +104,11 @@ def gumbel_law(p: Any, copies: Any = 1, bits: int = FLOAT32_BITS) -> FloatArray:
     -------
     ndarray, shape (G,)
         Probability that a token of each kind is drawn. Rounding of the noise itself, which is finer, is left out.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, there is less than one copy, or there are more than 40 bits.
     """
     _least(bits)
     given = np.asarray(copies, dtype=np.float64)
@@ -134,6 +149,15 @@ def effective_temperature(p: Any, q: Any) -> float:
 
     Below one if q is more concentrated than p; 0 if q is as concentrated as the most likely tokens alone, infinite if
     it is as spread as the uniform law on what p can show.
+
+    Parameters
+    ----------
+    p, q : array_like, shape (S,)
+        Probabilities of the same tokens; they sum to 1.
+
+    Returns
+    -------
+    float
 
     Raises
     ------

@@ -96,6 +96,15 @@ class TokenProof:
 def expansion_of(rule: StepRule) -> Any:
     """Expansion of a step in jumps, a :class:`diffnum.derivation.jumps.JumpExpansion`, from the numbers that ship.
 
+    Parameters
+    ----------
+    rule : StepRule
+        A leap, a hurried one, or the bridge at temperature 1.
+
+    Returns
+    -------
+    JumpExpansion
+
     Raises
     ------
     TypeError
@@ -272,6 +281,11 @@ def defects(record: TokenSampler, size: float = 0.05) -> dict[str, TokenSampler]
     dict of str to TokenSampler
         Of leaps one for each span and weight; of other steps with a length one whose tokens change too often; of
         unmasking by count one at another temperature; of uniformisation one that ends early.
+
+    Raises
+    ------
+    ValueError
+        If the size is not in (0, 1).
     """
     if not 0.0 < size < 1.0:
         msg = f"size={size}: plant a relative defect in (0, 1)"

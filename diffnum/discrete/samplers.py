@@ -77,6 +77,10 @@ def theta_rk2(theta: Any) -> Leap:
     ----------
     theta : number
         Inner node, in (0, 1]; weights are negative below 1/2.
+
+    Returns
+    -------
+    Leap
     """
     _check_theta(theta, 1.0, "(0, 1]")
     return Leap((LeapStage(0, theta, (1,)), LeapStage(0, 1, (1 - 1 / (2 * theta), 1 / (2 * theta)))))
@@ -91,6 +95,10 @@ def theta_trapezoidal(theta: Any, clock: Any = "time") -> Leap:
         Inner node, in (0, 1).
     clock : {"time", "noise"}
         Clock of the leaps.
+
+    Returns
+    -------
+    Leap
     """
     _check_theta(theta, np.nextafter(1.0, 0.0), "(0, 1)")
     new = 1 / (2 * theta * (1 - theta))
@@ -366,12 +374,31 @@ SAMPLERS: dict[str, TokenSampler] = {record.name: record for record in _LISTED}
 
 
 def samplers(process: str | None = None) -> dict[str, TokenSampler]:
-    """Records by name, of one process or of all."""
+    """Records by name, of one process or of all.
+
+    Parameters
+    ----------
+    process : {"masked", "uniform"}, optional
+        Only those that run on this process.
+
+    Returns
+    -------
+    dict of str to TokenSampler
+    """
     return {name: r for name, r in SAMPLERS.items() if process is None or process in r.processes}
 
 
 def sampler(given: str | TokenSampler) -> TokenSampler:
     """Record of a name, or the record itself.
+
+    Parameters
+    ----------
+    given : str or TokenSampler
+        Name of :func:`samplers`, or a record.
+
+    Returns
+    -------
+    TokenSampler
 
     Raises
     ------

@@ -223,6 +223,8 @@ class Bridge:
     ----------
     temperature : float
         Temperature of the model's marginals; 1 leaves them alone.
+    stages : int
+        Evaluations of a step, 1.
     """
 
     temperature: float = 1.0
@@ -256,6 +258,8 @@ class Remask:
         would need negative probabilities.
     capped : bool
         Whether that bound is kept. Without it negative probabilities count as zero, as a categorical draw treats them.
+    stages : int
+        Evaluations of a step, 1.
     """
 
     share: Callable[[float, float], float]

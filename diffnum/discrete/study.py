@@ -64,6 +64,15 @@ def study_laws(process: TokenProcess) -> dict[str, Law]:
     """The laws of the study: three tokens on three places, weakly and strongly dependent.
 
     On the weak one no method's extrapolated rate becomes negative; on the strong one they do (:func:`least_rate`).
+
+    Parameters
+    ----------
+    process : Masked or Uniform
+        Noising process; the weak chain is weaker on the uniform one.
+
+    Returns
+    -------
+    dict of str to Law
     """
     weak = 0.16 if process.time_free else 0.08
     return {

@@ -85,6 +85,10 @@ def counts(length: int, steps: int | Sequence[int], rule: str = "even") -> tuple
     rule : {"even", "cosine"}
         How they are shared out.
 
+    Returns
+    -------
+    tuple of int
+
     Raises
     ------
     ValueError

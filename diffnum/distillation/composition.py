@@ -24,22 +24,27 @@ __all__ = ["Composition", "composition_error"]
 
 @dataclass(frozen=True, eq=False)
 class Composition:
-    """Error of k steps of an approximate flow map, taken apart."""
+    """Error of k steps of an approximate flow map, taken apart.
+
+    Parameters
+    ----------
+    error : ndarray, shape (n, d)
+        Error of the last state.
+    parts : ndarray, shape (k, n, d)
+        Map errors carried to the end by the exact map; they sum to :attr:`error`.
+    linear : ndarray, shape (k, n, d)
+        Map errors times the Jacobians of what is left: :attr:`parts` to first order.
+    map_errors : ndarray, shape (k,)
+        Largest Euclidean norm of each map error.
+    lipschitz : ndarray, shape (k,)
+        Lipschitz constants of the exact map from each ``t_{j+1}`` to ``t_k``; the last is 1.
+    """
 
     error: FloatArray
-    """Error of the last state, shape (n, d)."""
-
     parts: FloatArray
-    """Map errors carried to the end by the exact map, shape (k, n, d); they sum to :attr:`error`."""
-
     linear: FloatArray
-    """Map errors times the Jacobians of what is left, shape (k, n, d): :attr:`parts` to first order."""
-
     map_errors: FloatArray
-    """Largest Euclidean norm of each map error, shape (k,)."""
-
     lipschitz: FloatArray
-    """Lipschitz constants of the exact map from each ``t_{j+1}`` to ``t_k``, shape (k,); the last is 1."""
 
     @property
     def bound(self) -> float:

@@ -60,7 +60,23 @@ def _image(student: FeatureStudent, x: FloatArray, t: float, end: float) -> tupl
 
 @dataclass(frozen=True, eq=False)
 class ConsistencyLoss:
-    """Discrete consistency loss; made by :func:`consistency_distillation` and :func:`consistency_training`."""
+    """Discrete consistency loss; made by :func:`consistency_distillation` and :func:`consistency_training`.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The noising process.
+    levels : tuple of (float, float)
+        Pairs of neighbouring times (t, s), s below t.
+    end : float
+        Where the consistency function is the identity.
+    flow : FlowMap or None
+        Exact flow of the data; None for training, where both states share their datum and noise.
+    solver : {"euler", "heun", "exact", ""}
+        Step of the teacher from t to s; "" for training.
+    weight : callable
+        Weight of ``(t, s)``.
+    """
 
     schedule: Schedule
     levels: tuple[tuple[float, float], ...]
@@ -87,7 +103,21 @@ class ConsistencyLoss:
 
 @dataclass(frozen=True, eq=False)
 class ContinuousConsistency:
-    """Continuous-time consistency loss; made by :func:`continuous_consistency`."""
+    """Continuous-time consistency loss; made by :func:`continuous_consistency`.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The noising process.
+    times : tuple of float
+        Times, weighted equally.
+    end : float
+        Where the consistency function is the identity.
+    flow : FlowMap or None
+        Exact flow, whose velocity is used; None for the conditional one.
+    weight : callable
+        Weight of ``t``.
+    """
 
     schedule: Any
     times: tuple[float, ...]

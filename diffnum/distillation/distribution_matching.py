@@ -28,13 +28,18 @@ __all__ = ["DistributionMatching", "DrawnGradient", "distribution_matching"]
 
 
 class DrawnGradient(NamedTuple):
-    """Gradient estimated from draws."""
+    """Gradient estimated from draws.
+
+    Parameters
+    ----------
+    mean : ndarray
+        Shape of ``student.parameters``.
+    error : ndarray
+        Standard error of each entry.
+    """
 
     mean: FloatArray
-    """Shape of ``student.parameters``."""
-
     error: FloatArray
-    """Standard error of each entry."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,15 @@ __all__ = ["GuidanceDistillation", "guidance_distillation"]
 
 @dataclass(frozen=True, eq=False)
 class GuidanceDistillation:
-    """Regression on a guided model; made by :func:`guidance_distillation`."""
+    """Regression on a guided model; made by :func:`guidance_distillation`.
+
+    Parameters
+    ----------
+    guided : Denoiser
+        Guided model, the target.
+    times : tuple of float
+        Times, weighted equally.
+    """
 
     guided: Denoiser
     times: tuple[float, ...]

@@ -25,7 +25,15 @@ __all__ = ["GaussianKernelLoss", "PolynomialKernelLoss", "gaussian_kernel_loss",
 
 @dataclass(frozen=True, eq=False)
 class GaussianKernelLoss:
-    """Squared MMD with kernel ``exp(-gamma |x - y|^2)``; made by :func:`gaussian_kernel_loss`."""
+    """Squared MMD with kernel ``exp(-gamma |x - y|^2)``; made by :func:`gaussian_kernel_loss`.
+
+    Parameters
+    ----------
+    target : GaussianMixture
+        Data distribution.
+    gamma : float
+        Inverse squared width.
+    """
 
     target: GaussianMixture
     gamma: float
@@ -68,7 +76,17 @@ class GaussianKernelLoss:
 
 @dataclass(frozen=True, eq=False)
 class PolynomialKernelLoss:
-    """Squared MMD with kernel ``(gamma x.y + offset)^degree``; made by :func:`polynomial_kernel_loss`."""
+    """Squared MMD with kernel ``(gamma x.y + offset)^degree``; made by :func:`polynomial_kernel_loss`.
+
+    Parameters
+    ----------
+    target : GaussianMixture
+        Data distribution.
+    degree : int
+        Power, at least 1.
+    gamma, offset : float
+        Factor of the inner product, and what is added to it.
+    """
 
     target: GaussianMixture
     degree: int

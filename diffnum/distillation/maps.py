@@ -39,29 +39,39 @@ class Rated(Protocol):
 
 
 class MapDerivatives(NamedTuple):
-    """Derivatives of ``X(x, t, s)``."""
+    """Derivatives of ``X(x, t, s)``.
+
+    Parameters
+    ----------
+    start : ndarray, shape (n, d)
+        With respect to ``t``.
+    end : ndarray, shape (n, d)
+        With respect to ``s``.
+    space : ndarray, shape (n, d, d)
+        Jacobian.
+    """
 
     start: FloatArray
-    """With respect to ``t``, shape (n, d)."""
-
     end: FloatArray
-    """With respect to ``s``, shape (n, d)."""
-
     space: FloatArray
-    """Jacobian, shape (n, d, d)."""
 
 
 class MeanDerivatives(NamedTuple):
-    """Derivatives of ``u(x, r, t)``."""
+    """Derivatives of ``u(x, r, t)``.
+
+    Parameters
+    ----------
+    early : ndarray, shape (n, d)
+        With respect to ``r``.
+    late : ndarray, shape (n, d)
+        With respect to ``t``.
+    space : ndarray, shape (n, d, d)
+        Jacobian.
+    """
 
     early: FloatArray
-    """With respect to ``r``, shape (n, d)."""
-
     late: FloatArray
-    """With respect to ``t``, shape (n, d)."""
-
     space: FloatArray
-    """Jacobian, shape (n, d, d)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +80,15 @@ class FlowMap:
 
     States are numpy arrays or torch tensors of shape (n, d) or (n, ...); tensors are carried in float64 on the CPU and
     come back as they were, without a gradient. Times are numbers in ``[schedule.t_min, schedule.t_max]``, in any order.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data distribution.
+    schedule : Schedule
+        The noising process.
+    coordinates : Coordinates
+        Where the flow is known in closed form or to rounding.
     """
 
     problem: Problem

@@ -22,7 +22,17 @@ __all__ = ["MeanFlowLoss", "mean_flow"]
 
 @dataclass(frozen=True, eq=False)
 class MeanFlowLoss:
-    """Loss of MeanFlow; made by :func:`mean_flow`."""
+    """Loss of MeanFlow; made by :func:`mean_flow`.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The noising process.
+    levels : tuple of (float, float)
+        Pairs of times (t, r), r below t, weighted equally.
+    flow : FlowMap or None
+        Exact flow, whose velocity is used; None for the conditional one.
+    """
 
     schedule: Any
     levels: tuple[tuple[float, float], ...]

@@ -22,7 +22,17 @@ __all__ = ["ObservationLoss", "observation_loss", "undetermined"]
 
 @dataclass(frozen=True, eq=False)
 class ObservationLoss:
-    """Sum over operators of KL(observations of the data || of the student); made by :func:`observation_loss`."""
+    """Sum over operators of KL(observations of the data || of the student); made by :func:`observation_loss`.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (d, d)
+        Of the data.
+    operators : tuple of ndarray, shape (m, d)
+        What is observed of each datum.
+    noise : float
+        Standard deviation of the observation noise, > 0.
+    """
 
     covariance: FloatArray
     operators: tuple[FloatArray, ...]
@@ -65,6 +75,11 @@ def observation_loss(covariance: ArrayLike, operators: Sequence[ArrayLike], nois
     Returns
     -------
     ObservationLoss
+
+    Raises
+    ------
+    ValueError
+        If the noise is not positive, or the operators differ in width.
     """
     if not noise > 0.0:
         msg = f"noise={noise!r}: use a positive standard deviation"

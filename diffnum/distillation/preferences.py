@@ -22,7 +22,21 @@ __all__ = ["PreferenceLoss", "preference_loss"]
 
 @dataclass(frozen=True, eq=False)
 class PreferenceLoss:
-    """Loss of an affine policy on pairs drawn from the reference; made by :func:`preference_loss`."""
+    """Loss of an affine policy on pairs drawn from the reference; made by :func:`preference_loss`.
+
+    Parameters
+    ----------
+    reference : Gaussian
+        Law that pairs are drawn from, in one dimension.
+    slope, curvature : float
+        Of the reward ``slope x - curvature x^2 / 2``.
+    temperature : float
+        Positive; small follows the reward, large the reference.
+    pairwise : bool
+        The log-sigmoid of preferences (PSO) instead of squared reward differences (PRDP).
+    spacing : float
+        Spacing of the nodes of standard normal variables.
+    """
 
     reference: Gaussian
     slope: float

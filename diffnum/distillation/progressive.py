@@ -34,7 +34,21 @@ def ddim_step(schedule: Schedule, x: FloatArray, data: FloatArray, t: float, s: 
 
 @dataclass(frozen=True, eq=False)
 class ProgressiveDistillation:
-    """Loss of progressive distillation; made by :func:`progressive_distillation`."""
+    """Loss of progressive distillation; made by :func:`progressive_distillation`.
+
+    Parameters
+    ----------
+    teacher : callable
+        ``teacher(x, t)``: data predictions, shape (n, d).
+    schedule : Schedule
+        The noising process.
+    levels : tuple of (float, float)
+        Pairs of times (t, s), s below t: the student's steps.
+    substeps : int
+        Steps of the teacher in one of the student.
+    weight : callable
+        Weight of ``(alpha, sigma)``.
+    """
 
     teacher: Callable[[FloatArray, float], FloatArray]
     schedule: Schedule

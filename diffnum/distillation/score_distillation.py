@@ -25,7 +25,17 @@ __all__ = ["ScoreDistillation", "clipped_gradient", "score_distillation"]
 
 @dataclass(frozen=True, eq=False)
 class ScoreDistillation:
-    """Cross entropy of noisy student and noisy data, the loss of SDS; made by :func:`score_distillation`."""
+    """Cross entropy of noisy student and noisy data, the loss of SDS; made by :func:`score_distillation`.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data distribution.
+    schedule : Schedule
+        The noising process.
+    levels : tuple of (float, float)
+        Noise levels: times and their weights.
+    """
 
     problem: Any
     schedule: Schedule

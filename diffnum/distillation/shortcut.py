@@ -23,7 +23,17 @@ __all__ = ["ShortcutLoss", "shortcut"]
 
 @dataclass(frozen=True, eq=False)
 class ShortcutLoss:
-    """Loss of shortcut models; made by :func:`shortcut`."""
+    """Loss of shortcut models; made by :func:`shortcut`.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The noising process.
+    levels : tuple of (float, float)
+        Pairs of times (t, r), r below t: the long steps.
+    instants : tuple of float
+        Times of the flow-matching part.
+    """
 
     schedule: Any
     levels: tuple[tuple[float, float], ...]

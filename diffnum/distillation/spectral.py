@@ -42,7 +42,17 @@ def wiener_gain(spectrum: ArrayLike, schedule: Schedule, t: float) -> FloatArray
 
 
 def decision_level(spectrum: ArrayLike) -> FloatArray:
-    """Noise level ``sigma/alpha`` at which half of a coefficient's variance is explained, shape (k,): ``sqrt(S_k)``."""
+    """Noise level ``sigma/alpha`` at which half of a coefficient's variance is explained, shape (k,): ``sqrt(S_k)``.
+
+    Parameters
+    ----------
+    spectrum : array_like, shape (k,)
+        Variances S_k of the coefficients, > 0.
+
+    Returns
+    -------
+    ndarray, shape (k,)
+    """
     return np.sqrt(_positive(spectrum))
 
 
@@ -63,6 +73,11 @@ def band_error(
     Returns
     -------
     float
+
+    Raises
+    ------
+    ValueError
+        If there is not one entry a frequency.
     """
     s = _positive(spectrum)
     alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))

@@ -97,6 +97,11 @@ def feature_student(dim: int = 1, units: int = 12, seed: int = 0) -> FeatureStud
     Returns
     -------
     FeatureStudent
+
+    Raises
+    ------
+    ValueError
+        If there is no dimension or no unit.
     """
     if dim < 1 or units < 1:
         msg = f"dim={dim} and units={units}: use at least one of each"
@@ -107,22 +112,25 @@ def feature_student(dim: int = 1, units: int = 12, seed: int = 0) -> FeatureStud
 
 
 class RegressionTerms(NamedTuple):
-    """Outputs of a student beside their targets, on weighted states: all that a regression loss is."""
+    """Outputs of a student beside their targets, on weighted states: all that a regression loss is.
+
+    Parameters
+    ----------
+    outputs : ndarray, shape (n, d)
+    targets : ndarray, shape (n, d)
+        What is behind the stop-gradient.
+    weights : ndarray, shape (n,)
+    basis : ndarray, shape (n, J)
+        Derivative of the outputs with respect to the coefficients.
+    pull : callable
+        Derivative of ``sum(g * targets)`` with respect to the coefficients, for g of shape (n, d).
+    """
 
     outputs: FloatArray
-    """Shape (n, d)."""
-
     targets: FloatArray
-    """Shape (n, d); what is behind the stop-gradient."""
-
     weights: FloatArray
-    """Shape (n,)."""
-
     basis: FloatArray
-    """Derivative of the outputs with respect to the coefficients, shape (n, J)."""
-
     pull: Callable[[FloatArray], FloatArray]
-    """Derivative of ``sum(g * targets)`` with respect to the coefficients, for g of shape (n, d)."""
 
     @property
     def value(self) -> float:

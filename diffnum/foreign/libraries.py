@@ -89,7 +89,12 @@ class _StandInFinder:
 
 
 def k_diffusion_samplers() -> dict[str, Callable[..., Any]]:
-    """Functions ``sample_*`` of the installed k-diffusion, by name."""
+    """Functions ``sample_*`` of the installed k-diffusion, by name.
+
+    Returns
+    -------
+    dict of str to callable
+    """
     return {name: f for name, f in sorted(vars(k_diffusion_sampling()).items()) if name.startswith("sample_")}
 
 

@@ -104,6 +104,10 @@ def time_kernel(schedule: Schedule, start: Nodes, end: Nodes, count: int) -> Tab
         Ends of the steps, arrays of shape (m,).
     count : int
         Number of moments, k = 0, ..., count - 1.
+
+    Returns
+    -------
+    TabulatedKernel
     """
     points, weights = _quadrature()
     cuts, steps = _cuts(schedule, start, end)

@@ -54,6 +54,10 @@ def conversion(source: str, to: str, alpha: Any, sigma: Any) -> tuple[Any, Any]:
         Signal factor and noise standard deviation; ``sigma > 0`` where ``source`` is ``"data"``, ``alpha > 0`` where
         it is ``"noise"`` or ``"score"`` (but for the conversion of these into each other).
 
+    Returns
+    -------
+    two numbers or arrays
+
     Raises
     ------
     ValueError

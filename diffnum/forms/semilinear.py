@@ -226,6 +226,10 @@ def time_form(clock: Schedule) -> SemilinearForm:
     ----------
     clock : Schedule
         Whose time it is.
+
+    Returns
+    -------
+    SemilinearForm
     """
     return _clocked(TIME, clock)
 
@@ -237,6 +241,10 @@ def drift_form(clock: Schedule) -> SemilinearForm:
     ----------
     clock : Schedule
         Whose time it is.
+
+    Returns
+    -------
+    SemilinearForm
     """
     return _clocked(DRIFT, clock)
 
@@ -266,6 +274,10 @@ def riemann(written: SemilinearForm, cells: int = 10000, rule: str = "left") -> 
     rule : {"left", "closed"}
         See :class:`Quadrature`.
 
+    Returns
+    -------
+    SemilinearForm
+
     Raises
     ------
     ValueError
@@ -284,6 +296,10 @@ def form(name: str) -> SemilinearForm:
     ----------
     name : str
         A key of :data:`FORMS`, such as ``"data"``.
+
+    Returns
+    -------
+    SemilinearForm
 
     Raises
     ------

@@ -8,21 +8,18 @@ half-log-SNRs exactly and compute times from them; builders in time do the rever
 
 from diffnum.grids.builders import (
     GRIDS,
-    from_half_log_snr,
-    from_times,
     irregular,
     karras,
-    model_timesteps,
     power_time,
     quadratic_time,
     rho_power,
     smooth,
-    to_zero,
     uniform_half_log_snr,
     uniform_rho,
     uniform_time,
 )
 from diffnum.grids.grid import TERMINALS, Grid, Terminal
+from diffnum.grids.nodes import from_half_log_snr, from_times, model_timesteps, to_zero
 from diffnum.grids.resampling import resampled
 
 __all__ = [

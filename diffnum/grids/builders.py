@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from diffnum.grids.grid import Grid, Terminal, check_monotone, checked_nodes, checked_steps, find_terminal
+from diffnum.grids.grid import Grid, Terminal, checked_steps
+from diffnum.grids.nodes import in_half_log_snr, in_time, model_timesteps
 from diffnum.jobs.checked import check_schedule
-from diffnum.schedules import Tabulated, check_time
+from diffnum.schedules import check_time
 from diffnum.types import FloatArray, Schedule
 
 __all__ = [
     "GRIDS",
-    "from_half_log_snr",
-    "from_times",
     "irregular",
     "karras",
-    "model_timesteps",
     "power_time",
     "quadratic_time",
     "rho_power",
     "smooth",
-    "to_zero",
     "uniform_half_log_snr",
     "uniform_rho",
     "uniform_time",
@@ -68,19 +62,6 @@ def _between(first: float, last: float, fractions: FloatArray) -> FloatArray:
     return nodes
 
 
-def _in_time(schedule: Schedule, t: FloatArray, terminal: Terminal | str, name: str) -> Grid:
-    return Grid(t, schedule.half_log_snr(t), find_terminal(terminal), name)
-
-
-def _in_half_log_snr(
-    schedule: Schedule, lam: FloatArray, ends: tuple[float, float], terminal: Terminal | str, name: str
-) -> Grid:
-    t = np.empty_like(lam)
-    t[0], t[-1] = ends
-    t[1:-1] = schedule.time(lam[1:-1])
-    return Grid(t, lam, find_terminal(terminal), name)
-
-
 def _finite_ends(schedule: Schedule, ends: tuple[float, float]) -> tuple[float, float]:
     lam = float(schedule.half_log_snr(ends[0])), float(schedule.half_log_snr(ends[1]))
     for argument, time, value in zip(("t_start", "t_end"), ends, lam, strict=True):
@@ -104,7 +85,7 @@ def _mapped(
     """Half-log-SNRs that divide the range as ``fractions`` do."""
     ends = _ends(schedule, t_start, t_end)
     lam = _between(*_finite_ends(schedule, ends), fractions)
-    return _in_half_log_snr(schedule, lam, ends, terminal, name)
+    return in_half_log_snr(schedule, lam, ends, terminal, name)
 
 
 # ---------------------------------------------------------------- builders in the half-log-SNR
@@ -164,6 +145,15 @@ def smooth(
         As for :func:`uniform_half_log_snr`.
     strength : float
         From -1 to 1, both excluded; 0 is the uniform grid, positive puts the long steps first.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    ValueError
+        If the strength is not between -1 and 1.
     """
     if not -1.0 < strength < 1.0:
         msg = f"strength must be between -1 and 1, got {strength!r}; 0.5 is usual"
@@ -192,6 +182,15 @@ def irregular(
         As for :func:`uniform_half_log_snr`.
     pattern : sequence of float
         Relative step lengths, positive, repeated as often as needed.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    ValueError
+        If a length of the pattern is not positive.
     """
     lengths = np.array(pattern, dtype=np.float64)
     if lengths.ndim != 1 or lengths.size == 0 or not np.all(np.isfinite(lengths) & (lengths > 0.0)):
@@ -218,6 +217,10 @@ def rho_power(
         As for :func:`uniform_half_log_snr`; here ``t_end`` may have ``sigma = 0``.
     exponent : float
         Positive; 1 is uniform in ``sigma / alpha``, 7 is Karras.
+
+    Returns
+    -------
+    Grid
     """
     return _rho_grid(schedule, n, exponent, _ends(schedule, t_start, t_end), terminal, "rho_power")
 
@@ -279,6 +282,10 @@ def karras(
         Exponent, positive.
     sigma_min, sigma_max : float, optional
         Last and first ``sigma / alpha``, instead of ``t_end`` and ``t_start``.
+
+    Returns
+    -------
+    Grid
     """
     if sigma_max is not None:
         t_start = _time_of_sigma(schedule, "sigma_max", sigma_max, "t_start", t_start)
@@ -321,7 +328,7 @@ def _rho_grid(
     lam = np.empty_like(roots)
     lam[0], lam[-1] = first, last
     lam[1:-1] = first - np.log(roots[1:-1]) / power
-    return _in_half_log_snr(schedule, lam, ends, terminal, name)
+    return in_half_log_snr(schedule, lam, ends, terminal, name)
 
 
 # ---------------------------------------------------------------- builders in time
@@ -344,6 +351,10 @@ def power_time(
         As for :func:`uniform_half_log_snr`; here ``t_end`` may have ``sigma = 0``, but must not be negative.
     exponent : float
         Positive; 1 is uniform, 2 quadratic.
+
+    Returns
+    -------
+    Grid
     """
     return _power_time(schedule, n, exponent, _ends(schedule, t_start, t_end), terminal, "power_time")
 
@@ -379,7 +390,7 @@ def uniform_time(
         As :func:`uniform_half_log_snr`.
     """
     ends = _ends(schedule, t_start, t_end)
-    return _in_time(schedule, _between(*ends, _fractions(n)), terminal, "uniform_time")
+    return in_time(schedule, _between(*ends, _fractions(n)), terminal, "uniform_time")
 
 
 def quadratic_time(
@@ -429,137 +440,7 @@ def _power_time(
         raise ValueError(msg)
     t = _between(ends[0] ** power, ends[1] ** power, _fractions(n)) ** (1.0 / power)
     t[0], t[-1] = ends
-    return _in_time(schedule, t, terminal, name)
-
-
-def model_timesteps(
-    schedule: Tabulated,
-    n: int,
-    *,
-    spacing: str = "leading",
-    offset: int = 0,
-    final_label: int = 0,
-    terminal: Terminal | str = "stop",
-) -> Grid:
-    """Integer labels of a trained network, spaced as diffusers does, down to label 0 or to clean data.
-
-    With ``final_label=0`` the last step ends at label 0 (diffusers' ``final_sigmas_type="sigma_min"``); with
-    ``final_label=-1`` it goes from the last of ``n`` labels to ``sigma = 0`` (``set_alpha_to_one``).
-
-    Parameters
-    ----------
-    schedule : Tabulated
-        The network's table, ``N`` labels.
-    n : int
-        Number of steps, at most ``N - 1``.
-    spacing : {"leading", "linspace", "trailing"}
-        "leading": multiples of ``N // k`` plus ``offset``, for ``k`` non-negative nodes; "linspace": rounded
-        equal spacing over all labels; "trailing": rounded equal spacing ``N / n`` back from ``N - 1``.
-    offset : int
-        Added to the "leading" labels (``steps_offset`` of Stable Diffusion is 1); the final label stays.
-    final_label : {0, -1}
-        Where the last step ends.
-    terminal : Terminal or str
-        One of :data:`TERMINALS`.
-    """
-    if not isinstance(schedule, Tabulated):
-        msg = f"schedule must be Tabulated, got {schedule!r}; only a table has labels: use uniform_time"
-        raise TypeError(msg)
-    if final_label not in (0, -1):
-        msg = f"final_label must be 0 or -1 (clean data), got {final_label!r}; pass one of the two"
-        raise ValueError(msg)
-    size, steps = schedule.size, checked_steps(n)
-    nodes = steps + 1 if final_label == 0 else steps
-    if nodes > size:
-        msg = f"n = {steps} steps need {nodes} labels, but the table has {size}; take fewer steps"
-        raise ValueError(msg)
-    if spacing == "leading":
-        labels = np.arange(nodes - 1, -1, -1) * (size // nodes) + operator.index(offset)
-    elif spacing == "linspace":
-        labels = np.rint(np.linspace(size - 1.0, 0.0, nodes))
-    elif spacing == "trailing":
-        labels = np.append(np.rint(size - np.arange(steps) * (size / steps)) - 1.0, [0.0] * (nodes - steps))
-    else:
-        msg = f"spacing = {spacing!r} is unknown; choose one of leading, linspace, trailing"
-        raise ValueError(msg)
-    t = np.append(labels, -1.0) if final_label else np.append(labels[:-1], 0.0)
-    return replace(from_times(schedule, t, terminal=terminal), name="model_timesteps")
-
-
-# ---------------------------------------------------------------- from nodes
-
-
-def from_times(schedule: Schedule, t: ArrayLike, *, terminal: Terminal | str = "stop") -> Grid:
-    """Grid of given times.
-
-    Parameters
-    ----------
-    schedule : Schedule
-        The noising process.
-    t : array_like, shape (n + 1,)
-        Strictly decreasing times of its domain.
-    terminal : Terminal or str
-        One of :data:`TERMINALS`.
-    """
-    check_schedule(schedule)
-    times = checked_nodes("t", t)
-    check_time(schedule, times, "t")
-    check_monotone("t", times, "decrease")
-    return _in_time(schedule, times, terminal, "times")
-
-
-def from_half_log_snr(schedule: Schedule, lam: ArrayLike, *, terminal: Terminal | str = "stop") -> Grid:
-    """Grid of given half-log-SNRs, kept exactly.
-
-    Parameters
-    ----------
-    schedule : Schedule
-        The noising process.
-    lam : array_like, shape (n + 1,)
-        Strictly increasing half-log-SNRs that the schedule attains; the last may be ``+inf`` where
-        ``sigma = 0`` is attained.
-    terminal : Terminal or str
-        One of :data:`TERMINALS`.
-    """
-    check_schedule(schedule)
-    values = checked_nodes("lam", lam)
-    check_monotone("lam", values, "increase")
-    t = np.array(schedule.time(values))
-    for end, bound in (
-        (0, schedule.t_max),
-        (-1, schedule.t_min),
-    ):  # an ulp outside is rounding of the inverse
-        if math.isclose(t[end], bound, rel_tol=1e-12, abs_tol=1e-15):
-            t[end] = bound
-    check_time(schedule, t, "time of lam")
-    return Grid(t, values, find_terminal(terminal), "half_log_snr")
-
-
-def to_zero(grid: Grid, schedule: Schedule) -> Grid:
-    """Append a node with ``sigma = 0``, at ``schedule.t_min``; the grid gains a step.
-
-    Parameters
-    ----------
-    grid : Grid
-        Ends at ``sigma > 0``.
-    schedule : Schedule
-        The noising process of the grid.
-
-    Raises
-    ------
-    ValueError
-        If the schedule has no noise-free time (VE), or the grid is there already.
-    """
-    if schedule.half_log_snr(float(schedule.t_min)) != math.inf:
-        msg = (
-            f"schedule {schedule.name!r} never reaches sigma = 0 (at t_min = {schedule.t_min!r} there is "
-            "noise); stop at t_min with the terminal rule 'denoise' instead"
-        )
-        raise ValueError(msg)
-    if grid.lam[-1] == math.inf:
-        msg = f"grid already ends at sigma = 0 (t = {float(grid.t[-1])!r}); use it as it is"
-        raise ValueError(msg)
-    return replace(grid, t=np.append(grid.t, schedule.t_min), lam=np.append(grid.lam, math.inf))
+    return in_time(schedule, t, terminal, name)
 
 
 GRIDS: Mapping[str, Callable[..., Grid]] = MappingProxyType(

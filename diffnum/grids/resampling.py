@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffnum.grids.builders import from_half_log_snr
 from diffnum.grids.grid import Grid, checked_steps
+from diffnum.grids.nodes import from_half_log_snr
 from diffnum.types import Schedule
 
 __all__ = ["resampled"]

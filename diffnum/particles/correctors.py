@@ -176,6 +176,11 @@ def annealed(model: Denoiser, beta: float, *, rule: str = "trapezoid") -> Weight
     Returns
     -------
     Weighted
+
+    Raises
+    ------
+    ValueError
+        If beta is not finite and positive.
     """
     if not (math.isfinite(beta) and beta > 0.0):
         msg = f"beta={beta!r} is no inverse temperature: give a finite number > 0"
@@ -215,6 +220,15 @@ def as_shipped(weighted: Weighted, clamp: float = 1.0) -> Weighted:
         From :func:`annealed`, :func:`product` or :func:`guided`.
     clamp : float
         Largest absolute value of a centred increment.
+
+    Returns
+    -------
+    Weighted
+
+    Raises
+    ------
+    ValueError
+        If the clamp is not positive.
 
     References
     ----------

@@ -285,6 +285,20 @@ def populations(
     """Yield the population after each step, resampled where it was; arguments as of :func:`run`, checked at the call.
 
     Keep the last one to go on after an interruption: it pickles.
+
+    Parameters
+    ----------
+    plan, model, n, potential, seed, resample, threshold, at, islands, x, shape, batch, progress, carry
+        As of :func:`run`; ``n`` may be the population to go on from.
+
+    Returns
+    -------
+    iterator of Population
+
+    Raises
+    ------
+    ValueError
+        As :func:`run`.
     """
     weighted = model if isinstance(model, Weighted) else Weighted(model, lambda node: np.zeros(len(node.x)))
     if potential is not None:

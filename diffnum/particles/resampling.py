@@ -106,13 +106,28 @@ def ancestors(log_weights: FloatArray, scheme: str, draws: FloatArray) -> IntArr
         How they are drawn.
     draws : ndarray
         As many uniform numbers as :attr:`ResamplingScheme.draws` says.
+
+    Returns
+    -------
+    ndarray of int
     """
     weights = np.exp(log_weights - np.max(log_weights))
     return SCHEMES[scheme].choose(weights / np.sum(weights), draws)
 
 
 def effective_size(log_weights: FloatArray) -> float:
-    """Kish's effective number of particles, ``(sum w)^2 / sum w^2``."""
+    """Kish's effective number of particles, ``(sum w)^2 / sum w^2``.
+
+    Parameters
+    ----------
+    log_weights : ndarray, shape (n,)
+        Natural logarithms, not normalised.
+
+    Returns
+    -------
+    float
+        From 1 to n.
+    """
     weights = np.exp(log_weights - np.max(log_weights))
     return float(np.sum(weights) ** 2 / np.sum(weights * weights))
 

@@ -67,6 +67,15 @@ def best_of(
         Shape of one sample.
     seed : int
         Of noise and starts.
+
+    Returns
+    -------
+    Found
+
+    Raises
+    ------
+    ValueError
+        If there is no candidate or no search.
     """
     if count < 1 or n < 1:
         msg = f"count={count}, n={n}: give at least one candidate and one search"
@@ -114,6 +123,15 @@ def zero_order(
         Rounds.
     step : float
         How far neighbours are, in (0, 1].
+
+    Returns
+    -------
+    Found
+
+    Raises
+    ------
+    ValueError
+        If the plan draws noise, or there is no neighbour, round or step.
 
     References
     ----------
@@ -179,6 +197,15 @@ def path_search(
     up, down : int
         Steps back and steps on, ``0 < up < down`` and ``up <= begin``.
 
+    Returns
+    -------
+    Found
+
+    Raises
+    ------
+    ValueError
+        If the plan draws noise or has a history, or the counts do not fit it.
+
     References
     ----------
     Ma et al. 2025, arXiv:2501.09732, section 4 (search over paths), with levels by nodes of the plan.
@@ -228,6 +255,15 @@ def noise_search(
         :func:`best_of`, :func:`zero_order` or :func:`path_search`.
     **options
         Their arguments.
+
+    Returns
+    -------
+    Found
+
+    Raises
+    ------
+    ValueError
+        If the search is unknown.
     """
     if by not in SEARCHES:
         msg = f"by={by!r} is no search: use one of {', '.join(SEARCHES)}"

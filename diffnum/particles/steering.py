@@ -103,6 +103,11 @@ def steered(
     Weighted
         ``log_evidence`` of a run estimates :math:`\log E[e^{\lambda r}]` under what the plan samples.
 
+    Raises
+    ------
+    ValueError
+        If the potential is unknown, or the scale not finite.
+
     References
     ----------
     Singhal et al. 2025, arXiv:2501.06848; zacharyhorvitz/Fk-Diffusion-Steering at 9413005,
@@ -166,6 +171,11 @@ def tempered(model: Denoiser, reward: Reward, scale: float, *, share: float = 0.
     Returns
     -------
     Weighted
+
+    Raises
+    ------
+    ValueError
+        If the scale is negative or not finite, or the share not between 0 and 1.
     """
     if not (math.isfinite(scale) and scale >= 0.0):
         msg = f"scale={scale!r}: give a finite number >= 0 (turn the sign of the reward instead)"
@@ -201,6 +211,10 @@ def steered_as_shipped(
         Nodes at which rewards are taken; the particles are resampled after the step that begins there.
     adaptive : bool
         The implementation's ``adaptive_resampling``.
+
+    Returns
+    -------
+    Population
 
     References
     ----------
@@ -341,6 +355,15 @@ def linear_log_likelihood(A: ArrayLike, y: ArrayLike, noise_std: float) -> LogLi
         What was measured.
     noise_std : float
         Standard deviation of the noise, > 0.
+
+    Returns
+    -------
+    LogLikelihood
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or the deviation is not positive.
     """
     matrix, measured = real_array(A, "A", (2,)), real_array(y, "y", (1,))
     if measured.shape != (len(matrix),):

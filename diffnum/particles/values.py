@@ -62,6 +62,11 @@ def soft_values(
     Weighted
         Its particles are independent and equally weighted. For plans with noise in every step.
 
+    Raises
+    ------
+    ValueError
+        If the temperature is not positive, there are fewer than two candidates, or the choice is unknown.
+
     References
     ----------
     Li et al. 2024, arXiv:2408.08252; masa-ue/SVDD, diffusion_gosai.py, ``_ddpm_update_finetune_controlled`` (argmax;
@@ -150,6 +155,10 @@ def exact_value(law: GaussianMixture, slope: Any, temperature: float, schedule: 
         a, > 0.
     schedule : Schedule
         The noising process.
+
+    Returns
+    -------
+    Value
     """
     tilted = law.tilted(slope=np.asarray(slope, dtype=float) / temperature)
 

@@ -154,6 +154,10 @@ def plan_for(
     towards : {"data", "noise"}
         See :func:`plan`.
 
+    Returns
+    -------
+    Plan
+
     Raises
     ------
     ValueError

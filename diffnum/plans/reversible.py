@@ -213,6 +213,10 @@ def reversible_plan(
         Start at the data, so that the start-up lies there: the plan that encodes. What
         :func:`diffnum.solver.reversal.reversed_plan` makes of it decodes, from both vectors.
 
+    Returns
+    -------
+    Plan
+
     Raises
     ------
     ValueError

@@ -59,7 +59,15 @@ INK = "#767676"
 
 @dataclass(frozen=True)
 class Look:
-    """How a curve is drawn: colour, marker and dash pattern."""
+    """How a curve is drawn: colour, marker and dash pattern.
+
+    Parameters
+    ----------
+    color : str
+        As matplotlib takes it.
+    marker, dash : object
+        Shape of the points, and pattern of the line, as matplotlib takes them.
+    """
 
     color: str
     marker: str
@@ -112,7 +120,17 @@ class Curve(Protocol):
 
 
 def look_of(family: str) -> Look:
-    """Look of a family; a family that has none of its own gets one that depends on its name alone."""
+    """Look of a family; a family that has none of its own gets one that depends on its name alone.
+
+    Parameters
+    ----------
+    family : str
+        Family of methods.
+
+    Returns
+    -------
+    Look
+    """
     return FAMILIES.get(family) or _LOOKS[sum(family.encode()) % len(_LOOKS)]
 
 
@@ -140,7 +158,12 @@ SETTINGS: Mapping[str, Any] = MappingProxyType(
 
 @contextmanager
 def style() -> Iterator[None]:
-    """:data:`SETTINGS`, in force inside a ``with`` block only."""
+    """:data:`SETTINGS`, in force inside a ``with`` block only.
+
+    Returns
+    -------
+    iterator
+    """
     if in_a_notebook():  # loads the backend, which settles for good how figures are shown: not inside the block
         import_module("matplotlib.pyplot").draw_if_interactive()
     settings: Any = dict(SETTINGS)  # the stubs know each key by name
@@ -340,7 +363,17 @@ def image_grid(
 
 
 def to_data_uri(png: bytes) -> str:
-    """PNG as an address that a page can hold: ``data:image/png;base64,...``."""
+    """PNG as an address that a page can hold: ``data:image/png;base64,...``.
+
+    Parameters
+    ----------
+    png : bytes
+        The picture.
+
+    Returns
+    -------
+    str
+    """
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 

@@ -39,7 +39,17 @@ def derived_is_shipped(record: Method, kinds: Sequence[Case]) -> Iterator[Identi
 
 
 def is_derived(record: Method) -> bool:
-    """Whether every step that plans make of a method is the derived one; stops at the first that is not."""
+    """Whether every step that plans make of a method is the derived one; stops at the first that is not.
+
+    Parameters
+    ----------
+    record : Method
+        Record of a method that has a derivation.
+
+    Returns
+    -------
+    bool
+    """
     return all(identity.ok for identity in derived_is_shipped(record, cases(record)))
 
 

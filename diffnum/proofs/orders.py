@@ -78,6 +78,10 @@ def formal_order(record: Method, grid: str) -> int:
         Method, possibly a defective one.
     grid : {"uniform", "smooth", "irregular"}
         Kind of steps in the clock of the form.
+
+    Returns
+    -------
+    int
     """
     return proved_order(record, grid)[0]
 

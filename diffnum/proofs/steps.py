@@ -154,6 +154,10 @@ def derived_step(record: Method, place: Placement, window: Window, parameter: Ca
         Step length, past nodes and kernel as exact numbers or balls.
     parameter : callable
         Value of a floating-point parameter of the method, such as ``"beta"``.
+
+    Returns
+    -------
+    Step
     """
     return arithmetic_of(record).derive(record, window, place.order, record.form.rate, parameter).step
 
@@ -162,7 +166,18 @@ def derived_step(record: Method, place: Placement, window: Window, parameter: Ca
 
 
 def placements(record: Method) -> tuple[Placement, ...]:
-    """All kinds of steps that plans make of a method: ramp, full order, last step, exact start."""
+    """All kinds of steps that plans make of a method: ramp, full order, last step, exact start.
+
+    Parameters
+    ----------
+    record : Method
+        Record of a method.
+
+    Returns
+    -------
+    tuple of Placement
+        Each kind once.
+    """
     n = record.exact_steps + record.top + 2
     starts: tuple[Start, ...] = ("ramp",) if record.family in STATISTICAL else ("ramp", "exact")
     own = [p for start in starts for p in record.programme(n, start=start)]

@@ -16,7 +16,35 @@ __all__ = ["MethodSection", "examine"]
 
 @dataclass(frozen=True)
 class MethodSection:
-    """What the page says of one method; the attributes are those that the template names."""
+    """What the page says of one method; the attributes are those that the template names.
+
+    Parameters
+    ----------
+    name, title, form, source : str
+        Of the record.
+    claimed : int
+        Order that is claimed.
+    proved : str
+        Order that is proved, in words; ``proof_ok``, whether the proof holds.
+    proof_ok : bool
+        Whether all identities hold.
+    measured : mapping of str to str
+        Kind of grid -> measured order.
+    shipped : str
+        Order as shipped.
+    nfe_per_step : int
+        Evaluations of one step more.
+    verdict, tone, summary, distinguish : str
+        What is said first, how it is coloured, in one sentence, and how the method differs from its neighbours.
+    formula, error_constant : str
+        Update and leading error constant, as the page shows them.
+    argument, identities, residuals
+        The proof: its sentences, identities (ok, claim, difference) and what is left at the next order.
+    study_verdict, study_table, plot : str
+        The order study: sentence, table and figure, in HTML and SVG.
+    contradictions, undecided : tuple of str
+        Where measurement and proof differ, and what the data do not decide.
+    """
 
     name: str
     title: str
@@ -58,6 +86,10 @@ def examine(name: str, *, quick: bool = False) -> MethodSection:
         Name in the catalogue.
     quick : bool
         Measure on one problem only.
+
+    Returns
+    -------
+    MethodSection
     """
     from diffnum.certificates.orders import contradictions, formula_and_shipped
     from diffnum.plot import to_svg

@@ -17,7 +17,27 @@ COLUMNS = (5, 10, 20)
 
 @dataclass(frozen=True)
 class ModelSection:
-    """What the page says of one network; ``missing`` says how to get it where it is not here."""
+    """What the page says of one network; ``missing`` says how to get it where it is not here.
+
+    Parameters
+    ----------
+    id : str
+        Identifier of :func:`diffnum.load`.
+    missing : str
+        How to get the network where it is not here; "" where it is.
+    about : str
+        One sentence on the network.
+    columns : tuple of int
+        Numbers of evaluations.
+    rows : tuple of mapping
+        One a method: name and errors.
+    reference : mapping
+        Picture of the converged samples: address, text, size.
+    plot, caption, table : str
+        Figure in SVG, its caption, table in HTML.
+    findings : tuple of str
+        What the numbers say.
+    """
 
     id: str
     missing: str = ""

@@ -13,18 +13,17 @@ for whatever alters states between steps, such as resampling, corrections by Mar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, overload
 
-import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import array_namespace, is_array_api_obj
 
 from diffnum.forms import PREDICTIONS
 from diffnum.jobs.checked import check_model
 from diffnum.plans import Plan
 from diffnum.plans.found import warn_if_found_elsewhere
+from diffnum.solver.combining import Combine, Group, Rows, combinations, is_state, on
 from diffnum.solver.noise import SampleStreams
 from diffnum.types import Array, Denoiser
 
@@ -47,18 +46,6 @@ __all__ = [
 
 Noise = Callable[[int, int, Array], Array]
 """``noise(step, index, like)``: standard normal draw number ``index`` of a step, shaped like ``like``."""
-
-Rows: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
-"""Linear combinations as (target, {source: weight}); weights are floats, or arrays of the shape of a sample."""
-
-Group: TypeAlias = Callable[[Mapping[str, Array]], dict[str, Array]]
-"""Some rows of a step, from named arrays to named arrays."""
-
-Combine: TypeAlias = Callable[[Plan, Array], Iterable[tuple[Sequence[Group | None], Group]]]
-"""``combine(plan, like)``: for each step a function a stage, None where that is the state, and one for the outputs.
-
-They compute the rows of :attr:`Plan.programme`, in the dtype of ``like``; :func:`combinations` is the plain one.
-"""
 
 
 class Evaluation(NamedTuple):
@@ -152,6 +139,10 @@ def iterate(
         Another way to compute the linear combinations, such as :func:`diffnum.models.fused`. If it reuses its memory, a
         state is good until the next step only.
 
+    Returns
+    -------
+    generator
+
     Raises
     ------
     TypeError
@@ -165,6 +156,18 @@ def iterate(
 
 def numbers_for(plan: Plan, model: Denoiser) -> Plan:
     """Plan for what a model predicts, once it is sure that the two belong together.
+
+    Parameters
+    ----------
+    plan : Plan
+        In any prediction.
+    model : Denoiser
+        What will be run.
+
+    Returns
+    -------
+    Plan
+        In the model's prediction.
 
     Raises
     ------
@@ -219,6 +222,15 @@ def evaluations(
     x, history, noise, combine
         As in :func:`iterate`.
 
+    Returns
+    -------
+    Events
+
+    Raises
+    ------
+    ValueError
+        If the plan draws noise and none is given.
+
     Examples
     --------
     >>> import diffnum as dn
@@ -250,7 +262,7 @@ def _steps(plan: Plan, vectors: Mapping[str, Array], first: int, noise: Noise | 
     """Steps of a run whose arguments have been checked."""
     like = vectors["x"]
     shape = like.shape
-    mean = _on(like, plan.schedule.mean)
+    mean = _mean_on(plan, like)
     parts = zip(plan.steps, plan.stages, combine(plan, like), strict=True)
     for index, (tableau, stages, (before, after)) in enumerate(parts, first):
         values: dict[str, Any] = {**vectors, "one": 1.0}
@@ -307,28 +319,6 @@ def _accepted(reply: Any, state: State) -> Mapping[str, Array]:
             )
             raise ValueError(msg)
     return reply.vectors
-
-
-def combinations(plan: Plan, like: Array) -> Iterator[tuple[Sequence[Group | None], Group]]:
-    """Plain linear combinations of numpy arrays or torch tensors, new arrays each time; see :data:`Combine`."""
-    programme = plan.programme
-    if any(step.V.ndim > 2 for step in plan.steps):  # element-wise weights go to the device before the run
-        programme = tuple(
-            tuple(
-                (target, {s: w if isinstance(w, float) else _on(like, w) for s, w in row.items()})
-                for target, row in rows
-            )
-            for rows in programme
-        )
-    for step, rows in zip(plan.steps, programme, strict=True):
-        stages = [None if is_state(row) else partial(_combine, (row,), like) for row in rows[: step.nfe]]
-        yield stages, partial(_combine, rows[step.nfe :], like)
-
-
-def is_state(row: tuple[str, Mapping[str, Any]]) -> bool:
-    """Whether a row is the state as it is."""
-    weights = row[1]
-    return len(weights) == 1 and isinstance(weights.get("x"), float) and weights["x"] == 1.0
 
 
 @overload
@@ -517,39 +507,19 @@ def _check_elements(plan: Plan, like: Array) -> None:
             raise ValueError(msg)
 
 
+def _mean_on(plan: Plan, like: Array) -> Array | None:
+    """Mean of a mean-reverting process beside the states; None where it is zero."""
+    mean = plan.schedule.mean
+    return None if isinstance(mean, int | float) and mean == 0 else on(like, mean)
+
+
 def _share_of_mean(plan: Plan, name: str, like: Array) -> Array | float:
     """How much of an exact evaluation is due to the mean of a mean-reverting process."""
-    mean = _on(like, plan.schedule.mean)
+    mean = _mean_on(plan, like)
     if mean is None:
         return 0.0
     t = plan.history[name]
     return PREDICTIONS[plan.history_prediction](plan.schedule.alpha(t), plan.schedule.sigma(t))[0] * mean
-
-
-def _combine(rows: Rows, like: Array, values: Mapping[str, Array]) -> dict[str, Array]:
-    """Linear combinations of named arrays."""
-    return {target: _row(row, like, values) for target, row in rows}
-
-
-def _row(row: Mapping[str, Any], like: Array, values: Mapping[str, Array]) -> Array:
-    """One linear combination."""
-    total = None
-    for name, weight in row.items():
-        value = values[name]
-        if getattr(value, "dtype", like.dtype) != like.dtype:  # a model of lower precision than the state
-            value = array_namespace(like).astype(value, like.dtype)
-        if not isinstance(weight, float):
-            value, weight = weight * value, 1.0
-        total = _add_multiple(total, weight, value)
-    return 0.0 * like if total is None else total
-
-
-def _add_multiple(total: Array | None, weight: float, value: Array) -> Array:
-    """``total + weight * value``: one pass over memory, and one launch, where the array offers it as torch does."""
-    if total is None:
-        return value if weight == 1.0 else weight * value
-    fused = getattr(total, "add", None)
-    return total + weight * value if fused is None else fused(value, alpha=weight)
 
 
 def _check_input(x: Any) -> None:
@@ -563,11 +533,3 @@ def _check_input(x: Any) -> None:
     if x.ndim < 2:
         msg = f"x has shape {tuple(x.shape)}: pass a batch of samples, shape (batch, ...), such as x[None]"
         raise ValueError(msg)
-
-
-def _on(like: Array, value: Any) -> Array | None:
-    """Constant array in the namespace, dtype and device of ``like``; None for a zero mean."""
-    if isinstance(value, int | float) and value == 0:
-        return None
-    # a copy, because tensors refuse to share memory that a schedule keeps read-only
-    return array_namespace(like).asarray(np.array(value), dtype=like.dtype, device=device(like))

@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from diffnum.plans import Plan
 from diffnum.solver import State, Trajectory, iterate
+from diffnum.solver.combining import on
 from diffnum.tableau import Tableau
 from diffnum.types import Array, Denoiser
 
@@ -206,6 +207,10 @@ def trajectory_log_prob(
     steps : sequence of int, optional
         Steps that count, by default all that draw noise (those of a window, where noise is drawn in one only).
 
+    Returns
+    -------
+    Array
+
     Raises
     ------
     ValueError
@@ -231,6 +236,10 @@ def trajectory_log_ratio(
         As in :func:`trajectory_log_prob`.
     model, reference : Denoiser
         The model in training, and the one that made the trajectory.
+
+    Returns
+    -------
+    Array
     """
     pairs = zip(_along(plan, model, states, steps), _along(plan, reference, states, steps), strict=True)
     terms = [new.log_ratio(old, x) for (new, x), (old, _) in pairs]
@@ -336,9 +345,7 @@ def _as(x: Array, dtype: Any) -> Array:
 
 def _on(like: Array, value: Any) -> Any:
     """Number, or array beside one sample."""
-    if np.ndim(value) == 0:
-        return float(value)
-    return array_namespace(like).asarray(np.array(value), dtype=like.dtype, device=device(like))
+    return float(value) if np.ndim(value) == 0 else on(like, value)
 
 
 def _summed(x: Array) -> Array:

@@ -18,7 +18,12 @@ __all__ = ["assert_convergence_order", "exact_problems"]
 
 
 def exact_problems() -> dict[str, Problem]:
-    """Data distributions with exact scores and exact probability-flow maps, by name."""
+    """Data distributions with exact scores and exact probability-flow maps, by name.
+
+    Returns
+    -------
+    dict of str to Problem
+    """
     return examples()
 
 

@@ -45,7 +45,20 @@ def evolution(
     children: int = 10,
     probability: float = 0.25,
 ) -> FloatArray:
-    """Evolution of subsets of the candidates by the endpoint error; see :func:`evolve`."""
+    """Evolution of subsets of the candidates by the endpoint error; see :func:`evolve`.
+
+    Parameters
+    ----------
+    task : GridTask
+        Model, method and candidates of nodes.
+    population, epochs, parents, mutants, children, probability
+        As of :func:`evolve`.
+
+    Returns
+    -------
+    ndarray, shape (nfe + 1,)
+        Half-log-SNRs, increasing.
+    """
     return evolve(
         task, population=population, epochs=epochs, parents=parents, mutants=mutants, children=children,
         probability=probability,

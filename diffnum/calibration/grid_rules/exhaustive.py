@@ -64,6 +64,15 @@ def enumerated(task: GridTask, objective: Callable[[FloatArray], float] | None =
         The question.
     objective : callable, optional
         Function of half-log-SNRs to be made small; the endpoint error of the method by default.
+
+    Returns
+    -------
+    list of Ranked
+
+    Raises
+    ------
+    ValueError
+        If the candidates have too many grids.
     """
     count = comb(len(task.levels) - 2, task.steps - 1)
     if count > _LARGEST:

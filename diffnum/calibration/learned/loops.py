@@ -33,6 +33,11 @@ def neural_solver_flow(model: Model, x: Any, deltas: Sequence[float], rows: Sequ
     rows : sequence of sequence of float
         Weights of the evaluations before the newest, which has what is missing to 1.
 
+    Returns
+    -------
+    array, shape of ``x``
+        End of the run.
+
     References
     ----------
     Wang et al., arXiv:2505.21114; MCG-NJU/NeuralSolver at 71887944, src/diffusion/flow_matching/ns_sampling.py.
@@ -69,6 +74,11 @@ def neural_solver_vp(
     as_shipped : bool
         As the code stands: every evaluation is kept twice, so that the weights fall on others than those for which they
         were found, and every step is taken once more with the newest evaluation alone.
+
+    Returns
+    -------
+    array, shape of ``x``
+        End of the run.
 
     References
     ----------
@@ -137,6 +147,11 @@ def dyweight(
     analytic_first : bool
         The first slope is ``x/sqrt(1 + sigma^2)``, without an evaluation.
 
+    Returns
+    -------
+    array, shape of ``x``
+        End of the run.
+
     References
     ----------
     Zhao et al., DyWeight; Westlake-AGI-Lab/DyWeight at 620534e3, solvers.py, dyweight_sampler.
@@ -182,6 +197,11 @@ def generalized_solver(
         What is added to the time that the network is told.
     weights, carries : ndarray, shape (n, order)
         Corrections of the weights of data predictions (and their differences) and of states, newest first.
+
+    Returns
+    -------
+    array, shape of ``x``
+        End of the run.
 
     References
     ----------
@@ -241,6 +261,11 @@ def epd(
         Where the evaluations are, as fractions of the step in log sigma, and what they weigh.
     time_scales, slope_scales : ndarray, shape (n, K), optional
         Factors on the level that the network is told, and on the slopes.
+
+    Returns
+    -------
+    array, shape of ``x``
+        End of the run.
 
     References
     ----------

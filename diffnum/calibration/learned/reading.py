@@ -81,7 +81,12 @@ def read_learned(
 
 
 def learned_names() -> tuple[str, ...]:
-    """Names of the tables that ship with the package."""
+    """Names of the tables that ship with the package.
+
+    Returns
+    -------
+    tuple of str
+    """
     return tuple(sorted(_shipped()))
 
 

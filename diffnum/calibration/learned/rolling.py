@@ -61,6 +61,10 @@ def unroll(loop: Loop, nfe: int) -> Unrolled:
     nfe : int
         Evaluations that it makes.
 
+    Returns
+    -------
+    Unrolled
+
     Raises
     ------
     ValueError
@@ -108,6 +112,10 @@ def rolled(
         Name of the plan.
     t_start : float, optional
         Time of the first state, where the first evaluation is made later.
+
+    Returns
+    -------
+    Plan
 
     Raises
     ------
@@ -179,6 +187,10 @@ def row_residuals(numbers: Unrolled, t_end: float, schedule: Schedule, form: Sem
         Time of the last state.
     schedule, form : Schedule, SemilinearForm
         The process, and the coordinates.
+
+    Returns
+    -------
+    Rows
     """
     at = Nodes.at(schedule, np.append(numbers.t, t_end))
     clock, seen = form.clock(at), form.clock(Nodes.at(schedule, numbers.told))

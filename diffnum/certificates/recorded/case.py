@@ -19,7 +19,12 @@ _NAMES: ContextVar[list[str] | None] = ContextVar("_NAMES", default=None)
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """Names of the methods for which plans are made, in a list that grows inside the ``with`` block."""
+    """Names of the methods for which plans are made, in a list that grows inside the ``with`` block.
+
+    Returns
+    -------
+    iterator
+    """
     names: list[str] = []
     token = _NAMES.set(names)
     try:

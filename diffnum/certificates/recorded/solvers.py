@@ -89,13 +89,32 @@ UNCOVERED = ("eta", "S_churn", "correcting_xt_fn", "guidance_scale")
 
 
 def load(path: Path = PACKED) -> list[dict[str, Any]]:
-    """Cases of a packed file."""
+    """Cases of a packed file.
+
+    Parameters
+    ----------
+    path : Path
+        Compressed JSON that :func:`pack` wrote.
+
+    Returns
+    -------
+    list of dict
+        One a case, as recorded.
+    """
     cases: list[dict[str, Any]] = json.loads(gzip.decompress(path.read_bytes()))
     return cases
 
 
 def pack(folder: Path, path: Path = PACKED) -> None:
-    """Write the cases of a folder, one JSON file each, into one compressed file; the same cases give the same bytes."""
+    """Write the cases of a folder, one JSON file each, into one compressed file; the same cases give the same bytes.
+
+    Parameters
+    ----------
+    folder : Path
+        Folders of one JSON file a case, format "golden-v1"; other files are passed over.
+    path : Path
+        File to write; replaced where it is there.
+    """
     records = (json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*/*.json")))
     cases = [
         {name: value for name, value in record.items() if name not in BULKY}

@@ -64,7 +64,13 @@ _ALIASES = MappingProxyType({alias: name for members in _MEMBERS for alias, name
 
 
 class Catalogue(Mapping[str, Method]):
-    """Name -> record. Iterates over the listed methods; any name that :func:`method` knows can be looked up."""
+    """Name -> record. Iterates over the listed methods; any name that :func:`method` knows can be looked up.
+
+    Parameters
+    ----------
+    listed : tuple of str
+        Names to iterate over.
+    """
 
     def __init__(self, listed: tuple[str, ...]) -> None:
         self._listed = listed
@@ -96,6 +102,10 @@ def methods(kind: Kind = "deterministic") -> Mapping[str, Method]:
     kind : {"deterministic", "stochastic", "all"}
         Solvers of the probability-flow ODE, of the reverse SDE, or both.
 
+    Returns
+    -------
+    mapping of str to Method
+
     Raises
     ------
     ValueError
@@ -108,7 +118,12 @@ def methods(kind: Kind = "deterministic") -> Mapping[str, Method]:
 
 
 def aliases() -> Mapping[str, str]:
-    """Short and foreign names that :func:`method` understands, mapped to catalogue names."""
+    """Short and foreign names that :func:`method` understands, mapped to catalogue names.
+
+    Returns
+    -------
+    mapping of str to str
+    """
     return _ALIASES
 
 
@@ -119,6 +134,10 @@ def method(name: str) -> Method:
     ----------
     name : str
         Such as ``"ddim"``, ``"dpmpp_2m"``, ``"unipc_3_bh2"``, ``"ghvb_2.3"``, ``"deis_tab3"``, ``"eab_5"``.
+
+    Returns
+    -------
+    Method
 
     Raises
     ------

@@ -60,7 +60,18 @@ class RecordingKernel:
 
 
 def formal_names(asked: Iterable[tuple[str, int, Fraction]]) -> tuple[str, ...]:
-    """Names of the formal symbols that stand for moments and discounts."""
+    """Names of the formal symbols that stand for moments and discounts.
+
+    Parameters
+    ----------
+    asked : iterable of (str, int, Fraction)
+        Kind ("moment" or "discount"), order of the moment, fraction of the step.
+
+    Returns
+    -------
+    tuple of str
+        In the same order.
+    """
     return tuple(_name(*key) for key in asked)
 
 
@@ -94,7 +105,19 @@ class FormalKernel:
 
 
 def formal(name: str, rate: int | None) -> sympy.Expr:
-    """Meaning of a formal symbol, in phi functions."""
+    """Meaning of a formal symbol, in phi functions.
+
+    Parameters
+    ----------
+    name : str
+        Symbol of :func:`formal_names`.
+    rate : {-1, 0, 1} or None
+        Rate of the form's exponential kernel; None for kernels that have none.
+
+    Returns
+    -------
+    sympy.Expr
+    """
     kind, k, numerator, denominator = name.split("_")
     h, c, order = sympy.Symbol("h"), sympy.Rational(int(numerator), int(denominator)), int(k)
     if rate is None:
@@ -115,6 +138,10 @@ def written(weight: Any, rate: int | None) -> sympy.Expr:
         A polynomial in formal symbols over the field of the other symbols.
     rate : int or None
         Growth rate of the kernel.
+
+    Returns
+    -------
+    sympy.Expr
     """
     if not isinstance(weight, Exact):
         number = as_fraction(weight)

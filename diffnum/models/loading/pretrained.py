@@ -36,7 +36,12 @@ _FAMILIES: dict[str, _Family] = {
 
 
 def model_ids() -> tuple[str, ...]:
-    """List the identifiers that :func:`load` knows; the weights of ``galaxies/`` may have to be fetched."""
+    """List the identifiers that :func:`load` knows; the weights of ``galaxies/`` may have to be fetched.
+
+    Returns
+    -------
+    tuple of str
+    """
     return tuple(prefix + name for prefix, family in _FAMILIES.items() if family.names for name in family.names())
 
 

@@ -326,6 +326,20 @@ def prepared(
 ) -> tuple[dict[str, list[Plan]], list[tuple[str, str, str, int]], Features]:
     """Plans, facts and features of :func:`measure_quality`, with all that is checked before any image is drawn.
 
+    Parameters
+    ----------
+    model, methods, nfe, n, grid, terminal, start, features, reference_nfe, plans
+        As of :func:`measure_quality`.
+
+    Returns
+    -------
+    plans : dict of str to list of Plan
+        One for each number of evaluations.
+    facts : list of (str, str, str, int)
+        Name, title, family and order of each method.
+    features : Features
+        What sets of images are compared by.
+
     Raises
     ------
     ValueError

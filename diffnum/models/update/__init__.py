@@ -59,6 +59,10 @@ def fused(plan: Plan, like: torch.Tensor) -> Iterator[tuple[Sequence[Group | Non
     like : tensor, shape (batch, ...)
         Initial sample: shape, dtype, device and memory format of all states.
 
+    Returns
+    -------
+    iterator
+
     Raises
     ------
     TypeError
@@ -83,6 +87,10 @@ def compiled(plan: Plan, like: torch.Tensor) -> Iterator[tuple[Sequence[Group | 
     ----------
     plan, like
         As in :func:`fused`.
+
+    Returns
+    -------
+    iterator
 
     Raises
     ------

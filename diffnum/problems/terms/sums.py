@@ -116,6 +116,17 @@ def kept(log_weights: FloatArray, prune: float) -> tuple[np.ndarray, float]:
 def shares_of(found: TermSum) -> tuple[FloatArray, np.ndarray]:
     """Probabilities of the terms whose weight does not underflow, and which of all terms they are, shape (K,).
 
+    Parameters
+    ----------
+    found : TermSum
+        K terms.
+
+    Returns
+    -------
+    shares : ndarray
+        Probabilities of those that are kept; they sum to 1.
+    keep : ndarray of bool, shape (K,)
+
     Raises
     ------
     ValueError
