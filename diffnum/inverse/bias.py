@@ -20,7 +20,7 @@ from diffnum.plans import Plan
 from diffnum.problems._states import positive_count, real_array
 from diffnum.problems.mixture import GaussianMixture
 from diffnum.problems.targets import mixture_of, posterior
-from diffnum.schedules import VPLinear
+from diffnum.schedules import MeanReverting, VPLinear
 from diffnum.types import FloatArray, Schedule
 
 __all__ = ["Calibration", "MeasuredBias", "calibration", "measured_bias"]
@@ -67,7 +67,7 @@ class Calibration:
     Parameters
     ----------
     ranks : ndarray, shape (pairs, d)
-        Share of the draws below the true value, for each coordinate.
+        Share of the draws below the true value, along each right singular vector of the operator, measured ones first.
     draws : int
         Draws for each measurement.
     """
@@ -75,16 +75,18 @@ class Calibration:
     ranks: FloatArray
     draws: int
 
-    def coverage(self, levels: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Share of true values inside central intervals, averaged over coordinates, and its standard error.
+    def coverage(self, levels: ArrayLike, directions: slice = slice(None)) -> tuple[FloatArray, FloatArray]:
+        """Share of true values inside central intervals, and its standard error; averaged over directions.
 
         Parameters
         ----------
         levels : array_like, shape (k,)
             Masses of the intervals, between 0 and 1.
+        directions : slice
+            Over which it is averaged; the measured ones are the first.
         """
         wanted = np.atleast_1d(np.asarray(levels, dtype=np.float64))
-        inside = np.abs(self.ranks[None] - 0.5) <= 0.5 * wanted[:, None, None]
+        inside = np.abs(self.ranks[None][:, :, directions] - 0.5) <= 0.5 * wanted[:, None, None]
         each = inside.mean(axis=2)
         return each.mean(axis=1), each.std(axis=1, ddof=1) / np.sqrt(each.shape[1])
 
@@ -133,17 +135,11 @@ def measured_bias(
     mixture, record, numbers = _prepared(method, law, schedule, plan, steps)
     measured = real_array(y, "y", (1,))
     target = posterior(mixture, op.matrix, measured, noise_std)
-    x = sample(
-        mixture.denoiser(numbers.schedule),
-        op,
-        measured,
-        noise_std,
-        method=record,
-        plan=numbers,
-        n=n,
-        seed=seed,
-        **options,
-    )
+    model = mixture.denoiser(numbers.schedule)
+    if "posterior model" in record.needs:
+        reverting = MeanReverting(mean=op.pseudo_inverse(measured[None])[0])
+        model, numbers = target.denoiser(reverting), default_plan(record, reverting, steps)
+    x = sample(model, op, measured, noise_std, method=record, plan=numbers, n=n, seed=seed, **options)
     exact = target.sample(EXACT_DRAWS, seed + 1)
     edge = float(np.quantile(target.log_prob(exact), 1.0 - HPD_LEVEL))
     floor = _compared(target.sample(n, seed + 2), target, edge)
@@ -189,6 +185,9 @@ def calibration(
     Talts et al. 2018, arXiv:1804.06788.
     """
     mixture, record, numbers = _prepared(method, law, schedule, plan, steps)
+    if "posterior model" in record.needs:
+        msg = f"method={record.name!r} has another model for each measurement: use measured_bias"
+        raise ValueError(msg)
     count, each = positive_count(pairs, "pairs"), positive_count(draws, "draws")
     truth = mixture.sample(count, seed)
     noise = np.random.default_rng(seed + 1).standard_normal((count, *op.measured))
@@ -196,6 +195,8 @@ def calibration(
     x = sample(
         mixture.denoiser(numbers.schedule), op, y, noise_std, method=record, plan=numbers, seed=seed, **options
     ).reshape(count, each, -1)
+    axes = np.linalg.svd(op.matrix, full_matrices=True)[2].T
+    x, truth = x @ axes, truth @ axes
     # a true value is one of each + 1 exchangeable ones: its rank is put in the middle of its place
     below = (x < truth[:, None, :]).sum(axis=1)
     return Calibration((below + 0.5) / (each + 1), each)

@@ -218,19 +218,22 @@ def exact_law(
 class _UnitNoise:
     """Noise that gives each entry of each draw a sample of its own; counts draws until it is told the batch."""
 
-    def __init__(self, dim: int, first: int) -> None:
-        self.dim, self.first = dim, first
+    def __init__(self, first: int) -> None:
+        self.first, self.count = first, 0
         self.places: dict[tuple[int, int], int] = {}
         self.mixed: FloatArray | None = None
 
     def __call__(self, step: int, index: int, like: Array) -> Array:
-        place = self.places.setdefault((step, index), self.first + self.dim * len(self.places))
         out = np.zeros(like.shape)
-        if len(out) > self.first:
-            flat = out.reshape(len(out), -1)
-            flat[place : place + self.dim] = np.eye(self.dim)
-            if self.mixed is not None:
-                flat[-len(self.mixed) :] = self.mixed[:, place - self.first : place - self.first + self.dim]
+        flat = out.reshape(len(out), -1)
+        size = flat.shape[1]
+        if (step, index) not in self.places:
+            self.places[step, index] = self.count
+            self.count += size
+        if self.mixed is not None:
+            place = self.places[step, index]
+            flat[self.first + place : self.first + place + size] = np.eye(size)
+            flat[-len(self.mixed) :] = self.mixed[:, place : place + size]
         return out
 
 
@@ -246,12 +249,12 @@ def _found(
         return np.asarray(record.run(problem, numbers, x, source, options)).reshape(batch, -1)
 
     # a first run of one sample counts the draws
-    counting = _UnitNoise(d, rows + d)
+    counting = _UnitNoise(rows + d)
     ran(1, counting, np.zeros((1, d)), np.zeros((1, m)))
-    total = rows + d * (1 + len(counting.places))
+    total = rows + d + counting.count
     batch, generator = total + 2, np.random.default_rng(0)
-    source = _UnitNoise(d, rows + d)
-    source.mixed = generator.standard_normal((2, d * len(counting.places)))
+    source = _UnitNoise(rows + d)
+    source.mixed = generator.standard_normal((2, counting.count))
     start, y = np.zeros((batch, d)), np.zeros((batch, m))
     y[1:rows] = np.eye(m)
     start[rows : rows + d] = np.eye(d)

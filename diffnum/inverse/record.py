@@ -52,7 +52,8 @@ class PosteriorSampler:
     affine : bool
         Whether a Gaussian prior makes it an affine map of the measurement and of all noise, so that its law is exact.
     needs : frozenset of str
-        Among "gradient" (derivatives of the model), "noise" (a noise_std > 0), "modes" (singular values), "mask".
+        Among "gradient" (derivatives of the model), "noise" (a noise_std > 0), "modes" (singular values), "mask", and
+        "posterior model" (a model of the data given the measurement, on a process that ends around it).
     options : mapping
         Its parameters and their defaults.
     code : str
@@ -110,6 +111,12 @@ class PosteriorSampler:
             msg = (
                 f"op: {self.name!r} needs singular values, which the operator {problem.op.name!r} has not; use "
                 "Linear(A) with its matrix"
+            )
+            raise ValueError(msg)
+        if "posterior model" in self.needs and isinstance(problem.schedule.mean, float | int):
+            msg = (
+                f"model has the schedule {problem.schedule!r}: {self.name!r} takes a model of the data given the "
+                "measurement, on diffnum.schedules.MeanReverting(mean=...) with the lifted measurement"
             )
             raise ValueError(msg)
         if "mask" in self.needs and problem.op.name != "mask":

@@ -245,10 +245,13 @@ class Twisted:
         Model with ``jvp``, such as those of :mod:`diffnum.problems`.
     log_likelihood : callable
         Values and gradients at data.
+    along : callable, optional
+        ``along(x, t)``: the same of predicted data at a time, in place of ``log_likelihood`` there.
     """
 
     model: Any
     log_likelihood: LogLikelihood
+    along: Callable[[Array, float], tuple[Array, Array]] | None = None
 
     def __post_init__(self) -> None:
         if not callable(getattr(self.model, "jvp", None)):
@@ -282,14 +285,20 @@ class Twisted:
         value = self.model(x, t)
         p, q = conversion(self.model.prediction, "data", alpha, sigma)
         a, b = conversion(self.model.prediction, "noise", alpha, sigma)
-        values, gradients = self.log_likelihood(p * x + q * value)
+        data = p * x + q * value
+        values, gradients = self.log_likelihood(data) if self.along is None else self.along(data, t)
         pull = p * gradients + q * self.model.jvp(x, t, gradients)
         shift = -sigma * pull
         flat = xp.reshape(shift, (x.shape[0], -1))
         return a * x + b * value + shift, xp.concat([xp.reshape(values, (-1, 1)), flat], axis=1)
 
 
-def twisted(model: Denoiser, log_likelihood: LogLikelihood) -> Weighted:
+def twisted(
+    model: Denoiser,
+    log_likelihood: LogLikelihood,
+    *,
+    along: Callable[[Array, float], tuple[Array, Array]] | None = None,
+) -> Weighted:
     r"""Twisted diffusion sampler: of :math:`p(x) \ell(x)`, guided on the way and corrected by weights.
 
     Parameters
@@ -299,6 +308,9 @@ def twisted(model: Denoiser, log_likelihood: LogLikelihood) -> Weighted:
     log_likelihood : callable
         ``log_likelihood(x)`` gives the values, shape (n,), and the gradients of :math:`\log \ell` at data; see
         :func:`linear_log_likelihood`.
+    along : callable, optional
+        ``along(x, t)``: values and gradients at predicted data on the way, in place of ``log_likelihood``, such as
+        those of a likelihood that is wider by the spread of the data. The target stays the same.
 
     Returns
     -------
@@ -310,7 +322,7 @@ def twisted(model: Denoiser, log_likelihood: LogLikelihood) -> Weighted:
     ----------
     Wu et al. 2023, arXiv:2306.17775, Algorithm 1; blt2114/twisted_diffusion_sampler.
     """
-    model_ = Twisted(model, log_likelihood)
+    model_ = Twisted(model, log_likelihood, along)
     return Weighted(
         model_, _TwistedWeights(log_likelihood), observe=model_.observed, moved=_kernel_ratio, name="twisted sampler"
     )

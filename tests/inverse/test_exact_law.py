@@ -12,7 +12,7 @@ from diffnum.inverse.exact_law import bures
 PRIOR = dn.Gaussian([0.4, -0.2], [[1.0, 0.3], [0.3, 0.5]])
 ISOTROPIC = dn.Gaussian([0.0, 0.0], 1.0)
 OP = Linear([[1.0, 0.5]])
-AFFINE = [name for name, record in METHODS.items() if record.affine and "mask" not in record.needs]
+AFFINE = [name for name, r in METHODS.items() if r.affine and not r.needs & {"mask", "posterior model"}]
 
 
 def test_the_posterior_map_is_the_posterior():

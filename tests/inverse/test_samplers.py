@@ -1,0 +1,166 @@
+"""Posterior samplers: records are complete, what they leave out shows, and what they lack is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import diffnum as dn
+from diffnum.inverse import METHODS, Linear, calibration, default_plan, mask, measured_bias, projections, sample
+from diffnum.inverse.samplers.repaint import visits
+from tests.optional import optional
+
+torch = optional("torch")
+SCHEDULE = dn.schedules.VPLinear()
+PRIOR = dn.Gaussian([0.4, -0.2], [[1.0, 0.3], [0.3, 0.5]])
+LAW = dn.GaussianMixture([0.3, 0.4, 0.3], [[-2.0, 0.0], [0.0, 1.5], [2.0, -0.5]], [0.15, 0.2, 0.1])
+OP, MASK = Linear([[1.0, 0.5]]), mask([True, False])
+PLAIN = [name for name, record in METHODS.items() if "posterior model" not in record.needs]
+
+
+def operator_of(name):
+    return MASK if "mask" in METHODS[name].needs else OP
+
+
+def options_of(name):
+    return {"langevin": 5} if name == "daps" else {"particles": 32} if "particles" in METHODS[name].options else {}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_records_tell_source_code_and_deviations(name):
+    record = METHODS[name]
+    assert record.name == name
+    assert (record.guess is None) != (record.launch is None)
+    assert record.source and record.cite and record.title  # noqa: PT018
+    if record.code:
+        assert " at " in record.code
+    assert record.affine or "gradient" in record.needs or name == "red_diff"
+    bibliography = Path(__file__).parents[2] / "book" / "references.bib"
+    assert f"{{{record.cite}," in bibliography.read_text(encoding="utf-8")
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("name", [n for n in PLAIN if "twisted" not in n])
+def test_tensors_give_what_arrays_give(name):
+    class Fixed:
+        """The same normals for both."""
+
+        def __call__(self, step, index, like):
+            drawn = np.random.default_rng((step, index)).standard_normal(tuple(like.shape))
+            return torch.tensor(drawn) if isinstance(like, torch.Tensor) else drawn
+
+    op, plan = operator_of(name), default_plan(name, SCHEDULE, 10)
+    x = np.random.default_rng(0).standard_normal((3, 2))
+    arguments = {"method": name, "plan": plan, "noise": Fixed(), **options_of(name)}
+    model = LAW.denoiser(SCHEDULE)
+    array = sample(model, op, [0.7], 0.3, x=x, **arguments)
+    tensor = sample(model, op, torch.tensor([0.7], dtype=torch.float64), 0.3, x=torch.tensor(x), **arguments)
+    np.testing.assert_allclose(tensor.numpy(), array, atol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "options"), [("dps", {"scale": 0.0}), ("dps_squared", {"scale": 0.0}), ("pigdm", {})])
+def test_without_a_pull_what_is_left_is_the_prior(name, options):
+    plan = default_plan(name, SCHEDULE, 20)
+    x = np.random.default_rng(0).standard_normal((4, 2))
+    model = LAW.denoiser(SCHEDULE)
+    got = sample(model, OP, [0.7], 1e9, method=name, plan=plan, x=x, seed=1, **options)
+    from diffnum.solver.noise import PopulationStreams
+
+    np.testing.assert_allclose(got, dn.solve(plan, model, x, noise=PopulationStreams(1)), atol=1e-9)
+
+
+def test_a_conditioned_model_runs_by_any_solver():
+    model = METHODS["pigdm"](LAW.denoiser(SCHEDULE), OP, [0.7], 0.3)
+    plan = default_plan("pigdm", SCHEDULE, 20)
+    x = np.random.default_rng(0).standard_normal((4, 2))
+    np.testing.assert_allclose(
+        dn.solve(plan, model, x), sample(LAW.denoiser(SCHEDULE), OP, [0.7], 0.3, method="pigdm", plan=plan, x=x)
+    )
+
+
+def test_the_samplers_that_are_consistent_find_the_modes_and_moment_matching_does_not():
+    found = {name: measured_bias(name, LAW, OP, [0.8], 0.3, n=2000, steps=60) for name in ("moment_matching", "pigdm")}
+    found |= {
+        "twisted_wide": measured_bias("twisted_wide", LAW, OP, [0.8], 0.3, n=2000, steps=60, particles=4000),
+        "mean_reverting": measured_bias("mean_reverting", LAW, OP, [0.8], 0.3, n=2000, steps=60),
+    }
+    assert found["twisted_wide"].mass < 0.04
+    assert found["mean_reverting"].mass < 0.02
+    assert min(found["moment_matching"].mass, found["pigdm"].mass) > 0.1
+
+
+def test_calibration_tells_the_posterior_from_what_is_too_narrow():
+    right, narrow = (
+        calibration(name, PRIOR, OP, 0.3, pairs=200, draws=49, steps=60) for name in ("moment_matching", "dds")
+    )
+    (share,), (error,) = right.coverage(0.9)
+    assert abs(share - 0.9) < 4 * error + 0.02
+    assert narrow.coverage([0.9])[0][0] < 0.6
+
+
+def test_repaint_goes_through_each_stretch_as_often_as_it_says():
+    went = list(visits(20, 5, 3))
+    assert sum(forwards for _, forwards in went) == 20 + 2 * 5 * 3
+    assert [step for step, forwards in went if forwards][-1] == 19
+    assert [forwards for _, forwards in visits(7, 10, 10)] == [True] * 7
+    at = 0
+    for step, forwards in went:  # each goes on from where the last one ended
+        assert step == (at if forwards else at - 1)
+        at = step + 1 if forwards else step
+
+
+class _NoDerivative:
+    prediction = "data"
+    schedule = SCHEDULE
+
+    def __call__(self, x, _):
+        return 0.0 * x
+
+
+SUMS = projections(lambda x: x.cumsum(1), lambda y: y[:, ::-1].cumsum(1)[:, ::-1], (2,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"y": [0.7, 0.1]}, ValueError, r"y has shape \(2,\): the operator 'dense' measures \(1,\)"),
+        ({"y": [np.nan]}, ValueError, "y is not finite"),
+        ({"noise_std": -1.0}, ValueError, "noise_std=-1.0: give the standard deviation"),
+        ({"noise_std": "a"}, TypeError, "noise_std='a' is a str"),
+        ({"noise_std": 0.0, "method": "dps_score"}, ValueError, "noise_std=0: 'dps_score' divides by the variance"),
+        ({"noise_std": 0.0, "method": "diffpir"}, ValueError, "noise_std=0: 'diffpir' divides"),
+        ({"method": "dsp"}, ValueError, "method='dsp' is unknown: use one of daps, "),
+        ({"method": "repaint"}, ValueError, "op: 'repaint' pastes measured entries: give it a mask"),
+        ({"method": "ddrm", "op": SUMS, "y": [0.0, 1.0]}, ValueError, "op: 'ddrm' needs singular values"),
+        ({"method": "mean_reverting"}, ValueError, "takes a model of the data given the measurement"),
+        ({"model": _NoDerivative()}, ValueError, "model is a _NoDerivative without derivatives"),
+        ({"model": 3}, TypeError, "model=3 is no model"),
+        ({"op": [[1.0, 0.5]]}, TypeError, "op is a list: pass diffnum.inverse.Linear"),
+        ({"strength": 2.0}, TypeError, "strength=2.0 is no option of 'moment_matching': its options are iterations"),
+        ({"n": 3, "y": np.zeros((2, 1))}, ValueError, "n=3: y holds 2 measurements, one a sample"),
+        ({"x": np.zeros((3, 2)), "y": np.zeros((2, 1))}, ValueError, "y holds 2 measurements, x 3 samples"),
+        ({"x": np.zeros((3, 3))}, ValueError, r"x has shape \(3, 3\): the operator acts on samples of shape \(2,\)"),
+        ({"x": np.zeros((3, 2)), "n": 2}, ValueError, "x has 3 samples, n=2"),
+        ({"x": [0.0]}, TypeError, "x is a list"),
+        ({"plan": "ddim"}, TypeError, "plan='ddim' is a str"),
+        ({"plan": default_plan("dps", dn.schedules.VPCosine(), 5)}, ValueError, "model has the schedule VPLinear"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(arguments, error, message):
+    given = {"model": LAW.denoiser(SCHEDULE), "op": OP, "y": [0.7], "noise_std": 0.3, **arguments}
+    with pytest.raises(error, match=message):
+        sample(**given)
+
+
+def test_plans_that_evaluate_more_than_once_a_step_are_refused_where_one_is_corrected():
+    grid = dn.grids.uniform_half_log_snr(SCHEDULE, 5, t_start=1.0, t_end=1e-3)
+    plan = dn.plan("heun", SCHEDULE, grid)
+    with pytest.raises(ValueError, match="has steps of several evaluations; 'dps' corrects each step by one"):
+        sample(LAW.denoiser(SCHEDULE), OP, [0.7], 0.3, method="dps", plan=plan)
+
+
+def test_samplers_that_alter_states_are_no_models():
+    with pytest.raises(ValueError, match="'dps' is no model of the posterior: it alters states"):
+        METHODS["dps"](LAW.denoiser(SCHEDULE), OP, [0.7], 0.3)
