@@ -31,7 +31,7 @@ CORE := $(addprefix tests/,test_phi.py test_tableau.py schedules grids forms pro
   jobs derivation/test_symbols.py derivation/test_series.py proofs/test_proofs.py convergence/test_rate.py test_cli.py)
 FEW := $(ONE_THREAD) HYPOTHESIS_PROFILE=few
 
-.PHONY: help setup models try-models demo book test test-fast test-base test-lowest test-wheel check format bench bench-against gpu \
+.PHONY: help setup models try-models demo book book-fast test test-fast test-base test-lowest test-wheel check format bench bench-against gpu \
   wheel clean distclean
 
 help:  ## list the verbs
@@ -48,6 +48,10 @@ book: $(VENV)/.book $(MATHJAX) try-models  ## execute and build the book strictl
 	$(ONE_THREAD) PYTHONPATH="$(CURDIR)/book" $(VENV)/bin/jupyter-book build book -W --keep-going -n -q
 	$(PY) book/tools/check_links.py book/_build/html
 	node book/tools/check_math.cjs book/_build/html
+
+book-fast: $(VENV)/.book $(MATHJAX)  ## the same after an edit of text: cells whose code is as before are not run again, links are not checked
+	$(ONE_THREAD) PYTHONPATH="$(CURDIR)/book" $(VENV)/bin/jupyter-book build book -q
+	@echo "Results of cells are kept by their code: after a change of the package itself, make book"
 
 test: setup $(VENV)/.audit try-models check  ## all checks, then all tests (slow ones included)
 	$(ONE_THREAD) $(PY) -m pytest $(PYTEST_FLAGS)
