@@ -31,7 +31,7 @@ CORE := $(addprefix tests/,test_phi.py test_tableau.py schedules grids forms pro
   jobs derivation/test_symbols.py derivation/test_series.py proofs/test_proofs.py convergence/test_rate.py test_cli.py)
 FEW := $(ONE_THREAD) HYPOTHESIS_PROFILE=few
 
-.PHONY: help setup models try-models demo book book-fast test test-fast test-base test-lowest test-wheel check format bench bench-against gpu \
+.PHONY: help setup models try-models demo book book-fast book-pdf test test-fast test-base test-lowest test-wheel check format bench bench-against gpu \
   wheel clean distclean
 
 help:  ## list the verbs
@@ -52,6 +52,9 @@ book: $(VENV)/.book $(MATHJAX) try-models  ## execute and build the book strictl
 book-fast: $(VENV)/.book $(MATHJAX)  ## the same after an edit of text: cells whose code is as before are not run again, links are not checked
 	$(ONE_THREAD) PYTHONPATH="$(CURDIR)/book" $(VENV)/bin/jupyter-book build book -q
 	@echo "Results of cells are kept by their code: after a change of the package itself, make book"
+
+book-pdf: $(VENV)/.book  ## the built book as one PDF, printed by Chromium; leaves book/_build/diffnum.pdf
+	$(PY) book/tools/pdf.py book/_build/html book/_build/diffnum.pdf
 
 test: setup $(VENV)/.audit try-models check  ## all checks, then all tests (slow ones included)
 	$(ONE_THREAD) $(PY) -m pytest $(PYTEST_FLAGS)
