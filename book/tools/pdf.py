@@ -1,6 +1,6 @@
 """The built book as one PDF: ``python book/tools/pdf.py book/_build/html book/_build/diffnum.pdf``.
 
-Chromium prints the pages in the order of the table of contents, with bookmarks; links between pages lead inside the file.
+Chromium prints the pages in the order of the contents, with bookmarks; links between pages lead inside the file.
 """
 
 from __future__ import annotations

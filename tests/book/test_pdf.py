@@ -39,9 +39,9 @@ def test_links_between_pages_lead_inside_and_others_stay(tmp_path: Path) -> None
     book = pypdf.PdfReader(stream)
     links = [page["/Annots"][0].get_object() for page in book.pages]
     sheets = [page.indirect_reference.idnum for page in book.pages]
-    assert links[0]["/Dest"].raw_get(0).idnum == sheets[2]
+    assert links[0]["/Dest"][0].idnum == sheets[2]
     assert links[1]["/A"]["/URI"] == "https://example.org/"
-    assert links[2]["/Dest"].raw_get(0).idnum == sheets[1]
+    assert links[2]["/Dest"][0].idnum == sheets[1]
     front, part, (alpha, beta) = book.outline
     assert [front.title, part.title, alpha.title, beta.title] == ["Front", "Part", "Alpha", "Beta"]
 
