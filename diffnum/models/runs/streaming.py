@@ -183,6 +183,8 @@ def stream(
 ) -> Manifest:
     """Draw images into a folder, going on where an earlier run with the same settings stopped.
 
+    A folder grows: with a larger ``n`` the images that are there are kept, and the others drawn.
+
     Parameters
     ----------
     model : NetworkDenoiser
@@ -192,7 +194,7 @@ def stream(
     out : str or Path
         The folder; made where it is missing.
     n : int
-        Number of images.
+        Number of images; not fewer than the folder holds.
     seed : int
         Image ``i`` depends on ``seed`` and ``i`` alone.
     batch : int
@@ -358,9 +360,11 @@ class _Run:
         return tuple(r for r in map(self.record, self.recorded()) if r is not None and {*_RECORD} <= {*r})
 
     def done(self, index: int) -> bool:
-        """Whether a shard is there and is what was recorded."""
+        """Whether a shard is there, is what was recorded, and is full: the last one of a folder that grows may not be."""
         record = self.record(index)
-        return record is not None and self.path(index).exists() and digest(self.path(index)) == record.get("sha256")
+        if record is None or record.get("n") != len(self.samples(index)) or not self.path(index).exists():
+            return False
+        return digest(self.path(index)) == record.get("sha256")
 
     def draw(self, indices: range, progress: Progress | None) -> None:
         """Draw the shards that are not done."""
@@ -458,14 +462,15 @@ def _begin(out: Path, manifest: Manifest) -> None:
         manifest.write(out)
         return
     old, new = before.settings, json.loads(json.dumps(manifest.settings))
-    differing = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+    grows = old.get("n", 0) < new["n"]  # image i depends on seed and i alone: those that are there stay
+    differing = [k for k in {**old, **new} if old.get(k) != new.get(k) and not (k == "n" and grows)]
     named = [k for k in differing if k != "plan"] or differing
     if named:
         listed = ", ".join(f"{k} {old.get(k)!r} there and {new.get(k)!r} now" for k in named)
         msg = f"{out} holds images of other settings ({listed}): repeat those, or give another folder"
         raise ValueError(msg)
-    if before.complete:  # checked again, and repaired where need be
-        replace(before, shards=()).write(out)
+    if before.complete or grows:  # checked again, and repaired where need be
+        replace(manifest, facts=before.facts if not grows else manifest.facts).write(out)
 
 
 def _check(n: int, batch: int, micro_batch: int, shard: int, fmt: str) -> None:

@@ -67,6 +67,27 @@ def test_more_images_begin_with_the_same_ones(tmp_path: Path, whole: Path) -> No
     assert np.array_equal(np.concatenate(list(read_images(tmp_path)))[:40], np.concatenate(list(read_images(whole))))
 
 
+@pytest.mark.parametrize("fmt", ["npy", "png"])
+@pytest.mark.parametrize(("first", "more"), [(40, 43), (32, 40), (16, 40), (5, 40)])
+def test_a_finished_folder_grows_to_the_same_bits(tmp_path: Path, first: int, more: int, fmt: str) -> None:
+    before = streamed(tmp_path / "grown", n=first, fmt=fmt)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "grown" / "shards").iterdir()}
+    grown = streamed(tmp_path / "grown", n=more, fmt=fmt)
+    assert grown == streamed(tmp_path / "at once", n=more, fmt=fmt)
+    full = [path for path in kept if int(path.stem) < first // 16]
+    assert all(path.stat().st_mtime_ns == kept[path] for path in full)  # drawn once
+    assert len(before) <= len(grown)
+
+
+def test_a_folder_does_not_shrink_and_grows_by_nothing_but_images(tmp_path: Path) -> None:
+    streamed(tmp_path, n=16)
+    with pytest.raises(ValueError, match="n 16 there and 8 now"):
+        streamed(tmp_path, n=8)
+    with pytest.raises(ValueError, match=r"settings \(seed 3 there and 4 now\)"):
+        streamed(tmp_path, n=24, seed=4)
+    assert len(list(read_images(tmp_path))) == 1
+
+
 def test_images_are_those_of_sample_up_to_rounding(whole: Path) -> None:
     labels = [i % 10 for i in range(40)]
     expected = dn.sample(DIGITS.conditioned(labels), "dpmpp_2m", 3, 40, seed=3).numpy()
@@ -212,7 +233,7 @@ def test_damaged_shards_are_drawn_again(tmp_path: Path, whole: Path, damage: str
         ({"seed": 4}, "seed 3 there and 4 now"),
         ({"labels": 2}, "labels 'each' there and 2 now"),
         ({"micro_batch": 16}, "micro_batch 8 there and 16 now"),
-        ({"n": 41}, "n 40 there and 41 now"),
+        ({"n": 39}, "n 40 there and 39 now"),
         ({"settings": {"grid": "karras"}}, "grid None there and 'karras' now"),
         ({"fmt": "png"}, "format 'npy' there and 'png' now"),
     ],
