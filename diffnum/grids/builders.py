@@ -66,9 +66,14 @@ def _finite_ends(schedule: Schedule, ends: tuple[float, float]) -> tuple[float, 
     lam = float(schedule.half_log_snr(ends[0])), float(schedule.half_log_snr(ends[1]))
     for argument, time, value in zip(("t_start", "t_end"), ends, lam, strict=True):
         if not math.isfinite(value):
+            remedy = (
+                "diffnum.grids.to_zero appends a node with sigma = 0"
+                if value > 0.0
+                else "diffnum.grids.uniform_time begins at pure noise"
+            )
             msg = (
                 f"{argument} = {time!r} has half-log-SNR {value!r}, which this grid cannot subdivide; move "
-                "it inside the domain (diffnum.grids.to_zero appends a node with sigma = 0)"
+                f"it inside the domain ({remedy})"
             )
             raise ValueError(msg)
     return lam
@@ -321,7 +326,10 @@ def _rho_grid(
     power = 1.0 / _positive("exponent", exponent)
     first, last = float(schedule.half_log_snr(ends[0])), float(schedule.half_log_snr(ends[1]))
     if not math.isfinite(first):
-        msg = f"t_start = {ends[0]!r} has infinite sigma / alpha; start later, as at schedule.default_t_start"
+        msg = (
+            f"t_start = {ends[0]!r} has infinite sigma / alpha; start later, as at schedule.default_t_start, or take "
+            "diffnum.grids.uniform_time, which begins at pure noise"
+        )
         raise ValueError(msg)
     # Relative to the first node, so that no power of exp(-lam) can overflow.
     roots = _between(1.0, math.exp(-(last - first) * power), _fractions(n))

@@ -13,6 +13,9 @@ import numpy as np
 
 from diffnum.types import FloatArray
 
+PURE_NOISE = -40.0 * math.log(2.0)
+"""Half-log-SNR that stands for minus infinity, a signal of 1e-12: weights have their limits to that accuracy."""
+
 
 @dataclass(frozen=True)
 class Terminal:
@@ -56,7 +59,8 @@ class Grid:
     t : array_like, shape (n + 1,)
         Times, finite and strictly decreasing; kept as a read-only float64 copy.
     lam : array_like, shape (n + 1,)
-        Half-log-SNRs at those times, strictly increasing; finite, but for a last ``+inf`` (``sigma = 0``).
+        Half-log-SNRs at those times, strictly increasing; finite, but for a last ``+inf`` (``sigma = 0``) and a first
+        ``-inf`` (``alpha = 0``, pure noise), which is kept as :data:`PURE_NOISE`.
     terminal : Terminal or str
         What happens after the last step.
     name : str
@@ -79,14 +83,16 @@ class Grid:
             msg = f"lam must have the shape of t, {t.shape}, got {lam.shape}; pass one value a node"
             raise ValueError(msg)
         check_monotone("t", t, "decrease")
+        if lam[0] == -np.inf and lam.size > 1 and lam[1] > PURE_NOISE:
+            lam = np.array([PURE_NOISE, *lam[1:]])
         check_monotone("lam", lam, "increase")
         if not np.all(np.isfinite(t)):
             msg = f"t must be finite, got {t!r}; pass times inside the schedule's domain"
             raise ValueError(msg)
         if lam[0] == -np.inf:
             msg = (
-                f"lam[0] is -inf: there is no signal (alpha = 0) at t = {float(t[0])!r}; start a "
-                "little later, for example at schedule.default_t_start"
+                f"lam[0] is -inf: there is no signal (alpha = 0) at t = {float(t[0])!r}, and next to none at "
+                f"t = {float(t[1])!r}; take fewer steps there, or start at schedule.default_t_start"
             )
             raise ValueError(msg)
         object.__setattr__(self, "t", t)

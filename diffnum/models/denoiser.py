@@ -436,7 +436,8 @@ class NetworkDenoiser:
                 raise ValueError(msg)
             values = convert(times)
             if values.device.type == "cpu" and not bool(torch.isfinite(values).all()):
-                msg = f"t={t.tolist()} has an infinite {_said(self.level)}; stop before, at {self.default_t_end} say."
+                late = "start later or stop before"
+                msg = f"t={t.tolist()} has an infinite {_said(self.level)}; {late}, within {self._usual()}."
                 raise ValueError(msg)
             return cast(torch.Tensor, values.to(self.device, dtype).expand(batch))
         if isinstance(t, bool) or not isinstance(t, (int, float)):
@@ -447,9 +448,14 @@ class NetworkDenoiser:
             raise ValueError(msg)
         value = float(convert(float(t)))
         if not math.isfinite(value):
-            msg = f"t={t} has {_said(self.level)} {value}; stop before, at {self.default_t_end} say."
+            late = "start later" if t > 0.5 * (low + high) else "stop before"
+            msg = f"t={t} has {_said(self.level)} {value}; {late}, within {self._usual()}."
             raise ValueError(msg)
         return torch.full((batch,), value, dtype=dtype, device=self.device)
+
+    def _usual(self) -> str:
+        """Times between which runs of the network go."""
+        return f"[{self.default_t_end}, {self.default_t_start}]"
 
     def _checked_labels(self, label: Labels) -> torch.Tensor:
         if self.num_classes is None:

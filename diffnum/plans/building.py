@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -19,6 +20,9 @@ from diffnum.tableau import Tableau
 from diffnum.types import Denoiser, FloatArray, Prediction, Schedule
 
 __all__ = ["Towards", "plan", "plan_for"]
+
+_LARGE = 1e3
+"""Weights from which on rounding and a network's errors are no longer small."""
 
 Towards: TypeAlias = Literal["data", "noise"]
 """Where a run goes: from noise to data, or back ("inversion")."""
@@ -44,7 +48,9 @@ def plan(
     schedule : Schedule
         The noising process.
     grid : Grid
-        Nodes and terminal rule. A last node at sigma = 0 is reached by a first-order step (exactly the data
+        Nodes and terminal rule. A first node at alpha = 0, pure noise, is a start like another for methods in data
+        prediction and of the velocity, whose weights have a limit there, and models that do not predict noise (zero
+        terminal SNR with v or data prediction, flows from t = 1). A last node at sigma = 0 is reached by a first-order step (exactly the data
         prediction) where the form's clock is infinite there, or where the method has several stages a step (Euler's
         step, as in EDM's code, also where all stages lie before the end); multistep methods keep their order.
     start : {"ramp", "high_order", "exact"}, optional
@@ -70,7 +76,7 @@ def plan(
     ------
     ValueError
         If the method is unknown, the grid is too short for the start-up, or the conversion of predictions
-        does not exist at a node; if a run towards the noise begins at sigma = 0, or draws noise.
+        does not exist at a node; if the weights have none at pure noise; if a run towards the noise begins at sigma = 0, or draws noise.
     """
     record = find_method(method) if isinstance(method, str) else method
     _check_arguments(record, schedule, grid)
@@ -103,7 +109,11 @@ def plan(
     )
     first = n - sum(placement.stride for placement in placements)
     given = _parameters(record, parameters or {}, n)
-    steps = list(tableaux(placements, schedule, nodes, first, given))
+    pure = not np.all(nodes.alpha)
+    if pure:
+        steps = _from_pure_noise(record, placements, schedule, nodes, first, given)
+    else:
+        steps = list(tableaux(placements, schedule, nodes, first, given))
     if denoise:
         steps.append(denoising(nodes[-1:], final_time, steps[-1].outputs if steps else ("x",)))
     history = _history_times(placements, nodes, first)
@@ -218,6 +228,25 @@ def _check_arguments(method: Any, schedule: Any, grid: Any) -> None:
             "make the grid with the same schedule"
         )
         raise ValueError(msg)
+
+
+def _from_pure_noise(
+    record: Method, placements: Sequence[Placement], schedule: Schedule, nodes: Nodes, first: int, given: Any
+) -> list[Tableau]:
+    """Steps of a run with a node at pure noise; refuses methods whose weights have no limit as the signal vanishes."""
+    largest, steps = float("inf"), list[Tableau]()
+    with suppress(OverflowError), np.errstate(divide="ignore", invalid="ignore"):  # looked at below
+        steps = list(tableaux(placements, schedule, nodes, first, given))
+        matrices = [getattr(step, name) for step in steps for name in ("U", "A", "V", "B", "stage_noise", "noise")]
+        largest = float(np.max([np.max(np.abs(m)) for m in matrices if m.size], initial=0.0))
+    if not largest <= _LARGE:  # NaN too
+        msg = (
+            f"method={record.name!r} from pure noise (alpha = 0): its weights have no limit there ({largest:.0e}); use "
+            "one in data prediction or of the velocity, such as 'dpmpp_2m', 'unipc_3' or 'velocity_rk_heun3', or start "
+            "at schedule.default_t_start"
+        )
+        raise ValueError(msg)
+    return steps
 
 
 def _is_turned(towards: Any, record: Method, grid: Grid) -> bool:

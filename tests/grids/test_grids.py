@@ -306,8 +306,8 @@ def test_bad_records_are_refused() -> None:
 
 
 def test_infinite_ends_are_refused_where_they_cannot_be_subdivided() -> None:
-    with pytest.raises(ValueError, match=r"lam\[0\] is -inf: there is no signal"):
-        grids.uniform_time(FlowMatching(), 4, t_start=1.0)
+    with pytest.raises(ValueError, match=r"t_start = 1.0 has half-log-SNR -inf.*uniform_time begins at pure noise"):
+        grids.uniform_half_log_snr(FlowMatching(), 4, t_start=1.0)
     with pytest.raises(ValueError, match=r"t_start = 1.0 has infinite sigma / alpha"):
         grids.karras(FlowMatching(), 4, t_start=1.0)
     with pytest.raises(ValueError, match=r"t_end = 0.0 has half-log-SNR inf, which this grid cannot subdivide"):

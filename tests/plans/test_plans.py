@@ -428,8 +428,8 @@ def test_a_conversion_that_does_not_exist_at_a_node_is_refused() -> None:
     made = dn.plan("ddim", schedule, compact(schedule))
     with pytest.raises(ValueError, match="'epsilon' is no prediction"):
         made.for_prediction("epsilon")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="no signal"):
-        from_times(schedule, [1.0, 0.5, 0.1])
+    with pytest.raises(ValueError, match="'noise' prediction says nothing"):
+        dn.plan("ddim", schedule, from_times(schedule, [1.0, 0.5, 0.1]), prediction="noise")
 
 
 def test_a_grid_of_another_schedule_is_refused() -> None:
