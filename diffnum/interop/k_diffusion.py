@@ -29,6 +29,8 @@ from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Start
 from diffnum.grids import Grid
 from diffnum.interop.found import plan_sampler
+from diffnum.interop.k_keywords import at_the_end, churned_at_the_end, understood
+from diffnum.interop.k_ranges import fast_levels, sample_dpm_adaptive
 from diffnum.plans import Plan, plan
 from diffnum.schedules import EDM, FlowMatching
 from diffnum.solver import Noise, solve
@@ -56,7 +58,7 @@ def _names() -> Mapping[str, str]:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *(_PREFIX + name for name in _names())])
+    return sorted([*__all__, "sample_dpm_adaptive", *(_PREFIX + name for name in _names())])
 
 
 def __getattr__(name: str) -> Callable[..., torch.Tensor]:
@@ -64,6 +66,10 @@ def __getattr__(name: str) -> Callable[..., torch.Tensor]:
     if not name.startswith(_PREFIX):
         msg = f"module {__name__!r} has no attribute {name!r}: samplers are called {_PREFIX}NAME"
         raise AttributeError(msg)
+    if name == "sample_dpm_adaptive":
+        return sample_dpm_adaptive
+    if name == "sample_dpm_fast":
+        return _sample_dpm_fast
     wanted = name.removeprefix(_PREFIX)
     try:
         return sampler(_names().get(wanted, wanted))
@@ -72,6 +78,33 @@ def __getattr__(name: str) -> Callable[..., torch.Tensor]:
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         msg = f"module {__name__!r} has no sampler {name!r}: {hint}dir() lists them all"
         raise AttributeError(msg) from None
+
+
+def _sample_dpm_fast(
+    model: Callable[..., torch.Tensor],
+    x: torch.Tensor,
+    sigma_min: Any,
+    sigma_max: Any = None,
+    n: int | None = None,
+    extra_args: Mapping[str, Any] | None = None,
+    callback: Callable[[dict[str, Any]], object] | None = None,
+    disable: bool | None = None,
+    *,
+    eta: float = 0.0,
+    **options: Any,
+) -> torch.Tensor:
+    """DPM-Solver-fast as k-diffusion calls it, with two levels and ``n`` evaluations, or with ``sigmas``."""
+    if eta:
+        msg = f"eta={eta}: dpm_fast is deterministic here; use sample_dpm_2_ancestral or sample_dpmpp_2m_sde for noise"
+        raise ValueError(msg)
+    function = sampler("dpm_solver_fast_3")
+    if sigma_max is None or n is None:
+        return function(model, x, sigma_min, extra_args, callback, disable, **options)
+    levels = torch.as_tensor(fast_levels(sigma_min, sigma_max, n), dtype=torch.float64)
+    return function(model, x, levels, extra_args, callback, disable, **options)
+
+
+_sample_dpm_fast.__name__ = _sample_dpm_fast.__qualname__ = "sample_dpm_fast"
 
 
 @cache
@@ -106,14 +139,21 @@ def sampler(method: str | Method) -> Callable[..., torch.Tensor]:
         start: Start | None = None,
         terminal: str = "stop",
         parameters: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> torch.Tensor:
         if not isinstance(x, torch.Tensor):
             msg = f"x is a {type(x).__name__}: pass a torch tensor of shape (batch, ...)"
             raise TypeError(msg)
         levels = _checked(sigmas)
         kind = _is_flow(model) if flow is None else flow
+        chosen, found = understood(record, sample.__name__, options, levels, flow=kind)
+        if len(levels) == 1:  # where a host has split the levels, nothing is left to do
+            return x
         schedule, grid = _grid(levels, kind, terminal)
-        numbers = plan(record, schedule, grid, start=start, prediction="data", parameters=parameters)
+        given, last = at_the_end(found, levels)
+        given.update(parameters or {})
+        numbers = plan(chosen, schedule, grid, start=start, prediction="data", parameters=given)
+        numbers = churned_at_the_end(numbers, last)
         with torch.no_grad(), _progress(numbers, disable) as advance:
             host = _Host(model, x.dtype, schedule, dict(extra_args or {}), numbers, sigmas, callback, advance)
             noise = _noise(numbers, noise_sampler, s_noise, levels, sigmas, x.dtype)
@@ -138,7 +178,7 @@ model : callable
 x : tensor, shape (batch, ...)
     Initial sample, noise of standard deviation ``sigmas[0]``.
 sigmas : tensor, shape (n + 1,)
-    Noise levels, decreasing; the last may be 0. Read once.
+    Noise levels, decreasing; the last may be 0. Read once. One level returns ``x``.
 extra_args : dict, optional
     Further arguments of the model.
 callback : callable, optional
@@ -155,6 +195,10 @@ start, terminal : str
     Start-up and terminal rule, see :func:`diffnum.plan`.
 parameters : dict, optional
     Numbers per step that a method asks for.
+**options
+    Keywords of the function of k-diffusion that computes the same, listed in
+    :data:`diffnum.interop.k_keywords.KEYWORDS`: ``eta``, ``s_churn``, ``s_tmin``, ``s_tmax``, ``solver_type``, ``r``,
+    ``order``.
 
 Returns
 -------
@@ -163,7 +207,7 @@ tensor, shape of ``x``
 Raises
 ------
 TypeError
-    If ``x`` is no tensor of floating dtype.
+    If ``x`` is no tensor of floating dtype, or a keyword is not understood.
 ValueError
     If the levels do not decrease, the model returns another shape, or the result is not finite.
 
@@ -218,8 +262,8 @@ class _Host:
 
 def _checked(sigmas: torch.Tensor) -> FloatArray:
     """Noise levels in float64, read from their device once."""
-    if not isinstance(sigmas, torch.Tensor) or sigmas.ndim != 1 or len(sigmas) < 2:
-        msg = f"sigmas={sigmas!r}: pass a tensor of at least two decreasing noise levels"
+    if not isinstance(sigmas, torch.Tensor) or sigmas.ndim != 1 or not len(sigmas):
+        msg = f"sigmas={sigmas!r}: pass a tensor of decreasing noise levels"
         raise ValueError(msg)
     levels = sigmas.detach().to("cpu", torch.float64).numpy()
     if not (np.isfinite(levels).all() and (np.diff(levels) < 0.0).all() and levels[-1] >= 0.0):

@@ -50,9 +50,10 @@ def plan(
     grid : Grid
         Nodes and terminal rule. A first node at alpha = 0, pure noise, is a start like another for methods in data
         prediction and of the velocity, whose weights have a limit there, and models that do not predict noise (zero
-        terminal SNR with v or data prediction, flows from t = 1). A last node at sigma = 0 is reached by a first-order step (exactly the data
-        prediction) where the form's clock is infinite there, or where the method has several stages a step (Euler's
-        step, as in EDM's code, also where all stages lie before the end); multistep methods keep their order.
+        terminal SNR with v or data prediction, flows from t = 1). A last node at sigma = 0 is reached by a first-order
+        step (exactly the data prediction) where the form's clock is infinite there, or where the method has several
+        stages a step (Euler's step, as in EDM's code, also where all stages lie before the end); multistep methods
+        keep their order.
     start : {"ramp", "high_order", "exact"}, optional
         Start-up rule; the shipped one by default. ``"exact"`` begins at a later node: see :attr:`Plan.history`.
     prediction : str, optional
@@ -75,8 +76,9 @@ def plan(
     Raises
     ------
     ValueError
-        If the method is unknown, the grid is too short for the start-up, or the conversion of predictions
-        does not exist at a node; if the weights have none at pure noise; if a run towards the noise begins at sigma = 0, or draws noise.
+        If the method is unknown, the grid is too short for the start-up, or the conversion of predictions does not
+        exist at a node; if the weights have no limit at pure noise; if a run towards the noise begins at sigma = 0, or
+        draws noise.
     """
     record = find_method(method) if isinstance(method, str) else method
     _check_arguments(record, schedule, grid)

@@ -360,7 +360,7 @@ class _Run:
         return tuple(r for r in map(self.record, self.recorded()) if r is not None and {*_RECORD} <= {*r})
 
     def done(self, index: int) -> bool:
-        """Whether a shard is there, is what was recorded, and is full: the last one of a folder that grows may not be."""
+        """Whether a shard is there, is what was recorded, and is full: the last one of a folder that grows is not."""
         record = self.record(index)
         if record is None or record.get("n") != len(self.samples(index)) or not self.path(index).exists():
             return False
