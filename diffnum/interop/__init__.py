@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
         msg = f"module {__name__!r} has no attribute {name!r}: use one of {', '.join(__all__)}"
         raise AttributeError(msg)
     if name == "PlanScheduler":
-        return found_or_explained(f"{__name__}.scheduler", name, f"dn.interop.{name}", "interop")
+        return found_or_explained(f"{__name__}.sigma_scheduler", name, f"dn.interop.{name}", "interop")
     try:
         return import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:

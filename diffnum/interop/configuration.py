@@ -93,6 +93,7 @@ def grid_of(
         end = None if config.final_sigmas_type == "zero" else _lowest_label(config, schedule)
     else:
         t, end = table_nodes(config, schedule, int(n or 0))
+    t = _from_level(config, schedule, t)
     end = float(schedule.t_min) if end is None else end
     if t[-1] > end:
         t = np.append(t, end)
@@ -147,6 +148,33 @@ def _given_levels(schedule: Schedule, sigmas: Sequence[float] | None) -> FloatAr
         raise ValueError(msg)
     with np.errstate(divide="ignore"):
         return np.array(schedule.time(-np.log(levels)))
+
+
+def _from_level(config: Any, schedule: Schedule, t: FloatArray) -> FloatArray:
+    """Nodes moved together so that the first is at the noise level that was asked for, where one was.
+
+    Raises
+    ------
+    ValueError
+        If there is more noise at that level than at the first node.
+    """
+    level = config.get("noise_level")
+    if level is None:
+        return t
+    lowest = float(schedule.half_log_snr(t[0]))
+    lam = math.log1p(-level) - math.log(level) if is_flow(config) and level < 1.0 else -math.log(level)
+    if is_flow(config) and level >= 1.0:
+        lam = -math.inf
+    if lam < lowest or (is_flow(config) and level > 1.0):
+        msg = f"noise_level={level}: the first node has {_said(config, lowest)}, pass that or less"
+        raise ValueError(msg)
+    first = float(t[0] if lam == lowest else schedule.time(lam))
+    return np.asarray(t * (first / float(t[0])))
+
+
+def _said(config: Any, lam: float) -> str:
+    """Noise level in the unit of the configuration."""
+    return f"{1.0 / (1.0 + math.exp(lam)) if is_flow(config) else math.exp(-lam):g}"
 
 
 def _check_list(name: str, values: FloatArray) -> None:

@@ -28,10 +28,9 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.programme import Start
 from diffnum.forms import conversion
 from diffnum.grids import Grid
-from diffnum.guidance.thresholding import sample_quantile
 from diffnum.interop.configuration import SPACED_AS, grid_of, is_flow, label_scale, process_of
 from diffnum.interop.found import given_plan, grid_of_plan
-from diffnum.interop.run import PipelineRun, check_finite
+from diffnum.interop.run import PipelineRun, RowRuns, check_finite, clipped, evaluations_a_step, unrounded
 from diffnum.interop.translation import translated
 from diffnum.models.loading.tables import prediction_of
 from diffnum.plans import Plan, plan
@@ -86,8 +85,8 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         Ends of that spacing, sigma/alpha, in place of those of the table.
     shift, use_dynamic_shifting, base_shift, max_shift, base_image_seq_len, max_image_seq_len, time_shift_type, \
 shift_terminal
-        Of a flow, as in FlowMatchEulerDiscreteScheduler. The shift is applied once; where ``spacing_as`` names a
-        scheduler of flows, its static shift is applied to the last time 1/N twice, as that scheduler does.
+        Of a flow, as in FlowMatchEulerDiscreteScheduler. Applied once; where ``spacing_as`` names a scheduler of
+        flows, its static shift is applied to the last time 1/N twice, as there.
     use_flow_sigmas, flow_shift
         A flow with the nodes of the scheduler that ``spacing_as`` names, DPMSolverMultistepScheduler for one.
     start, terminal : str
@@ -112,6 +111,8 @@ shift_terminal
 
     _compatibles = sorted(SPACED_AS)
     _order = 1
+    _slack = (1.0, 0.01)
+    _rows: RowRuns | None = None
 
     @register_to_config  # type: ignore[untyped-decorator, unused-ignore]
     def __init__(
@@ -192,6 +193,9 @@ shift_terminal
         What is understood is listed in :mod:`diffnum.models.loading.understood`, class by class and key by key; the
         rest is refused. What that scheduler left at its defaults is read as well, since it was in force.
 
+        Networks of noise levels (EDM, Stable Video Diffusion, variance exploding) get a
+        :class:`~diffnum.interop.sigma_scheduler.SigmaScheduler`.
+
         Two things differ from its timesteps. An evaluation without effect is left out: where the nodes end with the
         same one twice (DDIM and PNDM with ``"leading"``, ``steps_offset=0`` and ``set_alpha_to_one=False``; DEIS,
         SASolver and UniPC with ``final_sigmas_type="sigma_min"`` and levels spaced by a flag), the last of the n
@@ -211,10 +215,13 @@ shift_terminal
         Raises
         ------
         ValueError
-            If the class, a key or the value of a key is not understood: another process, a preconditioned network,
-            times that run backwards.
+            If the class, a key or the value of a key is not understood: another process, times that run backwards.
         """
-        if isinstance(config, Mapping):
+        if isinstance(config, Mapping) and cls is PlanScheduler:
+            for kind in PlanScheduler.__subclasses__():  # of networks that are told noise levels
+                if (found := kind.parameters_of(config)) is not None:  # type: ignore[attr-defined]
+                    return kind(**{**found, **kwargs})
+        if isinstance(config, Mapping) and cls is PlanScheduler:
             config = translated({key: value for key, value in config.items() if key != "_use_default_values"})
         return super().from_config(config, return_unused_kwargs, **kwargs)
 
@@ -224,7 +231,7 @@ shift_terminal
 
     def __getstate__(self) -> dict[str, Any]:
         """State without a run in progress: a copy begins anew."""
-        return {**self.__dict__, "_run": None, "_step_index": None}
+        return {**self.__dict__, "_run": None, "_rows": None, "_step_index": None}
 
     # -- nodes -------------------------------------------------------------------------------------
 
@@ -246,6 +253,21 @@ shift_terminal
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Begin at a later timestep, a multiple of :attr:`order`, as image-to-image pipelines do."""
         self._begin_index = begin_index
+
+    def set_noise_level(self, level: float | None) -> None:
+        """Begin runs at a noise level, from the next :meth:`set_timesteps` on: an exact strength of image-to-image.
+
+        As many nodes as before end where they did; a pipeline called with ``strength=1.0`` adds noise of this level.
+
+        Parameters
+        ----------
+        level : float or None
+            sigma/alpha, or the time of a flow; None begins where the network does.
+        """
+        if level is not None and not 0.0 < level < math.inf:
+            msg = f"level={level}: pass a positive noise level, sigma/alpha or the time of a flow, or None"
+            raise ValueError(msg)
+        self.register_to_config(noise_level=level)  # type: ignore[no-untyped-call]
 
     def set_shift(self, shift: float) -> None:
         """Change the shift of a flow, from the next :meth:`set_timesteps` on."""
@@ -317,8 +339,8 @@ shift_terminal
         levels = ends if is_flow(self.config) else np.exp(-np.asarray(self.schedule.half_log_snr(ends)))
         self.sigmas = torch.tensor(levels, dtype=torch.float32)
         self.num_inference_steps = self._grid.n
-        self._order = _evaluations_a_step(self._grid, times)
-        self._begin_index = self._step_index = self._run = None
+        self._order = evaluations_a_step(self._grid, times)
+        self._begin_index = self._step_index = self._run = self._rows = None
 
     def _warn_of_pure_noise(self, numbers: Plan) -> None:
         """Say so where the first step has no limit as the signal vanishes; that of data prediction has one."""
@@ -420,7 +442,8 @@ shift_terminal
         model_output : tensor, shape (batch, ...)
             Network at ``sample`` and ``timestep``.
         timestep : float or tensor
-            Entry of :attr:`timesteps`; looked at where the run begins, and later only if it is on the CPU.
+            Entry of :attr:`timesteps`; looked at where the run begins, and later only if it is on the CPU. A tensor of
+            shape (batch,): each sample is at its own, and its steps are those that it would take alone.
         sample : tensor
             The ``prev_sample`` of the call before, or the initial sample.
         generator : torch.Generator, or list of one a sample, optional
@@ -454,8 +477,9 @@ shift_terminal
                 msg = f"{name} is {kind}: pass a torch tensor of a floating dtype"
                 raise TypeError(msg)
         if isinstance(timestep, torch.Tensor) and timestep.numel() != 1:
-            msg = f"timestep has shape {tuple(timestep.shape)}: pass one, all samples are at the same"
-            raise ValueError(msg)
+            self._rows = RowRuns.of(self, timestep, sample, self._rows)
+            previous = self._rows.step(model_output, timestep, sample, generator)
+            return SchedulerOutput(prev_sample=previous) if return_dict else (previous,)
         if model_output.device.type == "cpu":  # elsewhere looking would take time, and the end is looked at
             check_finite("model_output", model_output, timestep)
         self._generator = generator
@@ -468,8 +492,10 @@ shift_terminal
                 "next: call set_timesteps to begin anew"
             )
             raise ValueError(msg)
-        config: Any = self.config
-        if config.variance_type in ("learned", "learned_range") and model_output.shape[1] == 2 * sample.shape[1]:
+        if (
+            self.config.get("variance_type") in ("learned", "learned_range")
+            and model_output.shape[1] == 2 * sample.shape[1]
+        ):
             model_output = model_output[:, : sample.shape[1]]
         change = None if sample is run.emitted else sample.to(run.state.dtype) - run.emitted.to(run.state.dtype)
         if change is not None:
@@ -501,7 +527,7 @@ shift_terminal
     def _check_first(self, timestep: Any, index: int) -> None:
         """Refuse a run that begins at a label that is none of those to come, other than by rounding."""
         label, asked = float(self._labels[index]), float(timestep)
-        if not abs(asked - label) <= 1.0 + 0.01 * abs(label):
+        if not abs(asked - label) <= self._slack[0] + self._slack[1] * abs(label):
             msg = (
                 f"timestep={asked:g} is none of the timesteps, the nearest is {label:g}: call step with the entries of "
                 "scheduler.timesteps"
@@ -519,7 +545,7 @@ shift_terminal
         if isinstance(timestep, torch.Tensor) and timestep.device.type != "cpu":
             return True
         label = float(self._labels[run.index])
-        return abs(float(timestep) - label) <= 1.0 + 0.01 * label  # pipelines round them, also to half precision
+        return abs(float(timestep) - label) <= self._slack[0] + self._slack[1] * abs(label)  # pipelines round them
 
     def _noise(self, step: int, index: int, like: torch.Tensor) -> torch.Tensor:
         """Standard normal draw from the generator of the call."""
@@ -536,17 +562,7 @@ shift_terminal
         p, q = conversion(self.prediction, "data", self.schedule.alpha(event.t), self.schedule.sigma(event.t))
         if change is not None:  # so that the data prediction, p x + q output, is that of the changed state
             output = output + (p / q) * change
-        return (self._clipped(p * event.x + q * output) - p * event.x) / q if clip else output
-
-    def _clipped(self, data: torch.Tensor) -> torch.Tensor:
-        """Clip a data prediction, to a fixed range or to a quantile of each sample."""
-        config: Any = self.config
-        if not config.thresholding:
-            return data.clamp(-config.clip_sample_range, config.clip_sample_range)
-        size: torch.Tensor = sample_quantile(data.abs(), config.dynamic_thresholding_ratio)
-        size = size.clamp(1.0, config.sample_max_value)
-        size = size.reshape(-1, *([1] * (data.ndim - 1)))
-        return torch.maximum(torch.minimum(data, size), -size) / size
+        return (clipped(config, p * event.x + q * output) - p * event.x) / q if clip else output
 
     # -- noising -----------------------------------------------------------------------------------
 
@@ -570,7 +586,7 @@ shift_terminal
         if given.ndim > 1 or (given.ndim == 1 and len(given) not in (1, len(like))):
             msg = f"timesteps have shape {tuple(given.shape)}: pass one, or one for each of {len(like)} samples"
             raise ValueError(msg)
-        t = self._unrounded(given) / label_scale(self.config)
+        t = unrounded(given, None if self.plan is None else self._labels) / label_scale(self.config)
         low, high = (max(0.0, end) * label_scale(self.config) for end in (self.schedule.t_min, self.schedule.t_max))
         if not bool(((t >= self.schedule.t_min) & (t <= self.schedule.t_max)).all()):
             msg = f"timesteps={given.tolist()}: pass labels from {low:g} to {high:g}"
@@ -578,20 +594,3 @@ shift_terminal
         shape = (-1, *([1] * (like.ndim - 1)))
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         return tuple(factor.to(like.dtype).to(like.device).reshape(shape) for factor in (alpha, sigma))  # type: ignore[return-value]
-
-    def _unrounded(self, given: torch.Tensor) -> torch.Tensor:
-        """Labels in float64; those that the caller has rounded, to half precision or to integers, are the run's."""
-        labels = given.to(torch.float64)
-        if self.plan is None or given.dtype in (torch.float32, torch.float64):
-            return labels
-        run = self._labels.to(torch.float64)
-        slack = 0.5 * torch.finfo(given.dtype).eps * labels.abs() if given.is_floating_point() else 0.5
-        gap, nearest = (labels.reshape(-1, 1) - run).abs().min(dim=1)
-        return torch.where(gap.reshape(labels.shape) <= slack, run[nearest].reshape(labels.shape), labels)
-
-
-def _evaluations_a_step(grid: Grid, times: np.ndarray[Any, np.dtype[np.float64]]) -> int:
-    """Distance between the evaluations at the nodes of a grid, where it is always the same."""
-    last = [int(np.flatnonzero(times == t)[-1]) if (times == t).any() else -1 for t in grid.t[:-1]]
-    gaps = set(np.diff(last).tolist())
-    return gaps.pop() if len(gaps) == 1 and min(gaps) > 0 else 1

@@ -21,10 +21,10 @@ _LEARNED = ("learned", "learned_range")
 
 _REFUSED: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "preconditioned": "config belongs to a scheduler that preconditions its network itself (sigma_data): load the "
-        "network with dn.load('edm:PATH') instead",
+        "preconditioned": "config belongs to a scheduler that preconditions its network itself (sigma_data): take "
+        "diffnum.interop.PlanScheduler.from_config, or load the network with dn.load('edm:PATH')",
         "exploding": "config belongs to a variance exploding process, whose states and network are not those of a "
-        "pipeline of labels: load the network with dn.load instead",
+        "pipeline of labels: take diffnum.interop.PlanScheduler.from_config, or load the network with dn.load",
     }
 )
 

@@ -19,6 +19,7 @@ import torch
 import diffnum as dn
 from diffnum.foreign.precision import swapped
 from diffnum.interop import PlanScheduler
+from diffnum.interop.translation import translated
 from tests.interop.tiny import network, seeded
 
 pytestmark = [
@@ -547,8 +548,8 @@ def test_a_begin_beyond_the_last_timestep_is_refused() -> None:
         (lambda: PlanScheduler().step(X, 999, X), "call set_timesteps first"),
         (lambda: made().step(X, 999, X, eta=0.5), "method='ddim_eta0.5'"),
         (lambda: made().step(X[:1], 999, X), "model returned shape"),
-        (lambda: PlanScheduler.from_config(diffusers.EDMEulerScheduler().config), "sigma_data"),
-        (lambda: PlanScheduler.from_config(diffusers.ScoreSdeVeScheduler().config), "variance exploding"),
+        (lambda: translated(diffusers.EDMEulerScheduler().config), "sigma_data"),
+        (lambda: translated(diffusers.ScoreSdeVeScheduler().config), "variance exploding"),
         (lambda: PlanScheduler.from_config(diffusers.IPNDMScheduler().config), "IPNDMScheduler is not understood"),
         (
             lambda: PlanScheduler.from_config(diffusers.DDIMInverseScheduler().config),
