@@ -1,190 +1,331 @@
-"""Distil toy/digits to 8, 4, 2 and 1 steps and to a consistency function; minutes on one core.
+"""Distil toy/digits: progressively to 4, 2 and 1 steps, to a consistency function, and to a MeanFlow; on one core.
 
-    python -m toy_models.distil --out book/results/distilled-digits.json
+    python -m toy_models.distil                       # all five, about two minutes each on an idle core
+    python -m toy_models.distil digits-meanflow       # one of them
+    python -m toy_models.weigh_students --out book/results/distilled-digits.json    # measures, and writes their cards
 
-Progressive distillation (Salimans and Ho 2022, algorithm 2) halves the steps, each student starting from its teacher;
-consistency distillation (Song et al. 2023, algorithm 2) takes DDIM steps of the network on 32 levels. Students have the
-network's own shape and no label. What is written: the error of their endpoints against a converged run of the teacher,
-and the Frechet distance to it, beside the best of the catalogue and the found plans at the same evaluations.
+Every student has its teacher's shape and starts from its teacher's weights, or those of a student before it. It predicts v, such that one DDIM step from
+its noise level to the level of its goal lands where it should: on a process with ``alpha^2 + sigma^2 = 1`` that step
+turns by the angle between the two, ``x_s = cos(gap) x - sin(gap) v``, where the angle is ``atan(sigma/alpha)``. No digit
+is used: the data are samples of the teacher, half of them without a label.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import hashlib
 import json
 import math
+import time
+from collections.abc import Callable
 from copy import deepcopy
-from itertools import pairwise
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 import diffnum as dn
-from diffnum.calibration.fitting import converged_samples
-from diffnum.calibration.hosts import host_of
-from diffnum.calibration.rivals import catalogue_plans, ranked
-from diffnum.models.quality.features import features_for
-from diffnum.models.quality.metrics import frechet_distance
-from toy_models.features import script
+from diffnum.models.loading.toy import ConditionalMLP
 
-PLANS = Path(__file__).parent / "plans"
-LEVELS = 32
+HERE = Path(__file__).parent
+TEACHER = "toy/digits"
+ENDS = (1.0, 1e-3)
+POOL, PAIRS, BATCH = 16_384, 65_536, 256
+SHORT = 0.3  # least jump of MeanFlow, in half-log-SNR
+FINE = 24  # exponential midpoint steps of the teacher in a whole run: within 0.4 % of its flow
+
+Batch = tuple[torch.Tensor, ...]
+Loss = Callable[[torch.nn.Module, torch.Generator], torch.Tensor]
 
 
-class Network:
-    """The module of a model as a data prediction, on half-log-SNRs of shape (n,)."""
+def parts(level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Alpha and sigma at half-log-SNRs of shape (n,), each of shape (n, 1, 1, 1)."""
+    wide = 2.0 * level.double()
+    alpha, sigma = torch.sigmoid(wide).sqrt(), torch.sigmoid(-wide).sqrt()
+    return alpha.float()[:, None, None, None], sigma.float()[:, None, None, None]
 
-    def __init__(self, model: Any, module: torch.nn.Module) -> None:
-        self.schedule, self.module, self.null = model.schedule, module, model.num_classes
 
-    def coefficients(self, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Alpha and sigma, shape (n, 1, 1, 1)."""
-        t = self.schedule.time(level.double())
-        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        return alpha.float()[:, None, None, None], sigma.float()[:, None, None, None]
+def turn(x: torch.Tensor, v: torch.Tensor, here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    """DDIM step with a v prediction."""
+    (alpha, sigma), (new_alpha, new_sigma) = parts(here), parts(there)
+    return (new_alpha * alpha + new_sigma * sigma) * x - (new_alpha * sigma - new_sigma * alpha) * v
 
-    def data(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """Prediction of the data."""
-        alpha, sigma = self.coefficients(level)
-        label = torch.full((len(x),), self.null, dtype=torch.long)
-        prediction: torch.Tensor = alpha * x - sigma * self.module(x, level, label)
-        return prediction
 
-    def step(self, x: torch.Tensor, data: torch.Tensor, here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        """DDIM step with a data prediction."""
-        (alpha, sigma), (new_alpha, new_sigma) = self.coefficients(here), self.coefficients(there)
-        return new_sigma / sigma * x + (new_alpha - new_sigma / sigma * alpha) * data
+def midpoint(net: Any, x: torch.Tensor, here: torch.Tensor, there: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Exponential midpoint step: DDIM to the middle, then the whole step with the data predicted there."""
+    middle = 0.5 * (here + there)
+    half = turn(x, net(x, here, label), here, middle)
+    (alpha, sigma), (new_alpha, new_sigma), (at, less) = parts(here), parts(there), parts(middle)
+    data = at * half - less * net(half, middle, label)
+    decay = new_sigma / sigma
+    return decay * x + (new_alpha - decay * alpha) * data
 
-    def run(self, x: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-        """DDIM over levels."""
+
+def carried(net: Any, x: torch.Tensor, here: torch.Tensor, there: torch.Tensor, label: torch.Tensor, n: int) -> Any:
+    """Run of n midpoint steps: the teacher's flow."""
+    for k in range(n):
+        x = midpoint(net, x, here + (there - here) * k / n, here + (there - here) * (k + 1) / n, label)
+    return x
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every training shares: the teacher, its ends in half-log-SNR, its samples with their labels."""
+
+    teacher: torch.nn.Module
+    low: float
+    high: float
+    data: torch.Tensor
+    labels: torch.Tensor
+
+    def draw(self, level: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noisy samples at levels of shape (n,), and their labels."""
+        rows = torch.randint(len(self.data), level.shape, generator=generator)
+        alpha, sigma = parts(level)
+        x0 = self.data[rows]
+        return alpha * x0 + sigma * torch.randn(x0.shape, generator=generator), self.labels[rows]
+
+    def levels(self, steps: int) -> torch.Tensor:
+        """Half-log-SNRs of so many steps, uniform."""
+        return torch.linspace(self.low, self.high, steps + 1)
+
+    def pairs(self, levels: torch.Tensor, step: Any, generator: torch.Generator, *, far: bool = False) -> Batch:
+        """Noisy states at all but the last level, where ``step`` takes them: to the next level, or any (``far``)."""
+        found, last = [], len(levels) - 1
+        for _ in range(0, PAIRS, 2048):
+            at = torch.randint(last, (2048,), generator=generator)
+            ahead = (torch.rand(2048, generator=generator) * (last - at)).long() if far else torch.zeros_like(at)
+            here, there = levels[at], levels[at + 1 + ahead]
+            x, label = self.draw(here, generator)
+            with torch.no_grad():
+                found.append((x, here, there, label, step(x, here, there, label)))
+        return tuple(torch.cat(column) for column in zip(*found, strict=True))
+
+
+def setting(seed: int) -> Setting:
+    """Draw the teacher's samples."""
+    model = dn.load(TEACHER)
+    low, high = (float(model.schedule.half_log_snr(t)) for t in ENDS)
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(10, (POOL,), generator=generator)
+    labels = torch.where(torch.rand(POOL, generator=generator) < 0.5, 10, labels)
+    rows, clean = 512, []
+    here, there = torch.full((rows,), low), torch.full((rows,), high)
+    with torch.no_grad():
+        for label in labels.split(rows):
+            clean.append(carried(model.module, torch.randn(rows, 1, 8, 8, generator=generator), here, there, label, 16))
+    return Setting(model.module, low, high, torch.cat(clean), labels)
+
+
+def chosen(pairs: Batch, generator: torch.Generator) -> Batch:
+    """Random rows of a table of pairs."""
+    rows = torch.randint(len(pairs[0]), (BATCH,), generator=generator)
+    return tuple(column[rows] for column in pairs)
+
+
+def progressive(shared: Setting, generator: torch.Generator, steps: int, before: torch.nn.Module | None) -> Loss:
+    """One step for two of the student before; the first for a fine run of the teacher (Salimans and Ho 2022)."""
+
+    def by_teacher(x: torch.Tensor, here: torch.Tensor, there: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return carried(shared.teacher, x, here, there, label, FINE // steps)
+
+    def by_student(x: torch.Tensor, here: torch.Tensor, there: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        middle = 0.5 * (here + there)
+        half = turn(x, before(x, here, label), here, middle)  # type: ignore[misc]
+        return turn(half, before(half, middle, label), middle, there)  # type: ignore[misc]
+
+    pairs = shared.pairs(shared.levels(steps), by_teacher if before is None else by_student, generator)
+
+    def loss(student: torch.nn.Module, generator: torch.Generator) -> torch.Tensor:
+        x, here, there, label, goal = chosen(pairs, generator)
+        return (turn(x, student(x, here, label), here, there) - goal).square().mean()
+
+    return loss
+
+
+def consistency(shared: Setting, generator: torch.Generator, levels: int) -> Loss:
+    """Same image from two states of a fine run of the teacher.
+
+    Song et al. 2023, algorithm 2, where they are neighbours; here they are any two of the levels, the last included,
+    so that what is known at the end need not travel through every level in turn.
+    """
+    pairs = shared.pairs(shared.levels(levels), lambda *a: carried(shared.teacher, *a, FINE // 2), generator, far=True)
+    end = torch.full((BATCH,), shared.high)
+
+    def loss(student: torch.nn.Module, generator: torch.Generator) -> torch.Tensor:
+        x, here, there, label, near = chosen(pairs, generator)
         with torch.no_grad():
-            for here, there in pairwise(levels):
-                now, then = here.expand(len(x)), there.expand(len(x))
-                x = self.step(x, self.data(x, now), now, then)
-        return x
+            goal = turn(near, student(near, there, label), there, end)  # the identity at the end
+        return (turn(x, student(x, here, label), here, end) - goal).square().mean()
+
+    return loss
 
 
-def trained(student: Network, loss_of: Any, steps: int, rate: float) -> float:
-    """Adam with a rate that falls to zero; returns the mean loss of the last tenth."""
-    optimiser = torch.optim.Adam(student.module.parameters(), lr=rate, betas=(0.9, 0.99))
-    plan = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+def mean_flow(shared: Setting) -> Loss:
+    """Average velocity over half-log-SNR, by its differential identity (Geng et al. 2025), with the teacher's velocity.
+
+    With ``lam`` as time ``dx/dlam = -v / (2 cosh lam)``, v being the teacher's prediction, and the student's average
+    velocity to a goal is ``(turn(x) - x) / (goal - lam)``. It starts from the consistency student, which knows the
+    jumps to the end: from the teacher's weights the target, which follows the student, takes far longer to settle. In the angle, where the velocity is v itself, ``dlam`` is up
+    to 150 angles at the noisy end, and so is what the derivative of the network by lam counts: that training diverges.
+    Half of the jumps go to the end, a sixth start from pure noise.
+    """
+
+    def loss(student: torch.nn.Module, generator: torch.Generator) -> torch.Tensor:
+        here, ahead, first, last = torch.rand(4, BATCH, generator=generator)
+        level = torch.where(first < 1.0 / 6.0, shared.low, shared.low + (shared.high - SHORT - shared.low) * here)
+        goal = torch.where(last < 0.5, shared.high, level + SHORT + (shared.high - SHORT - level) * ahead)
+        x, label = shared.draw(level, generator)
+
+        def average(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            return (turn(x, student(x, level, label, goal), level, goal) - x) / (goal - level)[:, None, None, None]
+
+        with torch.no_grad():
+            v = shared.teacher(x, level, label)
+            velocity = -v / (2.0 * torch.cosh(level))[:, None, None, None]
+            _, slope = torch.func.jvp(average, (x, level), (velocity, torch.ones_like(level)))
+            target = velocity + (goal - level)[:, None, None, None] * slope
+        return (average(x, level) - target).square().mean()
+
+    return loss
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A student: its name, the steps of Adam, and from what it is made."""
+
+    name: str
+    what: str
+    trained_steps: tuple[int, ...]
+    make: Callable[[Setting, torch.Generator], Loss]
+    before: str = ""
+    steps: int = 2500
+    rate: float = 5e-4
+    jumps: bool = False
+
+
+def halving(steps: int, before: str = "") -> Recipe:
+    """Recipe of a stage of progressive distillation."""
+    said = "two steps of `toy/" + before + "`" if before else f"{FINE // steps} steps of the midpoint rule of the teacher"
+
+    def make(shared: Setting, generator: torch.Generator) -> Loss:
+        return progressive(shared, generator, steps, read(before) if before else None)
+
+    return Recipe(f"digits-progressive-{steps}", f"progressive distillation: one step for {said}", (steps,), make, before)
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        halving(4),
+        halving(2, "digits-progressive-4"),
+        halving(1, "digits-progressive-2"),
+        Recipe(
+            "digits-consistency",
+            "consistency distillation: the same image from any two of 12 levels on a fine run of the teacher",
+            (1,),
+            lambda shared, generator: consistency(shared, generator, 12),
+        ),
+        Recipe(
+            "digits-meanflow",
+            "MeanFlow in half-log-SNR, with the teacher's velocity: jumps between any two levels",
+            (1, 2, 4),
+            lambda shared, generator: mean_flow(shared),  # noqa: ARG005
+            before="digits-consistency",
+            jumps=True,
+        ),
+    )
+}
+
+
+def read(name: str) -> torch.nn.Module:
+    """Module of a student that was trained before, with its weights as they were shipped."""
+    module: torch.nn.Module = dn.load(f"toy/{name}").module
+    return module
+
+
+def trained(student: torch.nn.Module, loss_of: Loss, recipe: Recipe, generator: torch.Generator) -> list[float]:
+    """Adam with a rate that falls to zero; returns the losses of all steps."""
+    optimiser = torch.optim.Adam(student.parameters(), lr=recipe.rate, betas=(0.9, 0.99))
+    plan = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps)
     values = []
-    for n in range(steps):
-        loss = loss_of()
-        if not math.isfinite(loss.item()):
-            msg = f"the training diverged at step {n} of {steps}: use a rate below {rate}"
+    for n in range(recipe.steps):
+        loss = loss_of(student, generator)
+        values.append(float(loss.detach()))
+        if not math.isfinite(values[-1]):
+            msg = f"the training diverged at step {n} of {recipe.steps}: use a rate below {recipe.rate}"
             raise FloatingPointError(msg)
-        optimiser.zero_grad()
-        loss.backward()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         plan.step()
-        values.append(loss.item())
-    last = values[-max(1, steps // 10) :]
-    return sum(last) / len(last)
+        if (n + 1) % 250 == 0:
+            print(f"{recipe.name} {n + 1} of {recipe.steps}: {sum(values[-250:]) / 250:.3e}", flush=True)
+    return values
 
 
-def halve(teacher: Network, student: Network, levels: torch.Tensor, draw: Any, steps: int, rate: float) -> float:
-    """Train one step of the student for two of the teacher."""
-
-    def loss_of() -> torch.Tensor:
-        x0, eps, unit = draw()
-        at = (unit * (len(levels) - 1)).long()
-        here, there = levels[at], levels[at + 1]
-        middle = 0.5 * (here + there)
-        alpha, sigma = student.coefficients(here)
-        x = alpha * x0 + sigma * eps
-        with torch.no_grad():
-            half = teacher.step(x, teacher.data(x, here), here, middle)
-            end = teacher.step(half, teacher.data(half, middle), middle, there)
-            (new_alpha, new_sigma) = student.coefficients(there)
-            goal = (end - new_sigma / sigma * x) / (new_alpha - new_sigma / sigma * alpha)
-        weight = torch.clamp((alpha / sigma) ** 2, min=1.0, max=100.0)
-        return (weight * (student.data(x, here) - goal) ** 2).mean()
-
-    return trained(student, loss_of, steps, rate)
-
-
-def consistent(teacher: Network, student: Network, levels: torch.Tensor, draw: Any, steps: int, rate: float) -> float:
-    """Train the student's prediction to be the same along steps of the teacher."""
-
-    def loss_of() -> torch.Tensor:
-        x0, eps, unit = draw()
-        at = (unit * (len(levels) - 1)).long()
-        here, there = levels[at], levels[at + 1]
-        alpha, sigma = student.coefficients(here)
-        x = alpha * x0 + sigma * eps
-        with torch.no_grad():
-            near = teacher.step(x, teacher.data(x, here), here, there)
-            last = (at == len(levels) - 2)[:, None, None, None]
-            goal = torch.where(last, near, student.data(near, there))
-        return ((student.data(x, here) - goal) ** 2).mean()
-
-    return trained(student, loss_of, steps, rate)
+def distil(recipe: Recipe, shared: Setting, out: Path, seed: int) -> None:
+    """Train a student and write its weights, its curve and its configuration."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    start = read(recipe.before) if recipe.before else shared.teacher
+    config = replace(start.config, jump_end=shared.high if recipe.jumps else None)
+    student = ConditionalMLP(config).eval()
+    student.load_state_dict(start.state_dict(), strict=not recipe.jumps)
+    began = time.monotonic()
+    values = trained(student, recipe.make(shared, generator), recipe, generator)
+    seconds = time.monotonic() - began
+    out.mkdir(parents=True, exist_ok=True)
+    weights = out / f"{recipe.name}.safetensors"
+    save_file({k: v.half().contiguous() for k, v in student.state_dict().items()}, weights)
+    weights.chmod(0o644)
+    with (out / "loss_curve.csv").open("w", newline="") as handle:
+        rows = csv.writer(handle)
+        rows.writerow(["step", "loss"])
+        rows.writerows([n + 50, f"{sum(values[n : n + 50]) / 50:.6e}"] for n in range(0, recipe.steps, 50))
+    teacher = json.loads((HERE / TEACHER.removeprefix("toy/") / "config.json").read_text())
+    kept = ("architecture", "prediction", "schedule", "default_t_end", "value_range")
+    record = {
+        "id": f"toy/{recipe.name}",
+        **{key: teacher[key] for key in kept},
+        "network": asdict(config),
+        "trained_steps": recipe.trained_steps,
+        "weights": weights.name,
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "parameters": sum(p.numel() for p in student.parameters()),
+        "training": {
+            "teacher": TEACHER,
+            "started_from": f"toy/{recipe.before}" if recipe.before else TEACHER,
+            "what": recipe.what,
+            "samples": POOL,
+            "steps": recipe.steps,
+            "batch": BATCH,
+            "seed": seed,
+            "rate": recipe.rate,
+            "seconds": round(seconds),
+            "loss_first": sum(values[:50]) / 50,
+            "loss_last": sum(values[-50:]) / 50,
+            "torch": torch.__version__,
+            "date": datetime.now(UTC).date().isoformat(),
+        },
+    }
+    (out / "config.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
 def main() -> None:
-    """Train, evaluate, write."""
+    """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1500, help="of Adam, for each student")
-    parser.add_argument("--batch", type=int, default=192)
-    parser.add_argument("--rate", type=float, default=5e-4)
-    parser.add_argument("--n", type=int, default=512, help="noises for the evaluation")
+    parser.add_argument("names", nargs="*", choices=[*RECIPES, []], help="students; all by default, in this order")
+    parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
-    torch.manual_seed(0)
-    model = dn.load("toy/digits")
-    images = script("digits").digits()[0][script("digits").HELD_OUT :]
-    generator = torch.Generator().manual_seed(0)
-
-    def draw() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        rows = torch.randint(len(images), (words.batch,), generator=generator)
-        x0 = images[rows]
-        return x0, torch.randn(x0.shape, generator=generator), torch.rand(words.batch, generator=generator)
-
-    ends = (1.0, 1e-3)
-    low, high = (float(model.schedule.half_log_snr(t)) for t in ends)
-    samples = converged_samples(host_of(model), ends, words.n, 7)
-    noise, target = torch.cat(list(samples.x)), torch.cat(list(samples.target))
-    seen = features_for(model)
-    reference = seen(model, target)
-
-    def row(name: str, nfe: int, made: torch.Tensor, **more: Any) -> dict[str, Any]:
-        gap = float((made.double() - target.double()).norm() / target.double().norm())
-        found = {"sampler": name, "nfe": nfe, "error": gap, "frechet": frechet_distance(seen(model, made), reference)}
-        print(found | more, flush=True)
-        return found | more
-
-    rows = []
-    for nfe in (1, 2, 4):
-        rivals = catalogue_plans(model.schedule, ends, nfe)
-        best = ranked(ranked(rivals, samples.head(64))[:8], samples)[0]
-        parts = zip(samples.parts, samples.x, strict=True)
-        made = torch.cat([dn.solve(best.plan, part, x) for part, x in parts])
-        rows.append(row("best of the catalogue", nfe, made, method=best.name))
-        file = PLANS / f"toy-digits-{nfe}.json"
-        if file.exists():
-            plan, parts = dn.Plan.from_json(file), zip(samples.parts, samples.x, strict=True)
-            rows.append(row("found plan", nfe, torch.cat([dn.solve(plan, part, x) for part, x in parts])))
-    module = model.module.float().train(mode=False)
-    first = Network(model, module)
-    teacher = first
-    for nfe in (8, 4, 2, 1):
-        student = Network(model, deepcopy(teacher.module).requires_grad_(True))
-        levels = torch.linspace(low, high, nfe + 1)
-        loss = halve(teacher, student, levels, draw, words.steps, words.rate)
-        rows.append(row("progressive distillation", nfe, student.run(noise.float(), levels), loss=loss))
-        teacher = student
-    student = Network(model, deepcopy(module).requires_grad_(True))
-    levels = torch.linspace(low, high, LEVELS + 1)
-    loss = consistent(first, student, levels, draw, 2 * words.steps, words.rate)
-    with torch.no_grad():
-        made = student.data(noise.float(), levels[:1].expand(len(noise)))
-    rows.append(row("consistency distillation", 1, made, loss=loss))
-    options = f"--steps {words.steps} --batch {words.batch} --rate {words.rate} --n {words.n}"
-    command = f"python -m toy_models.distil {options} --out book/results/distilled-digits.json"
-    record = {"command": command, "model": "toy/digits", "seed": 0, "features": seen.about, "rows": rows}
-    words.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    torch.set_num_threads(1)
+    shared = setting(words.seed)
+    for name in words.names or RECIPES:
+        distil(RECIPES[name], shared, HERE / name, words.seed)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,13 @@ __all__ = ["compare", "guided", "label_of", "sample"]
 
 def sample(
     model: Model,
-    method: Annotated[str, typer.Option(help="Method of the catalogue.")] = "dpmpp_2m",
-    steps: Annotated[int | None, typer.Option(help="Number of steps; 20 by default.", min=1)] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Method of the catalogue; dpmpp_2m, of a distilled student ddim.", show_default=False),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Number of steps; 20, of a distilled student its own.", min=1)
+    ] = None,
     nfe: Annotated[int | None, typer.Option(help="Model evaluations, in place of steps.", min=1)] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="Number of images.", min=1)] = 16,
     out: Annotated[
@@ -70,14 +75,13 @@ def sample(
     _check_place(out, many, shard, fmt, force=force)
     from diffnum.models import load
     from diffnum.models.runs.sampling import check_memory, draw
+    from diffnum.models.runs.students import own_method, own_steps
     from diffnum.models.runs.streaming import check_folder, processes, stream
     from diffnum.plans import plan_for
 
     if plan is not None and (steps is not None or nfe is not None):
         msg = f"--plan {str(plan)!r}: the plan says its steps, leave --steps and --nfe out"
         raise typer.BadParameter(msg)
-    if steps is None and nfe is None:
-        steps = 20
     labels = label_of(label)
     if many:
         check_folder(out)
@@ -86,6 +90,8 @@ def sample(
         if guidance is not None:
             network = guided(network, guidance, labels)
         if plan is None:
+            method = own_method(network) if method is None else method
+            steps = own_steps(network, method) if steps is None and nfe is None else steps
             numbers = plan_for(network, method, steps, nfe=nfe, grid=grid, terminal=terminal)
         else:
             numbers = read_plan(plan, network)

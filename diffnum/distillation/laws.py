@@ -55,7 +55,7 @@ def semigroup_residual(m: TwoTimes, x: FloatArray, t: float, middle: float, s: f
 
 
 def consistency_residual(
-    m: TwoTimes, velocity: OneTime, x: FloatArray, t: float, s: float, *, reach: float = 0.01
+    m: TwoTimes, velocity: OneTime, x: FloatArray, t: float, s: float, *, reach: float = 0.004
 ) -> FloatArray:
     """``dm/dt + (dm/dx) v(x, t)``: the image does not move while the state runs along its trajectory.
 
@@ -82,7 +82,7 @@ def consistency_residual(
 
 
 def tangent_residual(
-    m: TwoTimes, velocity: OneTime, x: FloatArray, t: float, s: float, *, reach: float = 0.01
+    m: TwoTimes, velocity: OneTime, x: FloatArray, t: float, s: float, *, reach: float = 0.004
 ) -> FloatArray:
     """``dm/ds - v(m, s)``: the image moves along the flow (Boffi et al. 2024, the Lagrangian equation).
 
@@ -99,7 +99,7 @@ def tangent_residual(
 
 
 def mean_flow_residual(
-    u: TwoTimes, velocity: OneTime, x: FloatArray, r: float, t: float, *, reach: float = 0.01
+    u: TwoTimes, velocity: OneTime, x: FloatArray, r: float, t: float, *, reach: float = 0.004
 ) -> FloatArray:
     """``u - v + (t - r) (du/dt + (du/dx) v)``: the MeanFlow identity (Geng et al. 2025, arXiv:2505.13447).
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -141,6 +142,9 @@ class NetworkDenoiser:
         Whether the network only has values at whole times, so that other times are rounded.
     default_t_start, default_t_end
         Times between which the model is best sampled.
+    trained_steps
+        Of a distilled student: numbers of DDIM steps, uniform in half-log-SNR between these times, that it was trained
+        for; empty for an ordinary network, which is sampled with any.
     gradients
         Build the autograd graph; ``False`` evaluates under ``torch.no_grad``.
     """
@@ -164,6 +168,7 @@ class NetworkDenoiser:
     rounds_time: bool = False
     default_t_start: float = 1.0
     default_t_end: float = 1e-3
+    trained_steps: tuple[int, ...] = ()
     gradients: bool = False
 
     def _facts(self) -> dict[str, Any]:
@@ -175,6 +180,7 @@ class NetworkDenoiser:
             "shape": tuple(self.sample_shape),
             "classes": self.num_classes,
             "labels": None if self.num_classes is None else bound if len(bound) < 40 else f"{bound[:36]} ...",
+            "trained_steps": self.trained_steps or None,
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": str(self.device),
@@ -230,6 +236,38 @@ class NetworkDenoiser:
                 raise ValueError(msg)
             return replace(self, labels=None)
         return replace(self, labels=self._checked_labels(label))
+
+    @property
+    def jumps(self) -> bool:
+        """Whether the network is a flow-map student of two noise levels, to be bound by :meth:`towards`."""
+        return getattr(getattr(self.module, "config", None), "jump_end", None) is not None
+
+    def towards(self, times: Sequence[float]) -> NetworkDenoiser:
+        """Flow-map student whose jumps end at the next time of a run; drawing images binds it by itself.
+
+        Parameters
+        ----------
+        times
+            Times of the run, falling.
+
+        Returns
+        -------
+        NetworkDenoiser
+            Whose DDIM step from each of the times to the next is the student's jump.
+
+        Raises
+        ------
+        ValueError
+            If the network has one noise level only, or times do not fall.
+        """
+        if not self.jumps:
+            msg = f"{self.name} has one noise level and does not jump: call it as it is"
+            raise ValueError(msg)
+        levels = [float(self.schedule.half_log_snr(float(t))) for t in times]
+        if len(levels) < 2 or any(b <= a for a, b in pairwise(levels)):
+            msg = f"times={list(times)!r} do not fall: use the times of a run, noisy ones first"
+            raise ValueError(msg)
+        return replace(self, module=self.module.towards(levels))  # type: ignore[operator]
 
     def with_unconditional(self, x: torch.Tensor, t: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Predict with and without the condition, in one pass over a batch of twice the size.

@@ -8,7 +8,9 @@ that records it (:mod:`diffnum.models.loading.pipelines`). ``toy_models/`` in th
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -49,6 +51,9 @@ class ConditionalMLPConfig:
         ``2 * period / frequencies``, which bounds how fast the network can vary along a trajectory.
     dropout
         Dropout inside the blocks, in training only.
+    jump_end
+        Half-log-SNR to which a flow-map student jumps where it is not told another; None for an ordinary network,
+        which has one noise level.
     """
 
     sample_shape: tuple[int, int, int]
@@ -59,6 +64,7 @@ class ConditionalMLPConfig:
     frequencies: int = 6
     period: float = 12.0
     dropout: float = 0.1
+    jump_end: float | None = None
 
 
 class _Block(nn.Module):
@@ -112,8 +118,42 @@ class ConditionalMLP(nn.Module):
         self.entry = nn.Linear(pixels, config.width)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
         self.exit = nn.Linear(config.width, pixels)
+        if config.jump_end is not None:
+            self.jump = nn.Sequential(
+                nn.Linear(4 * config.frequencies + 2, config.embedding),
+                nn.SiLU(),
+                nn.Linear(config.embedding, config.embedding),
+            )
+            nn.init.zeros_(self.jump[2].weight)  # a student starts as its teacher
+            nn.init.zeros_(self.jump[2].bias)
+            goals = torch.tensor([config.jump_end], dtype=torch.float64)
+            self.register_buffer("goals", goals, persistent=False)
 
-    def forward(self, x: torch.Tensor, level: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    def towards(self, levels: Sequence[float]) -> ConditionalMLP:
+        """Flow-map student, with the same weights, whose jumps end at the next of these half-log-SNRs.
+
+        Parameters
+        ----------
+        levels
+            Half-log-SNRs of a run, rising.
+        """
+        bound = copy.copy(self)
+        bound._buffers = {**self._buffers, "goals": self.goals.new_tensor(levels)}  # noqa: SLF001
+        return bound
+
+    def _goal(self, level: torch.Tensor) -> torch.Tensor:
+        """Next bound half-log-SNR above each level, shape (batch,)."""
+        goals = self.goals.to(level.device)
+        above = torch.searchsorted(goals, level.to(goals.dtype) + 1e-3)
+        return goals[above.clamp(max=len(goals) - 1)].to(level.dtype)
+
+    def _features(self, level: torch.Tensor) -> torch.Tensor:
+        angle = level[:, None] * self.frequencies.to(level.dtype)
+        return torch.cat([angle.sin(), angle.cos(), level[:, None] / 5.0], dim=-1)
+
+    def forward(
+        self, x: torch.Tensor, level: torch.Tensor, label: torch.Tensor, goal: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Evaluate the network.
 
         Parameters
@@ -124,15 +164,20 @@ class ConditionalMLP(nn.Module):
             Half-log-SNR, natural log of alpha/sigma, shape (batch,).
         label
             Integer labels in 0..num_classes, shape (batch,); ``num_classes`` means "no label".
+        goal
+            Of flow-map students: half-log-SNR at which the jump ends, shape (batch,); the next that is bound by default.
 
         Returns
         -------
         torch.Tensor
             Prediction, shaped like ``x``.
         """
-        angle = level[:, None] * self.frequencies.to(level.dtype)
-        features = torch.cat([angle.sin(), angle.cos(), level[:, None] / 5.0], dim=-1)
-        embedding = nn.functional.silu(self.noise_level(features) + self.label(label))
+        features = self._features(level)
+        told = self.noise_level(features) + self.label(label)
+        if self.config.jump_end is not None:
+            ahead = self._features(self._goal(level) if goal is None else goal)
+            told = told + self.jump(torch.cat([features, ahead], dim=-1))
+        embedding = nn.functional.silu(told)
         stream = self.entry(x.flatten(1))
         for block in self.blocks:
             stream = block(stream, embedding)
@@ -177,7 +222,7 @@ def load_toy(
     name
         Name of a shipped model, such as ``"digits"``, or the path of a folder that holds ``config.json``.
     dtype
-        Floating dtype of the parameters; they are stored as float32.
+        Floating dtype of the parameters; they are stored as float32, those of distilled students as float16.
     device
         Where to put them, the CPU by default.
 
@@ -215,6 +260,7 @@ def load_toy(
             "prediction": card["prediction"],
             "default_t_end": card["default_t_end"],
             "name": card["id"],
+            "trained_steps": tuple(int(n) for n in card.get("trained_steps", ())),
         }
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{folder / 'config.json'}: malformed ({error!r}); fetch it again."

@@ -15,6 +15,7 @@ from diffnum.coefficients.programme import Start
 from diffnum.grids import Grid
 from diffnum.jobs.extras import required
 from diffnum.plans import Plan, plan_for
+from diffnum.models.runs.students import bound_to_plan, own_method, own_steps
 from diffnum.plans.found import warn_if_found_elsewhere
 from diffnum.solver import State, solve
 from diffnum.solver.noise import SampleStreams, start_noise
@@ -161,6 +162,7 @@ def draw(
     from diffnum.models.update import fused
 
     warn_if_found_elsewhere(numbers, model)
+    model = bound_to_plan(model, numbers)
     scale = float(numbers.schedule.sigma(numbers.steps[0].t_from))
     dtype = torch.float32 if model.dtype in (torch.float16, torch.bfloat16) else model.dtype
     stochastic = any(step.noises for step in numbers.steps)
@@ -221,7 +223,7 @@ def check_memory(model: Any, n: int) -> None:
 
 def sample(
     model: Any,
-    method: Method | Plan | str = "dpmpp_2m",
+    method: Method | Plan | str | None = None,
     steps: int | None = None,
     n: int = 16,
     *,
@@ -242,10 +244,11 @@ def sample(
     ----------
     model : NetworkDenoiser
         From :func:`diffnum.load`, perhaps ``.conditioned(label)``.
-    method : Method, Plan or str
-        Method of the catalogue; or a plan, which says its steps and grid itself.
+    method : Method, Plan or str, optional
+        Method of the catalogue; or a plan, which says its steps and grid itself. By default "dpmpp_2m", and "ddim" for
+        a distilled student.
     steps, nfe : int, optional
-        Number of steps or of evaluations; 20 steps if neither is given.
+        Number of steps or of evaluations; if neither is given, 20 steps, or those that a student was distilled for.
     n : int
         Number of images.
     seed, first : int
@@ -283,6 +286,7 @@ def sample(
             msg = f"{name}={value}: use a whole number, at least {least}"
             raise ValueError(msg)
     check_memory(model, n)
+    method = own_method(model) if method is None else method
     if isinstance(method, Plan):
         if steps is not None or nfe is not None:
             msg = f"steps={steps}, nfe={nfe}: a plan says its steps itself, leave both out"
@@ -290,7 +294,7 @@ def sample(
         numbers = method
     else:
         if steps is None and nfe is None and not isinstance(grid, Grid):
-            steps = 20
+            steps = own_steps(model, method)
         numbers = plan_for(
             model, method, steps, nfe=nfe, grid=grid, t_start=t_start, t_end=t_end, terminal=terminal, start=start
         )

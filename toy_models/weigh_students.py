@@ -1,0 +1,156 @@
+"""Measure the distilled students beside plans and catalogue at the same evaluations, and write their cards.
+
+    python -m toy_models.weigh_students --out book/results/distilled-digits.json
+
+Everything is measured against a converged run of the teacher from noises that nothing was trained on: the error of the
+endpoints, and the Frechet distance of the sets in the features that ship with the teacher.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+from sklearn.svm import SVC
+
+import diffnum as dn
+from diffnum.calibration.fitting import converged_samples
+from diffnum.calibration.hosts import host_of
+from diffnum.calibration.rivals import catalogue_plans, ranked
+from diffnum.models.quality.features import features_for
+from diffnum.models.quality.metrics import frechet_distance
+from diffnum.models.runs.sampling import sample
+from diffnum.models.runs.students import bound_to_plan
+from toy_models.distil import ENDS, HERE, RECIPES, TEACHER
+from toy_models.features import script
+
+PLANS = HERE / "plans"
+COUNTS = (1, 2, 4)
+
+
+def rows_of(count: int, seed: int) -> list[dict[str, Any]]:
+    """Error, Frechet distance and evaluations of every sampler at 1, 2 and 4 evaluations."""
+    model = dn.load(TEACHER)
+    samples = converged_samples(host_of(model), ENDS, count, seed)
+    target = torch.cat(list(samples.target))
+    features = features_for(model)
+    reference = features(model, target)
+
+    def row(name: str, plan: Any, network: Any = None, **more: Any) -> dict[str, Any]:
+        bound = None if network is None else bound_to_plan(network, plan)
+        pairs = zip(samples.parts, samples.x, strict=True)
+        made = torch.cat([dn.solve(plan, bound or part, x.to(bound.dtype if bound else x.dtype)) for part, x in pairs])
+        gap = float((made.double() - target.double()).norm() / target.double().norm())
+        distance = frechet_distance(features(model, made), reference)
+        found = {"sampler": name, "nfe": len(plan.steps), "error": gap, "frechet": distance} | more
+        print(found, flush=True)
+        return found
+
+    rows = []
+    for nfe in COUNTS:
+        best = ranked(ranked(catalogue_plans(model.schedule, ENDS, nfe), samples.head(64))[:8], samples)[0]
+        rows.append(row("best of the catalogue", best.plan, method=best.name))
+        file = PLANS / f"toy-digits-{nfe}.json"
+        if file.exists():
+            rows.append(row("found plan", dn.Plan.from_json(file)))
+    for name in RECIPES:
+        student = dn.load(f"toy/{name}")
+        for nfe in student.trained_steps:
+            plan = dn.plan_for(student, "ddim", nfe, grid="uniform_half_log_snr")
+            rows.append(row(name, plan, student))
+    return rows
+
+
+def agreement(name: str, per_class: int = 100) -> float:
+    """How often a classifier of the training images reads samples with a label right, at the fewest steps."""
+    source = script("digits")
+    images, labels = source.digits()
+    reader = SVC(gamma=0.02, C=10.0).fit(images[source.HELD_OUT :].flatten(1), labels[source.HELD_OUT :])
+    asked = torch.arange(10).repeat_interleave(per_class)
+    made = sample(dn.load(f"toy/{name}").conditioned(asked), n=len(asked), seed=5, batch=len(asked))
+    return float(reader.score(made.flatten(1), asked))
+
+
+def draw(out: Path, name: str, steps: int) -> None:
+    """Loss curve, and samples: one column a digit and last the unconditional ones."""
+    with (out / "loss_curve.csv").open() as handle:
+        curve = [(int(r["step"]), float(r["loss"])) for r in csv.DictReader(handle)]
+    figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
+    axes.plot(*zip(*curve, strict=True))
+    axes.set(xlabel="step", ylabel="loss", yscale="log")
+    figure.savefig(out / "loss_curve.png", dpi=100)
+    plt.close(figure)
+    student = dn.load(f"toy/{name}")
+    columns = [student.conditioned(k) for k in range(10)] + [student.conditioned(None)]
+    images = torch.stack([sample(part, steps=steps, n=8, seed=0) for part in columns], dim=1)[:, :, 0]
+    grid = torch.nn.functional.pad(images, (1, 1, 1, 1), value=0.0).permute(0, 2, 1, 3).reshape(80, 110)
+    figure = plt.figure(figsize=(7.7, 5.6), frameon=False)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(grid, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    figure.savefig(out / "samples.png", dpi=100)
+    plt.close(figure)
+
+
+def write_card(name: str, rows: list[dict[str, Any]]) -> None:
+    """Figures, what was measured, and the README."""
+    out = HERE / name
+    config = json.loads((out / "config.json").read_text())
+    steps = config["trained_steps"]
+    draw(out, name, min(steps))
+    own = [r for r in rows if r["sampler"] == name]
+    config["measured"] = {"samples_read_right": agreement(name), "against_the_teacher": own}
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    beside = [r for r in rows if r["nfe"] in steps and r["sampler"] in (name, "best of the catalogue", "found plan")]
+    table = "\n".join(
+        f"| {r['nfe']} | {'this student' if r['sampler'] == name else r['sampler']} | {r['error']:.3f} | {r['frechet']:.3g} |"
+        for r in sorted(beside, key=lambda r: (r["nfe"], r["error"]))
+    )
+    jumps = (
+        "\nIt jumps from any noise level to any cleaner one: `dn.sample` and `diffnum sample` bind the times of the run, "
+        "by hand it is\n`model.towards(times)`. Unbound it jumps to the end. The second level enters through a small "
+        "network of its own.\n"
+        if config["network"]["jump_end"] is not None
+        else ""
+    )
+    many = " or ".join(map(str, steps)) + (" step" if steps == [1] else " steps")
+    values = {**config["training"], **config["network"], "id": config["id"], "name": name, "parameters": config["parameters"]}
+    text = (HERE / "student_card.md.in").read_text().format(
+        **values,
+        many=many,
+        fewest=min(steps),
+        jumps=jumps,
+        bytes=(out / config["weights"]).stat().st_size,
+        read_right=config["measured"]["samples_read_right"],
+        table=table,
+    )
+    (out / "README.md").write_text(text)
+
+
+def main() -> None:
+    """Measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--n", type=int, default=512, help="noises for the evaluation")
+    parser.add_argument("--seed", type=int, default=7)
+    words = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = rows_of(words.n, words.seed)
+    about = features_for(dn.load(TEACHER)).about
+    command = f"python -m toy_models.weigh_students --n {words.n} --out book/results/distilled-digits.json"
+    record = {"command": command, "model": TEACHER, "seed": words.seed, "features": about, "rows": rows}
+    words.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for name in RECIPES:
+        write_card(name, rows)
+
+
+if __name__ == "__main__":
+    main()
