@@ -4,10 +4,10 @@
     python -m toy_models.distil digits-meanflow       # one of them
     python -m toy_models.weigh_students --out book/results/distilled-digits.json    # measures, and writes their cards
 
-Every student has its teacher's shape and starts from its teacher's weights, or those of a student before it. It predicts v, such that one DDIM step from
-its noise level to the level of its goal lands where it should: on a process with ``alpha^2 + sigma^2 = 1`` that step
-turns by the angle between the two, ``x_s = cos(gap) x - sin(gap) v``, where the angle is ``atan(sigma/alpha)``. No digit
-is used: the data are samples of the teacher, half of them without a label.
+Every student has its teacher's shape and starts from its teacher's weights, or those of a student before it. It
+predicts v, such that one DDIM step from its noise level to the level of its goal lands where it should: on a process
+with ``alpha^2 + sigma^2 = 1`` that step turns by the angle between the two, ``x_s = cos(gap) x - sin(gap) v``, where
+the angle is ``atan(sigma/alpha)``. No digit is used: the data are samples of the teacher, half without a label.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import json
 import math
 import time
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -170,8 +169,9 @@ def mean_flow(shared: Setting) -> Loss:
 
     With ``lam`` as time ``dx/dlam = -v / (2 cosh lam)``, v being the teacher's prediction, and the student's average
     velocity to a goal is ``(turn(x) - x) / (goal - lam)``. It starts from the consistency student, which knows the
-    jumps to the end: from the teacher's weights the target, which follows the student, takes far longer to settle. In the angle, where the velocity is v itself, ``dlam`` is up
-    to 150 angles at the noisy end, and so is what the derivative of the network by lam counts: that training diverges.
+    jumps to the end: from the teacher's weights the target, which follows the student, takes far longer to settle.
+    In the angle, where the velocity is v itself, ``dlam`` is up to 150 angles at the noisy end, and that training
+    diverges.
     Half of the jumps go to the end, a sixth start from pure noise.
     """
 
@@ -210,12 +210,16 @@ class Recipe:
 
 def halving(steps: int, before: str = "") -> Recipe:
     """Recipe of a stage of progressive distillation."""
-    said = "two steps of `toy/" + before + "`" if before else f"{FINE // steps} steps of the midpoint rule of the teacher"
+    said = (
+        "two steps of `toy/" + before + "`" if before else f"{FINE // steps} steps of the midpoint rule of the teacher"
+    )
 
     def make(shared: Setting, generator: torch.Generator) -> Loss:
         return progressive(shared, generator, steps, read(before) if before else None)
 
-    return Recipe(f"digits-progressive-{steps}", f"progressive distillation: one step for {said}", (steps,), make, before)
+    return Recipe(
+        f"digits-progressive-{steps}", f"progressive distillation: one step for {said}", (steps,), make, before, 1500
+    )
 
 
 RECIPES = {

@@ -109,28 +109,39 @@ def write_card(name: str, rows: list[dict[str, Any]]) -> None:
     own = [r for r in rows if r["sampler"] == name]
     config["measured"] = {"samples_read_right": agreement(name), "against_the_teacher": own}
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    beside = [r for r in rows if r["nfe"] in steps and r["sampler"] in (name, "best of the catalogue", "found plan")]
+    rivals = {name: "this student"} | {rival: rival for rival in ("best of the catalogue", "found plan")}
+    beside = [r for r in rows if r["nfe"] in steps and r["sampler"] in rivals]
     table = "\n".join(
-        f"| {r['nfe']} | {'this student' if r['sampler'] == name else r['sampler']} | {r['error']:.3f} | {r['frechet']:.3g} |"
+        f"| {r['nfe']} | {rivals[r['sampler']]} | {r['error']:.3f} | {r['frechet']:.3g} |"
         for r in sorted(beside, key=lambda r: (r["nfe"], r["error"]))
     )
     jumps = (
-        "\nIt jumps from any noise level to any cleaner one: `dn.sample` and `diffnum sample` bind the times of the run, "
-        "by hand it is\n`model.towards(times)`. Unbound it jumps to the end. The second level enters through a small "
-        "network of its own.\n"
+        "* It jumps from any noise level to any cleaner one: `dn.sample` and `diffnum sample` bind the times of the run,\n"
+        "  by hand it is `model.towards(times)`. Unbound it jumps to the end. The second level enters through a small\n"
+        "  network of its own.\n"
         if config["network"]["jump_end"] is not None
         else ""
     )
     many = " or ".join(map(str, steps)) + (" step" if steps == [1] else " steps")
-    values = {**config["training"], **config["network"], "id": config["id"], "name": name, "parameters": config["parameters"]}
-    text = (HERE / "student_card.md.in").read_text().format(
-        **values,
-        many=many,
-        fewest=min(steps),
-        jumps=jumps,
-        bytes=(out / config["weights"]).stat().st_size,
-        read_right=config["measured"]["samples_read_right"],
-        table=table,
+    values = {
+        **config["training"],
+        **config["network"],
+        "id": config["id"],
+        "name": name,
+        "parameters": config["parameters"],
+    }
+    text = (
+        (HERE / "student_card.md.in")
+        .read_text()
+        .format(
+            **values,
+            many=many,
+            fewest=min(steps),
+            jumps=jumps,
+            bytes=(out / config["weights"]).stat().st_size,
+            read_right=config["measured"]["samples_read_right"],
+            table=table,
+        )
     )
     (out / "README.md").write_text(text)
 

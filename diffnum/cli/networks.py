@@ -75,8 +75,8 @@ def sample(
     _check_place(out, many, shard, fmt, force=force)
     from diffnum.models import load
     from diffnum.models.runs.sampling import check_memory, draw
-    from diffnum.models.runs.students import own_method, own_steps
     from diffnum.models.runs.streaming import check_folder, processes, stream
+    from diffnum.models.runs.students import own_method, own_steps
     from diffnum.plans import plan_for
 
     if plan is not None and (steps is not None or nfe is not None):

@@ -23,8 +23,16 @@ from numpy.typing import ArrayLike
 
 from diffnum.distillation.maps import FlowMap
 from diffnum.distillation.quadrature import Pairs
-from diffnum.distillation.students import FeatureStudent, RegressionTerms, checked_levels, stacked, velocity_of
+from diffnum.distillation.students import (
+    FeatureStudent,
+    RegressionTerms,
+    checked_flow,
+    checked_levels,
+    stacked,
+    velocity_of,
+)
 from diffnum.problems import Gaussian
+from diffnum.schedules import check_time
 from diffnum.types import FloatArray, Schedule
 
 __all__ = [
@@ -174,12 +182,15 @@ def consistency_distillation(
     Raises
     ------
     ValueError
-        If the solver is unknown, or times are out of order.
+        If the solver is unknown, or times are out of order or outside the domain.
+    TypeError
+        If the flow is no exact one.
     """
     if solver not in SOLVERS:
         msg = f"solver={solver!r} is not known: use one of {', '.join(map(repr, SOLVERS))}"
         raise ValueError(msg)
-    levels, end = tuple(checked_levels(levels, "t", "s")), flow.schedule.t_min if end is None else end
+    end = checked_flow(flow).schedule.t_min if end is None else end
+    levels = tuple(checked_levels(levels, "t", "s", flow.schedule, end))
     return ConsistencyLoss(flow.schedule, levels, end, flow, solver, weight)
 
 
@@ -201,7 +212,8 @@ def consistency_training(
     -------
     ConsistencyLoss
     """
-    levels, end = tuple(checked_levels(levels, "t", "s")), schedule.t_min if end is None else end
+    end = schedule.t_min if end is None else end
+    levels = tuple(checked_levels(levels, "t", "s", schedule, end))
     return ConsistencyLoss(schedule, levels, end, None, "", weight)
 
 
@@ -231,9 +243,21 @@ def continuous_consistency(
     Returns
     -------
     ContinuousConsistency
+
+    Raises
+    ------
+    ValueError
+        If a time lies outside the domain, or not after the end.
     """
-    nodes = tuple(np.atleast_1d(np.asarray(times, dtype=np.float64)).tolist())
-    return ContinuousConsistency(schedule, nodes, schedule.t_min if end is None else end, flow, weight)
+    nodes, end = np.atleast_1d(np.asarray(times, dtype=np.float64)), schedule.t_min if end is None else end
+    check_time(schedule, nodes, "times")
+    if np.any(nodes <= end):
+        msg = (
+            f"times has {float(nodes[nodes <= end][0])!r}, and the student is the identity at {end!r}: use later times"
+        )
+        raise ValueError(msg)
+    known = None if flow is None else checked_flow(flow)
+    return ContinuousConsistency(schedule, tuple(nodes.tolist()), end, known, weight)
 
 
 def trained_gains(problem: Gaussian, schedule: Schedule, times: Sequence[float], by: str = "training") -> FloatArray:
@@ -266,7 +290,7 @@ def trained_gains(problem: Gaussian, schedule: Schedule, times: Sequence[float],
     if by not in _GAINS:
         msg = f"by={by!r} is not known: use one of {', '.join(map(repr, _GAINS))}"
         raise ValueError(msg)
-    pairs = checked_levels(np.column_stack([times[:-1], times[1:]]), "t", "s")
+    pairs = checked_levels(np.column_stack([times[:-1], times[1:]]), "t", "s", schedule)
     gains = [_GAINS[by](problem.eigenvalues, schedule, t, s) for t, s in pairs]
     return np.asarray(np.prod(gains, axis=0))
 

@@ -149,8 +149,12 @@ def distribution_matching(problem: Any, schedule: Schedule, times: Sequence[floa
     Raises
     ------
     ValueError
-        If a time lies outside the domain.
+        If a time lies outside the domain, or nothing is left of the data there.
     """
     nodes = np.atleast_1d(np.asarray(times, dtype=np.float64))
     check_time(schedule, nodes, "times")
+    for t in nodes.tolist():
+        if float(schedule.alpha(t)) == 0.0:
+            msg = f"times has {t!r}, where nothing is left of the data: use times below {schedule.t_max!r}"
+            raise ValueError(msg)
     return DistributionMatching(problem, schedule, tuple(nodes.tolist()))

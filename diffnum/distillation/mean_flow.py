@@ -15,7 +15,14 @@ from numpy.typing import ArrayLike
 
 from diffnum.distillation.maps import FlowMap
 from diffnum.distillation.quadrature import Pairs
-from diffnum.distillation.students import FeatureStudent, RegressionTerms, checked_levels, stacked, velocity_of
+from diffnum.distillation.students import (
+    FeatureStudent,
+    RegressionTerms,
+    checked_flow,
+    checked_levels,
+    stacked,
+    velocity_of,
+)
 
 __all__ = ["MeanFlowLoss", "mean_flow"]
 
@@ -76,6 +83,7 @@ def mean_flow(schedule: Any, levels: ArrayLike, *, flow: FlowMap | None = None) 
     Raises
     ------
     ValueError
-        If times are out of order.
+        If times are out of order or outside the domain.
     """
-    return MeanFlowLoss(schedule, tuple(checked_levels(levels, "t", "r")), flow)
+    known = None if flow is None else checked_flow(flow)
+    return MeanFlowLoss(schedule, tuple(checked_levels(levels, "t", "r", schedule)), known)

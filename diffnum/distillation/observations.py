@@ -84,7 +84,11 @@ def observation_loss(covariance: ArrayLike, operators: Sequence[ArrayLike], nois
     if not noise > 0.0:
         msg = f"noise={noise!r}: use a positive standard deviation"
         raise ValueError(msg)
-    return ObservationLoss(real_array(covariance, "covariance", (2,)), _operators(operators), float(noise))
+    c, matrices = real_array(covariance, "covariance", (2,)), _operators(operators)
+    if c.shape[0] != c.shape[1] or c.shape[1] != matrices[0].shape[1]:
+        msg = f"covariance has shape {c.shape}, operators have {matrices[0].shape[1]} columns: use (d, d) and d columns"
+        raise ValueError(msg)
+    return ObservationLoss(c, matrices, float(noise))
 
 
 def undetermined(operators: Sequence[ArrayLike]) -> FloatArray:

@@ -136,6 +136,10 @@ def preference_loss(
     if reference.dim != 1:
         msg = f"reference has dimension {reference.dim}: use a Gaussian on the line"
         raise ValueError(msg)
+    for name, value in (("slope", slope), ("curvature", curvature)):
+        if not np.isfinite(value):
+            msg = f"{name}={value!r}: use a finite number"
+            raise ValueError(msg)
     if not temperature > 0.0:
         msg = f"temperature={temperature!r}: use a positive number"
         raise ValueError(msg)

@@ -111,7 +111,7 @@ def progressive_distillation(
     Raises
     ------
     ValueError
-        If times are out of order, the teacher does not predict data, or there are no substeps.
+        If times are out of order or outside the domain, the teacher does not predict data, or there are no substeps.
     """
     if teacher.prediction != "data":
         msg = f"teacher predicts {teacher.prediction!r}: use one that predicts 'data'"
@@ -119,5 +119,5 @@ def progressive_distillation(
     if substeps < 1:
         msg = f"substeps={substeps}: use at least one step of the teacher"
         raise ValueError(msg)
-    pairs = tuple(checked_levels(levels, "t", "s"))
+    pairs = tuple(checked_levels(levels, "t", "s", teacher.schedule))
     return ProgressiveDistillation(teacher, teacher.schedule, pairs, substeps, weight)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from diffnum.distillation.quadrature import Pairs
 from diffnum.distillation.students import FeatureStudent, RegressionTerms, checked_levels, stacked, still
+from diffnum.schedules import check_time
 from diffnum.types import FloatArray
 
 __all__ = ["ShortcutLoss", "shortcut"]
@@ -86,7 +87,8 @@ def shortcut(schedule: Any, levels: ArrayLike, instants: ArrayLike = ()) -> Shor
     Raises
     ------
     ValueError
-        If times are out of order.
+        If times are out of order or outside the domain.
     """
     moments = np.asarray(instants, dtype=np.float64).ravel()
-    return ShortcutLoss(schedule, tuple(checked_levels(levels, "t", "r")), tuple(moments.tolist()))
+    check_time(schedule, moments, "instants")
+    return ShortcutLoss(schedule, tuple(checked_levels(levels, "t", "r", schedule)), tuple(moments.tolist()))

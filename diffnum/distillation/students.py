@@ -15,10 +15,12 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import ArrayLike
 
+from diffnum.distillation.coordinates import ALLOWED
 from diffnum.distillation.maps import FlowMap
 from diffnum.distillation.quadrature import Pairs
 from diffnum.problems._states import real_array
-from diffnum.types import Array, FloatArray
+from diffnum.schedules import check_time
+from diffnum.types import Array, FloatArray, Schedule
 
 __all__ = ["FeatureStudent", "RegressionLoss", "RegressionTerms", "feature_student", "resting_point"]
 
@@ -185,13 +187,15 @@ def still(student: FeatureStudent) -> Callable[[FloatArray], FloatArray]:
     return lambda force: np.zeros((student.coefficients.shape[0], force.shape[1]))
 
 
-def checked_levels(levels: ArrayLike, first: str, second: str) -> list[tuple[float, float]]:
-    """Pairs of times (late, early).
+def checked_levels(
+    levels: ArrayLike, first: str, second: str, schedule: Schedule, end: float | None = None
+) -> list[tuple[float, float]]:
+    """Pairs of times (late, early) in the domain of a schedule, none below ``end``.
 
     Raises
     ------
     ValueError
-        If a pair is not two finite times, the second below the first.
+        If a pair is not two finite times of the schedule, the second below the first.
     """
     pairs = np.asarray(levels, dtype=np.float64)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
@@ -201,7 +205,25 @@ def checked_levels(levels: ArrayLike, first: str, second: str) -> list[tuple[flo
         if not s < t:
             msg = f"levels has ({first}, {second}) = ({t!r}, {s!r}) out of order: use {second} below {first}"
             raise ValueError(msg)
+        if end is not None and s < end:
+            msg = f"levels has {second}={s!r} below end={end!r}, where the student is the identity: use {end!r} or more"
+            raise ValueError(msg)
+    check_time(schedule, pairs, "levels")
     return [(t, s) for t, s in pairs.tolist()]
+
+
+def checked_flow(flow: FlowMap) -> FlowMap:
+    """Exact flow.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if not isinstance(flow, FlowMap):
+        msg = f"flow is a {type(flow).__name__}: use dn.distillation.flow_map(problem, schedule), for {ALLOWED}"
+        raise TypeError(msg)
+    return flow
 
 
 def resting_point(loss: RegressionLoss, student: FeatureStudent, pairs: Pairs) -> FeatureStudent:
@@ -227,7 +249,12 @@ def resting_point(loss: RegressionLoss, student: FeatureStudent, pairs: Pairs) -
     ------
     RuntimeError
         If no such point is found.
+    TypeError
+        If the student is not linear in coefficients.
     """
+    if not (hasattr(student, "coefficients") and hasattr(student, "replace")):
+        msg = f"student is a {type(student).__name__}: use a FeatureStudent, which is linear in its coefficients"
+        raise TypeError(msg)
 
     def force(theta: FloatArray) -> FloatArray:
         return loss.terms(student.replace(theta), pairs).gradient.ravel()

@@ -55,6 +55,7 @@ def _adam(
     if steps < 1 or not rate > 0.0:
         msg = f"steps={steps} and rate={rate!r}: use at least one step and a positive rate"
         raise ValueError(msg)
+    far = 1e8 * (1.0 + float(np.abs(theta).max()))
     first, second = np.zeros_like(theta), np.zeros_like(theta)
     curve = np.empty(steps)
     for n in range(steps):
@@ -64,7 +65,7 @@ def _adam(
                 f"the gradient has shape {gradient.shape}, the parameters {theta.shape}: return one for each parameter"
             )
             raise ValueError(msg)
-        if not (np.isfinite(shown) and np.all(np.isfinite(gradient))):
+        if not (np.isfinite(shown) and np.all(np.isfinite(gradient)) and np.abs(theta).max() <= far):
             msg = f"the training diverged at step {n} of {steps}: use a rate below {rate!r}, or a larger noise level"
             raise FloatingPointError(msg)
         curve[n] = shown
@@ -100,7 +101,11 @@ def train_generator(loss: GeneratorLoss, student: Generator, *, steps: int = 300
         If the training diverges; the step is named.
     ValueError
         If the gradient does not have one entry a parameter.
+    TypeError
+        If the student is no generator, or the loss has no gradient for one.
     """
+    _need(loss, "loss", ("gradient",), "a loss of one-step students, such as f_divergence(...)")
+    _need(student, "student", ("parameters", "replace"), "a Generator: its gradient must be known")
 
     def step_of(theta: FloatArray, step: int) -> tuple[float, FloatArray]:
         if not np.all(np.isfinite(theta)):
@@ -151,7 +156,21 @@ def train_student(
     ------
     FloatingPointError
         If the training diverges; the step is named.
+    ValueError
+        If student and problem differ in dimension.
+    TypeError
+        If the student is not linear in coefficients, or the loss is no regression.
     """
+    _need(loss, "loss", ("terms",), "a regression loss, such as mean_flow(...)")
+    _need(
+        student,
+        "student",
+        ("coefficients", "basis", "tangent", "replace"),
+        "a FeatureStudent, or any that is differentiable and linear in its coefficients",
+    )
+    if student.dim != problem.dim:
+        msg = f"student has dimension {student.dim}, the problem {problem.dim}: use a student of the same"
+        raise ValueError(msg)
     rng = np.random.default_rng(seed)
     pool = problem.sample(steps * batch, seed)
 
@@ -164,6 +183,14 @@ def train_student(
 
     theta, curve = _adam(np.asarray(student.coefficients, dtype=np.float64), step_of, steps, rate)
     return Training(student.replace(theta), curve)
+
+
+def _need(given: object, name: str, wanted: tuple[str, ...], remedy: str) -> None:
+    """Refuse what cannot be trained, or trained on."""
+    missing = [attribute for attribute in wanted if not hasattr(given, attribute)]
+    if missing:
+        msg = f"{name} is a {type(given).__name__} without {', '.join(missing)}: use {remedy}"
+        raise TypeError(msg)
 
 
 def wasserstein(problem: Any, outputs: FloatArray, weights: FloatArray | None = None) -> float:
@@ -183,9 +210,20 @@ def wasserstein(problem: Any, outputs: FloatArray, weights: FloatArray | None = 
     Returns
     -------
     float
+
+    Raises
+    ------
+    ValueError
+        If an output is not finite, or there is not one weight an output.
     """
     y = np.asarray(outputs, dtype=np.float64).ravel()
     p = np.full(len(y), 1.0 / len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if p.shape != y.shape or not np.all(np.isfinite(y)):
+        msg = (
+            f"outputs has {int(np.sum(~np.isfinite(y)))} entries that are not finite, weights has shape {p.shape}: use "
+            f"finite outputs and a weight each, shape {y.shape}"
+        )
+        raise ValueError(msg)
     order = np.argsort(y)
     y, p = y[order], p[order]
     middle = np.clip(np.cumsum(p) - 0.5 * p, 1e-300, 1.0 - 1e-16)

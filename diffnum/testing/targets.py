@@ -129,6 +129,7 @@ def check(
     known = TARGETS[target]
     rows = training_batch() if batch is None else batch
     found = _called(loss, known, rows) if xp is None else _traced(loss, known, rows, xp)
+    again = _called(loss, known, rows) if xp is None else _traced(loss, known, rows, xp)
     right = known.right(rows)
     if found.gradient.shape != right.gradient.shape:
         msg = f"the gradient has shape {found.gradient.shape}: return one of shape {right.gradient.shape}"
@@ -139,6 +140,13 @@ def check(
     errors = _distance(found, right, known)
     ok = max(errors) <= tolerance
     cause, closest = ("", "") if ok else _explained(found, known, rows, tolerance)
+    if not (ok or cause) and not np.any(found.gradient):
+        cause = (
+            "the gradient is zero everywhere: something without a derivative (round, sign, argmax, a comparison) lies "
+            "between what is trained and the loss"
+        )
+    if not (ok or cause) and (again.value != found.value or not np.array_equal(again.gradient, found.gradient)):
+        cause = "called again it gives other numbers: it draws noise or times of its own, or changes the student"
     return TargetReport(target, ok, errors[0] if known.has_value else float("nan"), errors[1], cause, closest)
 
 

@@ -115,18 +115,37 @@ class Target:
     wraps: str = "average velocity"
 
 
+TARGET, NOTHING, STUDENT = "target", "nothing", "student"
+"""What a loss holds still."""
+
+
 def regress(
     outputs: FloatArray,
     basis: FloatArray,
     targets: FloatArray,
     weight: FloatArray | float = 1.0,
     moved: FloatArray | None = None,
+    *,
+    still: str = TARGET,
+    absolute: bool = False,
 ) -> Outcome:
-    """Mean of ``weight (output - target)^2`` and its gradient; ``moved``: derivative of targets that are not held."""
+    """Mean of ``weight (output - target)^2`` and its gradient; ``moved``: derivative of the targets."""
     gap = outputs - targets
     share = np.broadcast_to(np.asarray(weight, dtype=np.float64).reshape(-1, 1), gap.shape) / len(gap)
-    slope = basis if moved is None else basis - moved
+    of_target = np.zeros_like(basis) if moved is None else moved
+    slope = {TARGET: basis, NOTHING: basis - of_target, STUDENT: -of_target}[still]
+    if absolute:
+        return Outcome(float(np.sum(share * np.abs(gap))), np.asarray(slope.T @ (share * np.sign(gap))))
     return Outcome(float(np.sum(share * gap**2)), np.asarray(2.0 * slope.T @ (share * gap)))
+
+
+def _of_any_regression(loss: Callable[..., Outcome]) -> dict[str, Variant]:
+    """Slips that every regression on a target of the student's own can have."""
+    return {
+        "the stop-gradient on the target is missing": lambda b: loss(b, still=NOTHING),
+        "the stop-gradient holds the student instead of the target": lambda b: loss(b, still=STUDENT),
+        "the distance is the absolute value instead of the square": lambda b: loss(b, absolute=True),
+    }
 
 
 # ---------------------------------------------------------------- MeanFlow
@@ -135,21 +154,26 @@ def regress(
 def _mean_flow(
     b: TrainingBatch,
     *,
-    held: bool = True,
-    sign: float = -1.0,
+    sign: float = 1.0,
     along: tuple[float, float, float] = (1.0, 1.0, 0.0),
     swapped: bool = False,
+    reversed_: bool = False,
+    own: bool = False,
+    span: Callable[[TrainingBatch], FloatArray] = lambda b: b.late - b.early,
     step: float = 0.0,
+    **how: Any,
 ) -> Outcome:
-    net, theta, v, t, r = b.student, b.student.coefficients, b.velocity, b.late, b.early
+    net, theta, t, r = b.student, b.student.coefficients, b.late, b.early
+    v = -b.velocity if reversed_ else b.velocity
     first, second = (r, t) if swapped else (t, r)
     basis = net.basis(b.x, first, second)
+    w = net.basis(b.x, t, t) @ theta if own else v
     if step:
         turn = (net.basis(b.x + step * v, t + step, r) - basis) / step
     else:
-        turn = net.tangent(b.x, first, second, along[0] * v, along[1], along[2])
-    moved = sign * (t - r)[:, None] * turn
-    return regress(basis @ theta, basis, v + moved @ theta, moved=None if held else moved)
+        turn = net.tangent(b.x, first, second, along[0] * w, along[1], along[2])
+    moved = -sign * span(b)[:, None] * turn
+    return regress(basis @ theta, basis, v + moved @ theta, moved=moved, **how)
 
 
 _MEAN_FLOW = Target(
@@ -158,13 +182,17 @@ _MEAN_FLOW = Target(
     lambda b: (b.x0, b.eps, b.early, b.late),
     _mean_flow,
     {
-        "the stop-gradient on the target is missing": lambda b: _mean_flow(b, held=False),
-        "the derivative enters the target with the wrong sign": lambda b: _mean_flow(b, sign=1.0),
+        **_of_any_regression(_mean_flow),
+        "the derivative enters the target with the wrong sign": lambda b: _mean_flow(b, sign=-1.0),
         "the derivative with respect to t is missing": lambda b: _mean_flow(b, along=(1.0, 0.0, 0.0)),
         "the derivative with respect to x is missing": lambda b: _mean_flow(b, along=(0.0, 1.0, 0.0)),
         "the derivative is taken with respect to r instead of t": lambda b: _mean_flow(b, along=(1.0, 0.0, 1.0)),
         "the derivative moves r along with t": lambda b: _mean_flow(b, along=(1.0, 1.0, 1.0)),
         "r and t are exchanged in the call of the student": lambda b: _mean_flow(b, swapped=True),
+        "the velocity is x_0 - eps: it points to the data": lambda b: _mean_flow(b, reversed_=True),
+        "the derivative is along the student's own velocity instead of eps - x_0": lambda b: _mean_flow(b, own=True),
+        "the factor t - r of the derivative is missing": lambda b: _mean_flow(b, span=lambda b: np.ones_like(b.late)),
+        "the derivative is multiplied by t instead of t - r": lambda b: _mean_flow(b, span=lambda b: b.late),
     },
     lambda b, h: _mean_flow(b, step=h),
 )
@@ -182,20 +210,26 @@ def _consistency(
     b: TrainingBatch,
     neighbour: FloatArray,
     *,
-    held: bool = True,
     weight: FloatArray | float | None = None,
     late: FloatArray | None = None,
     early: FloatArray | None = None,
+    **how: Any,
 ) -> Outcome:
     outputs, basis = _image(b, b.x, b.late if late is None else late)
     targets, moved = _image(b, neighbour, b.early if early is None else early)
-    return regress(outputs, basis, targets, b.weight if weight is None else weight, None if held else moved)
+    return regress(outputs, basis, targets, b.weight if weight is None else weight, moved, **how)
+
+
+def _shared(weight: FloatArray) -> FloatArray:
+    """Weights of mean 1."""
+    return np.asarray(weight / weight.mean())
 
 
 def _slips_of_consistency(neighbour: Callable[[TrainingBatch], FloatArray]) -> dict[str, Variant]:
     return {
-        "the stop-gradient on the target is missing": lambda b: _consistency(b, neighbour(b), held=False),
+        **_of_any_regression(lambda b, **how: _consistency(b, neighbour(b), **how)),
         "the weight is missing": lambda b: _consistency(b, neighbour(b), weight=1.0),
+        "the weights are divided by their sum": lambda b: _consistency(b, neighbour(b), weight=_shared(b.weight)),
         "the weight is squared": lambda b: _consistency(b, neighbour(b), weight=b.weight**2),
         "the target is conditioned on t instead of s": lambda b: _consistency(b, neighbour(b), early=b.late),
         "the student is conditioned on s instead of t": lambda b: _consistency(b, neighbour(b), late=b.early),
@@ -234,9 +268,10 @@ _DISTILLATION = Target(
 def _continuous(
     b: TrainingBatch,
     *,
-    held: bool = True,
+    still: str = TARGET,
     sign: float = 1.0,
     along: tuple[float, float] = (1.0, 1.0),
+    boundary: bool = True,
     step: float = 0.0,
 ) -> Outcome:
     theta, v, t = b.student.coefficients, b.velocity, b.late
@@ -246,9 +281,10 @@ def _continuous(
         rate, turn = (later - outputs) / step, (turned - basis) / step
     else:
         turn = -t[:, None] * b.student.tangent(b.x, t, 0.0, along[0] * v, along[1])
-        turn = turn - along[1] * b.student.basis(b.x, t, 0.0)
+        if boundary:
+            turn = turn - along[1] * b.student.basis(b.x, t, 0.0)
         rate = along[0] * v + turn @ theta
-    return regress(outputs, basis, outputs - sign * rate, moved=None if held else basis - sign * turn)
+    return regress(outputs, basis, outputs - sign * rate, moved=basis - sign * turn, still=still)
 
 
 _CONTINUOUS = Target(
@@ -257,7 +293,8 @@ _CONTINUOUS = Target(
     lambda b: (b.x0, b.eps, b.late),
     _continuous,
     {
-        "the stop-gradient on the derivative is missing": lambda b: _continuous(b, held=False),
+        "the stop-gradient on the derivative is missing": lambda b: _continuous(b, still=NOTHING),
+        "the derivative of the factor t before the network is missing": lambda b: _continuous(b, boundary=False),
         "the derivative has the wrong sign": lambda b: _continuous(b, sign=-1.0),
         "the derivative with respect to t is missing": lambda b: _continuous(b, along=(1.0, 0.0)),
         "the derivative with respect to x is missing": lambda b: _continuous(b, along=(0.0, 1.0)),
@@ -284,6 +321,8 @@ def _progressive(
     stale: bool = False,
     solved: bool = True,
     at: FloatArray | None = None,
+    landed: bool = False,
+    **how: Any,
 ) -> Outcome:
     teacher, t, s = b.model("data"), b.late, b.early
     middle = 0.5 * (t + s)
@@ -297,7 +336,8 @@ def _progressive(
     decay = (s / t)[:, None]
     target = (y - decay * b.x) / (1.0 - s[:, None] - decay * (1.0 - t[:, None])) if solved else data
     basis = b.student.basis(b.x, t if at is None else at)
-    return regress(basis @ b.student.coefficients, basis, target, b.weight if weight is None else weight)
+    goal = y if landed else target
+    return regress(basis @ b.student.coefficients, basis, goal, b.weight if weight is None else weight, **how)
 
 
 _PROGRESSIVE = Target(
@@ -307,7 +347,13 @@ _PROGRESSIVE = Target(
     lambda b: (b.model("data"), b.x, b.late, b.early, b.weight),
     _progressive,
     {
+        "the distance is the absolute value instead of the square": lambda b: _progressive(b, absolute=True),
         "the weight is missing": lambda b: _progressive(b, weight=1.0),
+        "the weight is squared": lambda b: _progressive(b, weight=b.weight**2),
+        "the weights are divided by their sum": lambda b: _progressive(b, weight=_shared(b.weight)),
+        "the target is the state at s, not the data prediction that leads there": lambda b: _progressive(
+            b, landed=True
+        ),
         "the teacher takes one step instead of two": lambda b: _progressive(b, steps=1),
         "the teacher's second step is conditioned on t": lambda b: _progressive(b, stale=True),
         "the target is the teacher's second prediction, not what one step needs": lambda b: _progressive(
@@ -323,19 +369,27 @@ _PROGRESSIVE = Target(
 
 
 def _shortcut(
-    b: TrainingBatch, *, held: bool = True, stale: bool = False, full: bool = False, short: bool = False
+    b: TrainingBatch,
+    *,
+    stale: bool = False,
+    full: bool = False,
+    short: bool = False,
+    sign: float = 1.0,
+    shares: tuple[float, float] = (0.5, 0.5),
+    **how: Any,
 ) -> Outcome:
     net, theta, t, r = b.student, b.student.coefficients, b.late, b.early
     middle = 0.5 * (t + r)
-    length = ((t - r) if full else (t - middle))[:, None]
+    length = sign * ((t - r) if full else (t - middle))[:, None]
     late = net.basis(b.x, t, middle)
     there = b.x - length * (late @ theta)
     first, second = (t, middle) if stale else (middle, r)
     early = net.basis(there, first, second)
     turn = net.tangent(there, first, second, np.ones_like(there)) @ theta
-    moved = np.asarray(0.5 * (late + early - length * turn * late))
+    moved = np.asarray(shares[0] * late + shares[1] * (early - length * turn * late))
     basis = net.basis(b.x, t, middle if short else r)
-    return regress(basis @ theta, basis, 0.5 * (late + early) @ theta, moved=None if held else moved)
+    target = (shares[0] * late + shares[1] * early) @ theta
+    return regress(basis @ theta, basis, target, moved=moved, **how)
 
 
 _SHORTCUT = Target(
@@ -344,9 +398,13 @@ _SHORTCUT = Target(
     lambda b: (b.x, b.late, b.early),
     _shortcut,
     {
-        "the stop-gradient on the target is missing": lambda b: _shortcut(b, held=False),
+        **_of_any_regression(_shortcut),
         "the second half step is conditioned on the time of the first": lambda b: _shortcut(b, stale=True),
         "the first half step has the full length": lambda b: _shortcut(b, full=True),
+        "the first half step goes the wrong way": lambda b: _shortcut(b, sign=-1.0),
+        "the target is the sum of the halves, not their mean": lambda b: _shortcut(b, shares=(1.0, 1.0)),
+        "the target is the second half alone": lambda b: _shortcut(b, shares=(0.0, 1.0)),
+        "the target is the first half alone": lambda b: _shortcut(b, shares=(1.0, 0.0)),
         "the student is conditioned on half of its step": lambda b: _shortcut(b, short=True),
     },
 )
@@ -356,11 +414,22 @@ _SHORTCUT = Target(
 
 
 def _matching(
-    b: TrainingBatch, *, sign: float = 1.0, clean: bool = False, divided: bool = False, held: bool = True
+    b: TrainingBatch,
+    *,
+    sign: float = 1.0,
+    clean: bool = False,
+    divided: bool = False,
+    held: bool = True,
+    noise: bool = False,
+    own: bool = True,
+    power: float = 0.0,
 ) -> Outcome:
     real, fake = b.model("data"), b.model("data", fake=True)
     x = b.x0 if clean else b.x
-    pull = fake(x, b.late) - real(x, b.late)
+    pull = (fake(x, b.late) if own else b.x0) - real(x, b.late)
+    if noise:
+        pull = pull * ((1.0 - b.late) / b.late)[:, None]
+    pull = pull * (1.0 - b.late)[:, None] ** power
     if divided:
         pull = pull / np.abs(b.x0 - real(x, b.late))
     if not held:
@@ -379,6 +448,9 @@ _MATCHING = Target(
     {
         "the sign is reversed: the student flees the data": lambda b: _matching(b, sign=-1.0),
         "the denoisers see the clean sample": lambda b: _matching(b, clean=True),
+        "the difference is of noises, alpha/sigma times that of data": lambda b: _matching(b, noise=True),
+        "the sample stands for the fake denoiser: this is score distillation": lambda b: _matching(b, own=False),
+        "there is a factor alpha too much, of dx_t/dx": lambda b: _matching(b, power=1.0),
         "each sample is divided by |x - D_real|, as DMD2's code does": lambda b: _matching(b, divided=True),
         "the stop-gradient on the difference is missing": lambda b: _matching(b, held=False),
     },
@@ -394,11 +466,13 @@ def _score(
     weight: FloatArray | float | None = None,
     subtract: bool = True,
     through: bool = False,
+    power: float = 0.0,
 ) -> Outcome:
     model, x = b.model("noise"), b.x
     gap = model(x, b.late) - (b.eps if subtract else 0.0)
     if through:
         gap = gap * model.jvp(x, b.late, np.ones_like(x)) * (1.0 - b.late)[:, None]
+    gap = gap * (1.0 - b.late)[:, None] ** power
     w = np.broadcast_to(np.asarray(b.weight if weight is None else weight, dtype=np.float64).reshape(-1, 1), x.shape)
     return Outcome(0.0, np.asarray(sign * w * gap / len(x)))
 
@@ -412,6 +486,8 @@ _SCORE = Target(
     {
         "the sign is reversed": lambda b: _score(b, sign=-1.0),
         "the weight is missing": lambda b: _score(b, weight=1.0),
+        "the weight is squared": lambda b: _score(b, weight=b.weight**2),
+        "there is a factor alpha too much, of dx_t/dx": lambda b: _score(b, power=1.0),
         "the noise is not subtracted": lambda b: _score(b, subtract=False),
         "the gradient goes through the network": lambda b: _score(b, through=True),
     },

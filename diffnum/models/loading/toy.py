@@ -102,6 +102,7 @@ class ConditionalMLP(nn.Module):
     """
 
     frequencies: torch.Tensor
+    goals: torch.Tensor
 
     def __init__(self, config: ConditionalMLPConfig) -> None:
         super().__init__()
@@ -119,13 +120,10 @@ class ConditionalMLP(nn.Module):
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
         self.exit = nn.Linear(config.width, pixels)
         if config.jump_end is not None:
-            self.jump = nn.Sequential(
-                nn.Linear(4 * config.frequencies + 2, config.embedding),
-                nn.SiLU(),
-                nn.Linear(config.embedding, config.embedding),
-            )
-            nn.init.zeros_(self.jump[2].weight)  # a student starts as its teacher
-            nn.init.zeros_(self.jump[2].bias)
+            last = nn.Linear(config.embedding, config.embedding)
+            nn.init.zeros_(last.weight)  # a student starts as its teacher
+            nn.init.zeros_(last.bias)
+            self.jump = nn.Sequential(nn.Linear(4 * config.frequencies + 2, config.embedding), nn.SiLU(), last)
             goals = torch.tensor([config.jump_end], dtype=torch.float64)
             self.register_buffer("goals", goals, persistent=False)
 
@@ -138,7 +136,7 @@ class ConditionalMLP(nn.Module):
             Half-log-SNRs of a run, rising.
         """
         bound = copy.copy(self)
-        bound._buffers = {**self._buffers, "goals": self.goals.new_tensor(levels)}  # noqa: SLF001
+        bound._buffers = {**self._buffers, "goals": self.goals.new_tensor(levels)}
         return bound
 
     def _goal(self, level: torch.Tensor) -> torch.Tensor:
@@ -165,7 +163,7 @@ class ConditionalMLP(nn.Module):
         label
             Integer labels in 0..num_classes, shape (batch,); ``num_classes`` means "no label".
         goal
-            Of flow-map students: half-log-SNR at which the jump ends, shape (batch,); the next that is bound by default.
+            Of flow-map students: half-log-SNR at which the jump ends, shape (batch,); the next bound one by default.
 
         Returns
         -------

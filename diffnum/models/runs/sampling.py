@@ -14,8 +14,8 @@ from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Start
 from diffnum.grids import Grid
 from diffnum.jobs.extras import required
-from diffnum.plans import Plan, plan_for
 from diffnum.models.runs.students import bound_to_plan, own_method, own_steps
+from diffnum.plans import Plan, plan_for
 from diffnum.plans.found import warn_if_found_elsewhere
 from diffnum.solver import State, solve
 from diffnum.solver.noise import SampleStreams, start_noise
