@@ -29,6 +29,7 @@ from diffnum.models.quality.features import features_for
 from diffnum.models.quality.metrics import frechet_distance
 from diffnum.models.runs.sampling import sample
 from diffnum.models.runs.students import bound_to_plan
+from diffnum.plans import plan_for
 from toy_models.distil import ENDS, HERE, RECIPES, TEACHER
 from toy_models.features import script
 
@@ -64,7 +65,7 @@ def rows_of(count: int, seed: int) -> list[dict[str, Any]]:
     for name in RECIPES:
         student = dn.load(f"toy/{name}")
         for nfe in student.trained_steps:
-            plan = dn.plan_for(student, "ddim", nfe, grid="uniform_half_log_snr")
+            plan = plan_for(student, "ddim", nfe, grid="uniform_half_log_snr")
             rows.append(row(name, plan, student))
     return rows
 
@@ -116,9 +117,9 @@ def write_card(name: str, rows: list[dict[str, Any]]) -> None:
         for r in sorted(beside, key=lambda r: (r["nfe"], r["error"]))
     )
     jumps = (
-        "* It jumps from any noise level to any cleaner one: `dn.sample` and `diffnum sample` bind the times of the run,\n"
-        "  by hand it is `model.towards(times)`. Unbound it jumps to the end. The second level enters through a small\n"
-        "  network of its own.\n"
+        "* It jumps from any noise level to any cleaner one: `dn.sample` and `diffnum sample` bind the times of\n"
+        "  the run, by hand it is `model.towards(times)`. Unbound it jumps to the end. The second level enters\n"
+        "  through a small network of its own.\n"
         if config["network"]["jump_end"] is not None
         else ""
     )
