@@ -161,8 +161,8 @@ def regressions(problem: Any, steps: int) -> list[dict[str, Any]]:
 def preferences(steps: int) -> list[dict[str, Any]]:
     """PRDP and PSO: a Gaussian policy against the tilt, in closed form."""
     reference, start, rows = dn.Gaussian([0.3], 0.7), dd.Generator([[0.3]], [[np.sqrt(0.7)]]), []
-    for name, pairwise in (("PRDP", False), ("PSO", True)):
-        loss = dd.preference_loss(reference, slope=0.6, curvature=0.8, temperature=0.5, pairwise=pairwise, spacing=0.4)
+    for name, by_rank in (("PRDP", False), ("PSO", True)):
+        loss = dd.preference_loss(reference, slope=0.6, curvature=0.8, temperature=0.5, pairwise=by_rank, spacing=0.4)
         began = time.perf_counter()
         run = dd.train_generator(loss, start, steps=steps)
         seconds = time.perf_counter() - began
