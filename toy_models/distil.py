@@ -169,9 +169,10 @@ def mean_flow(shared: Setting) -> Loss:
 
     With ``lam`` as time ``dx/dlam = -v / (2 cosh lam)``, v being the teacher's prediction, and the student's average
     velocity to a goal is ``(turn(x) - x) / (goal - lam)``. The target holds a derivative of the student, times the
-    length of the jump, so that its own errors come back enlarged: from the teacher's weights, with equal weights and a rate of
-    5e-4, the training runs away. What keeps it is what the paper has too: half of the jumps are short, and each sample
-    is weighed by the inverse of its own loss. It starts from the consistency student, which knows the jumps to the end.
+    length of the jump, so that its own errors come back enlarged: from the teacher's weights, with equal weights of the
+    samples and a rate of 5e-4, the training runs away. What keeps it is what the paper has too: half of the jumps are
+    short, and each sample is weighed by the inverse of its own loss. It starts from the consistency student, which
+    knows the jumps to the end.
     """
 
     def loss(student: torch.nn.Module, generator: torch.Generator) -> torch.Tensor:
