@@ -30,6 +30,9 @@ STOCHASTIC = frozenset({"sde-dpmsolver", "sde-dpmsolver++"})
 AMOUNTS = ("eta", "s_churn", "stochastic_sampling")
 """Options that say how much noise is drawn, or whether any is."""
 
+QUIET: Mapping[str, Mapping[str, Any]] = {"SASolverScheduler": {"tau_func": no_noise}}
+"""Options without which a scheduler draws noise, whatever else it is given."""
+
 UNSEEN = "prediction_type"
 """The option on which no sample may depend, since the model answers the same question in other words."""
 
@@ -44,9 +47,7 @@ def combinations(subject: Subject) -> tuple[tuple[dict[str, Any], ...], dict[str
     """
     accepted, refused = [], dict[str, int]()
     for values in product(*subject.sweep.values()):
-        config = {**subject.config, **dict(zip(subject.sweep, values, strict=True))}
-        if subject.name == "SASolverScheduler":
-            config["tau_func"] = no_noise
+        config = {**subject.config, **QUIET.get(subject.name, {}), **dict(zip(subject.sweep, values, strict=True))}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

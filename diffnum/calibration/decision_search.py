@@ -10,7 +10,7 @@ judged, a large pool is made of the best by mutation and crossover, and what the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from diffnum.calibration.hosts import host_of
 from diffnum.calibration.rivals import Samples, endpoint_error
 from diffnum.grids import uniform_half_log_snr, uniform_time
 from diffnum.jobs.extras import required
+from diffnum.jobs.ledger import Progress
 from diffnum.plans import Plan
 from diffnum.types import Denoiser, FloatArray, Schedule
 
@@ -98,7 +99,7 @@ def explore_decisions(
     label: Any = None,
     t_start: float | None = None,
     t_end: float | None = None,
-    progress: Callable[[int, int, str], object] | None = None,
+    progress: Progress | None = None,
 ) -> Exploration:
     """Search the decisions of a run for the least endpoint error.
 

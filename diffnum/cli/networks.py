@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from diffnum.cli.options import guided, label_of, read_plan
 from diffnum.cli.outputs import Force, as_folder, check_file, some_path
 from diffnum.cli.progress import progress_bar
 from diffnum.coefficients.catalogue import method as find_method
+from diffnum.jobs.environment import versions
 from diffnum.jobs.extras import required
 from diffnum.jobs.files import write_json
 
@@ -304,7 +304,7 @@ def compare(
         "command": command,
         **({} if found is None else found.to_dict()),
         "sets": None if quality is None else quality.to_dict(),
-        "versions": {name: version(name) for name in ("numpy", "scipy", "torch")},
+        "versions": versions("numpy", "scipy", "torch"),
     }
     if out is not None:
         if out.suffix == ".html":

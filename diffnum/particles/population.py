@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
+from diffnum.jobs.ledger import Progress
 from diffnum.particles.resampling import SCHEMES, IntArray, ancestors, effective_size, log_mean
 from diffnum.particles.weighted import Node, Potential, Weighted, on_host
 from diffnum.plans import Plan
@@ -20,9 +21,6 @@ from diffnum.tableau import Tableau
 from diffnum.types import Array, Denoiser, FloatArray
 
 __all__ = ["Population", "populations", "run"]
-
-Progress = Callable[[int, int, str], object]
-"""``progress(done, total, what)``."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from diffnum.coefficients.method import Method
 from diffnum.coefficients.programme import Start
 from diffnum.grids import Grid
 from diffnum.jobs.extras import required
+from diffnum.jobs.ledger import Progress
 from diffnum.models.runs.students import bound_to_plan, own_method, own_steps
 from diffnum.plans import Plan, plan_for
 from diffnum.plans.found import warn_if_found_elsewhere
@@ -236,7 +237,7 @@ def sample(
     t_end: float | None = None,
     terminal: str = "stop",
     start: Start | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> torch.Tensor:
     """Draw images from a pretrained model.
 
@@ -258,7 +259,7 @@ def sample(
     grid, t_start, t_end, terminal, start
         As in :func:`plan_for`.
     progress : callable, optional
-        Called as ``progress(done, total)`` in model evaluations of a batch.
+        Called as ``progress(done, total, what)``, in model evaluations of a batch.
 
     Returns
     -------
@@ -299,6 +300,12 @@ def sample(
             model, method, steps, nfe=nfe, grid=grid, t_start=t_start, t_end=t_end, terminal=terminal, start=start
         )
     total = -(-n // batch) * len(numbers)
-    report = None if progress is None else lambda done, s: progress(done // batch * len(numbers) + s.step, total)
-    runs = draw(model, numbers, range(first, first + n), seed, batch=batch, callback=report)
+
+    def report(done: int, state: State) -> None:
+        if progress is not None:
+            progress(done // batch * len(numbers) + state.step, total, numbers.method)
+
+    runs = draw(
+        model, numbers, range(first, first + n), seed, batch=batch, callback=None if progress is None else report
+    )
     return torch.cat(list(runs))

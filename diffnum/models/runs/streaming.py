@@ -29,7 +29,8 @@ import torch
 
 from diffnum._version import __version__
 from diffnum.jobs.data import read_json
-from diffnum.jobs.files import digest, locked, sweep, write_file, write_folder
+from diffnum.jobs.environment import versions
+from diffnum.jobs.files import digest, locked, sweep, write_file, write_folder, write_json
 from diffnum.jobs.ledger import Progress
 from diffnum.models.denoiser import resolve_device
 from diffnum.models.runs.sampling import draw
@@ -137,7 +138,7 @@ class Manifest:
             **self.facts,
             "shards": list(self.shards),
         }
-        write_file(folder / "manifest.json", [(json.dumps(data, indent=1) + "\n").encode()])
+        write_json(folder / "manifest.json", data)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
@@ -255,7 +256,7 @@ def stream(
         "t_end": float(numbers.times[-1]),
         "shape": list(model.sample_shape),
         "value_range": list(model.value_range),
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()},
+        "versions": {**versions("numpy"), "platform": platform.platform()},
     }
     check_folder(out)
     for folder in (out / "shards", out / "records"):
@@ -405,7 +406,7 @@ class _Run:
             else:
                 write_file(path, _array_file(images.float().numpy(), self.fmt))
             record = {"name": path.name, "first": samples.start, "n": len(samples), "sha256": digest(path)}
-            write_file(self.out / "records" / f"{index:06d}.json", [(json.dumps(record) + "\n").encode()])
+            write_json(self.out / "records" / f"{index:06d}.json", record, indent=None)
         except OSError as error:
             safe = sum(len(self.samples(i)) for i in self.recorded() if self.done(i))
             raise OSError(

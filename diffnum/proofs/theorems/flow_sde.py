@@ -16,7 +16,7 @@ from diffnum.derivation.flow_sde import RATES, end_of, fokker_planck, stationary
 from diffnum.proofs.claims import decide
 from diffnum.proofs.steps import Case
 
-__all__ = ["FLOW_THEOREMS"]
+__all__ = ["THEOREMS"]
 
 
 def _marginals() -> Iterator[Identity]:
@@ -80,7 +80,7 @@ def _preserving(top: Case) -> Iterator[Identity]:  # noqa: ARG001
     yield decide("order 0 in law: on Gaussian data the variance tends to (1 + d)/2 of that of the data", difference)
 
 
-FLOW_THEOREMS: Final[Mapping[str, Callable[[Case], Iterator[Identity]]]] = MappingProxyType(
+THEOREMS: Final[Mapping[str, Callable[[Case], Iterator[Identity]]]] = MappingProxyType(
     {
         "flow_sde": _euler_maruyama,
         "dance_sde": _euler_maruyama,
