@@ -29,7 +29,9 @@ class _Outer:
 
 def test_a_record_survives_the_way_to_json_and_back() -> None:
     given = _Outer(math.inf, (_Inner("a", (1, 2)),), {"b": [1.5, None, True]}, maybe=0.5)
-    assert from_data(_Outer, parsed(json_text(given))) == given
+    found = from_data(_Outer, parsed(json_text(given)))
+    assert found == given
+    assert found.maybe == given.maybe == 0.5
 
 
 def test_arrays_and_scalars_of_numpy_become_lists_and_numbers() -> None:
