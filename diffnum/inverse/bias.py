@@ -180,6 +180,11 @@ def calibration(
     -------
     Calibration
 
+    Raises
+    ------
+    ValueError
+        If the sampler has another model for each measurement, or a count is not positive.
+
     References
     ----------
     Talts et al. 2018, arXiv:1804.06788.

@@ -123,7 +123,21 @@ def bures(one: FloatArray, other: FloatArray) -> float:
 
 
 def posterior_map(prior: Gaussian, op: Linear, noise_std: float) -> AffineLaw:
-    """The posterior of a Gaussian prior as a map of the measurement; noise_std > 0."""
+    """The posterior of a Gaussian prior as a map of the measurement.
+
+    Parameters
+    ----------
+    prior : Gaussian
+        Law of the data.
+    op : Linear
+        Measurement operator.
+    noise_std : float
+        Standard deviation of the noise, > 0.
+
+    Returns
+    -------
+    AffineLaw
+    """
     matrix, covariance = op.matrix, prior.covariance_matrix
     across = covariance @ matrix.T
     gain = np.asarray(np.linalg.solve(matrix @ across + noise_std**2 * np.eye(len(matrix)), across.T).T, np.float64)

@@ -93,6 +93,8 @@ class Linear:
         Shapes of one sample and of one measurement.
     modes : Modes or None
         Singular value decomposition, where it is known.
+    forward, back : callable
+        Operator and adjoint on batches; those of the matrix where one is given.
     name : str
         What it is called in messages.
 
@@ -265,6 +267,13 @@ def mask(kept: ArrayLike) -> Linear:
     -------
     Linear
         Measurements have shape (number of True,), in the order of the flattened sample.
+
+    Raises
+    ------
+    TypeError
+        If ``kept`` is no array of booleans.
+    ValueError
+        If nothing is measured.
     """
     chosen = np.asarray(kept)
     if chosen.dtype != np.bool_ or not chosen.ndim:
@@ -368,6 +377,11 @@ def downsample(shape: Sequence[int], factor: int) -> Linear:
     Returns
     -------
     Linear
+
+    Raises
+    ------
+    ValueError
+        If the factor is no integer from 2 up, or does not divide the axes.
     """
     size = tuple(int(n) for n in shape)
     axes = min(2, len(size))
@@ -452,6 +466,10 @@ def conjugate_gradients(
         How many; 0 as many as there are unknowns, or until the residual has shrunk by ``tolerance``.
     tolerance : float
         Relative residual at which it stops.
+
+    Returns
+    -------
+    array, shape (n, ...)
     """
     xp = array_namespace(b)
     axes = tuple(range(1, b.ndim))

@@ -59,6 +59,10 @@ def default_plan(method: str | PosteriorSampler, schedule: Schedule, steps: int 
         The noising process.
     steps : int
         Number of steps.
+
+    Returns
+    -------
+    Plan
     """
     start = getattr(schedule, "default_t_start", schedule.t_max)
     grid = uniform_half_log_snr(schedule, steps, t_start=float(start), t_end=END_TIME * float(schedule.t_max))

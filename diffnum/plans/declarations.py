@@ -34,6 +34,10 @@ def schema(name: str = "plan") -> dict[str, Any]:
     ----------
     name : {"plan", "host_table"}
         Which.
+
+    Returns
+    -------
+    dict
     """
     check_name("name", name, SCHEMAS)
     text = (files("diffnum.plans") / "data" / f"{name}.schema.json").read_text(encoding="utf-8")
@@ -184,6 +188,10 @@ def declarations(language: str, name: str = "host_table") -> str:
         Which.
     name : {"plan", "host_table"}
         Which schema.
+
+    Returns
+    -------
+    str
     """
     check_name("language", language, LANGUAGES)
     root = schema(name)
