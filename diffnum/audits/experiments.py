@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -16,7 +16,7 @@ from diffnum.audits.budget import ErrorBudget, error_budget
 from diffnum.audits.findings import Finding, order_findings, run_findings, short
 from diffnum.audits.shipped import LEVELS, ShippedRun, shipped_run
 from diffnum.audits.subjects import Subject
-from diffnum.convergence.counts import Odd, odd_counts
+from diffnum.convergence.counts import FEWEST, Odd, odd_counts
 from diffnum.convergence.diagnosis import LONGER, Orders, Part, falls_short, measure_orders
 from diffnum.convergence.measure import errors_of_run
 from diffnum.convergence.nodes import GENTLE, INTERVAL, Spacing
@@ -116,13 +116,16 @@ def examine(subject: Subject) -> Row:
             clocked = _clocked(subject.sampler(problem), problem)
     except Exception as error:
         reason = f"it could not be run on continuous levels ({type(error).__name__}: {error})"[:300]
-    default = _default_runs(subject) if subject.has_default else _Default((), None)
+    default = _Default((), None)
+    if subject.has_default:
+        run = _once_each(runner(subject))
+        default = _default_runs(subject, run)
     found, odd = [], {}
     if orders is not None:
         odd = _odd_classes(subject, orders, problem)
         found = list(order_findings(subject, orders, problem, clocked, odd))
     if subject.has_default:
-        found += run_findings(subject, default.runs, default.budget, runner(subject), partial(_first_bad, subject))
+        found += run_findings(subject, default.runs, default.budget, run, partial(_first_bad, subject, run))
     parts = () if orders is None else (orders.formula, orders.start, orders.tail)
     formula, start, tail = map(Orders.worst, parts) if parts else (None, None, None)
     in_classes = [o.estimate.order for o in odd.values() if o.estimate is not None and o.estimate.order is not None]
@@ -152,7 +155,9 @@ def _odd_classes(subject: Subject, orders: Orders, problem: Problem) -> dict[tup
             continue
         reach = rate.order
         run = errors_of_run(sampler, oracle, Spacing(kind), "last step", "global", GENTLE)
-        for odd in odd_counts(run, rate, reach, oracle.scale, lambda r, reach=reach: falls_short(r, reach)):  # type: ignore[misc]
+        short_of = partial(falls_short, claimed=reach)
+        # the usual numbers of steps, and long runs, are those of the default runs
+        for odd in odd_counts(run, rate, reach, oracle.scale, short_of, first=FEWEST, usual=(), far=()):
             if odd.kind == "class":
                 found["last step", kind] = odd
     return found
@@ -237,16 +242,30 @@ def runner(subject: Subject, *, loud: bool = False) -> Any:
     return partial(shipped_run, target, options=options, drift=subject.drift)
 
 
-def _default_runs(subject: Subject) -> _Default:
-    run = runner(subject)
+def _once_each(run: Callable[..., ShippedRun]) -> Callable[..., ShippedRun]:
+    """The same, with every run made once: several findings rest on the same ones."""
+    made: dict[Any, ShippedRun] = {}
+
+    def again(steps: int, **swaps: Any) -> ShippedRun:
+        asked = (
+            steps,
+            *sorted((name, value) for name, value in swaps.items() if value is not None and value is not False),
+        )
+        if asked not in made:
+            made[asked] = run(steps, **swaps)
+        return made[asked]
+
+    return again
+
+
+def _default_runs(subject: Subject, run: Callable[..., ShippedRun]) -> _Default:
     runs = tuple(run(n) for n in sorted({*EDGES, *LEVELS}))
     finest = max((r.steps for r in runs if math.isfinite(r.error) and r.steps in LEVELS), default=None)
     return _Default(runs, None if finest is None else error_budget(subject.build(), finest, run))
 
 
-def _first_bad(subject: Subject, name: str, low: int, high: int) -> int:
+def _first_bad(subject: Subject, run: Callable[..., ShippedRun], name: str, low: int, high: int) -> int:
     """Smallest step count above ``low`` at which levels repeat (``repeated``) or a step is ``empty``."""
-    run = runner(subject)
     target = subject.build()
     if not hasattr(target, "set_timesteps"):
         return high

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffnum.convergence.checks import SamplerError
+from diffnum.convergence.edges import USUAL
 from diffnum.convergence.rate import FLOOR_FACTOR, REACH, RateEstimate, estimate_rate
 from diffnum.convergence.refinement import Run
 
@@ -41,7 +42,7 @@ class Odd:
         A ladder that shows it, or the two counts of a jump.
     estimate : RateEstimate or None
         Rate over that ladder, for classes and long runs.
-    kind : {"class", "better", "jump", "long", "failure"}
+    kind : {"class", "better", "jump", "long", "alone", "failure"}
         What was found.
     """
 
@@ -51,8 +52,23 @@ class Odd:
     kind: str
 
 
+EVERY_CLASS = tuple(range(1, PERIOD))
+"""Residues modulo 12 of which one number of steps is tried."""
+
+FEWEST = (1, 2, 3)
+"""Residues that meet every class modulo 2, 3 and 4; all are looked at once one of these is worse."""
+
+
 def odd_counts(
-    run: Run, rate: RateEstimate, claimed: float, scale: float, bad: Callable[[RateEstimate], bool]
+    run: Run,
+    rate: RateEstimate,
+    claimed: float,
+    scale: float,
+    bad: Callable[[RateEstimate], bool],
+    *,
+    first: Sequence[int] = EVERY_CLASS,
+    usual: Sequence[int] = USUAL,
+    far: Sequence[int] = FAR,
 ) -> tuple[Odd, ...]:
     """Look for numbers of steps at which the error is larger than the ladder leads to expect.
 
@@ -68,6 +84,12 @@ def odd_counts(
         Size of the states, for the rounding floor.
     bad : callable
         Whether a rate contradicts the claim.
+    first : sequence of int
+        Residues modulo 12 that are tried first; the others are where one of them is worse.
+    usual : sequence of int
+        Numbers of steps that users ask for, of which one may be worse than its neighbours.
+    far : sequence of int
+        Numbers of steps of long runs; none where those are made elsewhere.
 
     Returns
     -------
@@ -80,7 +102,8 @@ def odd_counts(
 
     def error(n: int) -> float:
         try:
-            return float(np.sqrt(np.mean(run(n) ** 2)))
+            found = float(np.sqrt(np.mean(run(n) ** 2)))
+            return found if np.isfinite(found) else np.inf
         except SamplerError as reason:
             failures.setdefault(str(reason.__cause__), []).append(n)
             return 0.0
@@ -100,7 +123,13 @@ def odd_counts(
         worse = [r for r in range(PERIOD) if r not in better]
         text = f"only {class_of(worse)} do so: others have smaller errors"
         return (Odd(text, (), None, "better"),) if better else ()
-    suspects = [r for r in range(1, PERIOD) if error(near + r) > WORSE * expected(near + r) + floor]
+
+    def suspicious(residues: Sequence[int]) -> list[int]:
+        return [r for r in residues if error(near + r) > WORSE * expected(near + r) + floor]
+
+    suspects = suspicious(first)
+    if suspects:
+        suspects = sorted(suspects + suspicious([r for r in EVERY_CLASS if r not in first]))
     guilty: dict[int, tuple[tuple[int, ...], RateEstimate]] = {}
     for r in suspects:
         ladder = tuple(n + r for n in (24, 48, 96, 192, 384))
@@ -111,8 +140,13 @@ def odd_counts(
         first = min(guilty)
         ladder, estimate = guilty[first]
         found.append(Odd(f"{class_of(sorted(guilty))}: {estimate.reason}", ladder, estimate, "class"))
+    within = [n for n in usual if steps[0] < n < steps[-1]] if not guilty and rate.order is not None else []
+    for n, size in [(n, error(n)) for n in within]:
+        if JUMP * expected(n) + floor < size < np.inf:
+            text = f"with {n} steps the error is {size:.1e}, where its neighbours lead to expect {expected(n):.1e}"
+            found.append(Odd(text, (n,), None, "alone"))
     if not guilty and rate.order is not None:
-        for n in FAR:
+        for n in far:
             if n > steps[-1] and error(n) > WORSE * expected(n) + floor:
                 low = steps[-1]
                 jump = _jump(error, [low, n], [errors[-1], error(n)], claimed, floor, WORSE)

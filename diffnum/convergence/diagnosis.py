@@ -10,7 +10,13 @@ from itertools import pairwise, product
 from typing import Any, Literal, TypeAlias, get_args
 
 from diffnum.convergence.checks import check_sampler, name_of
-from diffnum.convergence.levels import ends_elsewhere, ignored_nodes, rounded_levels, without_last_step
+from diffnum.convergence.levels import (
+    ends_elsewhere,
+    ignored_nodes,
+    mixed_samples,
+    rounded_levels,
+    without_last_step,
+)
 from diffnum.convergence.measure import errors_of_run, measured_rate, rate_over
 from diffnum.convergence.nodes import GENTLE, HIGH, INTERVAL, Spacing
 from diffnum.convergence.oracle import Oracle
@@ -224,8 +230,8 @@ class Diagnosis:
     claimed : float
         Order claimed.
     parts : tuple of str
-        Where something is wrong: "formula", "start-up", "last step", "time rounding", "precision", "nodes", "last
-        level"; the one to blame first; empty where nothing is.
+        Where something is wrong: "formula", "start-up", "last step", "time rounding", "precision", "nodes", "batch",
+        "last level"; the one to blame first; empty where nothing is.
     sentences : tuple of str
         What was measured there.
     orders : Orders
@@ -309,6 +315,7 @@ def diagnose(
     numbers, reason = probed(sampler, noising)
     ignored = "" if tuple(grids) == ("uniform",) else ignored_nodes(sampler, oracle)
     masking = (
+        ("batch", mixed_samples(sampler, oracle)),
         ("nodes", ignored),
         ("time rounding", "" if ignored else rounded_levels(sampler, exact, noising)),
         ("precision", low_precision(numbers, order)),

@@ -20,6 +20,7 @@ from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate
 from diffnum.convergence.record import ConvergenceStudy, Series
 from diffnum.convergence.refinement import Ladder, Run
+from diffnum.convergence.weights import low_precision, probed
 from diffnum.convergence.wrapped import Clock, in_clock, in_shape
 from diffnum.foreign import understood
 from diffnum.foreign.conventions import Convention, convention_of
@@ -38,6 +39,10 @@ HASTY = Ladder((12, 24, 48, 96), coarser=(6, 12, 18, 24, 36, 48))
 
 STRICT = frozenset({"k-diffusion", "flow", "diffusers"})
 """Conventions of image samplers, whose runs end at sigma = 0 on states (b, c, h, w): what fails there is a fault."""
+
+
+ALWAYS = frozenset({"few steps", "numbers of steps"})
+"""Edges that are faults in any convention."""
 
 
 @dataclass
@@ -73,7 +78,7 @@ class Judgement:
         Whether the plain run has that order on every kind of grid, at every number of steps tried.
     parts : tuple of str
         What to look at, the part to blame first: "formula", "start-up", "last step", "time rounding", "precision",
-        "nodes", "last level", "numbers of steps", "few steps", "end at zero noise", "image shapes", "order".
+        "nodes", "batch", "last level", "numbers of steps", "few steps", "end at zero noise", "image shapes", "order".
     sentences : tuple of str
         What was measured there, in the same order.
     series : tuple of Series
@@ -195,8 +200,9 @@ def judge(
 
     if effort is not _Effort.HASTY:
         check_repeats(run, oracle)
-    tried = edges(run, oracle, zero=kind != "diffusers") if shape is None else ()
-    found = [(e.part, e.text) for e in tried if not e.refused and (kind in STRICT or e.part == "few steps")]
+    usual = effort is not _Effort.HASTY
+    tried = edges(run, oracle, zero=kind != "diffusers", usual=usual) if shape is None else ()
+    found = [(e.part, e.text) for e in tried if not e.refused and (kind in STRICT or e.part in ALWAYS)]
     notes = [e.text for e in tried if (e.part, e.text) not in found]
     series = [work.plain(first[0], oracle, grid, effort) for grid in grids]
     odd: list[tuple[str, Odd]] = []
@@ -208,6 +214,8 @@ def judge(
     accused = [*work.explained(first[1], series, odd, effort, time_left), *found]
     parts = tuple(dict.fromkeys(part for part, _ in accused if part))
     open_ = any(s.order is None for s in series)
+    if not parts and effort is not _Effort.HASTY and (coarse := low_precision(probed(run, work.schedule)[0], order)):
+        notes.append(coarse)
     verdict: Verdict = "fails" if parts else "undecided" if open_ else "holds"
     return Judgement(
         name_of(run), order, verdict, parts, tuple(text for _, text in accused), tuple(series), tuple(notes)
@@ -291,7 +299,7 @@ class _Work:
         for grid, o in odd:
             if o.kind == "better":
                 yield "", f"{grid} grids: {o.text}"
-            elif o.kind == "failure":
+            elif o.kind in ("failure", "alone"):
                 yield "numbers of steps", f"{grid} grids: {o.text}"
             elif o.kind in ("class", "long"):
                 yield from self._at_counts(problem, grid, o, patience)

@@ -10,10 +10,13 @@ from diffnum.convergence.bench import SAME_NODE
 from diffnum.convergence.oracle import AskedByNoiseLevel, Oracle
 from diffnum.types import Array, FloatArray, Prediction, Problem, Sampler, Schedule
 
-__all__ = ["ends_elsewhere", "ignored_nodes", "rounded_levels", "without_last_step"]
+__all__ = ["ends_elsewhere", "ignored_nodes", "mixed_samples", "rounded_levels", "without_last_step"]
 
 ALONG = 0.2
 """An end is another level's if no more than this fraction of its error lies off the trajectory."""
+
+APART = 1e-6
+"""Relative difference of what one sample becomes, alone and among others: products of matrices may round otherwise."""
 
 SAME_SHIFT = 0.2
 """Relative difference of two shifts that are one."""
@@ -84,6 +87,21 @@ def ignored_nodes(sampler: Sampler, oracle: Oracle, count: int = 12) -> str:
         f"the model is asked at the same {len(asked[0])} levels whatever nodes are given: the sampler makes nodes of "
         "its own; let it step from node to node, or keep the levels that it makes and pass them on"
     )
+
+
+def mixed_samples(sampler: Sampler, oracle: Oracle, count: int = 12) -> str:
+    """Whether what a sample becomes depends on the others in its batch."""
+    nodes = np.linspace(*oracle.interval, count + 1)
+    x = oracle.state(oracle.interval[0])
+    together = np.asarray(sampler(oracle, x.copy(), nodes.copy()))
+    try:
+        alone = np.asarray(sampler(oracle, x[:1].copy(), nodes.copy()))
+    except Exception as error:
+        return f"on a batch of one it raises {type(error).__name__}: {error}"
+    off = float(np.max(np.abs(alone - together[:1])))
+    if off <= APART * float(np.max(np.abs(together))):
+        return ""
+    return f"what a sample becomes depends on the others in its batch: alone it ends {off:.2g} away from where it did"
 
 
 def ends_elsewhere(sampler: Sampler, oracle: Oracle, counts: tuple[int, int] = (384, 768)) -> str:
