@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffnum.foreign.adapters import run_scheduler
 from diffnum.foreign.drift import ReverseDrift
 from diffnum.foreign.families import family_of, label_rho, picture_of, stride_of
 from diffnum.foreign.libraries import k_diffusion_sampling
 from diffnum.foreign.pictures import VE, exact_model
+from diffnum.foreign.pipeline import run_scheduler
 from diffnum.foreign.precision import swapped, widened
 from diffnum.problems import Mixture1D
 from diffnum.schedules import FlowMatching

@@ -137,8 +137,8 @@ def odd_counts(
         if bad(estimate):
             guilty[r] = (ladder, estimate)
     if guilty:
-        first = min(guilty)
-        ladder, estimate = guilty[first]
+        lowest = min(guilty)
+        ladder, estimate = guilty[lowest]
         found.append(Odd(f"{class_of(sorted(guilty))}: {estimate.reason}", ladder, estimate, "class"))
     within = [n for n in usual if steps[0] < n < steps[-1]] if not guilty and rate.order is not None else []
     for n, size in [(n, error(n)) for n in within]:
