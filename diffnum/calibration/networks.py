@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -31,7 +28,6 @@ __all__ = [
     "NetworkHost",
     "differentiated",
     "push_features",
-    "read_tensors",
     "weights_digest",
 ]
 
@@ -254,40 +250,4 @@ def push_features(
     """Derivatives of a function of states along tangents."""
     with differentiated():
         found: torch.Tensor = torch.vmap(lambda v: torch.func.jvp(features, (x,), (v,))[1], chunk_size=_TANGENTS)(along)
-    return found
-
-
-def read_tensors(path: Path, allow_pickle: bool) -> dict[str, FloatArray]:
-    """Tensors of a checkpoint by name, nested mappings flattened with dots; other values are left out.
-
-    Parameters
-    ----------
-    path : Path
-        File that ``torch.save`` wrote.
-    allow_pickle : bool
-        Whether to unpickle what is more than tensors, which runs whatever code its maker put there.
-
-    Raises
-    ------
-    ValueError
-        If the file holds more than tensors and that is not allowed.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about formats that are refused in the next line anyway
-            content = torch.load(path, map_location="cpu", weights_only=not allow_pickle)
-    except UnpicklingError as error:
-        msg = (
-            f"{str(path)!r} holds more than tensors, and to unpickle it would run code of whoever made it ({error}): "
-            "pass allow_pickle=True if you trust them"
-        )
-        raise ValueError(msg) from None
-    found: dict[str, FloatArray] = {}
-    pending = [("", content)]
-    while pending:
-        name, value = pending.pop()
-        if isinstance(value, torch.Tensor):
-            found[name or "tensor"] = value.detach().to(torch.float64).numpy()
-        elif isinstance(value, Mapping):
-            pending += [(f"{name}.{key}" if name else str(key), entry) for key, entry in value.items()]
     return found

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from diffnum.coefficients.constant_steps import abm, adams_moulton_constant, ipndm_v, plms
     from diffnum.coefficients.exponential_runge_kutta import etd_rk3, hochbruck_ostermann_4, krogstad_4, res_3s
-    from diffnum.coefficients.few_steps import cab, rx_euler, stork_2
+    from diffnum.coefficients.few_steps import cab, epd, rx_euler, stork_2
     from diffnum.coefficients.flow import pseudo_corrector
     from diffnum.coefficients.flow_sde import flow_step, noise_window
     from diffnum.coefficients.momentum import ghvb, ghvb_variable
@@ -42,7 +42,7 @@ _HOMES = {
         "adams": "adams_bashforth ddim dpmpp_2m dpmpp_3m dpmpp_3m_corrected exponential_adams",
         "constant_steps": "abm adams_moulton_constant ipndm_v plms",
         "exponential_runge_kutta": "etd_rk3 hochbruck_ostermann_4 krogstad_4 res_3s",
-        "few_steps": "cab rx_euler stork_2",
+        "few_steps": "cab epd rx_euler stork_2",
         "flow": "pseudo_corrector",
         "flow_sde": "flow_step noise_window",
         "momentum": "ghvb ghvb_variable",
@@ -72,6 +72,7 @@ __all__ = [
     "dpmpp_3m",
     "dpmpp_3m_corrected",
     "dpmpp_sde",
+    "epd",
     "etd_rk3",
     "etd_rk4",
     "exponential_adams",

@@ -1,9 +1,9 @@
-r"""Methods for few steps that need no training: CAB, STORK, PFDiff, RX-DPM.
+r"""Methods for few steps that need no training: CAB, STORK, PFDiff, RX-DPM, and EPD before its training.
 
-All four are linear combinations of evaluations in a clock with the plain kernel, and nothing else: CAB is an
-Adams-Bashforth method with a multiple of its own error estimate added; STORK's fifty virtual stages see no state, and
-add up to a method of three evaluations; PFDiff is a midpoint rule whose predictor is an old slope; RX-DPM's
-extrapolation of Euler is the Runge-Kutta method of two stages.
+All are linear combinations of evaluations, and nothing else: CAB is an Adams-Bashforth method with a multiple of its
+own error estimate added; STORK's fifty virtual stages see no state, and add up to a method of three evaluations; PFDiff
+is a midpoint rule whose predictor is an old slope; RX-DPM's extrapolation of Euler is the Runge-Kutta method of two
+stages; EPD is DPM-Solver-2 with its inner evaluation replaced by a mean of several that do not wait for each other.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from fractions import Fraction
 from functools import cache
 
 from diffnum.coefficients.adams import as_kernel, exponential_adams, multistep
+from diffnum.coefficients.runge_kutta import euler_step, one_step, rational
 from diffnum.forms import Kernel
 from diffnum.tableau import Stage, Step, Window, vector, vectors
 from diffnum.types import Scalar
 
-__all__ = ["cab", "rx_euler", "stork_2"]
+__all__ = ["cab", "epd", "rx_euler", "stork_2"]
 
 
 def cab(h: Scalar | Kernel, past: Sequence[Scalar], theta: Scalar, base: int = 2) -> tuple[Scalar, ...]:
@@ -198,6 +199,49 @@ def rx_euler(h: Scalar | Kernel, node: Scalar) -> tuple[Scalar, tuple[Scalar, Sc
     return total * node, (total * (one + two * node), total * two * (1 - node))
 
 
+def epd(
+    h: Scalar | Kernel, nodes: Sequence[Scalar], shares: Sequence[Scalar]
+) -> tuple[tuple[Scalar, ...], tuple[Scalar, ...]]:
+    r"""Weights of EPD: K evaluations on the line of the first slope, whose weighted mean makes the step.
+
+    Parameters
+    ----------
+    h : scalar or array
+        Step in half-log-SNR, > 0.
+    nodes : sequence of K scalars or arrays
+        Where they stand, as fractions of the step.
+    shares : sequence of K scalars or arrays
+        Their shares; they sum to 1.
+
+    Returns
+    -------
+    inner : tuple of K scalars or arrays
+        Weight of the first evaluation in each inner state.
+    weights : tuple of K scalars or arrays
+        Weights of the K evaluations in the step, of which the first evaluation is no part.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many shares as nodes.
+
+    Notes
+    -----
+    Order 2 where the mean of the nodes, in these shares, is 1/2; else 1. The K evaluations do not wait for each other,
+    so that the latency may be that of one; they are K evaluations all the same: K + 1 NFE a step.
+
+    References
+    ----------
+    Zhu et al., arXiv:2507.14797; BeierZhu/EPD at 88a91f09, solvers.py, epd_sampler.
+    """
+    if len(nodes) != len(shares):
+        msg = f"nodes={nodes!r} and shares={shares!r}: give each node its share"
+        raise ValueError(msg)
+    kernel = as_kernel(h, "noise")
+    total = kernel.moment(0)
+    return tuple(kernel.moment(0, node) for node in nodes), tuple(share * total for share in shares)
+
+
 # -- step rules --------------------------------------------------------------------------------------
 
 
@@ -233,3 +277,12 @@ def rx_euler_step(window: Window, order: int) -> Step:
     node = window.inner[0]
     inner, (first, second) = rx_euler(window.kernel, node)
     return Step((Stage(0, x), Stage(node, x + inner * k1)), x + first * k1 + second * k2)
+
+
+def epd_step(window: Window, order: int, points: int) -> Step:
+    """EPD with equal shares at equal distances; exponential Euler at order 1."""
+    if order == 1:
+        return euler_step(window)
+    nodes = tuple(rational(window, Fraction(j, points + 1)) for j in range(1, points + 1))
+    inner, weights = epd(window.kernel, nodes, (rational(window, Fraction(1, points)),) * points)
+    return one_step(window, (0, *nodes), ((), *((weight,) for weight in inner)), (0, *weights))

@@ -1,7 +1,7 @@
 r"""Methods for few steps derived: moments for the weights, and what stands where a moment is missed.
 
 CAB and STORK are three-point methods; their weights solve :math:`\sum w_j = h, \sum w_j u_j = h/2` and a second moment
-that is theirs alone. PFDiff and RX-Euler come from the conditions of order 2.
+that is theirs alone. PFDiff, RX-Euler and EPD come from the conditions of order 2.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from diffnum.derivation.adams import EXACT_STEP, adams, moment_weights, moments_
 from diffnum.derivation.algebra.symbols import solve
 from diffnum.derivation.records import Derived, Line
 from diffnum.derivation.runge_kutta import explicit_step
-from diffnum.tableau import Stage, Step, Window, vector, vectors
+from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 
-__all__ = ["DERIVATION", "cab", "pfdiff", "rx_euler", "stork"]
+__all__ = ["DERIVATION", "cab", "epd", "pfdiff", "rx_euler", "stork"]
 
 _ZERO, _HALF = Fraction(0), Fraction(1, 2)
 
@@ -139,7 +139,37 @@ def rx_euler(window: Window, order: int, rate: int | None = 0) -> Derived:
     return Derived(step, argument)
 
 
+def epd(window: Window, order: int, rate: int | None = 1, points: int = 2) -> Derived:
+    """The shortest weights on inner nodes at equal distances that meet both conditions of order 2."""
+    if order == 1:
+        return adams(window, 1, rate)
+    nodes = [Fraction(j, points + 1) for j in range(1, points + 1)]
+    if points == 1:
+        shares = [Fraction(1)]
+    else:  # b = p + q c with sum b = 1 and sum b c = 1/2
+        sums = [sum((c**k for c in nodes), _ZERO) for k in range(3)]
+        p, q = solve([sums[:2], sums[1:]], [Fraction(1), _HALF])
+        shares = [p + q * c for c in nodes]
+    total = window.moment(0)
+    argument = (
+        EXACT_STEP,
+        moments_line(rate),
+        Line("Each inner state is a first-order step from the first; none sees another.", r"a_{j1} = I_0(c_j)"),
+        Line(
+            "The first evaluation has no part in the step; the others meet the conditions of order 2, as in "
+            "DPM-Solver-2 with half the zeroth moment for the first.",
+            r"\sum_j b_j = I_0, \qquad \sum_j b_j c_j = \tfrac12 I_0",
+        ),
+        Line("Of all weights that do, the shortest are linear in c, and the same at nodes that lie symmetrically."),
+    )
+    x, k1 = vectors("x k1")
+    stages = (Stage(0, x), *(Stage(c, x + window.moment(0, c) * k1) for c in nodes))
+    mean = Vector({f"k{j}": total * b for j, b in enumerate(shares, start=2)})
+    step = Step(stages, x + mean, window.remember(k1))
+    return Derived(step, argument, ("sum b_j c_j = I_1 is met up to O(h^2)",))
+
+
 DERIVATION: Final[Mapping[str, Any]] = MappingProxyType(
-    {"cab": cab, "pfdiff": pfdiff, "rx_euler": rx_euler, "stork": stork}
+    {"cab": cab, "epd": epd, "pfdiff": pfdiff, "rx_euler": rx_euler, "stork": stork}
 )
 """Family -> ``derivation(window, order, rate, **options) -> Derived``."""

@@ -2,7 +2,7 @@
 
 MCG-NJU/NeuralSolver at 71887944, src/diffusion/flow_matching/ns_sampling.py and src/diffusion/ddpm/ns_sampling.py;
 Westlake-AGI-Lab/DyWeight at 620534e3, solvers.py; 3145tttt/GAS at f090ede4, src/gas/generalized_solver.py;
-BeierZhu/EPD at 88a91f09, solvers.py.
+BeierZhu/EPD at 88a91f09, solvers.py; vinhsuhi/LD3 at 9e4a66f0, samplers/ipndm.py and samplers/dpm_solverpp.py.
 """
 
 from __future__ import annotations
@@ -151,4 +151,53 @@ def epd(net: Net, x: np.ndarray, t_steps: np.ndarray, r: np.ndarray, w: np.ndarr
             d_mid = (x_mid - net(x_mid, scale[i, j] * t_mid)) / t_mid
             x_next = x_next + w[i, j] * (t_next - t_cur) * d_mid
         x = x_next
+    return x
+
+
+def ld3_ipndm(net: Net, x: np.ndarray, t1: Sequence[float], t2: Sequence[float], lam, alpha, sigma) -> np.ndarray:
+    """``net(x, t)`` predicts noise; states at t1, network told t2; order 4."""
+    buffer: list[np.ndarray] = []
+    for step in range(len(t1) - 1):
+        eps = net(x, t2[step])
+        h = lam(t1[step + 1]) - lam(t1[step])
+        b = [eps, *buffer[::-1]]
+        mixed = (
+            b[0],
+            (3 * b[0] - b[1]) / 2 if len(b) > 1 else None,
+            (23 * b[0] - 16 * b[1] + 5 * b[2]) / 12 if len(b) > 2 else None,
+            (55 * b[0] - 59 * b[1] + 37 * b[2] - 9 * b[3]) / 24 if len(b) > 3 else None,
+        )[min(4, step + 1) - 1]
+        x = alpha(t1[step + 1]) / alpha(t1[step]) * x - sigma(t1[step + 1]) * np.expm1(h) * mixed
+        buffer.append(eps)
+    return x
+
+
+def ld3_dpmpp(
+    net: Net, x: np.ndarray, t1: Sequence[float], t2: Sequence[float], order: int, lam, alpha, sigma
+) -> np.ndarray:
+    """The same with DPM-Solver++, ``lower_order_final`` as LD3 runs it; data from noise at the level that is told."""
+
+    def data(x: np.ndarray, t: float) -> np.ndarray:
+        return (x - sigma(t) * net(x, t)) / alpha(t)
+
+    steps = len(t1) - 1
+    ts, ms = [t1[0]], [data(x, t2[0])]
+    for step in range(1, steps + 1):
+        now = min(order, step, steps + 1 - step)
+        t, s = t1[step], ts[-1]
+        h = lam(t) - lam(s)
+        phi_1 = np.expm1(-h)
+        new = sigma(t) / sigma(s) * x - alpha(t) * phi_1 * ms[-1]
+        if now == 2:
+            r0 = (lam(s) - lam(ts[-2])) / h
+            new = new - 0.5 * alpha(t) * phi_1 * (ms[-1] - ms[-2]) / r0
+        if now == 3:
+            r0, r1 = (lam(s) - lam(ts[-2])) / h, (lam(ts[-2]) - lam(ts[-3])) / h
+            near, far = (ms[-1] - ms[-2]) / r0, (ms[-2] - ms[-3]) / r1
+            d1, d2 = near + r0 / (r0 + r1) * (near - far), (near - far) / (r0 + r1)
+            phi_2 = phi_1 / h + 1.0
+            new = new + alpha(t) * phi_2 * d1 - alpha(t) * (phi_2 / h - 0.5) * d2
+        x = new
+        ts.append(t)
+        ms.append(data(x, t2[step]))
     return x

@@ -9,14 +9,17 @@ from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
-from diffnum.calibration.learned.loops import dyweight, generalized_solver, neural_solver_flow, neural_solver_vp
+from diffnum.calibration.learned.kinds import KINDS
+from diffnum.calibration.learned.loops import neural_solver_flow, neural_solver_vp
 from diffnum.calibration.learned.rolling import unroll
 from diffnum.calibration.learned.solvers import LearnedGrid, LearnedSolver
-from diffnum.forms import DATA, NOISE, VELOCITY
-from diffnum.schedules import EDM, FlowMatching, VPLinear
+from diffnum.forms import DATA, VELOCITY
+from diffnum.jobs.data import read_json
+from diffnum.schedules import FlowMatching, VPLinear
 from diffnum.types import FloatArray, Schedule
 
 __all__ = ["KINDS", "learned_names", "read_learned"]
@@ -38,14 +41,20 @@ def read_learned(
         A name of :func:`learned_names`, such as ``"neuralsolver/flow/5"`` or ``"ays/sdxl"``, or a file: ``.json`` or
         ``.npz`` with arrays by name, or a checkpoint that torch reads.
     kind : str, optional
-        Of a file, whose solver it holds, a key of :data:`KINDS`: ``dyweight`` (arrays ``weights``, ``sigmas``, and
-        perhaps ``scales``), ``gs`` (``times``, ``shifts``, ``weights``, ``carries``), ``grid`` (``levels``).
+        Of a file, whose solver it holds, a key of :data:`KINDS`, with these arrays, or a checkpoint as the authors'
+        code writes it: ``dyweight`` (``weights``, ``sigmas``, and perhaps ``scales``), ``gs`` (``times``, ``shifts``,
+        ``weights``, ``carries``), ``ld3`` (``times``, and perhaps ``told``), ``epd`` (``sigmas``, ``fractions``,
+        ``weights``, and perhaps ``time_scales``, ``slope_scales``), ``grid`` (``levels``).
     allow_pickle : bool
-        Whether a file may be unpickled that holds more than tensors: this runs whatever code its maker put there.
+        Whether a file may be unpickled that holds more than tensors. One that torch saved then runs whatever code its
+        maker put there; in a bare pickle, as of DyWeight, classes are replaced by stand-ins that run nothing.
     schedule : Schedule, optional
         The process, where the file does not say it; that of the paper by default.
     **settings
-        Arguments of the loop that are not in the file, such as ``analytic_first=True`` for ``dyweight``.
+        What is not in the file. ``dyweight``: ``analytic_first``. ``gs``, of a checkpoint: ``t_end``, the authors'
+        ``t_eps`` (1e-3 on CIFAR-10, 1e-4 elsewhere). ``ld3``: ``method``, the method of the catalogue for which the
+        times were learned, and ``lower_order_final``, whether its order falls at the end, as that of DPM-Solver++ and
+        of UniPC does there.
 
     Returns
     -------
@@ -66,6 +75,9 @@ def read_learned(
     if name in _shipped():
         return _shipped()[name]()
     path = Path(path_or_name)
+    if path.is_dir():
+        msg = f"path_or_name={name!r} is a folder: give the file in it"
+        raise ValueError(msg)
     if not path.is_file():
         msg = f"path_or_name={name!r} is neither a file nor one of {', '.join(learned_names())}"
         raise ValueError(msg)
@@ -139,64 +151,30 @@ def _neural_reader(
 def _arrays(path: Path, allow_pickle: bool) -> dict[str, FloatArray]:
     """Arrays of a file by name; nothing is unpickled but on request."""
     if path.suffix == ".json":
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return {name: np.asarray(value, dtype=np.float64) for name, value in data.items() if isinstance(value, list)}
+        data = read_json(path)
+        if not isinstance(data, dict):
+            msg = f'{str(path)!r} holds no arrays by name: write an object, such as {{"levels": [80, 5, 0.1]}}'
+            raise ValueError(msg)
+        return {name: _numbers(path, name, value) for name, value in data.items() if isinstance(value, list)}
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: np.asarray(archive[name], dtype=np.float64) for name in archive.files}
-    from diffnum.calibration.networks import read_tensors
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: _numbers(path, name, archive[name]) for name in archive.files}
+        except (ValueError, BadZipFile, OSError) as error:
+            msg = f"{str(path)!r} is no archive of numbers ({error}): write it with numpy.savez"
+            raise ValueError(msg) from None
+    from diffnum.calibration.learned.checkpoints import read_checkpoint
 
-    return read_tensors(path, allow_pickle)
+    return read_checkpoint(path, allow_pickle)
 
 
-def _of_grid(
-    name: str, arrays: Mapping[str, FloatArray], schedule: Schedule | None, settings: Mapping[str, Any]
-) -> LearnedGrid:
-    if settings or schedule is not None:
-        msg = (
-            f"{', '.join(sorted(settings)) or 'schedule'}: a list of levels has no settings; its grid takes a schedule"
-        )
+def _numbers(path: Path, name: str, value: Any) -> FloatArray:
+    """An array of finite numbers."""
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
+    if not np.isfinite(array).all():
+        msg = f"array {name!r} of {str(path)!r} holds something else than finite numbers in rows of one length"
         raise ValueError(msg)
-    levels = arrays["levels"]
-    if not (np.isfinite(levels).all() and (np.diff(levels) < 0).all() and levels[-1] >= 0.0):
-        msg = f"levels={levels}: give sigma/alpha from noise to data, decreasing, the last from 0 on"
-        raise ValueError(msg)
-    return LearnedGrid(name, levels, f"file {name}", "")
-
-
-def _of_dyweight(
-    name: str, arrays: Mapping[str, FloatArray], schedule: Schedule | None, settings: Mapping[str, Any]
-) -> LearnedSolver:
-    weights, sigmas = arrays["weights"], arrays["sigmas"]
-    scales = arrays["scales"].tolist() if "scales" in arrays else None
-    first = bool(settings.get("analytic_first", False))
-    process = EDM() if schedule is None else schedule
-    numbers = unroll(
-        lambda model, x: dyweight(model, x, weights, sigmas.tolist(), scales, analytic_first=first),
-        len(sigmas) - 1 - first,
-    )
-    level = float(sigmas[0])
-    for row, after in zip(weights, sigmas[1:].tolist(), strict=True):
-        level += float(row.sum()) * (after - level)
-    return LearnedSolver(name, numbers, level, process, DATA, f"file {name}", "", "", float(sigmas[0]))
-
-
-def _of_gs(
-    name: str, arrays: Mapping[str, FloatArray], schedule: Schedule | None, settings: Mapping[str, Any]
-) -> LearnedSolver:
-    if settings:
-        msg = f"{', '.join(sorted(settings))}: kind='gs' has no settings besides its arrays"
-        raise ValueError(msg)
-    process = VPLinear() if schedule is None else schedule
-    times, shifts = arrays["times"].tolist(), arrays["shifts"].tolist()
-    weights, carries = arrays["weights"], arrays["carries"]
-    numbers = unroll(
-        lambda model, x: generalized_solver(model, x, times, process, shifts, weights, carries), len(times) - 1
-    )
-    return LearnedSolver(name, numbers, times[-1], process, NOISE, f"file {name}", "", "")
-
-
-KINDS: Mapping[str, Callable[..., LearnedGrid | LearnedSolver]] = MappingProxyType(
-    {"grid": _of_grid, "dyweight": _of_dyweight, "gs": _of_gs}
-)
-"""Solvers whose files are understood, by name."""
+    return array

@@ -165,7 +165,7 @@ class Rows:
         Factor on the state before, over that of the form, less one.
     zeroth, first : ndarray, shape (N,)
         Sum of the weights, and their first moment, in units of the kernel's, less the exact ones; the first moment of
-        the first row, which has one weight, is nan.
+        the first row, which has one weight, is nan, and all of a row that ends at the level at which it began.
     largest : float
         Largest weight, in the same units.
     """
@@ -198,8 +198,11 @@ def row_residuals(numbers: Unrolled, t_end: float, schedule: Schedule, form: Sem
     kernel = form.kernel(schedule, at[:-1], at[1:], h, count=2)
     states = numbers.states
     carry = states[1:, 0] / states[:-1, 0]
-    weights = (states[1:, 1:] - carry[:, None] * states[:-1, 1:]) / (gain[1:] * kernel.moment(0))[:, None]
-    nodes = (seen[None, :] - clock[:-1, None]) / h[:, None]
-    first = (weights * nodes).sum(axis=1) - kernel.moment(1) / kernel.moment(0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # two evaluations at one level
+        total = np.where(h == 0.0, np.nan, kernel.moment(0))
+        weights = (states[1:, 1:] - carry[:, None] * states[:-1, 1:]) / (gain[1:] * total)[:, None]
+        nodes = (seen[None, :] - clock[:-1, None]) / h[:, None]
+        first = (weights * nodes).sum(axis=1) - kernel.moment(1) / total
     first[0] = np.nan
-    return Rows(carry * scale[:-1] / scale[1:] - 1.0, weights.sum(axis=1) - 1.0, first, float(np.abs(weights).max()))
+    largest = float(np.nanmax(np.abs(weights)))
+    return Rows(carry * scale[:-1] / scale[1:] - 1.0, weights.sum(axis=1) - 1.0, first, largest)

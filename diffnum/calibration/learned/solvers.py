@@ -127,8 +127,11 @@ class LearnedSolver:
 
     @property
     def grid(self) -> Grid:
-        """Times of its states, without the weights; a start without signal moves by a thousandth of the first step."""
-        t = np.append(self.numbers.t, self.t_end)
+        """Times of its evaluations and its end, latest first and each once, without the weights.
+
+        A start without signal moves by a thousandth of the first step.
+        """
+        t = np.unique(np.append(self.numbers.t, self.t_end))[::-1].copy()
         if np.isinf(self.schedule.half_log_snr(float(t[0]))):
             t[0] -= 1e-3 * (t[0] - t[1])
         return from_times(self.schedule, t)

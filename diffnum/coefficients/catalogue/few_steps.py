@@ -8,7 +8,7 @@ from functools import partial
 from diffnum.coefficients import few_steps
 from diffnum.coefficients.catalogue.members import Members
 from diffnum.coefficients.method import Method
-from diffnum.forms import RHO, VELOCITY
+from diffnum.forms import NOISE, RHO, VELOCITY
 
 __all__ = ["FAMILY"]
 
@@ -101,10 +101,41 @@ def _rx_euler(found: re.Match[str]) -> Method:
     )
 
 
+_MAX_POINTS = 8
+
+
+def _epd(found: re.Match[str]) -> Method | None:
+    points = int(found[1])
+    if not 1 <= points <= _MAX_POINTS:
+        return None
+    return Method(
+        name=found[0],
+        title=f"EPD with {points} point{'s' * (points > 1)} a step, before training",
+        family="epd",
+        form=NOISE,
+        order=2,
+        rule=partial(few_steps.epd_step, points=points),
+        depth=0,
+        cite="wang2025epd",
+        equation="BeierZhu/EPD at 88a91f09, solvers.py, epd_sampler",
+        summary=f"The mean of {points} evaluation{'s' * (points > 1)} at equal distances on the line of the first "
+        f"slope; {points + 1} evaluations a step, though the {points} do not wait for each other.",
+        claimed_order=2,
+        order_with_startup=2,
+        options={"points": points},
+        distinguish="dpm_solver_2, which is EPD with one point."
+        if points > 1
+        else "dpm_solver_2, which is the same method.",
+        deviation="Where the points stand and what they weigh is learned, for each step and network, and keeps order "
+        "2 only if their weighted mean is the middle of the step; here they are equal.",
+    )
+
+
 FAMILY = (
-    Members(r"cab_([23])_(\d+(?:\.\d+)?)", _cab, ()),
-    Members(r"stork_2(_corrected)?", _stork, ()),
-    Members(r"pfdiff_1", _pfdiff, ()),
-    Members(r"rx_euler", _rx_euler, ()),
+    Members(r"cab_([23])_(\d+(?:\.\d+)?)", _cab, ("cab_2_0.9", "cab_3_0.9")),
+    Members(r"stork_2(_corrected)?", _stork, ("stork_2", "stork_2_corrected")),
+    Members(r"pfdiff_1", _pfdiff, ("pfdiff_1",)),
+    Members(r"rx_euler", _rx_euler, ("rx_euler",)),
+    Members(r"epd_(\d+)", _epd, ("epd_2",)),
 )
-"""Members, as the catalogue gathers them; built on demand, in no table."""
+"""Members, as the catalogue gathers them."""

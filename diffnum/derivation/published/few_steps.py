@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from diffnum.derivation.algebra.symbols import Symbols
-from diffnum.derivation.printing.notation import Published, Rows
+from diffnum.derivation.printing.notation import Published, Rows, psi, sign
 from diffnum.derivation.printing.notation import ratios as _steps
 
 __all__ = ["PUBLISHED"]
@@ -91,6 +91,15 @@ def _rx_euler(symbols: Symbols, order: int) -> Rows:  # noqa: ARG001
     return {"k2": {"k1": half}, "x": {"k1": one * symbols.h + two * half, "k2": two * half}}
 
 
+def _epd(symbols: Symbols, order: int, points: int = 2) -> Rows:  # noqa: ARG001
+    """x_next += w (t_next - t_hat) d_mid, with d_mid at x_hat + (t_mid - t_hat) d, t_mid = t_next^r t_hat^(1-r)."""
+    inner = {
+        f"k{j + 1}": {"k1": sign(symbols) * psi(symbols, 1, Fraction(j, points + 1))} for j in range(1, points + 1)
+    }
+    total = sign(symbols) * psi(symbols, 1)
+    return inner | {"x": {name: total * Fraction(1, points) for name in inner}}
+
+
 PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
     {
         "cab": (Published("Anuska-Roy/CAB at 941180a3, generate_cab.py, cab_sampler", (0,), (3, 3), _cab),),
@@ -98,6 +107,7 @@ PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
             Published("ZT220501/STORK at fd991caf, STORKScheduler.py, step_flow_matching_2", (0,), (3, 3), _stork),
         ),
         "pfdiff": (Published("onefly123/PFDiff at e63fd30f, denoising_PFDiff_1.py", (0,), (2, 2), _pfdiff),),
+        "epd": (Published("BeierZhu/EPD at 88a91f09, solvers.py, epd_sampler", (1,), (2, 2), _epd),),
         "rx_euler": (Published("jin01020/rx-dpm at 580ecf72, edm/generate.py, get_coeff", (0,), (2, 2), _rx_euler),),
     }
 )

@@ -73,7 +73,7 @@ def test_as_shipped_neural_solver_on_vp_takes_each_step_twice() -> None:
     numbers = unroll(loop, 8)
     shipped = rolled(numbers, 1e-3, VP, "data", "as shipped")
     found = dn.solve(shipped, model, X)
-    np.testing.assert_allclose(found, vp_loop("8", model, second_update=True), rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(found, vp_loop("8", model, second_update=True), rtol=1e-12, atol=1e-12)
     meant = read_learned("neuralsolver/vp/8")
     ratio = clipped(VP.sigma)(0.999 - table["deltas"][0]) / clipped(VP.sigma)(0.999)
     assert numbers.states[1, 0] == pytest.approx(ratio**2, rel=1e-12)
@@ -102,7 +102,7 @@ def test_dyweight_is_its_own_loop(tmp_path: Path, afs: bool) -> None:
     solver = read_learned(path, kind="dyweight", analytic_first=afs)
     assert isinstance(solver, LearnedSolver)
     assert solver.nfe == 5 - afs
-    np.testing.assert_allclose(dn.solve(solver.plan, model, sigmas[0] * X), loop, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(dn.solve(solver.plan, model, sigmas[0] * X), loop, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
@@ -118,7 +118,7 @@ def test_gs_is_its_own_loop_though_it_uses_all_states(tmp_path: Path, order: int
     loop = solver.sample(X, times, order)
     path = written(tmp_path, {"times": times, "shifts": shifts, "weights": weights, "carries": carries})
     found = read_learned(path, kind="gs")
-    np.testing.assert_allclose(dn.solve(found.plan, model, X), loop, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(dn.solve(found.plan, model, X), loop, rtol=1e-12, atol=1e-12)
 
 
 def test_epd_is_its_own_loop_and_has_an_evaluation_more_than_points() -> None:
@@ -130,7 +130,148 @@ def test_epd_is_its_own_loop_and_has_an_evaluation_more_than_points() -> None:
     numbers = unroll(lambda m, x: epd(m, x, sigmas, r, w, scale), 9)
     plan = rolled(numbers, sigmas[-1], EDM, "data", "epd")
     assert plan.nfe == 9
-    np.testing.assert_allclose(dn.solve(plan, model, sigmas[0] * X), loop, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(dn.solve(plan, model, sigmas[0] * X), loop, rtol=1e-12, atol=1e-12)
+
+
+def learned_times(n: int, schedule: Any, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Times of states, and times that a network is told, which differ in between as in LD3."""
+    times = dn.grids.karras(schedule, n).t
+    moved = np.abs(np.diff(times)).min() * 0.5 * np.random.default_rng(seed).uniform(-1.0, 1.0, n + 1)
+    return times, times + np.concatenate([[0.0], moved[1:-1], [0.0]])
+
+
+@pytest.mark.parametrize("schedule", [EDM, VP], ids=lambda s: s.name)
+@pytest.mark.parametrize("method", ["ipndm_4", "dpmpp_2m", "dpmpp_3m"])
+def test_ld3_is_its_own_loop(tmp_path: Path, method: str, schedule: Any) -> None:
+    times, told = learned_times(6, schedule)
+    model, falls = MIXTURE.denoiser(schedule, "noise"), method != "ipndm_4"
+    levels = tuple(lambda t, f=f: float(f(t)) for f in (schedule.half_log_snr, schedule.alpha, schedule.sigma))
+    x = float(schedule.sigma(times[0])) * X
+    if falls:
+        loop = official.ld3_dpmpp(model, x, times, told, int(method[-2]), *levels)
+    else:
+        loop = official.ld3_ipndm(model, x, times, told, *levels)
+    path = written(tmp_path, {"times": times, "told": told})
+    solver = read_learned(path, kind="ld3", schedule=schedule, method=method, lower_order_final=falls)
+    assert isinstance(solver, LearnedSolver)
+    np.testing.assert_allclose(dn.solve(solver.plan, model, x), loop, rtol=1e-12, atol=1e-12)
+    untold = read_learned(
+        written(tmp_path, {"times": times}), kind="ld3", schedule=schedule, method=method, lower_order_final=falls
+    )
+    assert np.abs(dn.solve(untold.plan, model, x) - loop).max() > 1e-4
+
+
+def test_a_checkpoint_of_ld3_needs_no_flag(tmp_path: Path) -> None:
+    torch = optional("torch")
+    times, told = learned_times(5, EDM)
+    saved = {"params1": torch.ones(6), "params2": torch.zeros(6), "best_t_steps": torch.tensor([*times, *told])}
+    torch.save(saved, tmp_path / "best_v2.pt")
+    torch.save(saved["best_t_steps"], tmp_path / "t_steps.pt")
+    arrays = written(tmp_path, {"times": times, "told": told})
+    words: dict[str, Any] = {"kind": "ld3", "method": "unipc_3_bh1", "lower_order_final": True}
+    plans = [read_learned(path, **words).plan for path in (arrays, tmp_path / "best_v2.pt", tmp_path / "t_steps.pt")]
+    assert plans[0].nfe == 5
+    for plan in plans[1:]:
+        np.testing.assert_allclose(plan.stages, plans[0].stages, rtol=1e-12)
+
+
+def test_a_checkpoint_of_gs_needs_no_flag(tmp_path: Path) -> None:
+    """As ``training.py`` of 3145tttt/GAS writes it: parameters in a row, times as logits of broken sticks."""
+    torch = optional("torch")
+    rng = np.random.default_rng(1)
+    times = dn.grids.uniform_half_log_snr(VP, 5, t_start=1.0, t_end=1e-3).t
+    inner = 1.0 - (times[-2:0:-1] - 1e-3) / (1.0 - 1e-3)
+    share = (inner / np.concatenate([[1.0], inner[:-1]]) - 1e-5) / (1.0 - 2e-5)
+    shifts = 1e-3 * rng.uniform(-1.0, 0.0, 5)
+    shifts[-1] = 1e-4
+    weights, carries = 0.05 * rng.standard_normal((2, 5, 3))
+    rows = [row for pair in zip(weights.T, carries.T, strict=True) for row in pair]
+    shadow = [torch.tensor(row.copy()) for row in (np.log(share / (1.0 - share)), shifts, *rows)]
+    ema = {"decay": 0.999, "num_updates": 7, "shadow_params": shadow, "collected_params": None}
+    state = {"ema": ema, "model": [torch.nn.Parameter(p) for p in shadow], "optim": {"state": {}}, "step": 7}
+    torch.save(state, tmp_path / "7.pt")
+    found = read_learned(tmp_path / "7.pt", kind="gs")
+    arrays = written(tmp_path, {"times": times, "shifts": shifts, "weights": weights, "carries": carries})
+    wanted = read_learned(arrays, kind="gs")
+    assert isinstance(found, LearnedSolver)
+    assert isinstance(wanted, LearnedSolver)
+    np.testing.assert_allclose(found.numbers.states, wanted.numbers.states, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.numbers.told, wanted.numbers.told, rtol=1e-9)
+
+
+def test_a_checkpoint_of_dyweight_is_read_and_nothing_of_it_runs(tmp_path: Path) -> None:
+    """A bare pickle of a class with its source, as that of Westlake-AGI-Lab/DyWeight; stand-ins take its place."""
+    torch = optional("torch")
+    rng = np.random.default_rng(3)
+    weights = np.tril(0.05 * rng.standard_normal((5, 5))) + np.diag(np.full(5, 0.97))
+    scales = 1.0 + 0.05 * rng.standard_normal(4)
+    meta = {
+        "module_src": "raise SystemExit",
+        "state": {
+            "_parameters": {
+                "hybrid_weights": torch.nn.Parameter(torch.tensor(weights)),
+                "t_scale": torch.tensor(scales),
+            },
+            "_buffers": {"mask": torch.ones(5, 5, dtype=torch.float64)},
+            "afs": True,
+        },
+    }
+    path = tmp_path / "network-snapshot-000010.pkl"
+    path.write_bytes(pickle.dumps({"predictor": _Persistent(meta), "trap": _Trap()}))
+    _Trap.ran.clear()
+    with pytest.raises(ValueError, match=r"allow_pickle=True"):
+        read_learned(path, kind="dyweight")
+    found = read_learned(path, kind="dyweight", allow_pickle=True)
+    assert not _Trap.ran
+    arrays = written(tmp_path, {"weights": weights, "sigmas": dn.grids.karras(EDM, 5).t, "scales": scales})
+    wanted = read_learned(arrays, kind="dyweight", analytic_first=True)
+    assert isinstance(found, LearnedSolver)
+    assert isinstance(wanted, LearnedSolver)
+    np.testing.assert_allclose(found.numbers.states, wanted.numbers.states, rtol=1e-10, atol=1e-12)
+
+
+def every_kind(tmp_path: Path) -> dict[str, LearnedSolver]:
+    """A solver from a file of each kind."""
+    rng = np.random.default_rng(8)
+    sigmas, (times, told) = dn.grids.karras(EDM, 5).t, learned_times(5, EDM)
+    gs = dn.grids.uniform_half_log_snr(VP, 5, t_start=1.0, t_end=1e-3).t
+    small = 0.02 * rng.standard_normal((2, 5, 3))
+    files: dict[str, tuple[dict[str, np.ndarray], dict[str, Any]]] = {
+        "dyweight": ({"weights": np.eye(5) * 0.98, "sigmas": sigmas}, {"analytic_first": True}),
+        "gs": ({"times": gs, "shifts": np.zeros(5), "weights": small[0], "carries": small[1]}, {}),
+        "ld3": ({"times": times, "told": told}, {"method": "dpmpp_2m", "lower_order_final": True}),
+        "epd": ({"sigmas": sigmas, "fractions": rng.uniform(0.3, 0.7, (5, 2)), "weights": np.full((5, 2), 0.5)}, {}),
+    }
+    found = {}
+    for kind, (arrays, words) in files.items():
+        solver = read_learned(written(tmp_path, arrays), kind=kind, **words)
+        assert isinstance(solver, LearnedSolver)
+        found[kind] = solver
+    return found
+
+
+def test_of_every_kind_it_is_said_what_its_rows_keep_and_what_its_weights_gain(tmp_path: Path) -> None:
+    for kind, solver in every_kind(tmp_path).items():
+        rows, verdict = solver.rows(), solver.verdict("lms_2")
+        assert rows.zeroth.shape == (solver.nfe,)
+        assert np.isfinite(rows.largest)
+        assert (np.abs(rows.zeroth).max() < 1e-6) == (kind != "gs"), kind
+        assert 0.0 < verdict.learned_rms_log < 5.0
+        assert 0.0 < verdict.plain_rms_log < 5.0
+        assert solver.cite
+
+
+def test_epd_from_a_file_is_the_record_where_its_points_are(tmp_path: Path) -> None:
+    """Equal shares at thirds are ``epd_2``; each point is an evaluation."""
+    sigmas = dn.grids.karras(EDM, 4).t
+    arrays = {"sigmas": sigmas, "fractions": np.tile([1 / 3, 2 / 3], (4, 1)), "weights": np.full((4, 2), 0.5)}
+    solver = read_learned(written(tmp_path, arrays), kind="epd")
+    record = dn.plan("epd_2", EDM, dn.grids.from_times(EDM, sigmas))
+    assert solver.plan.nfe == record.nfe == 12
+    model = MIXTURE.denoiser(EDM, "data")
+    np.testing.assert_allclose(
+        dn.solve(record, model, 80.0 * X), dn.solve(solver.plan, model, 80.0 * X), rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -212,6 +353,20 @@ def test_the_licence_travels_with_the_tables() -> None:
     assert "71887944" in solver.source
 
 
+class _Persistent:
+    """A class whose pickle brings its own source, as those of EDM's ``torch_utils.persistence``."""
+
+    def __init__(self, meta: dict[str, Any]) -> None:
+        self.meta = meta
+
+    def __reduce__(self) -> Any:
+        return _reconstruct, (self.meta,)
+
+
+def _reconstruct(meta: dict[str, Any]) -> Any:
+    exec(meta["module_src"])
+
+
 class _Trap:
     """What a hostile pickle would do."""
 
@@ -266,6 +421,32 @@ def test_bad_input_is_named_with_a_remedy(tmp_path: Path) -> None:
         read_learned(path, kind="dyweight")
     with pytest.raises(ValueError, match="has no settings"):
         read_learned(path, kind="grid", order=3)
+    with pytest.raises(ValueError, match="is a folder"):
+        read_learned(tmp_path, kind="grid")
+    with pytest.raises(ValueError, match=r"needs method=\.\.\., .* and lower_order_final"):
+        read_learned(path, kind="ld3", method="dpmpp_2m")
+    for arrays, message in (
+        ({"times": np.array([80.0, 1.0]), "told": np.array([80.0])}, "array 'told' .* has shape"),
+        ({"told": np.array([80.0])}, "no array 'times'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_learned(written(tmp_path, arrays), kind="ld3", method="dpmpp_2m", lower_order_final=True)
+    sigmas = np.array([80.0, 1.0, 0.1])
+    for weights, message in (
+        (np.array([[1.0, 0.5], [0.0, 1.0]]), "not lower triangular"),
+        (np.eye(3), r"array 'weights' .* has shape \(3, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_learned(written(tmp_path, {"weights": weights, "sigmas": sigmas}), kind="dyweight")
+    path.write_text('{"levels": [1.0, null, 0.5]}', encoding="utf-8")
+    with pytest.raises(ValueError, match="something else than finite numbers"):
+        read_learned(path, kind="grid")
+    path.write_text("[1, 2]", encoding="utf-8")
+    with pytest.raises(ValueError, match="no arrays by name"):
+        read_learned(path, kind="grid")
+    (tmp_path / "broken.npz").write_bytes(b"PK nothing")
+    with pytest.raises(ValueError, match="no archive of numbers"):
+        read_learned(tmp_path / "broken.npz", kind="grid")
     table = tables("flow")["5"]
     with pytest.raises(ValueError, match="makes 5 evaluations"):
         unroll(lambda m, x: neural_solver_flow(m, x, table["deltas"], table["rows"]), 6)
