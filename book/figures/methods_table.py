@@ -17,7 +17,7 @@ import diffnum as dn
 from diffnum.certificates import certify
 from diffnum.certificates.kills import mutate
 from diffnum.certificates.page import compact, markdown_table
-from diffnum.cli.common import progress_bar
+from diffnum.cli.progress import progress_bar
 
 ROOT = Path(__file__).resolve().parents[2]
 CERTIFICATES = ROOT / "book/results/certificates.json"

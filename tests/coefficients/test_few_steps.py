@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 import diffnum as dn
-from diffnum.coefficients import cab, rx_euler, stork_2
+from diffnum.coefficients import cab, epd, rx_euler, stork_2
 from diffnum.coefficients.few_steps import virtual_moments
 from tests.official import few_step_loops as official
+from tests.official.learned_loops import epd as epd_loop
 
 EDM, FLOW, VP = dn.schedules.EDM(), dn.schedules.FlowMatching(), dn.schedules.VPLinear()
 PEAKS = dn.problems.three_peaks()
 X = np.linspace(-1.5, 1.5, 9)[:, None]
 ORDERS = {"cab_2_0.9": 2, "cab_3_0.9": 2, "stork_2": 1, "stork_2_corrected": 2, "pfdiff_1": 2, "rx_euler": 2}
+ORDERS |= {"epd_2": 2, "epd_4": 2}
 
 
 @pytest.mark.parametrize("name", sorted(ORDERS))
@@ -47,6 +49,15 @@ def test_the_measured_order_is_the_proved_one(name: str) -> None:
         assert rates[-1] < rates[0]
 
 
+@pytest.mark.parametrize("base", [2, 3])
+@pytest.mark.parametrize("theta", ["0.2", "0.9", "1"])
+def test_the_local_order_that_cab_claims_is_three_and_no_more(base: int, theta: str) -> None:
+    """At every theta that the authors ship: proved above for the weights, measured here on every kind of grid."""
+    study = dn.convergence_study(f"cab_{base}_{theta}", variants=("formula",))
+    study.assert_order(2)
+    assert all(rate == pytest.approx(3.0, abs=0.05) for rate in study.local_rates.values())
+
+
 @pytest.mark.parametrize("order", [2, 3])
 def test_cab_is_its_official_loop(order: int) -> None:
     grid, model = dn.grids.karras(EDM, 8), PEAKS.denoiser(EDM, "data")
@@ -71,6 +82,22 @@ def test_extrapolated_euler_is_the_runge_kutta_method_of_two_stages(node: Fracti
     assert inner == node
     assert second == 1 / (2 * node)
     assert first + second == 1
+
+
+@pytest.mark.parametrize("points", [1, 2, 3])
+def test_epd_is_its_own_loop_and_every_point_is_an_evaluation(points: int) -> None:
+    model, sigmas = PEAKS.denoiser(EDM, "data"), dn.grids.karras(EDM, 5).t
+    numbers = dn.plan(f"epd_{points}", EDM, dn.grids.from_times(EDM, sigmas))
+    assert numbers.nfe == 5 * (points + 1)
+    r = np.tile(np.arange(1, points + 1) / (points + 1), (5, 1))
+    loop = epd_loop(model, 80.0 * X, sigmas, r, np.full((5, points), 1 / points), np.ones((5, points)))
+    np.testing.assert_allclose(dn.solve(numbers, model, 80.0 * X), loop, rtol=1e-11)
+
+
+def test_epd_with_one_point_is_dpm_solver_2() -> None:
+    grid = dn.grids.karras(EDM, 5)
+    one, two = (dn.plan(name, EDM, grid) for name in ("epd_1", "dpm_solver_2"))
+    assert [dict(a) == dict(b) for a, b in zip(one.programme, two.programme, strict=True)] == [True] * 5
 
 
 def test_pfdiff_is_its_official_loop_on_pairs_of_intervals() -> None:
@@ -129,6 +156,8 @@ def test_theta_makes_cab_of_order_three_at_one_value_on_constant_steps() -> None
     ("call", "message"),
     [
         (lambda: cab(1.0, (-1.0, -2.0), 0.5, base=4), "base=4"),
+        (lambda: epd(1.0, (0.5,), (0.5, 0.5)), "give each node its share"),
+        (lambda: dn.method("epd_0"), "epd_0"),
         (lambda: virtual_moments(1), "stages=1"),
         (lambda: stork_2(1.0, (-1.0, -2.0), 50, "hermite"), "times='hermite'"),
         (lambda: dn.method("cab_4_0.9"), "cab_4_0.9"),
