@@ -64,6 +64,9 @@ def test_compare_has_a_row_of_found_plans(plan_file: Path, capsys: pytest.Captur
         (("fit", "toy/digits", "--nfe", "0"), "greater than or equal to 1"),
         (("fit", "toy/digits", "--free", "nodes"), "choose among times"),
         (("fit", "toy/digits", "--guidance", "2"), "give --label"),
+        (("fit", "toy/digits", "--elsewhere", "2"), "give --label"),
+        (("fit", "toy/digits", "--elsewhere", "much"), "give guidance scales"),
+        (("fit", "toy/digits", "--loss", "relaxed", "--radius", "0"), "radius=0.0"),
         (("fit", "toy/nowhere"), "toy/nowhere"),
     ],
 )

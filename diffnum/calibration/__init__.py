@@ -12,12 +12,12 @@ from diffnum.calibration.compensation import CascadeRegression, RatioSearch, exa
 from diffnum.calibration.decision_search import Exploration, explore_decisions, search_decisions
 from diffnum.calibration.decisions import Decision, Decisions, decide
 from diffnum.calibration.exact import exact_statistics
-from diffnum.calibration.fitting import Fit, fit_plan
+from diffnum.calibration.fitting import Fit, fit_plan, transfer_table
 from diffnum.calibration.grid_fitting import fit_grid, grid_task
 from diffnum.calibration.learned import LearnedGrid, LearnedSolver, learned_names, read_learned
 from diffnum.calibration.statistics import ModelStatistics, dpm_solver_v3
 from diffnum.calibration.time_shift import TimeShift, time_shifted
-from diffnum.calibration.transfer import Transfer, transfer_table
+from diffnum.calibration.transfer import Transfer
 
 if TYPE_CHECKING:
     from diffnum.calibration.estimate import estimate_statistics

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from diffnum.calibration.decisions import Decision, Decisions, decide
-from diffnum.calibration.fitting import converged_samples, run_ends
+from diffnum.calibration.fitting import run_ends
 from diffnum.calibration.hosts import host_of
 from diffnum.calibration.rivals import Samples, endpoint_error
+from diffnum.calibration.teachers import converged_samples
 from diffnum.grids import uniform_half_log_snr, uniform_time
 from diffnum.jobs.extras import required
 from diffnum.jobs.ledger import Progress

@@ -8,7 +8,7 @@ or twenty steps. Everything is measured on noises that the fit has not seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from diffnum.calibration.losses import LOSSES, EndpointGoal, FeatureGoal, Goal, 
 from diffnum.calibration.relaxed import RelaxedSum
 from diffnum.calibration.rivals import Rival, Samples, catalogue_plans, chunked_samples, endpoint_error, ranked
 from diffnum.calibration.teachers import Teacher, converged_teacher, own_teacher
+from diffnum.calibration.transfer import Transfer, check_others, transferred
 from diffnum.calibration.weights import FREE, SolverSpace
 from diffnum.jobs.ledger import Ledger, Progress, digest
 from diffnum.plans import Plan
 from diffnum.types import Array, Denoiser, FloatArray
 
-__all__ = ["Fit", "converged_samples", "fit_plan", "run_ends"]
+__all__ = ["Fit", "fit_plan", "run_ends", "transfer_table"]
 
 _SCREENED = (8, 32)
 """Noises on which all rivals, then the better ones, are tried; the best are measured on all."""
@@ -62,6 +63,8 @@ class Fit:
         The space that was searched.
     theta : ndarray, shape (space.size,)
         Where in it the plan is.
+    transfer : tuple of Transfer
+        What it is worth on the models that were named for it.
     """
 
     plan: Plan
@@ -74,6 +77,7 @@ class Fit:
     diagnostics: Diagnostics
     space: SolverSpace
     theta: FloatArray
+    transfer: tuple[Transfer, ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -97,6 +101,7 @@ class Fit:
                 "agreement": self.teacher.agreement,
             },
             "diagnostics": asdict(self.diagnostics),
+            "transfer": [asdict(row) | {"ratio": row.ratio} for row in self.transfer],
         }
 
     def __str__(self) -> str:
@@ -131,6 +136,7 @@ def fit_plan(
     ledger: str | Path | None = None,
     progress: Progress | None = None,
     command: str = "",
+    elsewhere: Mapping[str, Any] | None = None,
 ) -> Fit:
     r"""Find the plan of a few evaluations that follows a converged one best.
 
@@ -179,6 +185,9 @@ def fit_plan(
         Called as ``progress(done, total, what)``.
     command : str
         What was typed, for ``plan.found_for``.
+    elsewhere : mapping of str to Denoiser, optional
+        Other models of the same schedule, by names of your own (other guidance, other classes, other weights), on which
+        the plan is held against the catalogue's best as well: ``result.transfer``.
 
     Returns
     -------
@@ -196,6 +205,8 @@ def fit_plan(
     """
     _check(nfe, n, n_test, seed, loss, radius, features, starts, iterations)
     host = host_of(model, derivatives=derivatives, label=label)
+    others = dict(elsewhere or {})
+    check_others(model.schedule, others)
     ends = run_ends(model, t_start, t_end)
     space = SolverSpace.native(model.prediction, model.schedule, ends, nfe)
     space = replace(space, free=tuple(free), rows=rows)
@@ -256,36 +267,39 @@ def fit_plan(
         diagnose(space, theta, plan, baseline, test),
         space,
         theta,
+        transferred(plan, baseline.plan, others, n=count, seed=seed + 1, label=label) if others else (),
     )
     job.report(total, total, "done")
     return result
 
 
-def converged_samples(
-    host: Host, ends: tuple[float, float], n: int, seed: int, *, tolerance: float = 1e-3, chunk: int = 64
-) -> Samples:
-    """Noises 0 to n - 1 of a seed with the end points of a converged run, to hold plans against.
+def transfer_table(
+    fit: Fit, models: Mapping[str, Any], *, n: int = 64, seed: int = 1, label: Any = None
+) -> tuple[Transfer, ...]:
+    """Hold a found plan against the catalogue's best of its own model on other models.
 
     Parameters
     ----------
-    host : Host
-        Where the model lives (:func:`diffnum.calibration.hosts.host_of`).
-    ends : (float, float)
-        Times of the first and the last state.
+    fit : Fit
+        Result of :func:`diffnum.calibration.fit_plan`.
+    models : mapping of str to Denoiser
+        Other models of the same schedule, by names of your own.
     n, seed : int
-        Number of samples, and seed of their noises.
-    tolerance : float
-        As ``teacher_tolerance`` of :func:`fit_plan`.
-    chunk : int
-        Samples that go through at once.
+        Number of noises, and their seed; another one than that of the fit.
+    label : int, "each" or None
+        As in :func:`diffnum.calibration.fit_plan`.
+
+    Returns
+    -------
+    tuple of Transfer
+
+    Raises
+    ------
+    ValueError
+        If a model has another schedule.
     """
-    guide, nothing = converged_teacher(host, seed, ends, tolerance), Ledger(None)
-
-    def reached(part: Any, x: Array, first: int) -> Array:
-        return guide.ends(host, part, x, str(first), nothing)
-
-    parts, x, target = zip(*chunked_samples(host, reached, seed, range(n), chunk, ends), strict=True)
-    return Samples(host, parts, x, target)
+    check_others(fit.plan.schedule, models)
+    return transferred(fit.plan, fit.baseline.plan, models, n=n, seed=seed, label=label)
 
 
 def _check(

@@ -10,12 +10,13 @@ import numpy as np
 
 from diffnum import grids
 from diffnum.calibration.hosts import Host, start_states
+from diffnum.calibration.rivals import Samples, chunked_samples
 from diffnum.jobs.ledger import Ledger
 from diffnum.plans import Plan, plan
 from diffnum.solver import iterate, solve
 from diffnum.types import Array, FloatArray
 
-__all__ = ["TEACHER", "Teacher", "converged_teacher", "own_teacher"]
+__all__ = ["TEACHER", "Teacher", "converged_samples", "converged_teacher", "own_teacher"]
 
 TEACHER = "dpmpp_3m_corrected"
 _STEPS = (32, 64, 128, 256, 512, 1024)
@@ -114,3 +115,30 @@ def own_teacher(numbers: Plan, ends: tuple[float, float]) -> Teacher:
         )
         raise ValueError(msg)
     return Teacher(numbers, float("nan"))
+
+
+def converged_samples(
+    host: Host, ends: tuple[float, float], n: int, seed: int, *, tolerance: float = 1e-3, chunk: int = 64
+) -> Samples:
+    """Noises 0 to n - 1 of a seed with the end points of a converged run, to hold plans against.
+
+    Parameters
+    ----------
+    host : Host
+        Where the model lives (:func:`diffnum.calibration.hosts.host_of`).
+    ends : (float, float)
+        Times of the first and the last state.
+    n, seed : int
+        Number of samples, and seed of their noises.
+    tolerance : float
+        As ``teacher_tolerance`` of :func:`fit_plan`.
+    chunk : int
+        Samples that go through at once.
+    """
+    guide, nothing = converged_teacher(host, seed, ends, tolerance), Ledger(None)
+
+    def reached(part: Any, x: Array, first: int) -> Array:
+        return guide.ends(host, part, x, str(first), nothing)
+
+    parts, x, target = zip(*chunked_samples(host, reached, seed, range(n), chunk, ends), strict=True)
+    return Samples(host, parts, x, target)

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from diffnum.calibration.fitting import Fit, converged_samples
 from diffnum.calibration.hosts import host_of
 from diffnum.calibration.rivals import endpoint_error
+from diffnum.calibration.teachers import converged_samples
+from diffnum.plans import Plan
+from diffnum.types import Schedule
 
-__all__ = ["Transfer", "transfer_table"]
+__all__ = ["Transfer", "check_others", "transferred"]
 
 
 @dataclass(frozen=True)
@@ -37,38 +39,42 @@ class Transfer:
         return self.error / self.baseline_error
 
 
-def transfer_table(
-    fit: Fit, models: Mapping[str, Any], *, n: int = 64, seed: int = 1, label: Any = None
-) -> tuple[Transfer, ...]:
-    """Hold a found plan against the catalogue's best of its own model on other models.
-
-    Parameters
-    ----------
-    fit : Fit
-        Result of :func:`diffnum.calibration.fit_plan`.
-    models : mapping of str to Denoiser
-        Other models of the same schedule, by names of your own.
-    n, seed : int
-        Number of noises, and their seed; another one than that of the fit.
-    label : int, "each" or None
-        As in :func:`diffnum.calibration.fit_plan`.
-
-    Returns
-    -------
-    tuple of Transfer
+def check_others(schedule: Schedule, models: Mapping[str, Any]) -> None:
+    """Refuse models of another process.
 
     Raises
     ------
     ValueError
         If a model has another schedule.
     """
-    rows = []
     for name, model in models.items():
-        if model.schedule != fit.plan.schedule:
+        if model.schedule != schedule:
             msg = f"models[{name!r}] has another schedule than the plan: a plan is for one process"
             raise ValueError(msg)
-        ends = fit.space.t_start, fit.space.t_end
-        samples = converged_samples(host_of(model, label=label), ends, n, seed)
-        bare = replace(fit.plan, found_for=None)  # that it runs elsewhere is the point here
-        rows.append(Transfer(name, endpoint_error(bare, samples), endpoint_error(fit.baseline.plan, samples)))
+
+
+def transferred(
+    plan: Plan, baseline: Plan, models: Mapping[str, Any], *, n: int, seed: int, label: Any = None
+) -> tuple[Transfer, ...]:
+    """Errors of a plan and of its rival on other models.
+
+    Parameters
+    ----------
+    plan, baseline : Plan
+        The found plan, and the catalogue's best where it was found.
+    models : mapping of str to Denoiser
+        Models by name.
+    n, seed : int
+        Number of noises, and their seed.
+    label : int, "each" or None
+        Condition of networks with classes.
+    """
+    rows = []
+    ends = float(plan.times[0]), float(plan.times[-1])
+    for name, model in models.items():
+        # a network that is bound to its labels keeps them
+        bound = label if getattr(model, "labels", None) is None else None
+        samples = converged_samples(host_of(model, label=bound), ends, n, seed)
+        bare = replace(plan, found_for=None)  # that it runs elsewhere is the point here
+        rows.append(Transfer(name, endpoint_error(bare, samples), endpoint_error(baseline, samples)))
     return tuple(rows)

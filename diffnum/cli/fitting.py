@@ -35,12 +35,17 @@ def fit(
     ] = None,
     free: Annotated[str, typer.Option(help="What may change.")] = "times,levels,weights,scale",
     rows: Annotated[str, typer.Option(help="Conditions on the weights: free, order_1 or order_2.")] = "free",
-    loss: Annotated[str, typer.Option(help="endpoint or trajectory.")] = "endpoint",
+    loss: Annotated[str, typer.Option(help="endpoint, relaxed or trajectory.")] = "endpoint",
+    radius: Annotated[float, typer.Option(help="How far relaxed starts may move, relative to their norm.")] = 0.05,
     starts: Annotated[int, typer.Option(help="Plans of the catalogue to start from.", min=1)] = 2,
     iterations: Annotated[int, typer.Option(help="Steps from each start, at most.", min=0)] = 25,
     derivatives: Annotated[str, typer.Option(help="forward or differences.")] = "forward",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    elsewhere: Annotated[
+        str | None,
+        typer.Option(help="Guidance scales, such as 1,2,4, on which the plan is held as well.", metavar="SCALES"),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -53,9 +58,9 @@ def fit(
     from diffnum.models import load
 
     labels = label_of(label)
-    network: Any = load(model, dtype=dtype, device=device)
-    if guidance is not None:
-        network = guided(network, guidance, labels)
+    loaded: Any = load(model, dtype=dtype, device=device)
+    network = loaded if guidance is None else guided(loaded, guidance, labels)
+    others = {f"guidance {w:g}": guided(loaded, w, labels) for w in _scales(elsewhere)}
     with progress_bar(f"fitting {model}") as report:
         found = fit_plan(
             network,
@@ -66,12 +71,14 @@ def fit(
             free=tuple(free.replace(",", " ").split()),
             rows=rows,
             loss=loss,
+            radius=radius,
             starts=starts,
             iterations=iterations,
             derivatives=derivatives,
             ledger=out.with_suffix(".log.jsonl"),
             progress=report,
             command=shlex.join(["diffnum", *sys.argv[1:]]),
+            elsewhere=others,
         )
     write_text(out, found.plan.to_json())
     out.with_suffix(".log.jsonl").unlink(missing_ok=True)
@@ -79,3 +86,14 @@ def fit(
         print_json({"out": str(out), **found.to_dict()})
     else:
         echo(f"{out}: {model}, {found}")
+        for row in found.transfer:
+            echo(f"    {row.name}: error {row.error:.4g}, {row.ratio:.2f} of {found.baseline.name} there")
+
+
+def _scales(words: str | None) -> list[float]:
+    """Guidance scales of an option."""
+    try:
+        return [float(word) for word in (words or "").replace(",", " ").split()]
+    except ValueError:
+        msg = f"--elsewhere={words!r}: give guidance scales, such as 1,2,4"
+        raise ValueError(msg) from None

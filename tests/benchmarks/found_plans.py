@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 import diffnum as dn
-from diffnum.calibration.fitting import converged_samples
 from diffnum.calibration.hosts import host_of
 from diffnum.calibration.rivals import catalogue_plans, endpoint_error, ranked
+from diffnum.calibration.teachers import converged_samples
 from diffnum.models.quality.features import features_for
 from diffnum.models.quality.metrics import frechet_distance
 

@@ -9,9 +9,9 @@ import pytest
 
 import diffnum as dn
 from diffnum.calibration import Exploration, explore_decisions, search_decisions
-from diffnum.calibration.fitting import converged_samples
 from diffnum.calibration.hosts import host_of
 from diffnum.calibration.rivals import endpoint_error
+from diffnum.calibration.teachers import converged_samples
 
 VP = dn.schedules.VPLinear()
 MODEL = dn.problems.rotated_product(4).denoiser(VP, "noise")

@@ -11,11 +11,11 @@ import pytest
 import diffnum as dn
 from diffnum.calibration import fit_plan
 from diffnum.calibration.descent import SumOfSquares
-from diffnum.calibration.fitting import converged_samples
 from diffnum.calibration.hosts import host_of
 from diffnum.calibration.least_squares import Iterate, levenberg_marquardt
 from diffnum.calibration.losses import EndpointGoal
 from diffnum.calibration.rivals import Samples, endpoint_error
+from diffnum.calibration.teachers import converged_samples
 from diffnum.calibration.weights import SolverSpace
 
 VP = dn.schedules.VPLinear()

@@ -35,9 +35,9 @@ def test_there_is_a_plan_for_each_promised_number_of_evaluations() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("nfe", PROMISED)
 def test_a_plan_keeps_its_promise_on_noises_of_another_seed(nfe: int) -> None:
-    from diffnum.calibration.fitting import converged_samples
     from diffnum.calibration.hosts import host_of
     from diffnum.calibration.rivals import catalogue_plans, endpoint_error, ranked
+    from diffnum.calibration.teachers import converged_samples
 
     plan = dn.Plan.from_json(FOLDER / f"toy-digits-{nfe}.json")
     network = dn.load("toy/digits")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import diffnum as dn
-from diffnum.calibration.fitting import converged_samples
 from diffnum.calibration.hosts import host_of
 from diffnum.calibration.rivals import endpoint_error
+from diffnum.calibration.teachers import converged_samples
 from diffnum.calibration.time_shift import time_shifted
 
 VP = dn.schedules.VPLinear()

@@ -57,8 +57,8 @@ def _stork(found: re.Match[str]) -> Method:
         + (
             "The slope is that of constant steps: order 1 on irregular grids."
             if right
-            else "Their weights are Gegenbauer's and their times Legendre's: the first moment is 0.4896, order 1; at their "
-            "own times (stork_2_corrected) it is 1/2."
+            else "Their weights are Gegenbauer's and their times Legendre's: the first moment is 0.4896, order 1; at "
+            "their own times (stork_2_corrected) it is 1/2."
         ),
         corrected="ab_velocity_3",
     )
