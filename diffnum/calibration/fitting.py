@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from diffnum.calibration.descent import SumOfSquares
 from diffnum.calibration.diagnostics import Diagnostics, diagnose
-from diffnum.calibration.hosts import Host, host_of
+from diffnum.calibration.hosts import DERIVATIVES, Host, host_of
 from diffnum.calibration.least_squares import Iterate, LeastSquares, levenberg_marquardt
 from diffnum.calibration.losses import LOSSES, EndpointGoal, FeatureGoal, Goal, TrajectoryGoal
 from diffnum.calibration.relaxed import RelaxedSum
@@ -204,6 +205,7 @@ def fit_plan(
     The space: Shaul et al., Bespoke Non-Stationary Solvers, arXiv:2403.01329, section 3.
     """
     _check(nfe, n, n_test, seed, loss, radius, features, starts, iterations)
+    _check_kinds(free, teacher, teacher_tolerance, derivatives, memory, ledger, elsewhere)
     host = host_of(model, derivatives=derivatives, label=label)
     others = dict(elsewhere or {})
     check_others(model.schedule, others)
@@ -322,12 +324,41 @@ def _check(
         raise ValueError(msg)
 
 
+def _check_kinds(
+    free: Any, teacher: Any, tolerance: Any, derivatives: Any, memory: Any, ledger: Any, elsewhere: Any
+) -> None:
+    """Refuse what is of another kind than it should be."""
+    if isinstance(free, str):
+        msg = f"free={free!r}: give a tuple of names, as free=({free!r},)"
+        raise TypeError(msg)
+    if teacher is not None and not isinstance(teacher, Plan):
+        msg = f"teacher={teacher!r}: give a plan, as diffnum.plan('dpmpp_3m', model.schedule, grid), or leave it out"
+        raise TypeError(msg)
+    for name, value in (("teacher_tolerance", tolerance), ("memory", memory)):
+        if isinstance(value, bool) or not isinstance(value, Real) or not (math.isfinite(value) and value > 0):
+            msg = f"{name}={value!r}: use a positive number"
+            raise ValueError(msg)
+    if derivatives not in DERIVATIVES:
+        msg = f"derivatives={derivatives!r} is unknown: use one of {', '.join(DERIVATIVES)}"
+        raise ValueError(msg)
+    if ledger is not None and Path(ledger).is_dir():
+        msg = f"ledger={str(ledger)!r} is a folder: give a file in it"
+        raise ValueError(msg)
+    if elsewhere is not None and not isinstance(elsewhere, Mapping):
+        msg = f"elsewhere={elsewhere!r}: give a mapping from names to models"
+        raise TypeError(msg)
+
+
 def run_ends(model: Any, t_start: float | None, t_end: float | None) -> tuple[float, float]:
     """Ends of the run: the caller's, else the model's, else the schedule's."""
     found = []
     for name, value in (("default_t_start", t_start), ("default_t_end", t_end)):
         own = getattr(model, name, None) if value is None else value
-        found.append(float(getattr(model.schedule, name) if own is None else own))
+        own = getattr(model.schedule, name) if own is None else own
+        if isinstance(own, bool) or not isinstance(own, Real):
+            msg = f"{name.removeprefix('default_')}={own!r}: give a time of the schedule, a number"
+            raise TypeError(msg)
+        found.append(float(own))
     if not found[0] > found[1]:
         msg = f"t_start={found[0]} is not later than t_end={found[1]}: sampling goes from noise to data"
         raise ValueError(msg)

@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from diffnum.calibration.hosts import DERIVATIVES
 from diffnum.calibration.identity import guidance_of
 from diffnum.calibration.sensitivities import Differentiable, Native, run, time_difference
 from diffnum.calibration.weights import Numbers
@@ -22,7 +23,6 @@ from diffnum.solver.noise import start_noise
 from diffnum.types import FloatArray, Prediction
 
 __all__ = [
-    "DERIVATIVES",
     "DifferencedNetwork",
     "ForwardNetwork",
     "NetworkHost",
@@ -119,11 +119,11 @@ class DifferencedNetwork:
         return found
 
 
-DERIVATIVES: Mapping[str, Callable[[Any], Differentiable]] = {
+_WAYS: Mapping[str, Callable[[Any], Differentiable]] = {
     "forward": ForwardNetwork,
     "differences": DifferencedNetwork,
 }
-"""Ways to differentiate a network."""
+"""What does it, for each of the ways."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +191,7 @@ class NetworkHost:
 
     def differentiable(self, model: Any) -> Differentiable:
         """Network with its derivatives."""
-        return DERIVATIVES[self.derivatives](model)
+        return _WAYS[self.derivatives](model)
 
     def pull(
         self, part: Any, prediction: Prediction, numbers: Numbers, x: torch.Tensor, cotangent: torch.Tensor

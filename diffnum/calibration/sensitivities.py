@@ -53,6 +53,10 @@ class ExactDifferentiable:
 def time_difference(model: Denoiser, x: Array, t: float, step: float) -> Array:
     """Derivative of a model by time as a difference, central inside the schedule."""
     low, high = model.schedule.t_min, model.schedule.t_max
+    # an end without signal, or without noise, is no place for a network: halfway there is near enough
+    low, high = (
+        end if np.isfinite(float(model.schedule.half_log_snr(end))) else 0.5 * (t + end) for end in (low, high)
+    )
     before, after = max(t - step * max(t, 1e-3 * high), low), min(t + step * max(t, 1e-3 * high), high)
     return (model(x, after) - model(x, before)) / (after - before)
 

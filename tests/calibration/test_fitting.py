@@ -227,11 +227,42 @@ def test_a_model_that_returns_nan_is_named() -> None:
         (3, {"rows": "order_9"}, "rows='order_9'"),
         (3, {"t_start": 0.001, "t_end": 0.5}, "t_start=0.001 is not later"),
         (3, {"label": 1}, "an exact problem has no labels"),
+        (3, {"memory": 0}, "memory=0: use a positive number"),
+        (3, {"teacher_tolerance": np.nan}, "teacher_tolerance=nan: use a positive number"),
+        (3, {"derivatives": "reverse"}, "derivatives='reverse' is unknown"),
+        (3, {"ledger": "."}, "ledger='.' is a folder"),
     ],
 )
 def test_bad_arguments_are_refused_before_any_work(nfe: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit_plan(MODEL, nfe, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"free": "weights"}, r"free='weights': give a tuple"),
+        ({"teacher": "dpmpp_2m"}, "teacher='dpmpp_2m': give a plan"),
+        ({"t_end": "late"}, "t_end='late': give a time"),
+        ({"elsewhere": [MODEL]}, "give a mapping from names to models"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_before_any_work(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        fit_plan(MODEL, 3, **settings)
+
+
+def test_a_network_is_asked_for_no_time_at_which_it_has_no_level() -> None:
+    """A flow that begins next to pure noise: the difference in time stays inside."""
+    pytest.importorskip("torch")
+    from diffnum.calibration.networks import DifferencedNetwork
+
+    network = dn.load("toy/digits-flow")
+    import torch
+
+    x = torch.tensor(start_noise(1, network.sample_shape, 0), dtype=network.dtype)
+    rate = DifferencedNetwork(network).rate(x, network.default_t_start)
+    assert torch.isfinite(rate).all()
 
 
 def test_a_stochastic_or_shifted_teacher_is_refused() -> None:

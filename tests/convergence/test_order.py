@@ -94,7 +94,11 @@ def test_scaling_the_data_scales_the_samples_of_a_process_without_a_scale_of_its
     np.testing.assert_allclose(runs[1], factor * runs[0], rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if dn.method(n).form.name != "time" and n != "pndm"])
+BY_TIME = {n for n in METHODS if dn.method(n).form.name == "time" or dn.method(n).inner_times} | {"pndm"}
+"""Methods whose clock is time, or which put inner nodes halfway in it."""
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in BY_TIME])
 def test_the_samples_do_not_depend_on_how_time_is_counted(name: str) -> None:
     """FlowMatching(shift) is one process in other times; a grid with the same noise levels is the same run."""
     problem, nodes = dn.problems.three_peaks(), np.linspace(-2.0, 2.5, 10)
