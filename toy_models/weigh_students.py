@@ -22,9 +22,9 @@ import torch
 from sklearn.svm import SVC
 
 import diffnum as dn
-from diffnum.calibration.fitting import converged_samples
 from diffnum.calibration.hosts import host_of
 from diffnum.calibration.rivals import catalogue_plans, ranked
+from diffnum.calibration.teachers import converged_samples
 from diffnum.models.quality.features import features_for
 from diffnum.models.quality.metrics import frechet_distance
 from diffnum.models.runs.sampling import sample

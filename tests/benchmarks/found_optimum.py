@@ -3,8 +3,9 @@
     python tests/benchmarks/found_optimum.py [--starts 24] [--nfe 2 3 4] [--n 48] [--fit-starts 4] [--json FILE]
 
 For each mixture and number of evaluations: the error of `fit_plan` on the noises of the fit (from the best four plans
-of the catalogue, 40 steps each), over that of the best of many runs of the same least squares, from plans of the catalogue with random changes and from
-samplers with random levels and weights. The last column is the same on unseen noises.
+of the catalogue, 40 steps each), over that of the best of many runs of the same least squares, from plans of the
+catalogue with random changes and from samplers with random levels and weights. The last column is the same on unseen
+noises.
 """
 
 from __future__ import annotations

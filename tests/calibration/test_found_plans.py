@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import diffnum as dn
+from diffnum.plans.found import FoundElsewhereWarning
 
 pytest.importorskip("torch")
 FOLDER = Path(__file__).resolve().parents[2] / "toy_models" / "plans"
@@ -30,6 +31,14 @@ def test_a_plan_says_which_network_and_command_it_is_of(path: Path) -> None:
 
 def test_there_is_a_plan_for_each_promised_number_of_evaluations() -> None:
     assert {dn.Plan.from_json(path).nfe for path in DIGITS} >= {4, 5, 6, 8, 10}
+
+
+def test_a_plan_under_guidance_for_which_it_was_not_found_says_so_once() -> None:
+    plan, network = dn.Plan.from_json(FOLDER / "toy-digits-4.json"), dn.load("toy/digits")
+    guided = dn.guidance.classifier_free(network.conditioned(3), 4.0)
+    with pytest.warns(FoundElsewhereWarning, match="guidance None, here 4.0") as said:
+        dn.sample(guided, plan, n=3, batch=1)
+    assert len(said) == 1
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -164,6 +164,7 @@ def draw(
 
     warn_if_found_elsewhere(numbers, model)
     model = bound_to_plan(model, numbers)
+    numbers = replace(numbers, found_for=None)  # it is said once, and not with every batch
     scale = float(numbers.schedule.sigma(numbers.steps[0].t_from))
     dtype = torch.float32 if model.dtype in (torch.float16, torch.bfloat16) else model.dtype
     stochastic = any(step.noises for step in numbers.steps)
