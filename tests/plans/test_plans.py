@@ -322,7 +322,9 @@ def test_an_exact_start_names_the_evaluations_it_needs_and_then_runs(method: str
     history = {name: model(states[t], t) for name, t in made.history.items()}
     found = dn.solve(made, model, states[made.times[0]], history=history)
     exact = problem.flow(x, schedule, float(grid.t[0]), float(grid.t[-1]))
-    assert np.max(np.abs(found - exact)) < (2e-3 if record.order > 1 else 0.1)
+    # CAB adds to the error constant of Adams-Bashforth, 5/12: 0.48 and 0.9 on constant steps
+    small = 5e-3 if record.family == "cab" else 2e-3
+    assert np.max(np.abs(found - exact)) < (small if record.order > 1 else 0.1)
 
 
 @pytest.mark.parametrize("method", METHODS)
