@@ -1,6 +1,6 @@
 """Found plans beside the best of the catalogue, on noises that no fit has seen: error, Frechet distance, transfer.
 
-    python tests/benchmarks/found_plans.py toy_models/plans/toy-digits-*.json [--n 256] [--seed 1] [--json FILE]
+    python tests/benchmarks/found_plans.py toy_models/plans/*.json [--n 256] [--seed 1] [--transfer] [--json FILE]
 
 For each plan file: its error (root mean square distance from a converged run, relative) over that of the best of all
 catalogue methods x all grids at the same evaluations, on the same noises; both Frechet distances to the converged set
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,7 +91,9 @@ def main() -> None:
             numbers = f"{row['error']:>9.4f}{row['best_error']:>9.4f}{row['ratio']:>7.2f}{''.join(distances)}"
             print(f"{path.stem:<24}{place:<22}{plan.nfe:>4}{numbers}  {row['best']}", flush=True)
     if words.json is not None:
-        words.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        said = {"command": shlex.join(["python", "tests/benchmarks/found_plans.py", *sys.argv[1:]])}
+        document = {**said, "version": dn.__version__, "n": words.n, "seed": words.seed, "rows": rows}
+        words.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
