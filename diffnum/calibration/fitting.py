@@ -18,7 +18,7 @@ import numpy as np
 
 from diffnum.calibration.descent import SumOfSquares
 from diffnum.calibration.diagnostics import Diagnostics, diagnose
-from diffnum.calibration.hosts import DERIVATIVES, Host, host_of
+from diffnum.calibration.hosts import DERIVATIVES, Host, host_of, start_states
 from diffnum.calibration.least_squares import Iterate, LeastSquares, levenberg_marquardt
 from diffnum.calibration.losses import LOSSES, EndpointGoal, FeatureGoal, Goal, TrajectoryGoal
 from diffnum.calibration.relaxed import RelaxedSum
@@ -221,6 +221,8 @@ def fit_plan(
             f"n={n}: {n * dim} residuals are too few for {unknowns} unknowns; use at least n={-(-2 * unknowns // dim)}"
         )
         raise ValueError(msg)
+    probe = start_states(host, seed, 0, 1, ends[0])
+    host.differentiable(host.part(0, 1)).push(probe, ends[0], probe[None])  # a network without derivatives says so now
     identity = host.identity()
     settings = {
         "identity": identity, "nfe": int(nfe), "n": n, "n_test": n_test, "seed": seed, "free": list(free), "loss": loss,

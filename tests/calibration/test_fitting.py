@@ -252,6 +252,34 @@ def test_what_is_of_another_kind_is_refused_before_any_work(settings: dict[str, 
         fit_plan(MODEL, 3, **settings)
 
 
+def test_a_network_without_forward_derivatives_says_so_before_any_work_and_has_differences() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Copied(torch.autograd.Function):  # type: ignore[misc, name-defined]
+        """An operation that forward mode does not know."""
+
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:  # noqa: ARG004
+            return x.clone()
+
+    class Opaque(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, *words: Any) -> Any:
+            return Copied.apply(self.inner(*words))
+
+    network = dn.load("toy/digits")
+    opaque = replace(network, module=Opaque(network.module))
+    settings: dict[str, Any] = {"n": 4, "n_test": 4, "starts": 1, "iterations": 1, "free": ("scale",)}
+    seen: list[str] = []
+    with pytest.raises(ValueError, match=r'no forward derivatives .* use derivatives="differences"'):
+        fit_plan(opaque, 1, progress=lambda done, total, what: seen.append(what), **settings)
+    assert not seen
+    assert fit_plan(opaque, 1, derivatives="differences", **settings).plan.nfe == 1
+
+
 def test_a_network_is_asked_for_no_time_at_which_it_has_no_level() -> None:
     """A flow that begins next to pure noise: the difference in time stays inside."""
     pytest.importorskip("torch")
