@@ -18,11 +18,12 @@ import numpy as np
 
 from diffnum.calibration.descent import SumOfSquares
 from diffnum.calibration.diagnostics import Diagnostics, diagnose
-from diffnum.calibration.hosts import DERIVATIVES, Host, host_of, start_states
+from diffnum.calibration.hosts import Host, host_of, start_states
 from diffnum.calibration.least_squares import Iterate, LeastSquares, levenberg_marquardt
 from diffnum.calibration.losses import LOSSES, EndpointGoal, FeatureGoal, Goal, TrajectoryGoal
 from diffnum.calibration.relaxed import RelaxedSum
 from diffnum.calibration.rivals import Rival, Samples, catalogue_plans, chunked_samples, endpoint_error, ranked
+from diffnum.calibration.sensitivities import DERIVATIVES
 from diffnum.calibration.teachers import Teacher, converged_teacher, own_teacher
 from diffnum.calibration.transfer import Transfer, check_others, transferred
 from diffnum.calibration.weights import FREE, SolverSpace

@@ -17,10 +17,7 @@ from diffnum.calibration.weights import Numbers
 from diffnum.solver.noise import start_noise
 from diffnum.types import Array, FloatArray, Prediction, Schedule
 
-__all__ = ["DERIVATIVES", "ExactHost", "Host", "host_of", "start_states"]
-
-DERIVATIVES = ("forward", "differences")
-"""Ways to differentiate a network; an exact problem has its own."""
+__all__ = ["ExactHost", "Host", "host_of", "start_states"]
 
 
 class Host(Protocol):

@@ -14,9 +14,8 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from diffnum.calibration.hosts import DERIVATIVES
 from diffnum.calibration.identity import guidance_of
-from diffnum.calibration.sensitivities import Differentiable, Native, run, time_difference
+from diffnum.calibration.sensitivities import DERIVATIVES, Differentiable, Native, run, time_difference
 from diffnum.calibration.weights import Numbers
 from diffnum.guidance import Guided
 from diffnum.solver.noise import start_noise

@@ -18,7 +18,10 @@ from diffnum.calibration.weights import Numbers, Slopes
 from diffnum.forms import PREDICTIONS, conversion
 from diffnum.types import Array, Denoiser, Prediction
 
-__all__ = ["Differentiable", "ExactDifferentiable", "Native", "run", "run_with_tangents"]
+__all__ = ["DERIVATIVES", "Differentiable", "ExactDifferentiable", "Native", "run", "run_with_tangents"]
+
+DERIVATIVES = ("forward", "differences")
+"""Ways to differentiate a network; an exact problem has its own."""
 
 
 class Differentiable(Protocol):

@@ -400,6 +400,12 @@ shift_terminal
                 times = np.concatenate([step.stage_t for step in numbers.steps])
                 if np.array_equal(times, self._times[index:]):
                     return numbers
+        if self._method.inner_times and self.order == 1:
+            msg = (
+                f"begin_index={index}: {self._method.name} evaluates between the nodes of its grid, so that its runs "
+                "begin at the first timestep; use another method for image-to-image"
+            )
+            raise ValueError(msg)
         msg = (
             f"begin_index={index} is in the middle of a step of {self._method.name}: begin at a multiple of "
             f"scheduler.order = {self.order}, or use start='ramp'"

@@ -318,7 +318,7 @@ def test_use_flow_sigmas_equals_dpm_solver_on_a_flow() -> None:
 # -- begin, change, end --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "pndm"])
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("pndm", "pfdiff_1")])
 def test_a_run_may_begin_at_any_multiple_of_the_order(method: str) -> None:
     scheduler = made(method, 8)
     begin = 3 * scheduler.order
@@ -329,6 +329,13 @@ def test_a_run_may_begin_at_any_multiple_of_the_order(method: str) -> None:
     short = PlanScheduler(method=method)
     short.set_timesteps(timesteps=[float(t) for t in scheduler._grid.t[3:-1]])
     assert torch.equal(end, run(short))
+
+
+def test_a_method_that_evaluates_between_nodes_begins_at_the_first() -> None:
+    scheduler = made("pfdiff_1")
+    scheduler.set_begin_index(3)
+    with pytest.raises(ValueError, match=r"begin_index=3: pfdiff_1 evaluates between the nodes"):
+        run(scheduler, begin=3)
 
 
 def test_a_start_in_the_middle_of_a_step_is_refused() -> None:
