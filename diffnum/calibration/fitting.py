@@ -338,7 +338,7 @@ def _check_kinds(
         msg = f"teacher={teacher!r}: give a plan, as diffnum.plan('dpmpp_3m', model.schedule, grid), or leave it out"
         raise TypeError(msg)
     for name, value in (("teacher_tolerance", tolerance), ("memory", memory)):
-        if isinstance(value, bool) or not isinstance(value, Real) or not (math.isfinite(value) and value > 0):
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) < math.inf:
             msg = f"{name}={value!r}: use a positive number"
             raise ValueError(msg)
     if derivatives not in DERIVATIVES:

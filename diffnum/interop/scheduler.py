@@ -402,8 +402,7 @@ shift_terminal
                     return numbers
         if self._method.inner_times and self.order == 1:
             msg = (
-                f"begin_index={index}: {self._method.name} evaluates between the nodes of its grid, so that its runs "
-                "begin at the first timestep; use another method for image-to-image"
+                f"begin_index={index}: {self._method.name} evaluates between the nodes of its grid, begin at the first"
             )
             raise ValueError(msg)
         msg = (

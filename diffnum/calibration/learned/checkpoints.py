@@ -60,7 +60,7 @@ def read_checkpoint(path: Path, allow_pickle: bool) -> dict[str, FloatArray]:
         if isinstance(value, torch.Tensor):
             found[name or "tensor"] = value.detach().to(torch.float64).numpy()
         elif isinstance(value, bool | int | float):
-            found[name or "number"] = np.float64(value)[()] * np.ones(())
+            found[name or "number"] = np.asarray(float(value))
         elif isinstance(value, Mapping | list | tuple):
             entries = value.items() if isinstance(value, Mapping) else enumerate(value)
             pending += [(f"{name}.{key}" if name else str(key), entry) for key, entry in entries]
