@@ -10,7 +10,6 @@ from typing import Any
 from diffnum.coefficients.noise import Noise
 from diffnum.coefficients.programme import LOWERING, OwnStart, Placement, Rule, Start, programme
 from diffnum.forms import SemilinearForm
-from diffnum.jobs.moved import answering
 
 __all__ = ["DENOISING", "GRID_KINDS", "Method"]
 
@@ -251,6 +250,3 @@ class Method:
             msg = f"nfe={nfe} is too small for one step of {self.name}: it needs {least}"
             raise ValueError(msg)
         return steps
-
-
-__getattr__ = answering(__name__)

@@ -40,7 +40,6 @@ from diffnum.convergence.record import ConvergenceStudy, Measure, Series, Varian
 from diffnum.foreign import understood
 from diffnum.foreign.conventions import Convention
 from diffnum.jobs.checked import check_names, check_schedule
-from diffnum.jobs.moved import answering
 from diffnum.schedules import VPLinear
 from diffnum.types import Problem, Sampler, Schedule
 
@@ -289,6 +288,3 @@ def _check_measure(
 def _explained(sampler: Sampler, problem: Problem, schedule: Schedule, order: float) -> str:
     """What is likely wrong with a callable that claims an order."""
     return str(diagnose(sampler, order, problem, schedule=schedule))
-
-
-__getattr__ = answering(__name__)

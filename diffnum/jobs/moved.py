@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from functools import partial
+from importlib.machinery import ModuleSpec, PathFinder
+from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
-__all__ = ["MODULES", "NAMES", "MovedModules", "answering"]
+__all__ = ["GONE", "MODULES", "NAMES", "MovedModules", "MovedNameError"]
 
 MODULES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -82,22 +84,95 @@ MODULES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Module of 0.1 -> module."""
 
+_CATALOGUE = "diffnum.coefficients.catalogue"
+_STEMS = (
+    "adams", "compensation", "constant_steps", "exponential_runge_kutta", "flow", "momentum", "predictor_corrector",
+    "runge_kutta", "splitting", "stochastic",
+)  # fmt: skip
+"""Modules of the catalogue in 0.1 that ended in FAMILIES."""
+
 NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
+        **{f"{_CATALOGUE}.{stem}.FAMILIES": f"{_CATALOGUE}.{stem}.FAMILY" for stem in _STEMS},
+        f"{_CATALOGUE}.mean_reverting.families": f"{_CATALOGUE}.mean_reverting.FAMILY",
+        "diffnum.analysis.stiffness.Differentiable": "diffnum.analysis.stiffness.HasJacobian",
+        "diffnum.audits.snippets.budget_snippet": "diffnum.audits.snippets.snippet",
+        "diffnum.audits.snippets.order_snippet": "diffnum.audits.snippets.snippet",
+        "diffnum.audits.snippets.run_snippet": "diffnum.audits.snippets.snippet",
+        "diffnum.audits.snippets.stall_snippet": "diffnum.audits.snippets.snippet",
+        "diffnum.audits.snippets.wasted_snippet": "diffnum.audits.snippets.snippet",
+        "diffnum.certificates.agreement.NOT_AVAILABLE": "diffnum.certificates.agreement.agreements",
+        "diffnum.certificates.agreement.replay_file": "diffnum.certificates.agreement.agreements",
+        "diffnum.certificates.records.finite": "diffnum.jobs.data.jsonable",
+        "diffnum.cli.catalogue.STOCHASTIC_ORDERS": "diffnum.coefficients.noise.ORDERS",
+        "diffnum.cli.common.check_writable": "diffnum.cli.outputs.check_writable",
+        "diffnum.cli.common.progress_bar": "diffnum.cli.progress.progress_bar",
+        "diffnum.cli.common.tracked": "diffnum.cli.progress.tracked",
+        "diffnum.cli.common.write_json": "diffnum.jobs.files.write_json",
+        "diffnum.cli.common.written": "diffnum.jobs.files.write_text",
+        "diffnum.coefficients.catalogue.members.Family": "diffnum.coefficients.catalogue.members.Members",
+        "diffnum.coefficients.extended_reverse.extended_step": "diffnum.coefficients.extended_reverse.er_sde_step",
         "diffnum.coefficients.method.STARTS": "diffnum.coefficients.programme.STARTS",
+        "diffnum.convergence.probe.Comparison": "diffnum.convergence.probe.WeightComparison",
+        "diffnum.convergence.stochastic.StochasticSeries": "diffnum.convergence.record.Series",
+        "diffnum.convergence.stochastic.StochasticStudy": "diffnum.convergence.record.ConvergenceStudy",
+        "diffnum.convergence.stochastic.until_decided": "diffnum.convergence.refinement.refined",
         "diffnum.convergence.study.GRADED": "diffnum.convergence.nodes.GRADED",
         "diffnum.convergence.study.graded": "diffnum.convergence.nodes.graded",
+        "diffnum.derivation.algebra.series.Series": "diffnum.derivation.algebra.series.PowerSeries",
+        "diffnum.derivation.algebra.trees.Row": "diffnum.derivation.algebra.trees.StageRow",
+        "diffnum.derivation.algebra.trees.runge_kutta_order": "diffnum.derivation.algebra.trees.order_conditions",
+        "diffnum.derivation.printing.noise.FormalSymbols": "diffnum.derivation.printing.formulas.FormalKernel",
+        "diffnum.derivation.printing.noise.RecordingSymbols": "diffnum.derivation.printing.formulas.RecordingKernel",
+        "diffnum.derivation.printing.noise.ReverseFormula": "diffnum.derivation.printing.formulas.Formula",
+        "diffnum.derivation.published.model_statistics.CALIBRATED": "diffnum.derivation.published.PUBLISHED",
+        "diffnum.derivation.published.runge_kutta.ONE_STEP": "diffnum.derivation.published.PUBLISHED",
+        "diffnum.derivation.published.stochastic.PUBLISHED_STOCHASTIC": "diffnum.derivation.published.PUBLISHED",
+        "diffnum.derivation.published.stochastic.PublishedStep": "diffnum.derivation.published.Published",
+        "diffnum.derivation.stochastic.BASES": "diffnum.derivation.DERIVATIONS",
+        "diffnum.derivation.stochastic.Response": "diffnum.derivation.response.Response",
+        "diffnum.derivation.stochastic.SCHEMES": "diffnum.derivation.SCHEMES",
+        "diffnum.derivation.stochastic.base_nodes": "diffnum.proofs.steps.inner_nodes",
+        "diffnum.derivation.stochastic.derive_step": "diffnum.proofs.steps.derived_step",
+        "diffnum.derivation.stochastic.response": "diffnum.derivation.response.response",
+        "diffnum.foreign.conventions.understood": "diffnum.foreign.understood",
+        "diffnum.foreign.families.FAMILIES": "diffnum.foreign.families.KINDS",
+        "diffnum.foreign.families.Layout": "diffnum.foreign.families.SchedulerLayout",
+        "diffnum.models.loading.edm_networks.State": "diffnum.models.loading.edm_networks.StateDict",
+        "diffnum.models.quality.compare.Row": "diffnum.models.quality.compare.MeasuredRun",
+        "diffnum.plans.buffers.Row": "diffnum.plans.buffers.UpdateRow",
+        "diffnum.proofs.noise.derive": "diffnum.proofs.derive",
+        "diffnum.proofs.noise.prove": "diffnum.proofs.prove",
         "diffnum.proofs.perturbed": "diffnum.certificates.mutants.perturbed",
+        "diffnum.proofs.steps.derive_step": "diffnum.proofs.steps.derived_step",
+        "diffnum.proofs.steps.derived": "diffnum.proofs.steps.Case",
+        "diffnum.proofs.steps.described": "diffnum.proofs.steps.Case",
+        "diffnum.proofs.steps.given_symbols": "diffnum.proofs.steps.Case",
+        "diffnum.proofs.steps.recorded": "diffnum.proofs.steps.Case",
+        "diffnum.proofs.steps.settings_of": "diffnum.proofs.arithmetic.settings_of",
+        "diffnum.proofs.steps.shipped": "diffnum.proofs.steps.Case",
+        "diffnum.proofs.steps.symbols_of": "diffnum.proofs.steps.Case",
+        "diffnum.proofs.steps.window_of": "diffnum.proofs.steps.Case",
+        "diffnum.report.methods.SHIPPED_STEPS": "diffnum.certificates.orders.END_STEPS",
     }
 )
-"""Name in a module that stays -> its place."""
+"""Name of 0.1, in a module that stays or in the new place of one that moved -> what there is instead."""
+
+GONE: Final[Mapping[str, str]] = MappingProxyType(
+    {"diffnum.models.loading.galaxies.to_flux": "divide by the scale of the network's images yourself"}
+)
+"""Name of 0.1 for which there is nothing -> what to do."""
+
+
+class MovedNameError(ImportError):
+    """A name moved; the message says where to. An AttributeError would be hidden by ``from module import name``."""
 
 
 class MovedModules:
-    """Finder that answers the import of a module of 0.1 with its place."""
+    """Finder that answers the import of a module of 0.1 with its place, and lets modules answer for their names."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: Any = None) -> None:  # noqa: ARG002
-        """Refuse modules that moved; all others are left to the finders after this one.
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        """Refuse modules that moved; all others are found as ever, and answer for what moved out of them.
 
         Raises
         ------
@@ -107,6 +182,12 @@ class MovedModules:
         if fullname in MODULES:
             msg = f"{fullname} moved: import {MODULES[fullname]}"
             raise ModuleNotFoundError(msg, name=fullname)
+        if fullname not in _LOSERS:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = partial(_executed, spec.loader.exec_module)  # type: ignore[method-assign]
+        return spec
 
     @classmethod
     def install(cls) -> None:
@@ -115,13 +196,24 @@ class MovedModules:
             sys.meta_path.insert(0, cls())
 
 
-def answering(module: str) -> Callable[[str], Any]:
-    """``__getattr__`` of a module that says where the names are that moved out of it."""
+_LOSERS = frozenset(name.rpartition(".")[0] for name in (*NAMES, *GONE))
+"""Modules that names moved out of."""
+
+
+def _executed(execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+    """Run a module, and let it answer for the names that it had."""
+    execute(module)
+    own = vars(module).get("__getattr__")
 
     def __getattr__(name: str) -> Any:
-        place = NAMES.get(f"{module}.{name}")
-        moved = f": it moved to {place}" if place else ""
-        msg = f"module {module!r} has no attribute {name!r}{moved}"
-        raise AttributeError(msg)
+        known = f"{module.__name__}.{name}"
+        if known in NAMES or known in GONE:
+            told = f"it moved to {NAMES[known]}" if known in NAMES else f"it is gone: {GONE[known]}"
+            msg = f"module {module.__name__!r} has no attribute {name!r}: {told}"
+            raise MovedNameError(msg, name=known)
+        if own is not None:
+            return own(name)
+        msg = f"module {module.__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg, name=name, obj=module)
 
-    return __getattr__
+    vars(module)["__getattr__"] = __getattr__

@@ -20,7 +20,6 @@ from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.algebra.trees import bushy
 from diffnum.derivation.given import STATISTICAL
 from diffnum.derivation.printing.formulas import Formula
-from diffnum.jobs.moved import answering
 from diffnum.proofs.arithmetic import is_derivable, parameters_of
 from diffnum.proofs.claims import decide, derived_is_shipped, is_derived, shipped_is_published
 from diffnum.proofs.noise import law_identities, order_identities_with_noise, response_of
@@ -171,6 +170,3 @@ def prove(name: str | Method) -> Proof:
     seconds = time.perf_counter() - begin
     ok = all(i.ok for i in identities)
     return Proof(record.name, ok, tuple(identities), tuple(residuals), order, orders, seconds)
-
-
-__getattr__ = answering(__name__)
