@@ -17,6 +17,7 @@ def verify_target(
     path: str, target: str, options: dict[str, Any], steps: tuple[int, ...] | None, seed: int, *, as_json: bool
 ) -> None:
     """Hold a sampler against a known target, say what is off and why, leave with status 0 or 1."""
+    from diffnum.inverse.audit import audit_posterior
     from diffnum.particles.audit import TARGETS, audit_target
 
     if target not in TARGETS:
@@ -29,7 +30,12 @@ def verify_target(
     given: dict[str, Any] = {} if steps is None else {"steps": (steps[0], steps[1])}
     with progress_bar("sampling"):
         try:
-            found = audit_target(partial(sampler, **options) if options else sampler, target, seed=seed, **given)
+            own = partial(sampler, **options) if options else sampler
+            found: Any = (
+                audit_posterior(own, seed=seed, **given)
+                if target == "posterior"
+                else audit_target(own, target, seed=seed, **given)
+            )
         except TypeError as error:
             msg = f"--sampler {path!r}: {error}"
             raise typer.BadParameter(msg) from None

@@ -67,6 +67,8 @@ class TargetTask:
         :data:`MOMENTS` of the target.
     log_evidence : float
         Natural logarithm of what the mean weight estimates, from weights of 1 at the first node on.
+    A, y, noise_std : ndarray or float, or None
+        Operator, shape (m, d), measurement, shape (m,), and standard deviation of its noise, for ``"posterior"``.
     """
 
     target: str
@@ -81,9 +83,12 @@ class TargetTask:
     begun: Callable[[int, int], FloatArray]
     exact: tuple[float, ...]
     log_evidence: float
+    A: FloatArray | None = None
+    y: FloatArray | None = None
+    noise_std: float | None = None
 
     def start(self, n: int, seed: int) -> FloatArray:
-        """States of the first node from their exact law, shape (n, 1)."""
+        """States of the first node from their exact law, shape (n, d); d = 1 but for :mod:`diffnum.inverse.audit`."""
         return self.begun(n, seed)
 
     def plan(self, method: str = "sde_dpmpp_2m_tau1.5") -> Plan:
@@ -134,6 +139,7 @@ def _task(
         first.sample,
         tuple(moments.tolist()),
         float(last.log_evidence or 0.0) - first.log_evidence,
+        *(given.get(name) for name in ("A", "y", "noise_std")),
     )
 
 
@@ -160,6 +166,9 @@ def _posterior(steps: int) -> TargetTask:
         (1.0,),
         lambda laws: laws[0].posterior([[1.0]], [_MEASURED], _NOISE),
         log_likelihood=likelihood,
+        A=np.array([[1.0]]),
+        y=np.array([_MEASURED]),
+        noise_std=_NOISE,
     )
 
 
@@ -306,6 +315,8 @@ class TargetAudit:
         Planted defect with the most similar deviations; empty where the sampler is right.
     steps : tuple of int
         Step counts.
+    moments : tuple of str
+        What the numbers but the evidence are.
     """
 
     target: str
@@ -315,11 +326,12 @@ class TargetAudit:
     ok: bool
     cause: str
     steps: tuple[int, int]
+    moments: tuple[str, ...] = MOMENTS
 
     @property
     def names(self) -> tuple[str, ...]:
         """What the numbers are."""
-        return (*MOMENTS, "log evidence")[: len(self.found)]
+        return (*self.moments, "log evidence")[: len(self.found)]
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -363,22 +375,27 @@ def audit_target(
     if target not in TARGETS:
         msg = f"target={target!r} is unknown: use one of {', '.join(TARGETS)}"
         raise ValueError(msg)
-    if runs < 4 or n < 2 or not 0 < steps[0] < steps[1]:
-        msg = f"steps={steps}, n={n}, runs={runs}: give increasing step counts, 2 or more particles, 4 or more runs"
-        raise ValueError(msg)
+    check_counts(steps, n, runs)
     tasks = [TARGETS[target](count) for count in steps]
     coarse, fine = (_measured(sampler, task, n, runs, seed) for task in tasks)
     exact = np.array([*tasks[1].exact, tasks[1].log_evidence])[: fine.shape[1]]
     bias = fine.mean(axis=0) - exact
     error = fine.std(axis=0, ddof=1) / np.sqrt(runs)
-    ok = bool(np.all(_allowed(bias, error, coarse, exact)))
+    ok = bool(np.all(allowed(bias, error, coarse, exact)))
     cause = "" if ok else _cause(target, tasks[1], bias, error, n, runs, seed)
     numbers = (tuple(float(v) for v in row) for row in (fine.mean(axis=0), error, exact))
     found, errors, wanted = numbers
     return TargetAudit(target, found, errors, wanted, ok, cause, steps)
 
 
-def _allowed(bias: FloatArray, error: FloatArray, coarse: FloatArray, exact: FloatArray) -> FloatArray:
+def check_counts(steps: tuple[int, int], n: int, runs: int) -> None:
+    """Refuse step counts that do not increase, and too few particles or runs."""
+    if runs < 4 or n < 2 or not 0 < steps[0] < steps[1]:
+        msg = f"steps={steps}, n={n}, runs={runs}: give increasing step counts, 2 or more particles, 4 or more runs"
+        raise ValueError(msg)
+
+
+def allowed(bias: FloatArray, error: FloatArray, coarse: FloatArray, exact: FloatArray) -> FloatArray:
     """Which deviations are Monte Carlo error or fall with the step to nothing."""
     before = coarse.mean(axis=0) - exact
     before_error = coarse.std(axis=0, ddof=1) / np.sqrt(len(coarse))
@@ -393,17 +410,17 @@ def _measured(sampler: OwnSampler, task: TargetTask, n: int, runs: int, seed: in
     """Moments, and log evidence, of each run; shape (runs, 3 or 4)."""
     rows = []
     for number in range(runs):
-        x, log_weights, log_evidence = _understood(sampler(task, n, seed + number), n)
+        x, log_weights, log_evidence = understood(sampler(task, n, seed + number), n)
         weights = np.exp(log_weights - np.max(log_weights))
         row = (weights / np.sum(weights)) @ _moments(x)
         rows.append([*row, *([] if log_evidence is None else [log_evidence])])
     out = np.array(rows, dtype=float)
     if out.shape[1] > len(MOMENTS):  # the evidence is what has no bias: runs are averaged before the logarithm
-        out[:, -1] = _jackknifed(out[:, -1])
+        out[:, -1] = jackknifed(out[:, -1])
     return out
 
 
-def _jackknifed(log_evidence: FloatArray) -> FloatArray:
+def jackknifed(log_evidence: FloatArray) -> FloatArray:
     """Pseudo-values of the logarithm of the mean evidence, one a run."""
     count = len(log_evidence)
     whole = log_mean(log_evidence)
@@ -411,13 +428,14 @@ def _jackknifed(log_evidence: FloatArray) -> FloatArray:
     return np.asarray(count * whole - (count - 1) * without)
 
 
-def _understood(answer: Any, n: int) -> tuple[FloatArray, FloatArray, float | None]:
+def understood(answer: Any, n: int, dim: int = 1) -> tuple[FloatArray, FloatArray, float | None]:
+    """States, log-weights and log evidence of what a sampler returned, checked."""
     parts = answer if isinstance(answer, tuple) else (answer,)
     x = on_host(parts[0])
     log_weights = on_host(parts[1]) if len(parts) > 1 else np.zeros(len(x))
-    if len(parts) > 3 or x.ndim != 2 or x.shape[1] != 1 or log_weights.shape != (len(x),):
+    if len(parts) > 3 or x.ndim != 2 or x.shape[1] != dim or log_weights.shape != (len(x),):
         msg = (
-            f"sampler returned {len(parts)} parts, states of shape {x.shape}: return x of shape ({n}, 1), or "
+            f"sampler returned {len(parts)} parts, states of shape {x.shape}: return x of shape ({n}, {dim}), or "
             "(x, log_weights), or (x, log_weights, log_evidence)"
         )
         raise TypeError(msg)
