@@ -6,7 +6,7 @@ Finished entries are kept in out/posterior.jsonl, so that a run that was stopped
 from pathlib import Path
 
 from diffnum.cli.progress import progress_bar
-from diffnum.inverse.benchmark import benchmark
+from diffnum.inverse.benchmarking import benchmark
 from diffnum.jobs.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]

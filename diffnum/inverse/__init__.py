@@ -8,7 +8,10 @@ r"""Inverse problems: samplers of the posterior given :math:`y = A x + \text{noi
 True
 """
 
+from diffnum.inverse.audit import PosteriorAudit, audit_posterior
+from diffnum.inverse.benchmarking import benchmark
 from diffnum.inverse.bias import Calibration, MeasuredBias, calibration, measured_bias
+from diffnum.inverse.design import ACQUISITIONS, ActiveDesign, information_gain, measure_actively
 from diffnum.inverse.exact_law import AffineLaw, PosteriorBias, exact_law, posterior_map
 from diffnum.inverse.operators import Linear, Modes, blur, conjugate_gradients, downsample, mask, projections
 from diffnum.inverse.problem import Conditioned, Inverse, Look
@@ -16,7 +19,9 @@ from diffnum.inverse.record import PosteriorSampler
 from diffnum.inverse.sampling import METHODS, default_plan, sample
 
 __all__ = [
+    "ACQUISITIONS",
     "METHODS",
+    "ActiveDesign",
     "AffineLaw",
     "Calibration",
     "Conditioned",
@@ -25,15 +30,20 @@ __all__ = [
     "Look",
     "MeasuredBias",
     "Modes",
+    "PosteriorAudit",
     "PosteriorBias",
     "PosteriorSampler",
+    "audit_posterior",
+    "benchmark",
     "blur",
     "calibration",
     "conjugate_gradients",
     "default_plan",
     "downsample",
     "exact_law",
+    "information_gain",
     "mask",
+    "measure_actively",
     "measured_bias",
     "posterior_map",
     "projections",

@@ -64,9 +64,7 @@ def information_gain(law: Any, rows: ArrayLike, noise_std: float) -> FloatArray:
 
 
 def _entropy(weights: FloatArray, means: FloatArray, variances: FloatArray) -> float:
-    """Entropy of a mixture in one dimension, by the trapezoidal rule, which is exact to rounding for such "
-    "integrands.
-    """
+    """Entropy of a mixture in one dimension; the trapezoidal rule is exact to rounding for such integrands."""
     if len(weights) == 1:
         return 0.5 * math.log(2.0 * math.pi * math.e * float(variances[0]))
     used = weights > 0.0
