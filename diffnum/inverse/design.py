@@ -79,17 +79,17 @@ def _entropy(weights: FloatArray, means: FloatArray, variances: FloatArray) -> f
 
 def _variance(predicted: FloatArray, noise_std: float) -> FloatArray:  # noqa: ARG001
     """Variance of the predicted measurements."""
-    return np.var(predicted, axis=0)
+    return np.asarray(np.var(predicted, axis=0))
 
 
 def _bound(predicted: FloatArray, noise_std: float) -> FloatArray:
     """Entropy of a mixture around the predicted measurements, by the densities at its own centres."""
-    return -np.mean(_pairwise(predicted, noise_std, -1.0), axis=0)
+    return np.asarray(-np.mean(_pairwise(predicted, noise_std, -1.0), axis=0))
 
 
 def _spread(predicted: FloatArray, noise_std: float) -> FloatArray:
     """What the authors' code sums: the exponent has the other sign, so that far pairs count and not near ones."""
-    return np.mean(_pairwise(predicted, noise_std, 1.0), axis=0)
+    return np.asarray(np.mean(_pairwise(predicted, noise_std, 1.0), axis=0))
 
 
 def _pairwise(predicted: FloatArray, noise_std: float, sign: float) -> FloatArray:
