@@ -139,7 +139,9 @@ class Uniformisation:
                 alive[at] = True
                 if not at.size:
                     break
-                rates = process.rates(answered(model, x[at], now[at]), x[at], now[at])
+                # the whole batch, as in every sampler: a model with a label for each sequence knows them by their place
+                p = answered(model, x, np.maximum(now, s))
+                rates = process.rates(p[at], x[at], now[at])
                 calls += 1
                 x[at] = self._jumped(rates, x[at], bound[at], rng)
         return x, calls
