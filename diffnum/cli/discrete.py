@@ -35,6 +35,10 @@ def verify_discrete(
         from diffnum.discrete import samplers
 
         cases = [(name, p) for p in processes for name in _named(names, samplers(p.name))]
+        if not cases:
+            kinds = ", ".join(p.name for p in processes)
+            msg = f"{', '.join(names or ())} does not run on the {kinds} process: leave out --schedule"
+            raise typer.BadParameter(msg)
         measured = ((case, _record(*case, steps)) for case in cases)
         results = []
         for _, result in tracked(measured, len(cases), "measuring", lambda case: str(case[0])):

@@ -126,6 +126,26 @@ def verify(
         if mutate or out is not None:
             msg = "--mutate and --out go with methods of the catalogue: leave out --discrete"
             raise typer.BadParameter(msg)
+        if order is not None and not sampler:
+            msg = "--order goes with --sampler; a sampler on tokens has its own"
+            raise typer.BadParameter(msg)
+        if order is not None and not order >= 0:
+            msg = f"--order {order:g} is no order that can be claimed: give a number >= 0, or inf for an exact law"
+            raise typer.BadParameter(msg)
+        alien = {
+            "--interval": interval,
+            "--problem": problem,
+            "--grids": grids,
+            "--shape": shape,
+            "--measure": measure,
+            "--target": target,
+            "--clock": clock != "half-log-snr",
+        }
+        if not sampler:
+            alien |= {"--convention": convention, "--option": option}
+        if strange := [name for name, value in alien.items() if value]:
+            msg = f"{', '.join(strange)}: does not go with --discrete, leave it out"
+            raise typer.BadParameter(msg)
         given = settings("--option", option or ())
         verify_discrete(names, sampler, order, convention, given, schedule, levels, draws, seed, as_json=as_json)
         return

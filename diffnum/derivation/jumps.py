@@ -494,10 +494,21 @@ def bridge_claims() -> tuple[tuple[str, bool], ...]:
         )
         for i in range(len(wanted))
     )
+    words = sp.symbols("new_E old_E new_F old_F")
+    new_e, old_e, new_f, old_f = words
+    conditions = (
+        new_e + new_f - EXACT.apart["new E"] - EXACT.apart["new F"],  # functions of one token: E_jk = F_k, exact
+        old_e + old_f - EXACT.apart["old E"] - EXACT.apart["old F"],
+        new_e,  # functions of two: F_k = 0, and both jump with h^2 a_j a_k, since the draws are independent
+        old_e - HALF,
+    )
+    solved = sp.solve(conditions, words)
+    expanded = [solved[word] for word in words] == [BRIDGE.apart[name] for name in ("new E", "old E", "new F", "old F")]
     return (
         ("by Bayes' rule a masked token shows b with probability (alpha_s - alpha_t)/(1 - alpha_t) p_b", masked_right),
         ("that is the leap with frozen marginals in the clock -log(1 - alpha)", sp.simplify(leap - shown) == 0),
         ("the uniform bridge that ships is Bayes' rule", uniform_right),
+        ("exact for each token alone and independent for two: these two conditions give its expansion", expanded),
         ("the exact score, carried back by the inverse noising matrix (Tweedie), is the bridge", tweedie),
     )
 

@@ -116,7 +116,12 @@ def parallel_divergence(law: Law, sets: Sequence[Sequence[int]]) -> float:
     ------
     ValueError
         If the sets are not a partition of the positions.
+    TypeError
+        If one is a single position.
     """
+    if not all(np.ndim(part) == 1 for part in sets):
+        msg = f"sets={sets!r}: pass sets of positions, such as [[0, 2], [1]]"
+        raise TypeError(msg)
     shown = [d for part in sets for d in part]
     if sorted(shown) != list(range(law.length)):
         msg = f"sets={[list(s) for s in sets]} show {sorted(shown)}: each position must be in one set"

@@ -153,7 +153,7 @@ class Uniformisation:
         if np.any(total > bound * (1 + 1e-6)):
             msg = (
                 f"a total rate of {float(total.max()):g} exceeds the bound {float(bound.max()):g}: "
-                "the model's marginals do not sum to one"
+                "the model's marginals do not sum to one, or the schedule's hazard has a peak inside a block of time"
             )
             raise ValueError(msg)
         u = rng.random(len(x)) * bound

@@ -228,6 +228,10 @@ class Law:
         moves = np.broadcast_to(np.eye(share.size), (tokens.shape[1] - 1, share.size, share.size))
         return cls(chain=HiddenChain(share, moves, np.moveaxis(tokens, 0, 1)))
 
+    def __repr__(self) -> str:
+        kind = "table" if self.p is not None else "chain"
+        return f"Law({kind}, length={self.length}, tokens={self.tokens})"
+
     @property
     def length(self) -> int:
         """Number of positions L."""
@@ -281,9 +285,14 @@ class Law:
 
         Raises
         ------
+        TypeError
+            If ``known`` is no mapping of positions to tokens.
         ValueError
             If what is known has probability zero, is everything, or lies outside the law.
         """
+        if not isinstance(known, Mapping):
+            msg = f"known={known!r}: pass a mapping of positions to tokens, such as {{0: 1}}"
+            raise TypeError(msg)
         positions = self._positions(list(known))
         if len(known) == self.length:
             msg = "known names every position: leave one open"
@@ -366,7 +375,7 @@ class Law:
 
 def entropy_of(p: FloatArray) -> FloatArray:
     """Entropies in nats of the laws in the last axis."""
-    return np.asarray(-np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=-1))
+    return np.asarray(0.0 - np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=-1))
 
 
 def drawn(p: FloatArray, rng: np.random.Generator) -> TokenArray:

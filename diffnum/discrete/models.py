@@ -15,7 +15,7 @@ from diffnum.discrete.laws import Law
 from diffnum.discrete.processes import TokenProcess, checked_process
 from diffnum.types import FloatArray
 
-__all__ = ["ExactTokens", "TokenModel", "answered", "checked_model"]
+__all__ = ["ExactTokens", "TokenModel", "answered", "checked_model", "made_for"]
 
 
 @runtime_checkable
@@ -104,3 +104,17 @@ def checked_model(model: Any) -> Any:
         msg = f"model={model!r}: pass one with length, tokens and model(x, t), such as dn.discrete.ExactTokens"
         raise TypeError(msg)
     return model
+
+
+def made_for(model: Any, process: TokenProcess) -> None:
+    """Raise ValueError if a model says, by ``process``, that it was made for another noise.
+
+    The schedule of masked noise may differ: the marginals do not depend on it.
+    """
+    own = getattr(model, "process", None)
+    if not isinstance(own, TokenProcess):
+        return
+    if own.name != process.name or (own.survival != process.survival and not own.time_free):
+        kinds = [f"{p.name} ({p.survival.name})" for p in (own, process)]
+        msg = f"process: the model was made for the {kinds[0]} process, not for the {kinds[1]} one: pass model.process"
+        raise ValueError(msg)

@@ -12,7 +12,7 @@ from diffnum.discrete.checks import TokenArray, whole_number
 from diffnum.discrete.enumeration import Enumerated, ModelSpace, StateSpace, expand, push
 from diffnum.discrete.jumps import Uniformisation, reverse_law
 from diffnum.discrete.laws import Law, drawn, uniforms
-from diffnum.discrete.models import TokenModel, answered, checked_model
+from diffnum.discrete.models import TokenModel, answered, checked_model, made_for
 from diffnum.discrete.processes import Masked, TokenProcess, checked_process
 from diffnum.discrete.samplers import TokenSampler, sampler
 from diffnum.discrete.steps import Bridge, StepRule, node_of
@@ -204,7 +204,8 @@ def shown(space: Enumerated, law: FloatArray, name: str) -> FloatArray:
     left = float(law.sum() - table.sum())
     if left > LEFT_MASKED:
         msg = (
-            f"{name} leaves masks at the end with probability {left:.3g}: finish with the bridge, or end at a time > 0"
+            f"{name} leaves masks at the end with probability {left:.3g}: let the times end at 0, where the last step "
+            "shows all tokens"
         )
         raise ValueError(msg)
     return table
@@ -271,12 +272,14 @@ def sample(
     TypeError
         If the model is none, or returns another shape; if a number is not whole.
     ValueError
-        For unknown samplers, processes that it does not run on, no steps, times that do not fall, marginals that are no
-        probabilities, and if masks would be left at the end.
+        For unknown samplers, processes that it does not run on, or that the model was not made for, no steps, times
+        that do not fall, marginals that are no probabilities, and if masks would be left at the end.
     """
+    checked_model(model)
     record, process, times = prepared(method, process, steps, nodes)
+    made_for(model, process)
     n, rng = whole_number("n", n, remedy="draw at least one sequence"), uniforms(seed)
-    length, tokens = checked_model(model).length, model.tokens
+    length, tokens = model.length, model.tokens
     if times is not None and times[-1] > 0 and process.time_free:
         msg = f"nodes end at {times[-1]:g}: masks would be left at the end, end at 0 (callback sees the states before)"
         raise ValueError(msg)

@@ -164,7 +164,7 @@ def _expanded(record: TokenSampler, rule: Any) -> TokenProof:
 
     if isinstance(rule, Bridge) and rule.temperature != 1.0:
         claims = (("order 0 in law: other rates than those of the chain", record.order == 0),)
-        return TokenProof(record.name, 0, (*jumps.tempered_claims(rule.temperature), *claims))
+        return TokenProof(record.name, 0, (*jumps.bridge_claims(), *jumps.tempered_claims(rule.temperature), *claims))
     found = expansion_of(rule)
     first, second = found.residuals()
     decided = [
@@ -224,13 +224,13 @@ _DECIDED: tuple[tuple[Any, Callable[[TokenSampler, Any], TokenProof]], ...] = (
 """How steps of each kind are decided."""
 
 
-def least_rate(rule: Leap, space: StateSpace, t: float) -> float:
+def least_rate(rule: Leap | str | TokenSampler, space: StateSpace, t: float) -> float:
     """Least extrapolated rate after one jump, relative to the rate before: negative where it will count as zero.
 
     Parameters
     ----------
-    rule : Leap
-        The step; the limit of small steps is taken.
+    rule : Leap, str or TokenSampler
+        The step, or a sampler whose step is a leap; the limit of small steps is taken.
     space : StateSpace
         All states of a law under a process.
     t : float
@@ -240,12 +240,21 @@ def least_rate(rule: Leap, space: StateSpace, t: float) -> float:
     -------
     float
         The minimum over all possible states, first jumps and second jumps; 1 where nothing is extrapolated.
+
+    Raises
+    ------
+    TypeError
+        If the step is no leap.
     """
+    leap = sampler(rule).rule if isinstance(rule, str | TokenSampler) else rule
+    if not isinstance(leap, Leap):
+        msg = f"rule={rule!r} is no leap, and extrapolates no rates: pass a Leap, or the name of a sampler of leaps"
+        raise TypeError(msg)
     process, x = space.process, space.states
     rates = process.rates(space.denoised(t), x, t)
     possible = space.marginal(t) > 0
     least = 1.0
-    for stage in rule.path:
+    for stage in leap.path:
         if min(stage.weights) >= 0:
             continue
         old = sum(float(w) for at, w in enumerate(stage.weights) if at == 0)
@@ -266,13 +275,13 @@ def least_rate(rule: Leap, space: StateSpace, t: float) -> float:
     return least
 
 
-def defects(record: TokenSampler, size: float = 0.05) -> dict[str, TokenSampler]:
+def defects(name: str | TokenSampler, size: float = 0.05) -> dict[str, TokenSampler]:
     """Records with one number of the step wrong: negative controls.
 
     Parameters
     ----------
-    record : TokenSampler
-        A sampler.
+    name : str or TokenSampler
+        Sampler.
     size : float
         Relative size of the defect.
 
@@ -291,6 +300,7 @@ def defects(record: TokenSampler, size: float = 0.05) -> dict[str, TokenSampler]
         msg = f"size={size}: plant a relative defect in (0, 1)"
         raise ValueError(msg)
     rules: dict[str, Any]
+    record = sampler(name)
     rule = record.rule
     if isinstance(rule, Leap):
         rules = _wrong_leaps(rule, size)

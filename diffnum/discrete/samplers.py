@@ -107,6 +107,9 @@ def theta_trapezoidal(theta: Any, clock: Any = "time") -> Leap:
 
 def _check_theta(theta: Any, largest: float, interval: str) -> None:
     """Symbols pass; numbers must lie inside."""
+    if isinstance(theta, str) or not hasattr(theta, "__mul__"):
+        msg = f"theta={theta!r}: pass a number in {interval}, or a symbol"
+        raise TypeError(msg)
     if isinstance(theta, Real) and not 0.0 < float(theta) <= largest:
         msg = f"theta={theta} lies outside {interval}: use an inner node of the step"
         raise ValueError(msg)
@@ -140,6 +143,7 @@ def _rescaled(alpha_t: float, alpha_s: float) -> float:
 
 
 _MDLM = "kuleshov-group/mdlm at c112c526, diffusion.py"
+_MASKGIT = "google-research/maskgit at 1db23594, maskgit/libml"
 _SEDD = "louaaron/Score-Entropy-Discrete-Diffusion at 0605786d, sampling.py"
 _TAU = "andrew-cr/tauLDR at 5128d4a5, lib/sampling/sampling.py"
 _REMDM = "kuleshov-group/remdm at f830d659, diffusion.py, _ddpm_caching_update"
@@ -153,11 +157,12 @@ _LISTED = (
         BOTH,
         1,
         "sahoo2024mdlm",
-        f"{_MDLM}, _ddpm_update",
+        f"{_MDLM}, _ddpm_update, lines 612-637",
         "Each token goes to the exact law of that token alone, given the whole state.",
         deviation=f"after the last step official code fills remaining masks with the most likely token "
-        f"({_MDLM}, _sample), "
-        "not with a draw; with 1e-5 of the time left that changes the law by at most 1e-5 a token",
+        f"({_MDLM}, _sample, lines 658 and 697), "
+        "not with a draw; with 1e-5 of the time left that changes the law by at most 1e-5 a token. Its draws are by "
+        "Gumbel noise in float32 (lines 24-28 and 315)",
     ),
     TokenSampler(
         "tweedie_tau_leaping",
@@ -165,8 +170,10 @@ _LISTED = (
         BOTH,
         1,
         "lou2024sedd",
-        f"{_SEDD}, AnalyticPredictor",
+        f"{_SEDD}, AnalyticPredictor, lines 75-86",
         "The concrete score, carried back by the inverse noising matrix: with an exact score the kernel of ancestral.",
+        deviation="official code draws by Gumbel noise in the precision of the score, float32 unless told otherwise "
+        "(catsample.py of the same repository, line 12)",
     ),
     TokenSampler(
         "euler",
@@ -174,8 +181,11 @@ _LISTED = (
         BOTH,
         1,
         "lou2024sedd",
-        f"{_SEDD}, EulerPredictor",
+        f"{_SEDD}, EulerPredictor, lines 59-67",
         "Rates times step as probabilities.",
+        deviation="where the rates times the step exceed one, official code leaves the probability to stay negative, "
+        "which its draw takes for zero (graph_lib.py of the same repository, sample_rate, lines 87-88); here the "
+        "probabilities to move are divided by their sum, which is the same law",
     ),
     TokenSampler(
         "tau_leaping",
@@ -183,7 +193,7 @@ _LISTED = (
         BOTH,
         1,
         "gillespie2001tau",
-        "section III, the rates frozen over the step; on tokens the first event decides",
+        "the tau-leap method: Poisson numbers of events with the rates of the beginning; on tokens the first decides",
         "Rates frozen over the step; the first jump of each token counts.",
     ),
     TokenSampler(
@@ -192,11 +202,11 @@ _LISTED = (
         BOTH,
         1,
         "campbell2022continuous",
-        "section 4.3, tau-leaping, changes of a token that are more than one are rejected",
+        f"tau-leaping, more than one change of a token rejected; {_TAU}, ConditionalPCTauLeaping, lines 443-459",
         "Poisson numbers of jumps; a token with several stays where it is.",
         deviation=f"official code adds the jumps of a token up and clamps the sum, as ordinal data allow ({_TAU}, "
-        "TauLeaping); the option reject_multiple_jumps rejects in ConditionalPCTauLeaping, while in "
-        "ConditionalTauLeaping the next line overwrites what it rejected",
+        "TauLeaping, lines 105-111); the option reject_multiple_jumps rejects in ConditionalPCTauLeaping "
+        "(lines 448-452), while in ConditionalTauLeaping line 336 overwrites what lines 327-331 rejected",
     ),
     TokenSampler(
         "tau_leaping_clock",
@@ -204,7 +214,7 @@ _LISTED = (
         BOTH,
         1,
         "lou2024sedd",
-        "section 4.1, the schedule as a change of time",
+        "the schedule as a change of time",
         "Tau-leaping in the clock of the noise: on masked data the same kernel as ancestral.",
     ),
     TokenSampler(
@@ -213,10 +223,10 @@ _LISTED = (
         BOTH,
         1,
         "campbell2022continuous",
-        "section 4.4, predictor-corrector with forward plus reverse rates",
+        f"predictor-corrector with forward plus reverse rates; {_TAU}, PCTauLeaping, lines 221-233",
         "A leap, then a leap of half the length that mixes without changing the time.",
-        deviation=f"official code corrects late in the run only, corrector_entry_time, with as many leaps and of such "
-        f"length as the user says, and ends with the most likely token ({_TAU}, PCTauLeaping)",
+        deviation="official code corrects late in the run only, corrector_entry_time, with as many leaps and of such "
+        "length as the user says (lines 223-233), and ends with the most likely token (lines 238-240)",
     ),
     TokenSampler(
         "theta_rk2",
@@ -235,7 +245,8 @@ _LISTED = (
         BOTH,
         2,
         "ren2025fast",
-        "algorithm of the theta-trapezoidal method, theta = 1/2; Anderson and Mattingly (2011), weak trapezoidal rule",
+        "algorithm of the theta-trapezoidal method, theta = 1/2; Hu, Li and Min (2011) for chemical kinetics, "
+        "Anderson and Mattingly (2011) for diffusions",
         "A leap to the middle and on from there with extrapolated rates.",
         rough_order=1,
         deviation="where a jump lowers another rate below (1 - theta)^2 + theta^2 of its value the extrapolated "
@@ -257,7 +268,7 @@ _LISTED = (
         BOTH,
         0,
         "nie2025llada",
-        f"{_LLADA}, temperature, here 0.8",
+        f"{_LLADA}, temperature (lines 8-19), here 0.8",
         "Ancestral sampling with the marginals to the power 1/0.8: another target, which no number of steps mends.",
     ),
     TokenSampler(
@@ -266,10 +277,11 @@ _LISTED = (
         MASKED,
         1,
         "wang2025remdm",
-        f"{_REMDM}, forward-backward",
+        f"{_REMDM}, forward-backward, lines 686-699",
         "Masks again what one step of noising would lose.",
         deviation="in the last step the share exceeds its bound (1 - alpha_s)/alpha_t: official code gets a negative "
-        "probability, which a categorical draw takes for zero, and masks shown tokens again",
+        "probability (line 696), which its draw takes for zero, masks shown tokens again, and fills the masks that are "
+        "left with the most likely tokens, all at once (line 892); here the last step is the bridge",
     ),
     TokenSampler(
         "remdm_cap",
@@ -277,8 +289,10 @@ _LISTED = (
         MASKED,
         0,
         "wang2025remdm",
-        f"{_REMDM}, remdm-cap with eta = 0.4",
+        f"{_REMDM}, remdm-cap with eta = 0.4, lines 700-713",
         "Masks two fifths of the shown tokens again, at every step.",
+        deviation="official code ends at the time 1e-5 and fills the masks that are left with the most likely tokens "
+        "(lines 847 and 892); here the last step is the bridge",
     ),
     TokenSampler(
         "remdm_rescale",
@@ -286,7 +300,7 @@ _LISTED = (
         MASKED,
         0,
         "wang2025remdm",
-        f"{_REMDM}, remdm-rescale with eta = 0.4",
+        f"{_REMDM}, remdm-rescale with eta = 0.4, lines 714-728",
         "Masks again two fifths of the largest share that is possible.",
     ),
     TokenSampler(
@@ -295,11 +309,13 @@ _LISTED = (
         MASKED,
         None,
         "zheng2025masked",
-        f"section 4, the first-hitting sampler; {_BLOCKS}, _semi_ar_sampler, first_hitting",
+        f"the first-hitting sampler; {_BLOCKS}, _semi_ar_sampler, lines 1025-1029, and _ddpm_caching_update, 580-587",
         "Jumps from one event of the reverse chain to the next: random-order autoregression.",
         exact=True,
-        deviation=f"{_BLOCKS}, first_hitting also keeps the times, on which its output does not depend, and takes one "
-        "sequence at a time; its float64 probabilities are drawn by Gumbel noise",
+        deviation="this code keeps the times as well, on which the output of a model without time does not depend, "
+        "takes one sequence at a time (line 1028), and stops after num_steps tokens of a block: with fewer steps than "
+        "tokens masks are left. Without first_hitting its steps do not join: the times are 1/(num_steps - 1) apart "
+        "and the steps 1/num_steps long (lines 1017-1019)",
     ),
     TokenSampler(
         "uniformisation",
@@ -317,7 +333,7 @@ _LISTED = (
         MASKED,
         None,
         "nie2025llada",
-        f"{_LLADA}, remasking='random'",
+        f"{_LLADA}, remasking='random', lines 104-105",
         "So many random tokens a step.",
     ),
     TokenSampler(
@@ -326,8 +342,10 @@ _LISTED = (
         MASKED,
         None,
         "chang2022maskgit",
-        "section 3.3, the cosine schedule",
+        f"the cosine schedule; {_MASKGIT}, mask_schedule.py, line 45, and parallel_decode.py, lines 148-154",
         "Few random tokens at first, many at the end.",
+        deviation=f"only the numbers are those of the source, which chooses the tokens by confidence with Gumbel noise "
+        f"that fades ({_MASKGIT}, parallel_decode.py, lines 49-50 and 158-159); here they are random",
     ),
     TokenSampler(
         "confidence",
@@ -335,10 +353,12 @@ _LISTED = (
         MASKED,
         None,
         "nie2025llada",
-        f"{_LLADA}, remasking='low_confidence'",
+        f"{_LLADA}, remasking='low_confidence', lines 100-118",
         "The tokens whose guesses are the most probable.",
-        deviation="official code draws at temperature 0 unless told otherwise, so that it returns one sequence; ties "
-        "go to whichever torch.topk returns first, here at random",
+        deviation="official code draws at temperature 0 unless told otherwise (line 44), so that it returns one "
+        "sequence; ties go to whichever torch.topk returns first (line 116), here at random. Its option "
+        "confidence_eos_eot_inf does not lower the confidence of the end token EOS: line 98 writes to "
+        "logits_with_noise, which is not read again",
     ),
     TokenSampler(
         "margin",
@@ -355,7 +375,7 @@ _LISTED = (
         MASKED,
         None,
         "nie2025llada",
-        f"{_LLADA}, block_length",
+        f"{_LLADA}, block_length, lines 68-76 and 109",
         "Two halves, left to right, by confidence within each.",
     ),
     TokenSampler(
@@ -384,7 +404,15 @@ def samplers(process: str | None = None) -> dict[str, TokenSampler]:
     Returns
     -------
     dict of str to TokenSampler
+
+    Raises
+    ------
+    ValueError
+        For a process other than ``"masked"`` and ``"uniform"``.
     """
+    if process is not None and process not in BOTH:
+        msg = f"process={process!r} is unknown: use one of {', '.join(BOTH)}, or leave it out"
+        raise ValueError(msg)
     return {name: r for name, r in SAMPLERS.items() if process is None or process in r.processes}
 
 

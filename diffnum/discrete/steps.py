@@ -64,6 +64,9 @@ def node_of(rule: StepRule, i: int, process: TokenProcess, t: float, s: float) -
 
 def checked_temperature(temperature: float) -> float:
     """A temperature, >= 0."""
+    if not isinstance(temperature, Real):
+        msg = f"temperature={temperature!r}: use a number >= 0; 1 leaves the model alone"
+        raise TypeError(msg)
     if not 0.0 <= temperature < np.inf:
         msg = f"temperature={temperature}: use a number >= 0; 1 leaves the model alone"
         raise ValueError(msg)
@@ -133,6 +136,7 @@ class Leap:
             if value not in known:
                 msg = f"{name}={value!r} is unknown: use one of {', '.join(known)}"
                 raise ValueError(msg)
+        object.__setattr__(self, "path", tuple(self.path))
         if not self.path:
             msg = "path is empty: a step has at least one leap"
             raise ValueError(msg)
@@ -266,6 +270,11 @@ class Remask:
     capped: bool = True
 
     stages: int = 1
+
+    def __post_init__(self) -> None:
+        if not callable(self.share):
+            msg = f"share={self.share!r}: pass a function share(alpha_t, alpha_s)"
+            raise TypeError(msg)
 
     def stage(
         self,

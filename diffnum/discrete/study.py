@@ -17,15 +17,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from diffnum.coefficients.method import GRID_KINDS
 from diffnum.convergence.nodes import fractions
 from diffnum.convergence.rate import RateEstimate, estimate_rate
 from diffnum.convergence.refinement import Ladder, refined
 from diffnum.discrete.checks import whole_number
-from diffnum.discrete.draws import squared_distance
+from diffnum.discrete.draws import rate_by_draws
 from diffnum.discrete.enumeration import StateSpace
 from diffnum.discrete.laws import Law
 from diffnum.discrete.output import LEFT_MASKED, divergence, run, total_variation
@@ -47,7 +49,7 @@ USUAL = Ladder((8, 16, 32, 64, 128), (256, 512, 1024))
 """Levels for exact laws."""
 SLOW = Ladder((128, 512, 2048, 8192))
 """Levels for records that claim not to converge: their errors level off late."""
-BATCH_STEPS = (2, 3, 4, 6, 8, 12, 16)
+BATCH_STEPS = (2, 3, 4, 6, 8, 12, 16, 24)
 """Levels for functions on batches, where the Monte-Carlo error is the floor."""
 
 EARLY, LATE = 0.9, 0.1
@@ -55,9 +57,6 @@ EARLY, LATE = 0.9, 0.1
 
 MIDDLE = 0.5
 """Where the one step of a local defect begins."""
-
-SURE = 4.0
-"""A Monte-Carlo error counts if it is so many standard errors from zero."""
 
 
 def study_laws(process: TokenProcess) -> dict[str, Law]:
@@ -98,7 +97,7 @@ class TokenSeries:
     measure : {"global", "local"}
         Error at the end, or defect of one step.
     estimate : RateEstimate
-        Levels, errors in total variation (for batches in the Euclidean norm), rate, verdict.
+        Levels, errors in total variation (for batches in the direction of the coarsest level's), rate, verdict.
     divergences : tuple of float
         KL(exact || output) in nats at each level; empty for batches.
     expected : int or None
@@ -296,7 +295,7 @@ def convergence_study(
     process : Masked or Uniform, optional
         The noise; masked with a linear schedule by default.
     steps : sequence of int, optional
-        Step counts; by default 8 to 128, extended where these do not decide; 2 to 16 for functions on batches.
+        Step counts; by default 8 to 128, extended where these do not decide; 2 to 24 for functions on batches.
     variants : sequence of {"formula", "start-up", "last step", "as shipped"}, optional
         What to measure; see the module. By default the formula and the run as shipped, and where these differ the other
         two, which say at which end the order is lost.
@@ -307,7 +306,7 @@ def convergence_study(
     convention : {"kernel", "batch"}, optional
         How a sampler of one's own is called, where its parameters do not tell.
     draws : int
-        Sequences that a function on batches is asked for at each level.
+        Sequences that a function on batches is asked for at each level, at most: fewer where they decide.
     seed : int
         Seed of the draws.
 
@@ -336,6 +335,9 @@ def convergence_study(
         if isinstance(given, str) or not set(given) <= set(known):
             msg = f"{name}={given!r}: pass some of {', '.join(known)}"
             raise ValueError(msg)
+    if spacing not in GRID_KINDS:
+        msg = f"spacing={spacing!r}: use one of {', '.join(GRID_KINDS)}"
+        raise ValueError(msg)
     draws = whole_number("draws", draws, 1000, "a law needs at least a thousand draws")
     record = sampler(method) if isinstance(method, str | TokenSampler) or not callable(method) else None
     if record is not None and record.order is None:
@@ -397,7 +399,11 @@ def _levels(steps: Any) -> tuple[int, ...]:
     if np.ndim(steps) != 1 or not len(steps):
         msg = f"steps={steps!r}: pass the step counts of the refinement, such as (8, 16, 32, 64)"
         raise ValueError(msg)
-    return tuple(whole_number("steps", n, remedy="pass step counts >= 1") for n in steps)
+    levels = tuple(whole_number("steps", n, remedy="pass step counts >= 1") for n in steps)
+    if any(b <= a for a, b in pairwise(levels)):
+        msg = f"steps={steps!r}: pass step counts that increase, such as (8, 16, 32, 64)"
+        raise ValueError(msg)
+    return levels
 
 
 def _expected(record: TokenSampler | None, space: StateSpace) -> int | None:
@@ -471,60 +477,17 @@ def _by_draws(
     draws: int,
     seed: int,
 ) -> TokenSeries:
-    """Errors of estimated laws: the squared Euclidean distance, without bias, and its standard error."""
+    """Errors of laws that are known by draws."""
     first, begin, last, truth = _ends(space, variant)
-    levels, errors, spread = [], [], []
-    for k, n in enumerate(steps):
+
+    def shares(level: int, turn: int, n: int) -> FloatArray:
+        """Shares among the draws of a level."""
         # the sampler's own noise must not be that of the states it begins from
-        start, own = (np.random.Generator(np.random.Philox(s)) for s in np.random.SeedSequence([seed, k]).spawn(2))
-        x = space.states[start.choice(space.size, size=draws, p=begin / begin.sum())]
-        nodes = first + (last - first) * fractions(spacing, n)
+        seeds = np.random.SeedSequence([seed, level + 1, turn]).spawn(2)
+        start, own = (np.random.Generator(np.random.Philox(s)) for s in seeds)
+        x = space.states[start.choice(space.size, size=n, p=begin / begin.sum())]
+        nodes = first + (last - first) * fractions(spacing, steps[max(level, 0)])
         nodes[-1] = last
-        share = np.bincount(space.index(rule(x, nodes, own)), minlength=space.size) / draws
-        squared, noise = squared_distance(share, truth, draws)
-        levels.append(n)
-        errors.append(math.sqrt(max(squared, 0.0)))
-        spread.append(math.sqrt(noise))
-    return TokenSeries(label, variant, "global", _drawn_rate(levels, errors, spread), (), None)
+        return np.bincount(space.index(rule(x, nodes, own)), minlength=space.size) / n
 
-
-def _drawn_rate(levels: list[int], errors: list[float], spread: list[float]) -> RateEstimate:
-    """Rate of errors with known noise: weighted least squares on the levels that stand out of it."""
-    n, e, noise = np.array(levels, dtype=np.int64), np.array(errors), np.array(spread)
-    sure = e**2 > SURE * noise
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rates = -np.diff(np.log(e)) / np.diff(np.log(n))
-    notes = tuple("" if ok else "floor" for ok in sure)
-    used = sure[1:] & sure[:-1]
-    status: str
-    rate: float | None
-    if sure.sum() < 3:
-        rate, width = None, np.inf
-        status = "floor" if sure.any() else "exact"
-        reason = (
-            "fewer than 3 levels stand out of the Monte-Carlo error: more draws"
-            if sure.any()
-            else "no error exceeds the Monte-Carlo error: exact, or too few draws"
-        )
-    else:
-        at = np.flatnonzero(sure)[-4:]
-        x, y = np.log(n[at]), np.log(e[at])
-        weight = (2 * e[at] ** 2 / noise[at]) ** 2
-        centre = np.sum(weight * x) / weight.sum()
-        slope = float(np.sum(weight * (x - centre) * y) / np.sum(weight * (x - centre) ** 2))
-        rate = -slope
-        residual = y - (np.sum(weight * y) / weight.sum() + slope * (x - centre))
-        bend = float(np.sqrt(np.mean(residual**2)) / np.ptp(x))
-        width = float(2.0 / np.sqrt(np.sum(weight * (x - centre) ** 2))) + bend
-        near = abs(rate - round(rate)) <= 0.25
-        decided = width <= 0.25 and near
-        status = "decided" if decided else "undecided"
-        reason = f"rate {rate:.3f} +- {width:.3f} by draws" + (
-            "" if decided else ": more draws, or a kernel, would decide"
-        )
-        if decided:
-            rate = float(round(rate))
-    return RateEstimate(
-        steps=n, errors=e, rates=rates, used=used, notes=notes, rate=rate,
-        last_rate=float(rates[-1]), uncertainty=width, status=status, reason=reason, grid=1.0,  # type: ignore[arg-type]
-    )  # fmt: skip
+    return TokenSeries(label, variant, "global", rate_by_draws(shares, truth, steps, draws), (), None)

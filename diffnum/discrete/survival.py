@@ -35,6 +35,8 @@ class Survival:
 
     Raises
     ------
+    TypeError
+        If a function does not take arrays.
     ValueError
         If ``alpha`` does not begin at 1, rises, leaves [0, 1], or disagrees with ``slope`` or ``time``.
     """
@@ -45,7 +47,17 @@ class Survival:
     time: Callable[[Any], Any]
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.alpha(np.concatenate([[0.0], PROBES, [1.0]])), dtype=np.float64)
+        times = np.concatenate([[0.0], PROBES, [1.0]])
+        for name in ("alpha", "slope", "time"):
+            try:
+                shape = np.shape(getattr(self, name)(times[1:-1]))
+            except Exception as error:
+                msg = f"{name} of survival {self.name!r} fails on an array: {error}; use functions of arrays of times"
+                raise TypeError(msg) from error
+            if shape != PROBES.shape:
+                msg = f"{name} of survival {self.name!r} gives shape {shape}, not {PROBES.shape}: one value for each"
+                raise ValueError(msg)
+        values = np.asarray(self.alpha(times), dtype=np.float64)
         if not np.all(np.isfinite(values)):
             msg = f"alpha of survival {self.name!r} is not finite on [0, 1]: use one that falls from 1 to >= 0"
             raise ValueError(msg)

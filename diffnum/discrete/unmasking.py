@@ -64,13 +64,14 @@ def _even(length: int, steps: int) -> list[int]:
 
 
 def _cosine(length: int, steps: int) -> list[int]:
-    left = [round(length * float(np.cos(np.pi / 2 * i / steps))) for i in range(steps)] + [0]
-    shown = [a - b for a, b in pairwise(left)]
-    return [k for k in shown if k > 0]
+    left = [length]
+    for i in range(1, steps):
+        left.append(min(left[-1] - 1, int(length * float(np.cos(np.pi / 2 * i / steps)))))
+    return [a - b for a, b in pairwise([*left, 0])]
 
 
 COUNTS: dict[str, Callable[[int, int], list[int]]] = {"even": _even, "cosine": _cosine}
-"""How many tokens each step shows. ``even``: LLaDA's; ``cosine``: MaskGIT's, few at first (none left out)."""
+"""How many tokens each step shows. ``even``: LLaDA's; ``cosine``: MaskGIT's, few at first, at least one a step."""
 
 
 def counts(length: int, steps: int | Sequence[int], rule: str = "even") -> tuple[int, ...]:
@@ -81,7 +82,7 @@ def counts(length: int, steps: int | Sequence[int], rule: str = "even") -> tuple
     length : int
         Number of tokens.
     steps : int or sequence of int
-        Number of steps, at most ``length``; or the counts themselves.
+        Number of steps, of which more than ``length`` count as ``length``; or the counts themselves.
     rule : {"even", "cosine"}
         How they are shared out.
 

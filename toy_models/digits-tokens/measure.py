@@ -95,12 +95,11 @@ class Judge:
 
 
 def cells() -> list[tuple[str, int | None]]:
-    """Every sampler of masked data with every number of steps that means something for it."""
-    listed: list[tuple[str, int | None]] = []
-    for name, record in samplers("masked").items():
-        fixed = record.exact or getattr(record.rule, "one", False)
-        listed += [(name, None)] if fixed else [(name, steps) for steps in STEPS]
-    return listed
+    """Every sampler of masked data with every number of steps that means something for it, a few steps first."""
+    known = samplers("masked")
+    fixed = [name for name, record in known.items() if record.exact or getattr(record.rule, "one", False)]
+    spread = [(name, steps) for steps in (*STEPS[::2], *STEPS[1::2]) for name in known if name not in fixed]
+    return [*((name, None) for name in fixed), *spread]
 
 
 def main() -> None:
