@@ -29,6 +29,9 @@ SURE = 4.0
 WIDE = 0.45
 """Largest half-width of a decided rate: then at most one whole number lies inside."""
 
+BENT = 2.0
+"""A power law fits if the mean of its squared residuals, in standard errors, is no more than this."""
+
 FEWEST = 4
 """Levels that a rate needs: it has three numbers to find."""
 
@@ -119,7 +122,7 @@ def rate_by_draws(
         for level in levels:
             counts[level] += more * shares(level, turn, more)
         found = _errors([counts[level] / done for level in levels], exact, steps, done)
-        estimate = _estimated(found)
+        estimate = _estimated(found, last=part == ROUNDS[-1])
         if estimate.status == "decided":
             break
     return estimate  # type: ignore[return-value]
@@ -139,10 +142,11 @@ def _errors(shares: list[FloatArray], exact: FloatArray, steps: Sequence[int], d
     )
 
 
-def _estimated(found: DrawnErrors) -> RateEstimate:
+def _estimated(found: DrawnErrors, *, last: bool) -> RateEstimate:
     """Rate p of ``|error| = C n^-p (1 + b/n)`` by weighted least squares on the logarithms.
 
-    Its half-width is two standard errors and what the term in b changes: as much as coarse levels may mislead.
+    Its half-width is two standard errors and what the term in b changes: as much as coarse levels may mislead. With all
+    draws, b = 0 will do where it fits and gives a whole number within three.
     """
     n, size = found.steps, np.abs(found.along)
     sure = size > SURE * found.noise
@@ -160,9 +164,11 @@ def _estimated(found: DrawnErrors) -> RateEstimate:
         # where every draw gives one value no noise is seen: at least that of a single other draw
         noise = np.maximum(found.noise[sure], found.least)
         x, y, weight = np.log(n[sure]), np.log(size[sure]), size[sure] / noise
-        straight, _ = _fitted([np.ones_like(x), -x], y, weight)
-        rate, error = _fitted([np.ones_like(x), -x, 1.0 / n[sure]], y, weight)
+        straight, narrow, bend = _fitted([np.ones_like(x), -x], y, weight)
+        rate, error, _ = _fitted([np.ones_like(x), -x, 1.0 / n[sure]], y, weight)
         width = 2.0 * error + abs(rate - straight)
+        if last and bend <= BENT and abs(straight - round(straight)) <= 3.0 * narrow:
+            rate, width = straight, 3.0 * narrow
         decided = width <= WIDE and abs(rate - round(rate)) <= width
         status = "decided" if decided else "undecided"
         reason = f"rate {rate:.2f} +- {width:.2f} by draws" + (
@@ -175,8 +181,10 @@ def _estimated(found: DrawnErrors) -> RateEstimate:
     )  # fmt: skip
 
 
-def _fitted(terms: list[FloatArray], y: FloatArray, weight: FloatArray) -> tuple[float, float]:
-    """Second coefficient of a weighted least squares fit, and its standard error."""
+def _fitted(terms: list[FloatArray], y: FloatArray, weight: FloatArray) -> tuple[float, float, float]:
+    """Second coefficient of a weighted least squares fit, its standard error, and the mean squared residual."""
     design = np.stack(terms, axis=1) * weight[:, None]
     cover = np.linalg.inv(design.T @ design)
-    return float((cover @ design.T @ (weight * y))[1]), math.sqrt(float(cover[1, 1]))
+    found = cover @ design.T @ (weight * y)
+    left = float(np.sum((weight * y - design @ found) ** 2)) / max(1, len(y) - len(terms))
+    return float(found[1]), math.sqrt(float(cover[1, 1])), left

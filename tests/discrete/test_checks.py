@@ -120,6 +120,13 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: dd.convergence_study("ancestral", SMALL, measures="global"), "measures="),  # type: ignore[arg-type]
     (lambda: dd.convergence_study(lambda model, x, nodes, rng: x, SMALL, draws=0), "draws=0"),
     (lambda: dd.monte_carlo("ancestral", dd.Law(np.array([0.5, 0.5])), M, 2), "two positions"),
+    (lambda: dd.convergence_study("ancestral", SMALL, steps=(8, 8, 16)), "step counts that increase"),
+    (lambda: dd.convergence_study("ancestral", SMALL, spacing="log"), "spacing='log'"),
+    (lambda: dd.samplers("gaussian"), "process='gaussian'"),
+    (lambda: dd.sample(dd.ExactTokens(SMALL, M), U, steps=2), "made for the masked .linear. process"),
+    (lambda: dd.sample(dd.ExactTokens(SMALL, U), dd.Uniform("cosine"), steps=2), "not for the uniform .cosine. one"),
+    (lambda: dd.output_law("ancestral", SMALL, M, nodes=[1.0, 0.5]), "let the times end at 0"),
+    (lambda: dd.Survival("x", lambda t: 1 - t, lambda _t: -1.0, lambda a: 1 - a), r"slope of .* gives shape \(\)"),
 ]
 
 TYPES: list[tuple[Callable[[], Any], str]] = [
@@ -151,6 +158,15 @@ TYPES: list[tuple[Callable[[], Any], str]] = [
     (lambda: dd.convergence_study("ancestral", {}), "pass a dn.discrete.Law"),
     (lambda: dd.convergence_study("ancestral", SMALL, "masked"), "process='masked'"),  # type: ignore[arg-type]
     (lambda: dd.monte_carlo("ancestral", CHAIN, M, 2, draws=250.5), "draws=250.5"),  # type: ignore[arg-type]
+    (lambda: CHAIN.conditional([0, 1]), "known=.* pass a mapping"),  # type: ignore[arg-type]
+    (lambda: dd.sample(None), "model=None"),  # type: ignore[arg-type]
+    (lambda: dd.sample(SMALL), r"model=Law\(table, length=3, tokens=3\)"),  # type: ignore[arg-type]
+    (lambda: dd.Survival("x", lambda t: 1.0 - float(t), lambda t: t, lambda a: a), "alpha of .* fails on an array"),
+    (lambda: dd.Bridge("hot"), "temperature='hot'"),  # type: ignore[arg-type]
+    (lambda: dd.Remask(0.3), "share=0.3"),  # type: ignore[arg-type]
+    (lambda: dd.theta_trapezoidal("half"), "theta='half'"),
+    (lambda: dd.parallel_divergence(SMALL, [0, 1, 2]), "pass sets of positions"),  # type: ignore[list-item]
+    (lambda: dd.least_rate("ancestral", dd.StateSpace(SMALL, M), 0.5), "is no leap"),
 ]
 
 
@@ -164,6 +180,17 @@ def test_a_bad_value_is_named(call: Callable[[], Any], message: str) -> None:
 def test_a_bad_type_is_named(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         call()
+
+
+def test_a_masked_model_runs_under_any_masked_schedule() -> None:
+    dd.sample(dd.ExactTokens(SMALL, M), dd.Masked("cosine"), n=2, steps=2)
+
+
+def test_names_stand_for_their_records() -> None:
+    assert dd.defects("ancestral").keys() == dd.defects(dd.sampler("ancestral")).keys()
+    space = dd.StateSpace(SMALL, M)
+    rule = dd.sampler("theta_trapezoidal").rule
+    assert dd.least_rate("theta_trapezoidal", space, 0.5) == dd.least_rate(rule, space, 0.5)  # type: ignore[arg-type]
 
 
 def test_whole_numbers_of_numpy_are_whole_numbers() -> None:

@@ -113,6 +113,17 @@ def test_more_steps_never_cost_more_and_the_best_beats_even_and_cosine() -> None
         assert best_counts(curve, 8)[1] < counts_cost(curve, counts(64, 8, rule))
 
 
+@pytest.mark.parametrize("length", [1, 2, 7, 16, 64, 256])
+def test_the_cosine_schedule_shows_at_least_one_token_a_step_and_maskgit_s_numbers(length: int) -> None:
+    for steps in {1, 2, min(8, length), max(1, length // 3), length} & set(range(1, length + 1)):
+        shown = counts(length, steps, "cosine")
+        assert len(shown) == steps
+        assert min(shown) >= 1
+        left = [int(length * np.cos(np.pi / 2 * i / steps)) for i in range(1, steps)]  # rounded down, as MaskGIT does
+        if all(a > b for a, b in pairwise([length, *left])):
+            assert list(length - np.cumsum(shown)[:-1]) == left
+
+
 # -- precision ----------------------------------------------------------------------------------------
 
 

@@ -4,8 +4,8 @@ python toy_models/digits-tokens/measure.py --out book/results/tokens-digits.json
 
 For each sampler and number of steps: the Frechet distance in eight principal directions of the training images to these
 images and to samples of the network itself (first-hitting sampler, exact in law, other seed), with standard errors by
-the bootstrap; how often a classifier reads the label that was asked for; the evaluations, and the processor time of the
-run over that of its evaluations.
+the bootstrap; how often a classifier reads the label that was asked for; the first sample of each label; how many
+evaluations there were, and the processor time of the run over theirs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from diffnum.discrete import Masked, sample, samplers
 from diffnum.jobs.data import json_text, read_json
 from diffnum.models.quality.metrics import frechet_distance
 
-PARTS = 5
-"""The samples of a cell are drawn in so many batches."""
+BATCH = 200
+"""Sequences that are drawn at once."""
+
+REFERENCE = 5
+"""Times as many samples of the network itself are compared to."""
 
 RESAMPLED = 100
 """Draws of the bootstrap."""
@@ -58,7 +61,9 @@ class Judge:
         self.centre, self.directions = projection(real)
         self.real, self.held = self.features(real), self.features(images[:HELD_OUT])
         self.classifier = SVC(gamma=0.02 * (8 / 1.5) ** 2 / 4, C=10.0).fit(real, labels[HELD_OUT:])
-        self.own = self.features(self.drawn("first_hitting", None, seed=1000)[0])
+        self.own = np.concatenate(
+            [self.features(self.drawn("first_hitting", None, seed=1000 * k)[0]) for k in range(1, REFERENCE + 1)]
+        )
 
     def features(self, x: Any) -> Any:
         """Coordinates in the principal directions."""
@@ -67,7 +72,7 @@ class Judge:
     def drawn(self, name: str, steps: int | None, seed: int) -> tuple[Any, list[Timed], float]:
         """Samples with all labels, the models that were timed, and the processor time."""
         parts, models, seconds = [], [], 0.0
-        for k, labels in enumerate(np.split(self.asked, PARTS)):
+        for k, labels in enumerate(np.array_split(self.asked, -(-len(self.asked) // BATCH))):
             models.append(Timed(self.model.conditioned(labels)))
             began = time.process_time()
             parts.append(sample(models[-1], Masked(), name, len(labels), steps, seed=seed + k))
@@ -90,6 +95,7 @@ class Judge:
             row[f"frechet_to_{what}_error"] = float(np.std(resampled))
         row["read_right"] = float(self.classifier.score(x, self.asked))
         row["distinct"] = len(np.unique(x, axis=0)) / len(x)
+        row["first_of_each_label"] = ["".join(str(int(token)) for token in one) for one in x[:10]]
         row["time_over_network"] = seconds / sum(model.seconds for model in models)
         return row
 
@@ -106,7 +112,7 @@ def main() -> None:
     """Read the command line, and measure what the file has not."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("book/results/tokens-digits.json"))
-    parser.add_argument("--per-class", type=int, default=100, help="samples of each label")
+    parser.add_argument("--per-class", type=int, default=20, help="samples of each label")
     given = parser.parse_args()
     torch.set_num_threads(1)
     model = dn.models.load_tokens("digits-tokens")
@@ -115,6 +121,7 @@ def main() -> None:
         "command": f"python toy_models/digits-tokens/measure.py --per-class {given.per_class} --out {given.out}",
         "model": model.name,
         "samples": len(judge.asked),
+        "reference": len(judge.own),
         "frechet_held_out_to_data": float(frechet_distance(judge.held, judge.real)),
         "frechet_held_out_to_network": float(frechet_distance(judge.held, judge.own)),
         "versions": {"numpy": np.__version__, "torch": torch.__version__},

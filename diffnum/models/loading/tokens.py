@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load as deserialize
 from torch import nn
 
+from diffnum.discrete.processes import Masked
 from diffnum.jobs.data import read_json
 from diffnum.models.loading.files import MissingModelError, ModelFileError, verified_bytes
 from diffnum.models.loading.toy import toy_folder
@@ -111,6 +112,11 @@ class NetworkTokens:
     shape: tuple[int, ...]
     label: int | tuple[int, ...] | None = None
 
+    @property
+    def process(self) -> Masked:
+        """The noise that the network was trained on; its schedule does not matter."""
+        return Masked()
+
     def conditioned(self, label: Any) -> NetworkTokens:
         """The same with a label 0 ... num_classes - 1 for all sequences, one for each, or None."""
         if label is None or np.ndim(label) == 0:
@@ -125,7 +131,7 @@ class NetworkTokens:
 
     @torch.no_grad()
     def __call__(self, x: Any, t: Any) -> NDArray[np.float64]:  # noqa: ARG002
-        """Marginals of every token in float64, shape (n, L, S); shown tokens keep what they show."""
+        """Marginals of every token in float64, shape (n, L, S); of shown tokens too, where no sampler asks for them."""
         state = torch.as_tensor(np.asarray(x), dtype=torch.long)
         given = self.num_classes if self.label is None else self.label
         labels = torch.as_tensor(given).expand(len(state)) if np.ndim(given) == 0 else torch.as_tensor(given)

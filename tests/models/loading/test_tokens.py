@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from diffnum.discrete import Masked, ModelSpace, TokenModel, output_law, sample
+from diffnum.discrete import Masked, ModelSpace, TokenModel, Uniform, output_law, sample
 from diffnum.models import MissingModelError, ModelFileError, load_tokens
 
 FOLDER = Path(__file__).parents[3] / "toy_models" / "digits-tokens"
@@ -54,6 +54,17 @@ def test_samples_are_tokens_without_masks_and_the_same_for_the_same_seed(name: s
     assert x.min() >= 0
     assert x.max() < 4
     assert np.array_equal(x, sample(model().conditioned(0), Masked(), name, 3, 8, seed=1))
+
+
+def test_uniformisation_knows_which_label_is_whose() -> None:
+    x = sample(model().conditioned([0, 1]), Masked(), "uniformisation", 2, seed=3)
+    assert x.shape == (2, 64)
+    assert x.max() < 4
+
+
+def test_another_noise_than_it_was_trained_on_is_refused() -> None:
+    with pytest.raises(ValueError, match="made for the masked"):
+        sample(model(), Uniform(), "ancestral", 2, 4)
 
 
 def test_samplers_have_their_orders_on_pixels_of_the_network() -> None:
