@@ -29,6 +29,9 @@ SURE = 4.0
 WIDE = 0.45
 """Largest half-width of a decided rate: then at most one whole number lies inside."""
 
+NARROW = 0.25
+"""The same while more draws are to come."""
+
 BENT = 2.0
 """A power law fits if the mean of its squared residuals, in standard errors, is no more than this."""
 
@@ -169,7 +172,7 @@ def _estimated(found: DrawnErrors, *, last: bool) -> RateEstimate:
         width = 2.0 * error + abs(rate - straight)
         if last and bend <= BENT and abs(straight - round(straight)) <= 3.0 * narrow:
             rate, width = straight, 3.0 * narrow
-        decided = width <= WIDE and abs(rate - round(rate)) <= width
+        decided = width <= (WIDE if last else NARROW) and abs(rate - round(rate)) <= width
         status = "decided" if decided else "undecided"
         reason = f"rate {rate:.2f} +- {width:.2f} by draws" + (
             "" if decided else ": more draws, or a kernel, would decide"

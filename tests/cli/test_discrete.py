@@ -98,6 +98,11 @@ def test_samplers_without_steps_of_time_are_proved_and_their_laws_are_exact(caps
         (("--schedule", "gaussian", "ancestral"), "masked, uniform"),
         (("no_such_sampler",), "unknown"),
         (("ancestral", "--mutate"), "--mutate and --out"),
+        (("ancestral", "--order", "2"), "--order goes with --sampler"),
+        (("--sampler", "{}:bridge", "--order", "nan"), "no order that can be claimed"),
+        (("--sampler", "{}:bridge", "--order", "1", "--problem", "three-peaks"), "--problem: does not go with"),
+        (("ancestral", "--convention", "kernel"), "--convention: does not go with"),
+        (("first_hitting", "--schedule", "uniform"), "does not run on the uniform process"),
     ],
 )
 def test_bad_words_are_named(own: str, capsys, words: tuple[str, ...], message: str) -> None:  # type: ignore[no-untyped-def]
