@@ -21,6 +21,9 @@ from diffnum.types import FloatArray
 
 __all__ = ["OutputLaw", "advance", "divergence", "nodes_of", "output_law", "run", "sample", "total_variation"]
 
+OUTCOMES = 1 << 19
+"""Most outcomes of the stages of a step that are held at once."""
+
 LEFT_MASKED = 1e-12
 """Probability of a mask at the end that counts as rounding."""
 
@@ -113,9 +116,19 @@ def nodes_of(process: TokenProcess, steps: Any = None, nodes: Any = None) -> Flo
 
 def advance(rule: StepRule, space: Enumerated, law: FloatArray, t: float, s: float) -> FloatArray:
     """Law on all states after one step from t to s, exactly, shape (N,)."""
+    # states whose outcomes are all kept at once: a stage that is not the last may lead from each state to any other
+    many = len(law) if rule.stages == 1 else max(1, OUTCOMES // space.size)
+    at, p = np.flatnonzero(law > 0), space.denoised(t)
+    parts = [at[first : first + many] for first in range(0, len(at), many)]
+    return np.asarray(sum(_advanced(rule, space, law[part], part, p[part], t, s) for part in parts))
+
+
+def _advanced(
+    rule: StepRule, space: Enumerated, weights: FloatArray, at: TokenArray, p: FloatArray, t: float, s: float
+) -> FloatArray:
+    """Law after one step from some states, with their probabilities and the marginals there."""
     process = space.process
-    at = np.flatnonzero(law > 0)
-    weights, states, posteriors = law[at], [space.states[at]], [space.denoised(t)[at]]
+    states, posteriors = [space.states[at]], [p]
     for i in range(rule.stages - 1):
         rows, new, chance = expand(rule.stage(i, process, states, posteriors, t, s))
         weights = weights[rows] * chance
