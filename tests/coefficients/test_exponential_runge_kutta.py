@@ -94,7 +94,6 @@ def test_nodes_that_do_not_fit_are_refused(name: str) -> None:
 
 def test_the_multistep_res_methods_are_exponential_adams() -> None:
     assert dn.method("res_2m").name == "eab_2"
-    assert dn.method("res_3m").name == "eab_3"
 
 
 def test_stiff_orders_are_on_record() -> None:

@@ -16,6 +16,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+from diffnum.coefficients.catalogue.hosts import host_name
 from diffnum.coefficients.catalogue.members import Kind, Members, Relatives
 from diffnum.coefficients.method import Method
 from diffnum.jobs.stems import constants
@@ -133,7 +134,8 @@ def method(name: str) -> Method:
     Parameters
     ----------
     name : str
-        Such as ``"ddim"``, ``"dpmpp_2m"``, ``"unipc_3_bh2"``, ``"ghvb_2.3"``, ``"deis_tab3"``, ``"eab_5"``.
+        Such as ``"ddim"``, ``"dpmpp_2m"``, ``"unipc_3_bh2"``, ``"ghvb_2.3"``, ``"deis_tab3"``, ``"eab_5"``; also what
+        ComfyUI and RES4LYF call it (:mod:`diffnum.coefficients.catalogue.hosts`).
 
     Returns
     -------
@@ -160,6 +162,12 @@ def _found(name: str) -> Method:
     for members in _MEMBERS:
         if (found := re.fullmatch(members.pattern, name)) and (record := members.build(found)):
             return record if record.name == name else method(record.name)
+    if (host := host_name(name)) is not None:
+        if host.equal:
+            return method(host.record)
+        record = repr(host.record)
+        msg = f"method={name!r} of {host.program} differs by this from {record}: {host.differs}; use {record}"
+        raise ValueError(msg)
     near = get_close_matches(name.lower(), [*_LISTED["all"], *_ALIASES], n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     msg = f"method={name!r} is unknown: {hint}dn.methods() lists them all"

@@ -128,7 +128,7 @@ def _res_3s(found: re.Match[str]) -> Method:
         order_with_startup=order,
         options={"nodes": nodes, "as_shipped": as_shipped},
         aliases={"ComfyUI": "res_3s"} if c3 == 1 else {},
-        distinguish="res_3m, the multistep method, which is eab_3.",
+        distinguish="res_3m of RES4LYF, these weights with past nodes (order 2); eab_3 is of order 3.",
         deviation="The codes in circulation have a cube for a square in gamma: order 2 unless the last node is 1."
         if as_shipped
         else "",
@@ -149,6 +149,6 @@ FAMILY = (
         rf"res_3s(?P<noise>_noise)?(?:_c(?P<c2>{_NUMBER})_(?P<c3>{_NUMBER}))?(?P<shipped>_as_shipped)?",
         _res_3s,
         ("res_3s",),
-        {"res_2m": "eab_2", "res_3m": "eab_3", "res_multistep": "eab_2"},
+        {"res_2m": "eab_2", "res_multistep": "eab_2"},
     ),
 )
