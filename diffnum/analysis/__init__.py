@@ -28,6 +28,7 @@ from diffnum.analysis.stability import (
     stability_region,
     zero_stability,
 )
+from diffnum.analysis.state_rounding import StateRounding, state_rounding, state_rounding_table
 from diffnum.analysis.stiffness import amplification, largest_stiffness, stiffness
 from diffnum.analysis.summary import Analysis, analyse
 
@@ -45,6 +46,7 @@ __all__ = [
     "SpectrumError",
     "Stability",
     "StabilityRegion",
+    "StateRounding",
     "ZeroStability",
     "amplification",
     "analyse",
@@ -66,6 +68,8 @@ __all__ = [
     "spectrum_error",
     "stability",
     "stability_region",
+    "state_rounding",
+    "state_rounding_table",
     "stiffness",
     "w2",
     "zero_stability",
