@@ -108,7 +108,8 @@ def state_rounding(
     plain, _ = _run(numbers, model, start, seed)
     found, before = _run(numbers, model, start, seed, dtype=dtype)
     gains = _gains(numbers, model, start[:1], seed)
-    bound = ROUNDOFF[dtype] * sum(np.abs(x) * np.abs(g) for x, g in zip(before, gains, strict=True))
+    carried = [np.abs(x) * np.abs(g) for x, g in zip(before, gains, strict=True)]
+    bound = ROUNDOFF[dtype] * np.sum(carried, axis=0)
     size = float(np.sqrt(np.mean(plain**2)))
 
     def root(values: FloatArray) -> float:

@@ -165,8 +165,8 @@ def _found(name: str) -> Method:
     if (host := host_name(name)) is not None:
         if host.equal:
             return method(host.record)
-        record = repr(host.record)
-        msg = f"method={name!r} of {host.program} differs by this from {record}: {host.differs}; use {record}"
+        ours = repr(host.record)
+        msg = f"method={name!r} of {host.program} differs by this from {ours}: {host.differs}; use {ours}"
         raise ValueError(msg)
     near = get_close_matches(name.lower(), [*_LISTED["all"], *_ALIASES], n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
