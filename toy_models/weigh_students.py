@@ -1,6 +1,7 @@
 """Measure the distilled students beside plans and catalogue at the same evaluations, and write their cards.
 
     python -m toy_models.weigh_students --out book/results/distilled-digits.json
+    python -m toy_models.weigh_students digits-meanflow --out ...       # one student again; other rows are kept
 
 Everything is measured against a converged run of the teacher from noises that nothing was trained on: the error of the
 endpoints, and the Frechet distance of the sets in the features that ship with the teacher.
@@ -35,10 +36,11 @@ from toy_models.features import script
 
 PLANS = HERE / "plans"
 COUNTS = (1, 2, 4)
+RIVALS = "best of the catalogue"
 
 
-def rows_of(count: int, seed: int) -> list[dict[str, Any]]:
-    """Error, Frechet distance and evaluations of every sampler at 1, 2 and 4 evaluations."""
+def rows_of(names: list[str], count: int, seed: int) -> list[dict[str, Any]]:
+    """Error, Frechet distance and evaluations of students, and of their rivals at 1, 2 and 4 evaluations."""
     model = dn.load(TEACHER)
     samples = converged_samples(host_of(model), ENDS, count, seed)
     target = torch.cat(list(samples.target))
@@ -56,13 +58,13 @@ def rows_of(count: int, seed: int) -> list[dict[str, Any]]:
         return found
 
     rows = []
-    for nfe in COUNTS:
+    for nfe in COUNTS if RIVALS in names else ():
         best = ranked(ranked(catalogue_plans(model.schedule, ENDS, nfe), samples.head(64))[:8], samples)[0]
-        rows.append(row("best of the catalogue", best.plan, method=best.name))
+        rows.append(row(RIVALS, best.plan, method=best.name))
         file = PLANS / f"toy-digits-{nfe}.json"
         if file.exists():
             rows.append(row("found plan", dn.Plan.from_json(file)))
-    for name in RECIPES:
+    for name in (name for name in RECIPES if name in names):
         student = dn.load(f"toy/{name}")
         for nfe in student.trained_steps:
             plan = plan_for(student, "ddim", nfe, grid="uniform_half_log_snr")
@@ -110,7 +112,7 @@ def write_card(name: str, rows: list[dict[str, Any]]) -> None:
     own = [r for r in rows if r["sampler"] == name]
     config["measured"] = {"samples_read_right": agreement(name), "against_the_teacher": own}
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    rivals = {name: "this student"} | {rival: rival for rival in ("best of the catalogue", "found plan")}
+    rivals = {name: "this student"} | {rival: rival for rival in (RIVALS, "found plan")}
     beside = [r for r in rows if r["nfe"] in steps and r["sampler"] in rivals]
     table = "\n".join(
         f"| {r['nfe']} | {rivals[r['sampler']]} | {r['error']:.3f} | {r['frechet']:.3g} |"
@@ -150,17 +152,23 @@ def write_card(name: str, rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"students, and {RIVALS!r}, to measure anew; all by default")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--n", type=int, default=512, help="noises for the evaluation")
     parser.add_argument("--seed", type=int, default=7)
     words = parser.parse_args()
     torch.set_num_threads(1)
-    rows = rows_of(words.n, words.seed)
+    known = [*RECIPES, RIVALS]
+    names = [name for name in known if not words.names or name in words.names]
+    rows = rows_of(names, words.n, words.seed)
+    if words.names:
+        anew = {r["sampler"] for r in rows}
+        rows = [r for r in json.loads(words.out.read_text())["rows"] if r["sampler"] not in anew] + rows
     about = features_for(dn.load(TEACHER)).about
     command = f"python -m toy_models.weigh_students --n {words.n} --out book/results/distilled-digits.json"
     record = {"command": command, "model": TEACHER, "seed": words.seed, "features": about, "rows": rows}
     words.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    for name in RECIPES:
+    for name in set(names) & set(RECIPES):
         write_card(name, rows)
 
 
