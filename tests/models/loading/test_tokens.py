@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from diffnum.discrete import Masked, ModelSpace, TokenModel, Uniform, output_law, sample
+from diffnum.discrete import Masked, ModelSpace, TokenModel, Uniform, output_law, sample, samplers
 from diffnum.models import MissingModelError, ModelFileError, load_tokens
 
 FOLDER = Path(__file__).parents[3] / "toy_models" / "digits-tokens"
@@ -110,3 +110,11 @@ def test_the_card_tells_what_was_measured() -> None:
     assert rows["ancestral", 64] < rows["ancestral", 4]
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert f"{rows['ancestral', 64]:.2f}" in text
+
+
+def test_the_measured_samplers_are_all_of_them_at_every_number_of_steps() -> None:
+    rows = json.loads((FOLDER.parents[1] / "book/results/tokens-digits.json").read_text())["rows"]
+    assert {row["sampler"] for row in rows} == set(samplers("masked"))
+    levels = {row["steps"] for row in rows} - {None}
+    assert levels == {4, 8, 16, 32, 64}
+    assert len(rows) == len({(row["sampler"], row["steps"]) for row in rows})
