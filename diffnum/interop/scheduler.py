@@ -5,7 +5,6 @@
 >>> pipe = DDPMPipeline.from_pretrained("google/ddpm-cifar10-32")  # doctest: +SKIP
 >>> pipe.scheduler = dn.interop.PlanScheduler.from_config(pipe.scheduler.config, method="unipc_3")  # doctest: +SKIP
 >>> images = pipe(num_inference_steps=10).images  # doctest: +SKIP
->>> print(pipe.scheduler.plan.table())  # doctest: +SKIP
 
 ``timesteps`` lists every evaluation of the network, so that a step of a Runge-Kutta method has several of them; the
 network is told continuous times unless the spacing is one of labels. ``scheduler.order`` is the evaluations a step.

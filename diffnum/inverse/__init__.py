@@ -14,7 +14,7 @@ from diffnum.inverse.bias import Calibration, MeasuredBias, calibration, measure
 from diffnum.inverse.design import ACQUISITIONS, ActiveDesign, information_gain, measure_actively
 from diffnum.inverse.exact_law import AffineLaw, PosteriorBias, exact_law, posterior_map
 from diffnum.inverse.operators import Linear, Modes, blur, conjugate_gradients, downsample, mask, projections
-from diffnum.inverse.problem import Conditioned, Inverse, Look
+from diffnum.inverse.problem import Conditioned, Inverse, Reading
 from diffnum.inverse.record import PosteriorSampler
 from diffnum.inverse.sampling import METHODS, default_plan, sample
 
@@ -27,12 +27,12 @@ __all__ = [
     "Conditioned",
     "Inverse",
     "Linear",
-    "Look",
     "MeasuredBias",
     "Modes",
     "PosteriorAudit",
     "PosteriorBias",
     "PosteriorSampler",
+    "Reading",
     "audit_posterior",
     "benchmark",
     "blur",

@@ -18,7 +18,7 @@ import numpy as np
 from diffnum.grids import uniform_half_log_snr
 from diffnum.inverse.exact_law import measured_law, posterior_map
 from diffnum.inverse.operators import Linear
-from diffnum.inverse.problem import Inverse, Look, hosted
+from diffnum.inverse.problem import Inverse, Reading, hosted
 from diffnum.particles.audit import (
     DEFECTS,
     SMALLEST,
@@ -83,14 +83,14 @@ def gaussian_task(steps: int) -> TargetTask:
 # -- planted faults ------------------------------------------------------------------------------------------
 
 
-def _guided(change: Callable[[Look, FloatArray, float], tuple[FloatArray, float]]) -> OwnSampler:
+def _guided(change: Callable[[Reading, FloatArray, float], tuple[FloatArray, float]]) -> OwnSampler:
     """Guidance with the exact covariance, and something wrong with what it adds to the data."""
 
     def sampler(task: TargetTask, n: int, seed: int) -> FloatArray:
         op: Any = Linear(task.A)
         problem = Inverse(task.models[0], op, task.y, float(task.noise_std or 0.0))
 
-        def answer(look: Look) -> Array:
+        def answer(look: Reading) -> Array:
             added, _ = change(look, problem.residual(look.data), problem.noise_std)
             return look.data + added
 
@@ -100,7 +100,7 @@ def _guided(change: Callable[[Look, FloatArray, float], tuple[FloatArray, float]
 
 
 def _pull(
-    look: Look, residual: FloatArray, variance: float, *, factor: float = 1.0, jacobians: int = 1
+    look: Reading, residual: FloatArray, variance: float, *, factor: float = 1.0, jacobians: int = 1
 ) -> tuple[FloatArray, float]:
     """What the likelihood adds to the data, with so many products with the derivative of the model (1 is right)."""
     op, strength = Linear(MATRIX if look.x.shape[1] == 2 else [[1.0]]), look.sigma**2 / look.alpha

@@ -18,14 +18,14 @@ from diffnum.solver import Noise, State, evaluations
 from diffnum.solver.pullbacks import pullback_of
 from diffnum.types import Array, Denoiser, Prediction, Schedule
 
-__all__ = ["OWN_DRAWS", "Conditioned", "Inverse", "Look", "Rule", "hosted", "observed", "stepped"]
+__all__ = ["OWN_DRAWS", "Conditioned", "Inverse", "Reading", "Rule", "hosted", "observed", "stepped"]
 
 OWN_DRAWS = 1000
 """Draws of a sampler itself are numbered from here, those of the plan's steps from 0."""
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Reading:
     """What one evaluation of the model says at a state.
 
     Parameters
@@ -122,7 +122,7 @@ class Inverse:
         """What a measurement of ``data`` leaves unexplained, y - A data."""
         return self.measurement(data) - self.op(data)
 
-    def look(self, x: Array, t: float, *, derivative: bool = True) -> Look:
+    def look(self, x: Array, t: float, *, derivative: bool = True) -> Reading:
         """Evaluate the model once.
 
         Parameters
@@ -158,10 +158,10 @@ class Inverse:
         # a prediction a x_0 + b eps of a process with a mean moves by a mean
         data = p * shifted + q * (value - PREDICTIONS[model.prediction](alpha, sigma)[0] * mean) + mean
         noise = (shifted - alpha * (data - mean)) / sigma
-        return Look(x, t, alpha, sigma, data, noise, pull)
+        return Reading(x, t, alpha, sigma, data, noise, pull)
 
 
-Rule = Callable[[Look, Inverse], Array]
+Rule = Callable[[Reading, Inverse], Array]
 """From a look at the prior to the data that are predicted once the measurement is known."""
 
 
@@ -203,7 +203,7 @@ class Conditioned:
         return self.rule(self.problem.look(x, float(t), derivative=self.derivative), self.problem)
 
 
-Moved = Callable[[Look, State], Array]
+Moved = Callable[[Reading, State], Array]
 """From the look where a step began and the state after it to the state from which the run goes on."""
 
 
@@ -212,7 +212,7 @@ def hosted(
     plan: Plan,
     x: Array,
     noise: Noise | None,
-    answer: Callable[[Look], Array],
+    answer: Callable[[Reading], Array],
     moved: Moved | None = None,
     *,
     derivative: bool = True,
@@ -239,7 +239,7 @@ def hosted(
     numbers = plan.for_prediction("data")
     events = evaluations(numbers, x, noise=noise)
     reply: Any = None
-    first: Look | None = None
+    first: Reading | None = None
     end = x
     while True:
         try:

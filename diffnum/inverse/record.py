@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from diffnum.inverse.operators import Linear
-from diffnum.inverse.problem import Conditioned, Inverse, Look, hosted
+from diffnum.inverse.problem import Conditioned, Inverse, Reading, hosted
 from diffnum.plans import Plan
 from diffnum.solver import Noise
 from diffnum.types import Array, Denoiser
@@ -17,7 +17,7 @@ __all__ = ["Guess", "Launch", "PosteriorSampler", "Takes"]
 
 Options: TypeAlias = Mapping[str, Any]
 
-Guess: TypeAlias = Callable[[Look, Inverse, Options], Array]
+Guess: TypeAlias = Callable[[Reading, Inverse, Options], Array]
 """``guess(look, problem, options)``: predicted data once the measurement is known."""
 
 Launch: TypeAlias = Callable[[Inverse, Plan, Array, Noise, Options], Array]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from diffnum.inverse.problem import OWN_DRAWS, Inverse, Look, stepped
+from diffnum.inverse.problem import OWN_DRAWS, Inverse, Reading, stepped
 from diffnum.inverse.record import Options, PosteriorSampler
 from diffnum.inverse.samplers.pseudo_inverse import isotropic_variance
 from diffnum.plans import Plan
@@ -19,7 +19,7 @@ from diffnum.types import Array
 __all__ = ["SAMPLERS"]
 
 
-def _proximal(look: Look, problem: Inverse, gamma: float, iterations: int) -> Array:
+def _proximal(look: Reading, problem: Inverse, gamma: float, iterations: int) -> Array:
     """Predicted data closer to the measurement; iterations of conjugate gradients from where they were, 0 for exact."""
     op, y = problem.op, problem.measurement(look.data)
     return op.solve(look.data + gamma * op.adjoint(y), gamma, start=look.data, iterations=iterations)
@@ -28,7 +28,7 @@ def _proximal(look: Look, problem: Inverse, gamma: float, iterations: int) -> Ar
 def _launch(problem: Inverse, plan: Plan, x: Array, noise: Noise, options: Options) -> Array:
     eta, last = options["eta"], len(plan) - 1
 
-    def moved(look: Look) -> Array:
+    def moved(look: Reading) -> Array:
         return _proximal(look, problem, options["gamma"], options["iterations"])
 
     def advance(step: int, t: float, t_next: float, x: Array) -> Array:
@@ -45,7 +45,7 @@ def _launch(problem: Inverse, plan: Plan, x: Array, noise: Noise, options: Optio
     return moved(problem.look(end, float(plan.times[-1]), derivative=False))
 
 
-def _corrected(look: Look, problem: Inverse, options: Options) -> Array:
+def _corrected(look: Reading, problem: Inverse, options: Options) -> Array:
     gamma = isotropic_variance(look, options["variance"]) / problem.noise_std**2
     return _proximal(look, problem, gamma, 0)
 

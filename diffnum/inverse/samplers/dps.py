@@ -12,7 +12,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from diffnum.inverse.problem import Inverse, Look, hosted
+from diffnum.inverse.problem import Inverse, Reading, hosted
 from diffnum.inverse.record import Options, PosteriorSampler
 from diffnum.plans import Plan
 from diffnum.solver import Noise, State
@@ -21,7 +21,7 @@ from diffnum.types import Array
 __all__ = ["SAMPLERS"]
 
 
-def _score(look: Look, problem: Inverse, options: Options) -> Array:
+def _score(look: Reading, problem: Inverse, options: Options) -> Array:
     """Predicted data moved by the score of the approximate likelihood."""
     residual = problem.residual(look.data) / problem.noise_std**2
     strength = options["scale"] * look.sigma**2 / look.alpha
@@ -31,7 +31,7 @@ def _score(look: Look, problem: Inverse, options: Options) -> Array:
 def _by_norm(problem: Inverse, plan: Plan, x: Array, noise: Noise, options: Options) -> Array:
     """After each step of the prior, a step of length ``scale`` down the gradient of the norm of the residual."""
 
-    def moved(look: Look, state: State) -> Array:
+    def moved(look: Reading, state: State) -> Array:
         xp = array_namespace(x)
         residual = problem.residual(look.data)
         squares = xp.sum(residual * residual, axis=tuple(range(1, residual.ndim)), keepdims=True)
@@ -47,13 +47,13 @@ def _by_norm(problem: Inverse, plan: Plan, x: Array, noise: Noise, options: Opti
 def _by_square(problem: Inverse, plan: Plan, x: Array, noise: Noise, options: Options) -> Array:
     """After each step of the prior, ``scale`` times the gradient of the squared residual downhill."""
 
-    def moved(look: Look, state: State) -> Array:
+    def moved(look: Reading, state: State) -> Array:
         return state.x + 2.0 * options["scale"] * look.pull(problem.op.adjoint(problem.residual(look.data)))
 
     return hosted(problem, plan, x, noise, _prior, moved)
 
 
-def _prior(look: Look) -> Array:
+def _prior(look: Reading) -> Array:
     return look.data
 
 

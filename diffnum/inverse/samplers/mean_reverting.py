@@ -7,14 +7,14 @@ the state's own law, whose mean is off by :math:`\alpha_T (E[x_0 \mid y] - \mu)`
 
 from __future__ import annotations
 
-from diffnum.inverse.problem import Inverse, Look
+from diffnum.inverse.problem import Inverse, Reading
 from diffnum.inverse.record import Options, PosteriorSampler
 from diffnum.types import Array
 
 __all__ = ["SAMPLERS"]
 
 
-def _as_learned(look: Look, problem: Inverse, options: Options) -> Array:  # noqa: ARG001
+def _as_learned(look: Reading, problem: Inverse, options: Options) -> Array:  # noqa: ARG001
     return look.data
 
 

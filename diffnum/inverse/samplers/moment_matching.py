@@ -16,7 +16,7 @@ import math
 from array_api_compat import array_namespace, device
 
 from diffnum.inverse.operators import conjugate_gradients
-from diffnum.inverse.problem import Inverse, Look
+from diffnum.inverse.problem import Inverse, Reading
 from diffnum.inverse.record import Options, PosteriorSampler
 from diffnum.types import Array
 
@@ -26,7 +26,7 @@ DIRECT = 64
 """Most measurements for which the matrix of the system is formed."""
 
 
-def _matched(look: Look, problem: Inverse, options: Options) -> Array:
+def _matched(look: Reading, problem: Inverse, options: Options) -> Array:
     """Exact covariance; the matrix by products with the derivative, or conjugate gradients."""
     op, strength = problem.op, look.sigma**2 / look.alpha
     residual = problem.residual(look.data)
@@ -49,7 +49,7 @@ def _matched(look: Look, problem: Inverse, options: Options) -> Array:
     return look.data + strength * look.pull(op.adjoint(explained))
 
 
-def _by_rows(look: Look, problem: Inverse, options: Options) -> Array:  # noqa: ARG001
+def _by_rows(look: Reading, problem: Inverse, options: Options) -> Array:  # noqa: ARG001
     """Sums of the rows of A C A^T in place of the matrix."""
     op, strength = problem.op, look.sigma**2 / look.alpha
     xp = array_namespace(look.data)

@@ -8,7 +8,7 @@ That variance is the right one for data :math:`N(m, c I)`; the paper has c = 1.
 
 from __future__ import annotations
 
-from diffnum.inverse.problem import Inverse, Look, hosted
+from diffnum.inverse.problem import Inverse, Reading, hosted
 from diffnum.inverse.record import Options, PosteriorSampler
 from diffnum.plans import Plan
 from diffnum.solver import Noise, State
@@ -17,12 +17,12 @@ from diffnum.types import Array
 __all__ = ["SAMPLERS", "isotropic_variance"]
 
 
-def isotropic_variance(look: Look, prior: float) -> float:
+def isotropic_variance(look: Reading, prior: float) -> float:
     """Variance of the data given the state, in each direction, when that of the data is ``prior``."""
     return prior * look.sigma**2 / (prior * look.alpha**2 + look.sigma**2)
 
 
-def _guided(look: Look, problem: Inverse, options: Options) -> Array:
+def _guided(look: Reading, problem: Inverse, options: Options) -> Array:
     variance = isotropic_variance(look, options["variance"])
     explained = problem.op.solve_measured(problem.residual(look.data), variance, problem.noise_std**2)
     return look.data + look.sigma**2 / look.alpha * look.pull(problem.op.adjoint(explained))
@@ -33,7 +33,7 @@ def _shipped(problem: Inverse, plan: Plan, x: Array, noise: Noise, options: Opti
     t = float(plan.times[0])
     start = x + float(plan.schedule.alpha(t)) * problem.op.pseudo_inverse(problem.measurement(x))
 
-    def moved(look: Look, state: State) -> Array:
+    def moved(look: Reading, state: State) -> Array:
         strength = options["scale"] * look.alpha * float(plan.schedule.alpha(state.t))
         return state.x + strength * look.pull(problem.op.pseudo_inverse(problem.residual(look.data)))
 
