@@ -90,6 +90,10 @@ def state_rounding(
     seed : int
         Seed of the start, and of the noise of a stochastic method.
 
+    Returns
+    -------
+    StateRounding
+
     Raises
     ------
     ValueError
@@ -190,6 +194,10 @@ def state_rounding_table(
         Formats.
     n : int
         Samples.
+
+    Returns
+    -------
+    list of StateRounding
     """
     data = data or Gaussian(np.full(3, 0.3), np.array([0.01, 0.1, 1.0]))
     schedule = schedule or FlowMatching(shift=3.0)

@@ -33,7 +33,7 @@ from diffnum.problems.gaussian import Gaussian
 from diffnum.problems.mixture import GaussianMixture
 from diffnum.types import FloatArray
 
-__all__ = ["LEVELS", "Task", "benchmark", "gaussian_prior", "tasks", "three_modes"]
+__all__ = ["LEVELS", "BenchmarkTask", "benchmark", "gaussian_prior", "tasks", "three_modes"]
 
 STEPS = (10, 25, 50, 100, 200)
 NOISES = (0.03, 0.1, 0.3, 1.0)
@@ -75,7 +75,7 @@ def three_modes() -> tuple[GaussianMixture, Linear]:
 
 
 @dataclass(frozen=True)
-class Task:
+class BenchmarkTask:
     """One entry of the benchmark.
 
     Parameters
@@ -110,7 +110,7 @@ class Task:
         return {**asdict(self), **jsonable(found), "seconds": process_time() - start}
 
 
-def tasks(records: Sequence[PosteriorSampler]) -> Iterator[Task]:
+def tasks(records: Sequence[PosteriorSampler]) -> Iterator[BenchmarkTask]:
     """All entries for some samplers.
 
     Parameters
@@ -127,12 +127,12 @@ def tasks(records: Sequence[PosteriorSampler]) -> Iterator[Task]:
                 *((usual, noise, USUAL_CONDITION) for noise in NOISES),
                 *((usual, USUAL_NOISE, condition) for condition in CONDITIONS),
             }
-            yield from (Task("exact", record.name, *change) for change in sorted(changes))
+            yield from (BenchmarkTask("exact", record.name, *change) for change in sorted(changes))
         if "mask" in record.needs:
             continue
-        yield from (Task("mixture", record.name, usual, noise) for noise in MIXTURE_NOISES)
+        yield from (BenchmarkTask("mixture", record.name, usual, noise) for noise in MIXTURE_NOISES)
         if whole:
-            yield Task("calibration", record.name, usual)
+            yield BenchmarkTask("calibration", record.name, usual)
 
 
 def benchmark(
@@ -172,19 +172,19 @@ def benchmark(
 # -- parts -------------------------------------------------------------------------------------------------
 
 
-def _exact(task: Task, record: PosteriorSampler) -> dict[str, Any]:
+def _exact(task: BenchmarkTask, record: PosteriorSampler) -> dict[str, Any]:
     prior, op = gaussian_prior(task.condition)
     op = MASKED if "mask" in record.needs else op
     _, bias = exact_law(record, prior, op, task.noise_std, steps=task.steps)
     return asdict(bias)
 
 
-def _mixture(task: Task, record: PosteriorSampler) -> dict[str, Any]:
+def _mixture(task: BenchmarkTask, record: PosteriorSampler) -> dict[str, Any]:
     law, op = three_modes()
     return asdict(measured_bias(record, law, op, [MEASURED], task.noise_std, n=SAMPLES, steps=task.steps))
 
 
-def _calibration(task: Task, record: PosteriorSampler) -> dict[str, Any]:
+def _calibration(task: BenchmarkTask, record: PosteriorSampler) -> dict[str, Any]:
     law, op = three_modes()
     found = calibration(record, law, op, task.noise_std, pairs=PAIRS, draws=DRAWS, steps=task.steps)
 

@@ -166,6 +166,11 @@ def measure_actively(
     Returns
     -------
     ActiveDesign
+
+    Raises
+    ------
+    ValueError
+        If there are fewer candidates than measurements, the score is unknown, or shapes do not fit.
     """
     mixture, candidates, noise = _checked(law, rows, noise_std)
     check_name("acquisition", acquisition, ACQUISITIONS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffnum.inverse import METHODS, benchmark, exact_law
-from diffnum.inverse.benchmarking import Task, gaussian_prior, tasks, three_modes
+from diffnum.inverse.benchmarking import BenchmarkTask, gaussian_prior, tasks, three_modes
 
 
 def test_every_sampler_takes_part_where_it_can():
@@ -20,7 +20,7 @@ def test_every_sampler_takes_part_where_it_can():
 
 
 def test_an_entry_is_the_law_that_it_names():
-    task = Task("exact", "pigdm", 10)
+    task = BenchmarkTask("exact", "pigdm", 10)
     prior, op = gaussian_prior(10.0)
     assert np.linalg.cond(prior.covariance_matrix) == pytest.approx(10.0)
     assert task.run(METHODS["pigdm"])["w2"] == exact_law("pigdm", prior, op, 0.3, steps=10)[1].w2
