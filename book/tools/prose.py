@@ -1,0 +1,306 @@
+"""Sentences of the book that rank, quantify or recommend: ``python book/tools/prose.py book/practice/grids.md ...``.
+
+Nothing asserts prose. A sentence that says what is better, how much, or what to use belongs into a cell
+(``show.claim``), where it is printed only if it holds. One that stands outside has a reason in ``tests/data/prose.txt``
+from the closed list ``REASONS``; what stands in a theorem or its proof has it by its place. What is looked at:
+paragraphs, lists and blocks of a page in MyST Markdown. What is not: code, formulas, headings, tables, exercises (they
+ask), and questions.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+RANKS = re.compile(
+    r"\b(?:better|best|worse|worst|beats?|beaten|wins?|loses|outperforms?|superior|inferior|"
+    r"(?!rather|other)\w+er than|(?:more|less) \w+ than|the (?:most|least)|[a-z]{2,}est|"
+    r"faster|slower|fewer|cheaper|nearer|closer|smaller|larger|stronger|weaker|longer|shorter|"
+    r"(?:more|less|most|least) (?:accurate|precise|efficient|exact|stable|expensive|important|sensitive|often)|"
+    r"as (?:much|many|good|well|fast|large|small|cheap|accurate) as|no difference|"
+    r"grows?|shrinks?|fades?|gains|improves?|dominates?|helps?|hurts?|pays?|costs? (?:more|less|nothing)|"
+    r"for nothing|matters? (?:more|most|less|little)|hardly matters?|"
+    r"(?:comes?|is|are|be|among the|goes) first|first places?|ahead of)\b",
+    re.IGNORECASE,
+)
+"""Words that put one thing before another."""
+
+NUMBER = (
+    r"(?:\d[\d ]*(?:\.\d+)?|two|three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|thousand|million)"
+)
+QUANTIFIES = re.compile(
+    r"(?<![\w.])\d+\.\d+(?![\w.])|\b\d(?:\.\d+)?e[-−]\d+|\b\d+(?:\.\d+)?\s?%|\b\w+fold\b|"
+    rf"\b{NUMBER} (?:times|orders of magnitude|per cent|percent)\b|\b(?:a )?factors? (?:of )?{NUMBER}\b|"
+    rf"\b(?:more|less|fewer) than (?:half|twice|a|one|{NUMBER})\b|\b(?:twice|thrice|half|double) (?:as|the|of|its)\b|"
+    r"\b(?:suffices?|is enough|are enough|most of|nearly all|almost all|hardly any|a (?:third|quarter|tenth) of)\b",
+    re.IGNORECASE,
+)
+"""Measured amounts; whole numbers alone count things, name orders and years, and set problems up."""
+
+RECOMMENDS = re.compile(
+    r"\b(?:recommend\w*|should|prefer\w*|avoid|advice|advise|worth (?:it|the|its)|(?:good|right) choice|"
+    r"(?:^|[:;] )(?:use|choose) )\b",
+    re.IGNORECASE,
+)
+"""What to use."""
+
+IDIOMS = re.compile(
+    r"\b(?:at (?:best|worst|least|most)|best[- ]known|helps? to|pytest|test|rest|interest|request|suggest|honest|"
+    r"modest|manifest|harvest|nearest|latest|newest|oldest|no longer|"
+    r"(?:sections?|theorems?|chapters?|eqs?\.|figures?|tables?|appendix|versions?) [\d.]+)\b",
+    re.IGNORECASE,
+)
+"""Words that only look as if they ranked, and numbers of places in a source."""
+
+CODE = frozenset({"code-cell", "package-source", "literalinclude", "math", "figure", "image", "raw", "toctree", ""})
+ASKS = frozenset({"exercise", "playground", "exercise-start", "glossary", "grid", "bibliography"})
+"""Blocks without statements: code, and what asks or defines."""
+
+FENCE = re.compile(r"^\s*(?P<fence>`{3,}|:{3,}|~{3,})(?:\{(?P<name>[\w:-]+)\}|(?P<language>[\w-]*))[ ]*(?P<title>.*)$")
+MASK = re.compile(r"\{(?P<role>[a-z:]+)\}`(?P<text>[^`]*)`|`[^`]+`|\$[^$]+\$|\]\([^)]*\)|<[^>]+>")
+BOUNDARY = re.compile(r"(?<=[.!?])[)\"”*]*\s+(?=[^a-z\s])")
+ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|eq|eqs|sec|fig|app|al|no|p|pp)|\b[A-Z])\.[)\"”*]*$")
+ALONE = re.compile(
+    r"\$\s*(?:\\approx|<|>|\\sim)?\s*(?:(?:\d+(?:\.\d+)?\s*(?:\\cdot|\\times)\s*)?10\^\{?-\d+\}?|\d+\.\d+)\s*\$"
+)
+SOURCE = re.compile(r"\bat `?[0-9a-f]{8}\b|\b[\w.-]+/[\w.-]+#\d+")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One that ranks, quantifies or recommends, and what stands around it."""
+
+    text: str
+    """Without roles, on one line."""
+    line: int
+    """Where its paragraph begins."""
+    block: str
+    """Innermost directive that it stands in, such as ``prf:proof`` or ``solution``; empty in the running text."""
+    ranks: tuple[str, ...]
+    """Words by which it was found to rank,"""
+    amounts: tuple[str, ...]
+    """to quantify,"""
+    advice: tuple[str, ...]
+    """and to recommend."""
+    cites: bool
+    """A source is cited in its paragraph: a key, or a commit or thread of a repository."""
+    refers: bool
+    """Its paragraph links a chapter, section, equation or theorem."""
+    calculates: bool
+    """Its paragraph has a formula."""
+    section: Section
+
+
+@dataclass
+class Section:
+    """What else stands under a heading."""
+
+    title: str = ""
+    code: list[str] = field(default_factory=list)
+    proofs: int = 0
+    formulas: int = 0
+
+    @property
+    def asserts(self) -> bool:
+        """Some cell checks what it shows."""
+        return any(re.search(r"^\s*assert\b|show\.claim\(", cell, re.MULTILINE) for cell in self.code)
+
+    @property
+    def shows(self) -> bool:
+        """Some cell ends in an output."""
+        return any(re.search(r"show\.|print\(|^[^\s=]+$", cell, re.MULTILINE) for cell in self.code)
+
+
+def sentences(page: str) -> list[Sentence]:
+    """Sentences of a page that rank, quantify or recommend, outside of cells."""
+    return [found for paragraph in _paragraphs(page) for found in _found(paragraph)]
+
+
+@dataclass(frozen=True)
+class _Paragraph:
+    """Lines that belong together."""
+
+    text: str
+    line: int
+    block: str
+    section: Section
+
+
+def _paragraphs(page: str) -> Iterator[_Paragraph]:
+    """Running text, block by block."""
+    lines = page.splitlines()
+    start = lines.index("---", 1) + 1 if lines[:1] == ["---"] else 0
+    section, blocks, gathered, skipped = Section(), [("", "")], [], ""
+    kept: list[str] = []
+    formula, begun = False, 0
+
+    def done() -> Iterator[_Paragraph]:
+        text = " ".join(gathered)
+        if text:
+            yield _Paragraph(text, begun, blocks[-1][1], section)
+        gathered.clear()
+
+    for number, line in enumerate([*lines[start:], ""], start + 1):
+        begun = begun if gathered else number
+        if skipped:
+            if line.strip() == skipped:
+                section.code.append("\n".join(kept))
+                skipped = ""
+            kept.append(line)
+            continue
+        fence = FENCE.match(line)
+        if formula or line.startswith("$$"):
+            yield from done()
+            if line.startswith("$$") and not (len(line) > 2 and line.rstrip().endswith("$$") and not formula):
+                formula = not formula
+            section.formulas += 1
+        elif fence and line.strip() == blocks[-1][0]:
+            yield from done()
+            blocks.pop()
+        elif fence:
+            yield from done()
+            name = fence["name"] or ""
+            if name in CODE | ASKS and name != "grid":
+                skipped, kept = fence["fence"], []
+            elif name == "solution-start":
+                blocks.append(("", "solution"))
+                blocks.append((fence["fence"], "option"))
+            elif name == "solution-end":
+                blocks.pop()
+                blocks.append((fence["fence"], "option"))
+            else:
+                section.proofs += name.startswith("prf:")
+                blocks.append((fence["fence"], name))
+        elif line.startswith("#"):
+            yield from done()
+            section = Section(line.lstrip("# "))
+        elif not line.strip() or re.match(r"\s*(?:\||\([\w-]+\)=|:[\w-]+:|\+\+\+|<)", line):
+            yield from done()
+        elif re.match(r"\s*(?:[-*]|\d+\.|:) ", line):
+            yield from done()
+            gathered.append(re.sub(r"^\s*(?:[-*]|\d+\.|:) ", "", line).strip())
+        else:
+            gathered.append(line.strip())
+
+
+def _found(paragraph: _Paragraph) -> Iterator[Sentence]:
+    """Sentences of a paragraph that say too much to go unchecked."""
+    masks: list[str] = []
+
+    def hide(match: re.Match[str]) -> str:
+        masks.append(match[0])
+        return f"\ue000{len(masks) - 1}\ue001"
+
+    cites = bool(re.search(r"\{cite", paragraph.text) or SOURCE.search(paragraph.text))
+    refers = bool(re.search(r"\{(?:prf:)?(?:ref|eq|numref|doc)\}", paragraph.text))
+    for hidden in _split(MASK.sub(hide, paragraph.text)):
+        shown = re.sub(r"\ue000(\d+)\ue001", lambda m: _plain(masks[int(m[1])]), hidden)
+        bare = IDIOMS.sub("", re.sub(r"\ue000(\d+)\ue001", lambda m: _number(masks[int(m[1])]), hidden))
+        words = [tuple(m[0].strip() for m in rule.finditer(bare)) for rule in (RANKS, QUANTIFIES, RECOMMENDS)]
+        if any(words) and not shown.rstrip('*)"”').endswith("?"):
+            place = paragraph.line, paragraph.block
+            yield Sentence(shown, *place, *words, cites, refers, "$" in paragraph.text, paragraph.section)
+
+
+def _split(text: str) -> list[str]:
+    """Sentences, abbreviations not being their ends."""
+    parts: list[str] = []
+    for part in BOUNDARY.split(text):
+        if parts and ABBREVIATION.search(parts[-1]):
+            parts[-1] += " " + part
+        else:
+            parts.append(part)
+    return parts
+
+
+def _number(masked: str) -> str:
+    """A number that is all of a formula counts as one; other code and formulas, and the words of links, do not."""
+    return "0.5" if ALONE.fullmatch(masked) else "\ue000"
+
+
+def _plain(masked: str) -> str:
+    """What is seen of a role, a formula or code."""
+    role = MASK.fullmatch(masked)
+    if role is None or role["role"] is None:
+        return masked
+    return re.sub(r"\s*<[^>]*>$", "", role["text"])
+
+
+# -- reasons -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a sentence may stand outside of a cell."""
+
+    meaning: str
+    holds: Callable[[Sentence], bool] = lambda _: True
+    """What can be seen of it on the page."""
+
+
+REASONS: Mapping[str, Reason] = {
+    "computed": Reason("a cell under the same heading asserts it", lambda s: s.section.asserts),
+    "shown": Reason("a table, figure or output under the same heading shows it", lambda s: s.section.shows),
+    "theorem": Reason(
+        "a theorem or proof under the same heading, or one that is linked, says it",
+        lambda s: s.section.proofs > 0 or s.refers,
+    ),
+    "derived": Reason("follows from formulas beside it", lambda s: s.calculates or s.section.formulas > 0),
+    "reasoned": Reason("a conclusion from what the paragraph says, without an amount", lambda s: not s.amounts),
+    "linked": Reason("computed on the page that is linked", lambda s: s.refers),
+    "cited": Reason("said by the source, or seen in the code, that is cited", lambda s: s.cites),
+    "set-up": Reason("says what is done: data, model, grid, measure, rule"),
+    "definition": Reason("says what a word or a name means"),
+    "contents": Reason("says what a page or section is about", lambda s: not s.amounts or s.block == "admonition"),
+    "history": Reason("says what was said or done before"),
+    "wording": Reason("ranks nothing: the word has another sense here", lambda s: not s.amounts),
+}
+"""The closed list of reasons."""
+
+START = 60
+"""Signs by which the list knows a sentence."""
+
+
+def entries(text: str) -> dict[tuple[str, str], str]:
+    """The list: page and beginning of a sentence -> reason; lines with a hash are remarks."""
+    rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
+    found = {(page, start): reason for page, reason, start in rows}
+    if len(found) != len(rows):
+        msg = "a sentence is listed twice"
+        raise ValueError(msg)
+    return found
+
+
+def problems(pages: Mapping[str, str], listed: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    """What is wrong: sentences without a reason, reasons that do not hold, and entries whose sentence is gone."""
+    found = {
+        (name, one.text[:START].rstrip()): one
+        for name, page in pages.items()
+        for one in sentences(page)
+        if not one.block.startswith("prf:")
+    }
+    for (name, start), one in found.items():
+        reason = listed.get((name, start))
+        words = ", ".join([*one.ranks, *one.amounts, *one.advice])
+        if reason is None:
+            yield f"{name}:{one.line} is not computed ({words}): {one.text}"
+        elif reason not in REASONS:
+            yield f"{name}:{one.line} has the unknown reason {reason!r}; there are {', '.join(REASONS)}"
+        elif not REASONS[reason].holds(one):
+            yield f"{name}:{one.line} is not {reason!r} ({REASONS[reason].meaning}): {one.text}"
+    for name, start in listed.keys() - found.keys():
+        yield f"{name} no longer says: {start}"
+
+
+def main(names: Iterable[str]) -> None:
+    """Print the sentences of pages."""
+    for name in names:
+        for one in sentences(Path(name).read_text(encoding="utf-8")):
+            print(f"{name}:{one.line} ({one.block or 'text'}) {[*one.ranks, *one.amounts, *one.advice]} {one.text}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

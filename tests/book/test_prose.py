@@ -1,0 +1,152 @@
+"""What the book says outside of cells: a sentence that ranks, quantifies or recommends has a reason, or is computed."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "book"
+LIST = ROOT / "tests/data/prose.txt"
+GENERATED = ("_build", "results")
+"""Folders whose pages commands write."""
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"_book_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+prose = load(BOOK / "tools/prose.py")
+PAGES = {
+    name: path.read_text(encoding="utf-8")
+    for path in sorted(BOOK.rglob("*.md"))
+    if not (name := str(path.relative_to(BOOK))).startswith(GENERATED)
+}
+LISTED = prose.entries(LIST.read_text(encoding="utf-8"))
+
+PAGE = """\
+---
+kernelspec: {name: python3}
+---
+
+# The best title
+
+## A race
+
+{text}
+
+```{code-cell} python
+{cell}
+```
+"""
+
+
+def of_page(text: str, cell: str = "x = 1") -> str:
+    return PAGE.replace("{text}", text).replace("{cell}", cell)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_sentence_that_ranks_quantifies_or_recommends_is_computed_or_has_a_reason(name: str) -> None:
+    listed = {key: reason for key, reason in LISTED.items() if key[0] == name}
+    assert "\n".join(prose.problems({name: PAGES[name]}, listed)) == ""
+
+
+def test_every_page_of_the_list_exists() -> None:
+    assert {name for name, _ in LISTED} <= set(PAGES)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "UniPC is the best of them.",
+        "The second is worse than the first.",
+        "It needs three times the evaluations.",
+        "That is 40 % of the error.",
+        "The error is $1.5 \\cdot 10^{-3}$ there.",
+        "At twelve the distance is 0.25 already.",
+        "Ten evaluations suffice.",
+        "The gain fades at high order.",
+        "You should take Heun's method.",
+        "The lowest error is DDIM's.",
+        "See {ref}`there <label>`: its error grows.",
+        "> - In lists it grows, too.",
+        "```{admonition} Lesson\n:class: note\nThe grid matters more.\n```",
+        "```{solution-start} label\n```\n\nThe first is faster.\n\n```{solution-end}\n```",
+        "First a formula,\n\n$$\nx = 1\n$$ (label)\n\nthen the worst of all.",
+    ],
+)
+def test_a_planted_sentence_is_found(sentence: str) -> None:
+    assert len(prose.sentences(of_page(sentence))) == 1
+    assert list(prose.problems({"page.md": of_page(sentence)}, {}))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The chapter has three parts, of order 2, and was written in 2024.",
+        "The grid has 40 steps from $t = 0.9$ to $t = 0.01$.",
+        "Is the second better?",
+        "It is told by {ref}`the best possible sampler <chapter-best>`.",
+        "`best` is a name, and $\\lambda = 0.5$ a formula.",
+        "| the best | row |",
+        "```{exercise} By hand\n:label: a\nThe first is better, and why?\n```",
+        "It stands in section 3.2 of the source.",
+        "The rest is a test at best.",
+    ],
+)
+def test_what_claims_nothing_is_left_alone(sentence: str) -> None:
+    assert prose.sentences(of_page(sentence)) == []
+
+
+def test_an_entry_whose_sentence_is_gone_is_found() -> None:
+    page, listed = of_page("It is best."), {("page.md", "It is best."): "wording"}
+    assert list(prose.problems({"page.md": page}, listed)) == []
+    stale = {**listed, ("page.md", "It is worst."): "wording"}
+    assert list(prose.problems({"page.md": page}, stale)) == ["page.md no longer says: It is worst."]
+
+
+@pytest.mark.parametrize(
+    ("reason", "with_it", "without"),
+    [
+        ("computed", of_page("It is best.", "assert x < y"), of_page("It is best.")),
+        ("computed", of_page("It is best.", "show.claim(x < y, '')"), of_page("It is best.")),
+        ("shown", of_page("It is best.", "show.table([], [])"), of_page("It is best.")),
+        ("theorem", of_page("It is best.\n\n```{prf:proof}\nSo it is.\n```"), of_page("It is best.")),
+        ("derived", of_page("It is best: $x = 1$."), of_page("It is best.")),
+        ("linked", of_page("It is best. See {ref}`there <label>`."), of_page("It is best.")),
+        ("cited", of_page("It is best. {cite:t}`someone2024word` says it."), of_page("It is best.")),
+    ],
+)
+def test_a_reason_that_can_be_seen_is_looked_for(reason: str, with_it: str, without: str) -> None:
+    first = prose.sentences(with_it)[0]
+    listed = {("page.md", first.text): reason}
+    assert list(prose.problems({"page.md": with_it}, listed)) == []
+    fault = list(prose.problems({"page.md": without}, {("page.md", prose.sentences(without)[0].text): reason}))
+    assert len(fault) == 1
+    assert f"is not {reason!r}" in fault[0]
+
+
+def test_amounts_are_no_wording() -> None:
+    page = of_page("It is 40 % more.")
+    assert list(prose.problems({"page.md": page}, {("page.md", "It is 40 % more."): "wording"}))
+
+
+def test_an_unknown_reason_is_refused() -> None:
+    page = of_page("It is best.")
+    assert "unknown reason" in next(prose.problems({"page.md": page}, {("page.md", "It is best."): "because"}))
+
+
+def test_theorems_and_proofs_have_their_reason_by_their_place() -> None:
+    page = of_page("```{prf:theorem} Title\n:label: a\nIt is best.\n```")
+    assert len(prose.sentences(page)) == 1
+    assert list(prose.problems({"page.md": page}, {})) == []
