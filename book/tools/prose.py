@@ -33,7 +33,7 @@ NUMBER = (
 )
 QUANTIFIES = re.compile(
     r"(?<![\w.])\d+\.\d+(?![\w.])|\b\d(?:\.\d+)?e[-−]\d+|\b\d+(?:\.\d+)?\s?%|\b\w+fold\b|"
-    rf"\b{NUMBER} (?:times|orders of magnitude|per cent|percent)\b|\b(?:a )?factors? (?:of )?{NUMBER}\b|"
+    rf"\b(?:{NUMBER} (?:times|orders of magnitude)|(?:one|{NUMBER}) per ?cent)\b|\b(?:a )?factors? (?:of )?{NUMBER}\b|"
     rf"\b(?:more|less|fewer) than (?:half|twice|a|one|{NUMBER})\b|\b(?:twice|thrice|half|double) (?:as|the|of|its)\b|"
     r"\b(?:suffices?|is enough|are enough|most of|nearly all|almost all|hardly any|a (?:third|quarter|tenth) of)\b",
     re.IGNORECASE,
