@@ -56,7 +56,7 @@ IDIOMS = re.compile(
 """Words that only look as if they ranked, and numbers of places in a source."""
 
 CODE = frozenset({"code-cell", "package-source", "literalinclude", "math", "figure", "image", "raw", "toctree", ""})
-ASKS = frozenset({"exercise", "playground", "exercise-start", "glossary", "grid", "bibliography"})
+ASKS = frozenset({"exercise", "playground", "exercise-start", "glossary", "bibliography"})
 """Blocks without statements: code, and what asks or defines."""
 
 FENCE = re.compile(r"^\s*(?P<fence>`{3,}|:{3,}|~{3,})(?:\{(?P<name>[\w:-]+)\}|(?P<language>[\w-]*))[ ]*(?P<title>.*)$")
@@ -88,30 +88,33 @@ class Sentence:
     cites: bool
     """A source is cited in its paragraph: a key, or a commit or thread of a repository."""
     refers: bool
-    """Its paragraph links a chapter, section, equation or theorem."""
+    """Its paragraph links a chapter or section"""
+    proved: bool
+    """or a theorem or equation."""
     calculates: bool
     """Its paragraph has a formula."""
     section: Section
+    """All that stands under the same heading."""
 
 
 @dataclass
 class Section:
-    """What else stands under a heading."""
+    """What else stands under a heading, or in a solution."""
 
-    title: str = ""
     code: list[str] = field(default_factory=list)
+    """Lines of its cells."""
     proofs: int = 0
     formulas: int = 0
 
     @property
     def asserts(self) -> bool:
         """Some cell checks what it shows."""
-        return any(re.search(r"^\s*assert\b|show\.claim\(", cell, re.MULTILINE) for cell in self.code)
+        return any(re.search(r"^\s*assert\b|show\.claim\(", line) for line in self.code)
 
     @property
     def shows(self) -> bool:
-        """Some cell ends in an output."""
-        return any(re.search(r"show\.|print\(|^[^\s=]+$", cell, re.MULTILINE) for cell in self.code)
+        """Some cell shows a table, figure, formula or output."""
+        return any(re.search(r"show\.|print\(", line) for line in self.code)
 
 
 def sentences(page: str) -> list[Sentence]:
@@ -130,53 +133,53 @@ class _Paragraph:
 
 
 def _paragraphs(page: str) -> Iterator[_Paragraph]:
-    """Running text, block by block."""
+    """Running text, block by block; a solution is a section of its own, so that it cannot borrow another's cell."""
     lines = page.splitlines()
     start = lines.index("---", 1) + 1 if lines[:1] == ["---"] else 0
-    section, blocks, gathered, skipped = Section(), [("", "")], [], ""
-    kept: list[str] = []
+    section = heading = Section()
+    blocks = [("", "")]  # fence that closes it, and name
+    gathered: list[str] = []
+    skipped: list[str] = []  # fence of a block that is left out, and its name
     formula, begun = False, 0
 
     def done() -> Iterator[_Paragraph]:
-        text = " ".join(gathered)
-        if text:
-            yield _Paragraph(text, begun, blocks[-1][1], section)
+        if gathered:
+            yield _Paragraph(" ".join(gathered), begun, blocks[-1][1], section)
         gathered.clear()
 
     for number, line in enumerate([*lines[start:], ""], start + 1):
         begun = begun if gathered else number
-        if skipped:
-            if line.strip() == skipped:
-                section.code.append("\n".join(kept))
-                skipped = ""
-            kept.append(line)
-            continue
         fence = FENCE.match(line)
-        if formula or line.startswith("$$"):
+        if skipped:
+            if line.strip() == skipped[0]:
+                skipped.clear()
+            elif skipped[1] == "code-cell":
+                section.code.append(line)
+        elif formula or line.startswith("$$"):
             yield from done()
-            if line.startswith("$$") and not (len(line) > 2 and line.rstrip().endswith("$$") and not formula):
+            if line.startswith("$$") and (formula or len(line) == 2 or not line.rstrip().endswith("$$")):
                 formula = not formula
             section.formulas += 1
         elif fence and line.strip() == blocks[-1][0]:
             yield from done()
-            blocks.pop()
+            if blocks.pop()[1] == "solution":
+                section = heading
         elif fence:
             yield from done()
             name = fence["name"] or ""
-            if name in CODE | ASKS and name != "grid":
-                skipped, kept = fence["fence"], []
-            elif name == "solution-start":
-                blocks.append(("", "solution"))
-                blocks.append((fence["fence"], "option"))
+            if name in CODE | ASKS:
+                skipped += [fence["fence"], name]
             elif name == "solution-end":
-                blocks.pop()
-                blocks.append((fence["fence"], "option"))
+                blocks[-1] = (fence["fence"], "solution")
             else:
                 section.proofs += name.startswith("prf:")
+                if name.startswith("solution"):
+                    section = Section()
+                blocks += [("", "solution")] if name == "solution-start" else []
                 blocks.append((fence["fence"], name))
         elif line.startswith("#"):
             yield from done()
-            section = Section(line.lstrip("# "))
+            section = heading = Section()
         elif not line.strip() or re.match(r"\s*(?:\||\([\w-]+\)=|:[\w-]+:|\+\+\+|<)", line):
             yield from done()
         elif re.match(r"\s*(?:[-*]|\d+\.|:) ", line):
@@ -195,14 +198,16 @@ def _found(paragraph: _Paragraph) -> Iterator[Sentence]:
         return f"\ue000{len(masks) - 1}\ue001"
 
     cites = bool(re.search(r"\{cite", paragraph.text) or SOURCE.search(paragraph.text))
-    refers = bool(re.search(r"\{(?:prf:)?(?:ref|eq|numref|doc)\}", paragraph.text))
+    refers, proved = (
+        bool(re.search(role, paragraph.text)) for role in (r"\{(?:ref|numref|doc)\}", r"\{(?:prf:ref|eq)\}")
+    )
     for hidden in _split(MASK.sub(hide, paragraph.text)):
         shown = re.sub(r"\ue000(\d+)\ue001", lambda m: _plain(masks[int(m[1])]), hidden)
         bare = IDIOMS.sub("", re.sub(r"\ue000(\d+)\ue001", lambda m: _number(masks[int(m[1])]), hidden))
         words = [tuple(m[0].strip() for m in rule.finditer(bare)) for rule in (RANKS, QUANTIFIES, RECOMMENDS)]
         if any(words) and not shown.rstrip('*)"”').endswith("?"):
             place = paragraph.line, paragraph.block
-            yield Sentence(shown, *place, *words, cites, refers, "$" in paragraph.text, paragraph.section)
+            yield Sentence(shown, *place, *words, cites, refers, proved, "$" in paragraph.text, paragraph.section)
 
 
 def _split(text: str) -> list[str]:
@@ -246,7 +251,7 @@ REASONS: Mapping[str, Reason] = {
     "shown": Reason("a table, figure or output under the same heading shows it", lambda s: s.section.shows),
     "theorem": Reason(
         "a theorem or proof under the same heading, or one that is linked, says it",
-        lambda s: s.section.proofs > 0 or s.refers,
+        lambda s: s.section.proofs > 0 or s.proved,
     ),
     "derived": Reason("follows from formulas beside it", lambda s: s.calculates or s.section.formulas > 0),
     "reasoned": Reason("a conclusion from what the paragraph says, without an amount", lambda s: not s.amounts),

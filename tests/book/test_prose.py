@@ -122,6 +122,7 @@ def test_an_entry_whose_sentence_is_gone_is_found() -> None:
         ("computed", of_page("It is best.", "show.claim(x < y, '')"), of_page("It is best.")),
         ("shown", of_page("It is best.", "show.table([], [])"), of_page("It is best.")),
         ("theorem", of_page("It is best.\n\n```{prf:proof}\nSo it is.\n```"), of_page("It is best.")),
+        ("theorem", of_page("It is best by {prf:ref}`label`."), of_page("It is best by {ref}`label`.")),
         ("derived", of_page("It is best: $x = 1$."), of_page("It is best.")),
         ("linked", of_page("It is best. See {ref}`there <label>`."), of_page("It is best.")),
         ("cited", of_page("It is best. {cite:t}`someone2024word` says it."), of_page("It is best.")),
@@ -134,6 +135,15 @@ def test_a_reason_that_can_be_seen_is_looked_for(reason: str, with_it: str, with
     fault = list(prose.problems({"page.md": without}, {("page.md", prose.sentences(without)[0].text): reason}))
     assert len(fault) == 1
     assert f"is not {reason!r}" in fault[0]
+
+
+def test_a_solution_cannot_borrow_the_cell_of_another() -> None:
+    cell = "\n\n```{code-cell} python\nassert x < y\n```\n\n"
+    first = "```{solution-start} a\n```" + cell + "```{solution-end}\n```\n\n"
+    second = "```{solution} b\n:class: dropdown\nIt is best.\n```\n"
+    listed = {("page.md", "It is best."): "computed"}
+    assert list(prose.problems({"page.md": of_page(first + "It is best." + cell)}, listed)) == []
+    assert len(list(prose.problems({"page.md": of_page(first + second + cell)}, listed))) == 1
 
 
 def test_amounts_are_no_wording() -> None:
