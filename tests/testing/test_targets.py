@@ -201,6 +201,110 @@ def test_slips_of_losses_written_in_torch_are_named() -> None:
         assert_target(lambda *a: torch_mean_flow(*a, held=False), "mean_flow", xp=torch)
 
 
+# ---------------------------------------------------------------- slips planted from outside, as users make them
+
+
+def planted_mean_flow(slip: str) -> Callable[..., Any]:
+    def loss(student: Any, x0: Any, eps: Any, r: Any, t: Any) -> Any:
+        x = (1 - t) * x0 + t * eps
+        v = x0 - eps if slip == "velocity" else eps - x0
+        w = student(x, t, t).detach() if slip == "tangent" else v
+        u, rate = torch.func.jvp(student, (x, t, r), (w, torch.ones_like(t), torch.zeros_like(r)))
+        goal = v - {"no span": 1.0, "span of t": t}.get(slip, t - r) * rate
+        if slip == "side":
+            return ((u.detach() - goal) ** 2).mean()
+        return (u - goal.detach()).abs().mean() if slip == "absolute" else ((u - goal.detach()) ** 2).mean()
+
+    return loss
+
+
+def planted_consistency(slip: str) -> Callable[..., Any]:
+    def loss(student: Any, x0: Any, eps: Any, t: Any, s: Any, weight: Any) -> Any:
+        near = (1 - s) * x0 + s * (torch.randn_like(eps) if slip == "own noise" else eps)
+        here, there = student((1 - t) * x0 + t * eps, t), student(near, s).detach()
+        if slip == "rounded":
+            here = here.round()
+        square = weight * (here - there) ** 2
+        return square.sum() / weight.sum() if slip == "normalised" else square.mean()
+
+    return loss
+
+
+def planted_shortcut(slip: str) -> Callable[..., Any]:
+    def loss(student: Any, x: Any, t: Any, r: Any) -> Any:
+        with torch.no_grad():
+            m = 0.5 * (t + r)
+            first = student(x, t, m)
+            second = student(x + (t - m) * first if slip == "away" else x - (t - m) * first, m, r)
+            goal = {"sum": first + second, "second": second}.get(slip, 0.5 * (first + second))
+        return ((student(x, t, r) - goal) ** 2).mean()
+
+    return loss
+
+
+def planted_score(slip: str) -> Callable[..., Any]:
+    def loss(sample: Any, model: Any, eps: Any, t: Any, weight: Any) -> Any:
+        with torch.no_grad():
+            pull = weight * (model((1 - t) * sample + t * eps, t[:, 0]) - eps)
+            pull = pull * {"alpha": 1 - t, "squared": weight}[slip]
+        return (pull * sample).mean()
+
+    return loss
+
+
+def planted_matching(slip: str) -> Callable[..., Any]:
+    def loss(sample: Any, real: Any, fake: Any, eps: Any, t: Any) -> Any:
+        with torch.no_grad():
+            x = (1 - t) * sample + t * eps
+            pull = (sample if slip == "no critic" else fake(x, t[:, 0])) - real(x, t[:, 0])
+            pull = pull * ((1 - t) / t if slip == "noise" else 1.0)
+        return (pull * sample).mean()
+
+    return loss
+
+
+PLANTED = [
+    ("mean_flow", planted_mean_flow, "velocity", "x_0 - eps"),
+    ("mean_flow", planted_mean_flow, "tangent", "student's own velocity"),
+    ("mean_flow", planted_mean_flow, "no span", "factor t - r"),
+    ("mean_flow", planted_mean_flow, "span of t", "multiplied by t instead"),
+    ("mean_flow", planted_mean_flow, "absolute", "absolute value"),
+    ("mean_flow", planted_mean_flow, "side", "holds the student instead of the target"),
+    ("consistency_training", planted_consistency, "own noise", "draws noise or times of its own"),
+    ("consistency_training", planted_consistency, "normalised", "divided by their sum"),
+    ("consistency_training", planted_consistency, "rounded", "something without a derivative"),
+    ("shortcut", planted_shortcut, "away", "wrong way"),
+    ("shortcut", planted_shortcut, "sum", "sum of the halves"),
+    ("shortcut", planted_shortcut, "second", "second half alone"),
+    ("score_distillation", planted_score, "alpha", "factor alpha"),
+    ("score_distillation", planted_score, "squared", "weight is squared"),
+    ("distribution_matching", planted_matching, "noise", "difference is of noises"),
+    ("distribution_matching", planted_matching, "no critic", "score distillation"),
+]
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize(("name", "plant", "slip", "said"), PLANTED, ids=[f"{n}-{s}" for n, _, s, _ in PLANTED])
+def test_slips_that_users_plant_are_named(name: str, plant: Any, slip: str, said: str) -> None:
+    report = check(plant(slip), name, xp=torch)
+    assert not report.ok
+    assert said in report.cause
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize(
+    ("name", "plant"),
+    [
+        ("mean_flow", planted_mean_flow),
+        ("consistency_training", planted_consistency),
+        ("shortcut", planted_shortcut),
+        ("distribution_matching", planted_matching),
+    ],
+)
+def test_without_a_slip_the_same_losses_pass(name: str, plant: Any) -> None:
+    assert check(plant(""), name, xp=torch).ok
+
+
 # ---------------------------------------------------------------- refusals
 
 
