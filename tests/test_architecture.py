@@ -140,6 +140,15 @@ def test_the_package_itself_loads_nothing_heavy() -> None:
     assert not loaded_by("import diffnum; dir(diffnum)") & HEAVY
 
 
+def test_no_face_of_the_core_loads_all_of_scipy_s_statistics() -> None:
+    faces = (
+        "import diffnum as dn; dn.plan, dn.solve, dn.prove, dn.convergence_study, dn.Gaussian, dn.analysis, dn.inverse"
+    )
+    code = f"{faces}\nimport sys; print('scipy.stats' in sys.modules, 'scipy.special' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
 def test_loaded_modules_are_seen() -> None:
     assert "scipy" in loaded_by("import scipy")
 

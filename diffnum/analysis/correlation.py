@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 from diffnum.types import FloatArray
 
@@ -87,6 +86,8 @@ def rank_correlation(
 
 def _spearman(a: FloatArray, b: FloatArray) -> FloatArray:
     """Correlations of the ranks in each row; NaN where a row is constant."""
+    from scipy.stats import rankdata  # slow to import, and rarely needed
+
     a, b = (rankdata(v, axis=1) for v in (a, b))
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
