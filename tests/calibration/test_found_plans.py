@@ -11,21 +11,23 @@ from diffnum.plans.found import FoundElsewhereWarning
 
 pytest.importorskip("torch")
 FOLDER = Path(__file__).resolve().parents[2] / "toy_models" / "plans"
-DIGITS = sorted(FOLDER.glob("toy-digits-*.json"))
+DIGITS = sorted(FOLDER.glob("toy-digits-[0-9]*.json"))
+FLOW = sorted(FOLDER.glob("toy-digits-flow-*.json"))
 PROMISED = {5: 0.40, 8: 0.33}
 """Error over that of the best of the catalogue, at most."""
 
 
-@pytest.mark.parametrize("path", DIGITS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*DIGITS, *FLOW], ids=lambda path: path.stem)
 def test_a_plan_says_which_network_and_command_it_is_of(path: Path) -> None:
     from diffnum.calibration.networks import weights_digest
 
-    plan, network = dn.Plan.from_json(path), dn.load("toy/digits")
+    plan, network = dn.Plan.from_json(path), dn.load("toy/digits-flow" if path in FLOW else "toy/digits")
     assert plan.found_for is not None
     assert plan.found_for["model"] == network.name
     assert plan.found_for["sha256"] == weights_digest(network)
     assert plan.schedule == network.schedule
     assert f"--nfe {plan.nfe} " in plan.found_for["command"]
+    assert f"--out toy_models/plans/{path.name}" in plan.found_for["command"]
     assert path.stem.endswith(f"-{plan.nfe}")
 
 
