@@ -18,6 +18,7 @@ NEEDS = {
     "certificates": ("flint", "jinja2"),
     "conformance": ("jsonschema",),
     "foreign": ("torch",),
+    "inverse/test_networks.py": ("torch", "safetensors"),
     "interop": ("torch", "safetensors"),
     "jobs/test_moved.py": ("torch", "matplotlib"),
     "models": ("torch", "safetensors", "PIL"),
