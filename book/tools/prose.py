@@ -96,6 +96,11 @@ class Sentence:
     section: Section
     """All that stands under the same heading."""
 
+    @property
+    def start(self) -> str:
+        """Its first words, by which the list knows it."""
+        return self.text if len(self.text) <= START else self.text[:START].rpartition(" ")[0]
+
 
 @dataclass
 class Section:
@@ -266,7 +271,7 @@ REASONS: Mapping[str, Reason] = {
 """The closed list of reasons."""
 
 START = 60
-"""Signs by which the list knows a sentence."""
+"""Signs of a sentence that the list has at most."""
 
 
 def entries(text: str) -> dict[tuple[str, str], str]:
@@ -282,7 +287,7 @@ def entries(text: str) -> dict[tuple[str, str], str]:
 def problems(pages: Mapping[str, str], listed: Mapping[tuple[str, str], str]) -> Iterator[str]:
     """What is wrong: sentences without a reason, reasons that do not hold, and entries whose sentence is gone."""
     found = {
-        (name, one.text[:START].rstrip()): one
+        (name, one.start): one
         for name, page in pages.items()
         for one in sentences(page)
         if not one.block.startswith("prf:")
