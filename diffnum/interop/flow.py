@@ -19,6 +19,7 @@ A policy conditions on what it sees, an emulator on the last states of its syste
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -45,6 +46,9 @@ FAR = 40.0 * math.log(2.0)
 LARGE = 1e3
 """Weights of a first step from which its rounding and the network's errors are no longer small."""
 
+ENOUGH = 16
+"""Numbers in a batch from which the velocity at pure noise tells its direction."""
+
 EXACT = 11
 """Digits to which a time that was moved is the time that it stands for."""
 
@@ -60,6 +64,7 @@ class _Field:
         first, last = float(numbers.times[0]), float(numbers.times[-1])
         # ends that the plan has moved are told as they are
         self.exact = {first: round(first, EXACT), last: round(last, EXACT)}
+        self.convention = convention
 
     def __call__(self, x: Array, t: float) -> Array:
         """Velocity towards the noise."""
@@ -73,7 +78,29 @@ class _Field:
                 f"velocity returned shape {getattr(v, 'shape', None)} for x of shape {tuple(x.shape)}: return its like"
             )
             raise ValueError(msg)
+        if told == 1.0:
+            _warn_of_mixed(x, v, self.convention)
         return -v if self.rises else v
+
+
+def _warn_of_mixed(x: Array, v: Array, convention: Convention) -> None:
+    """Say so where the velocity at pure noise, the data's mean less x up to its sign, leads away from the data."""
+    xp = array_api_compat.array_namespace(x)
+    x, v = (a.detach() if hasattr(a, "detach") else a for a in (x, v))
+    count = math.prod(x.shape)
+    apart = x - xp.mean(x)
+    spread = float(xp.sum(apart * apart))
+    if count < ENOUGH or not 0.1 < spread / count < 10.0:  # no standard normal start: nothing is known of it
+        return
+    slope = float(xp.sum(apart * v)) / spread
+    if (slope if convention == "data_at_1" else -slope) > 0.5:
+        other = "noise - data" if convention == "data_at_1" else "data - noise"
+        warnings.warn(
+            f"convention={convention!r}: at pure noise the velocity leads away from the data, it is {other} (its slope "
+            f"in x is {slope:+.2f}); mixed conventions of time and sign: pass lambda x, t: -velocity(x, t), or "
+            "velocity(x, 1 - t) reversed where the time runs the other way too",
+            stacklevel=4,
+        )
 
 
 def _times(steps: Any, times: Any, convention: Convention) -> FloatArray:
@@ -176,6 +203,11 @@ def integrate(
     ------
     ValueError
         If the times do not run from noise to data, the velocity has another shape, or the result is not finite.
+
+    Warns
+    -----
+    UserWarning
+        If the first velocity, at pure noise, leads away from the data: its sign is that of the other convention.
 
     Examples
     --------

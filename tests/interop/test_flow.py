@@ -138,3 +138,35 @@ def test_velocities_and_states_that_are_none_are_named() -> None:
         flow.integrate(lambda x, t: x * np.nan, X, steps=2)
     with pytest.raises(ValueError, match="those of the plan"):
         flow.integrate(to_data, X, method=flow.flow_plan("euler", 2), steps=2)
+
+
+# -- mixed conventions -------------------------------------------------------------------------------------
+
+
+def towards(convention: str, sign: float) -> Any:
+    """Velocity of data at one point, in a convention, or with the other sign."""
+    rises = convention == "data_at_1"
+
+    def velocity(x: Any, t: Any) -> Any:
+        left = np.maximum(1.0 - t if rises else t, 1e-9)[:, None]
+        return sign * (1.0 if rises else -1.0) * (0.7 - x) / left
+
+    return velocity
+
+
+@pytest.mark.parametrize("convention", ["data_at_1", "data_at_0"])
+def test_a_sign_of_the_other_convention_is_detected_at_pure_noise_and_named(convention: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((8, 4))
+    right = flow.integrate(towards(convention, 1.0), x, steps=4, method="euler", convention=convention)
+    assert right == pytest.approx(np.full((8, 4), 0.7), abs=1e-6)
+    named = "noise - data" if convention == "data_at_1" else "data - noise"
+    with pytest.warns(UserWarning, match=f"{convention}.*it is {named}.*mixed conventions"):
+        flow.integrate(towards(convention, -1.0), x, steps=4, method="euler", convention=convention)
+
+
+def test_starts_that_are_no_noise_or_too_few_are_not_judged() -> None:
+    wrong = towards("data_at_1", -1.0)
+    flow.integrate(wrong, np.random.default_rng(0).standard_normal((2, 2)), steps=2, method="euler")
+    flow.integrate(wrong, np.full((8, 4), 2.0), steps=2, method="euler")
+    late = np.random.default_rng(0).standard_normal((8, 4))
+    flow.integrate(wrong, late, times=[0.2, 0.6, 0.9], method="euler")
