@@ -3,8 +3,8 @@
 Nothing asserts prose. A sentence that says what is better, how much, or what to use belongs into a cell
 (``show.claim``), where it is printed only if it holds. One that stands outside has a reason in ``tests/data/prose.txt``
 from the closed list ``REASONS``; what stands in a theorem or its proof has it by its place. What is looked at:
-paragraphs, lists and blocks of a page in MyST Markdown. What is not: code, formulas, headings, tables, exercises (they
-ask), and questions.
+paragraphs, lists, blocks and captions of a page in MyST Markdown. What is not: code, formulas, headings, tables,
+exercises (they ask), and questions.
 """
 
 from __future__ import annotations
@@ -145,11 +145,12 @@ def _paragraphs(page: str) -> Iterator[_Paragraph]:
     blocks = [("", "")]  # fence that closes it, and name
     gathered: list[str] = []
     skipped: list[str] = []  # fence of a block that is left out, and its name
+    caption = ""  # indentation of the one that is read
     formula, begun = False, 0
 
-    def done() -> Iterator[_Paragraph]:
+    def done(block: str | None = None) -> Iterator[_Paragraph]:
         if gathered:
-            yield _Paragraph(" ".join(gathered), begun, blocks[-1][1], section)
+            yield _Paragraph(" ".join(gathered), begun, blocks[-1][1] if block is None else block, section)
         gathered.clear()
 
     for number, line in enumerate([*lines[start:], ""], start + 1):
@@ -160,6 +161,11 @@ def _paragraphs(page: str) -> Iterator[_Paragraph]:
                 skipped.clear()
             elif skipped[1] == "code-cell":
                 section.code.append(line)
+                if caption and line.startswith(caption):
+                    gathered.append(line.strip())
+                elif caption or re.fullmatch(r" +caption: \|", line):
+                    yield from done("caption")
+                    caption = "" if caption else " " * (len(line) - len(line.lstrip()) + 1)
         elif formula or line.startswith("$$"):
             yield from done()
             if line.startswith("$$") and (formula or len(line) == 2 or not line.rstrip().endswith("$$")):

@@ -82,6 +82,8 @@ def test_every_page_of_the_list_exists() -> None:
         "> - In lists it grows, too.",
         "```{admonition} Lesson\n:class: note\nThe grid matters more.\n```",
         "```{solution-start} label\n```\n\nThe first is faster.\n\n```{solution-end}\n```",
+        "```{code-cell} python\n---\nmystnb:\n  figure:\n    caption: |\n      The lowest is DDIM's.\n    name: a\n"
+        "---\nx = 1\n```",
         "First a formula,\n\n$$\nx = 1\n$$ (label)\n\nthen the worst of all.",
     ],
 )
