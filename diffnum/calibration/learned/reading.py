@@ -19,6 +19,7 @@ from diffnum.calibration.learned.rolling import unroll
 from diffnum.calibration.learned.solvers import LearnedGrid, LearnedSolver
 from diffnum.forms import DATA, VELOCITY
 from diffnum.jobs.data import read_json
+from diffnum.jobs.extras import required
 from diffnum.schedules import FlowMatching, VPLinear
 from diffnum.types import FloatArray, Schedule
 
@@ -163,6 +164,7 @@ def _arrays(path: Path, allow_pickle: bool) -> dict[str, FloatArray]:
         except (ValueError, BadZipFile, OSError) as error:
             msg = f"{str(path)!r} is no archive of numbers ({error}): write it with numpy.savez"
             raise ValueError(msg) from None
+    required("torch", f"read_learned of a checkpoint ({path.suffix or 'no .json or .npz'})")
     from diffnum.calibration.learned.checkpoints import read_checkpoint
 
     return read_checkpoint(path, allow_pickle)
