@@ -164,3 +164,15 @@ def test_plans_that_evaluate_more_than_once_a_step_are_refused_where_one_is_corr
 def test_samplers_that_alter_states_are_no_models():
     with pytest.raises(ValueError, match="'dps' is no model of the posterior: it alters states"):
         METHODS["dps"](LAW.denoiser(SCHEDULE), OP, [0.7], 0.3)
+
+
+def test_the_chain_of_daps_ends_at_half_the_variance_of_its_likelihood():
+    from diffnum.inverse import Inverse
+    from diffnum.inverse.samplers.daps import _chained
+    from diffnum.solver.noise import PopulationStreams
+
+    problem = Inverse(dn.Gaussian([0.0], 1.0).denoiser(SCHEDULE), Linear([[1.0]]), [0.0], 0.1)
+    options = {"lr": 2e-4, "lr_min_ratio": 1.0, "tau": 0.1, "langevin": 150}
+    x = _chained(problem, 0, 1, 1.0, np.zeros((4000, 1)), PopulationStreams(0), options)
+    assert x.var() == pytest.approx(0.005 / 1.005, rel=0.08)
+    assert x.var() < 0.6 * 0.01 / 1.01
