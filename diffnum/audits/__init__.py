@@ -5,6 +5,7 @@ from diffnum.audits.experiments import Row
 from diffnum.audits.findings import Finding
 from diffnum.audits.report import AuditReport, audit
 from diffnum.audits.shipped import ShippedRun, shipped_run, wasted_calls
+from diffnum.audits.upstream import REPORTS, UpstreamReport, upstream
 from diffnum.convergence.diagnosis import rate_of
 from diffnum.foreign.adapters import adapt
 from diffnum.foreign.backwards import Backwards
@@ -12,6 +13,7 @@ from diffnum.foreign.drift import ReverseDrift
 from diffnum.foreign.libraries import diffusers_schedulers, k_diffusion_samplers
 
 __all__ = [
+    "REPORTS",
     "AuditReport",
     "Backwards",
     "ErrorBudget",
@@ -19,6 +21,7 @@ __all__ = [
     "ReverseDrift",
     "Row",
     "ShippedRun",
+    "UpstreamReport",
     "adapt",
     "audit",
     "diffusers_schedulers",
@@ -26,5 +29,6 @@ __all__ = [
     "k_diffusion_samplers",
     "rate_of",
     "shipped_run",
+    "upstream",
     "wasted_calls",
 ]

@@ -47,7 +47,7 @@ SWEEPS: Mapping[str, Sweep] = {
     },
     "SASolverScheduler": {
         "predictor_order": (1, 2, 3),
-        "corrector_order": (0, 1, 2, 3),
+        "corrector_order": (1, 2, 3, 4),
         "algorithm_type": ("data_prediction", "noise_prediction"),
         "prediction_type": ("epsilon", "sample", "v_prediction"),
     },

@@ -34,6 +34,10 @@ def audit(
         Path | None,
         typer.Option(help="Compact JSON file to write as well, one row a line.", parser=some_path, metavar="PATH"),
     ] = None,
+    upstream: Annotated[
+        Path | None,
+        typer.Option(help="Folder for reports to send, one a file.", parser=some_path, metavar="PATH"),
+    ] = None,
     force: Force = False,
     jobs: Jobs = None,
     as_json: Json = False,
@@ -42,11 +46,13 @@ def audit(
 
     Where an order is lost, the part that loses it is named. Exit 1 if a row falls short.
     """
+    from diffnum.audits import REPORTS
     from diffnum.audits import audit as run_audit
+    from diffnum.audits import upstream as reports_of
 
     if library == "densities":
-        if out is not None or results is not None:
-            msg = "--out and --results go with libraries: leave them out, or use --json"
+        if out is not None or results is not None or upstream is not None:
+            msg = "--out, --results and --upstream go with libraries: leave them out, or use --json"
             raise typer.BadParameter(msg)
         _audit_densities(only, as_json=as_json)
         return
@@ -54,6 +60,9 @@ def audit(
         check_file("--out", out, (".html",), force=force, kinds={".html": "page"})
     if results is not None:
         check_file("--results", results, (".json",), force=force, kinds={})
+    places = {} if upstream is None else {one.stem: upstream / f"{one.stem}.md" for one in REPORTS}
+    for place in places.values():
+        check_file("--upstream", place, (".md",), force=force, kinds={})
     parts = None if only is None else [part.strip() for part in only.split(",")]
     if parts is not None and not all(parts):
         msg = f"--only {only!r}: an empty part is part of every name; give parts of names, such as DDIM,Euler"
@@ -65,6 +74,8 @@ def audit(
         write_text(out, found.to_html())
     if results is not None:
         write_text(results, found.to_results(command))
+    for stem, text in (reports_of(found) if upstream is not None else {}).items():
+        write_text(places[stem], text)
     echo(found.to_json() if as_json else str(found))
     finish(found.ok)
 

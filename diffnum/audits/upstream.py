@@ -1,0 +1,180 @@
+"""Findings in other people's code as reports to send: what, where, lines that show it, a change, who was first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from diffnum.audits.experiments import Row
+from diffnum.audits.findings import Finding
+from diffnum.audits.report import AuditReport
+
+__all__ = ["REPORTS", "UpstreamReport", "upstream"]
+
+
+@dataclass(frozen=True)
+class UpstreamReport:
+    """What is said of a finding beyond its numbers, which are the audit's.
+
+    Parameters
+    ----------
+    stem : str
+        Name of its file.
+    title : str
+        One line.
+    library, sampler, part : str
+        Rows and findings that it rests on.
+    among : str
+        Words of the row's configuration or of the finding; empty for any.
+    where : str
+        File, line and function, at the version audited.
+    why : str
+        The cause, in a sentence or two.
+    old, new : str
+        A line of the source and what to write for it; empty where no line alone does.
+    advice : str
+        What to do where no line alone does.
+    prior : tuple of str
+        Earlier reports and changes, ``owner/repository#number`` with what became of them.
+    """
+
+    stem: str
+    title: str
+    library: str
+    sampler: str
+    part: str
+    among: str
+    where: str
+    why: str
+    old: str = ""
+    new: str = ""
+    advice: str = ""
+    prior: tuple[str, ...] = ()
+
+    def of(self, audit: AuditReport) -> tuple[Row, Finding] | None:
+        """First row and finding of an audit that the report rests on."""
+        if audit.target != self.library:
+            return None
+        for row in audit.rows:
+            for finding in row.findings:
+                said = f"{row.configuration} {finding.text}"
+                if (row.sampler, finding.part) == (self.sampler, self.part) and self.among in said:
+                    return row, finding
+        return None
+
+    def written(self, row: Row, finding: Finding, versions: Mapping[str, str]) -> str:
+        """The report in Markdown."""
+        named = ", ".join(f"{name} {number}" for name, number in versions.items())
+        parts = [
+            f"# {self.title}",
+            f"{self.where}. Versions: {named}.",
+            f"**What.** {finding.text[0].upper()}{finding.text[1:]} (`{row.sampler}`, {finding.smallest}).",
+            f"**Why.** {self.why}",
+            f"**To see it.**\n\n```python\n{finding.snippet}\n# {finding.prints.strip()}\n```",
+        ]
+        if self.old:
+            parts.append(f"**Proposed change.**\n\n```diff\n-{self.old}\n+{self.new}\n```")
+        else:
+            parts.append(f"**Proposed change.** {self.advice}")
+        before = "; ".join(self.prior) if self.prior else "none was found among the issues of the repository"
+        parts += [f"**Earlier reports.** {before}.", "**Reported?** To be filled in by the person who sends it."]
+        return "\n\n".join(parts) + "\n"
+
+
+_UPDATE = "scheduling_dpmsolver_multistep.py, line {}, multistep_dpm_solver_third_order_update"
+
+REPORTS: Final[tuple[UpstreamReport, ...]] = (
+    UpstreamReport(
+        "diffusers-dpmpp-3m", "DPM-Solver++ of order 3 (multistep) has order 2", "diffusers",
+        "DPMSolverMultistepScheduler", "formula", "solver_order=3, final_sigmas_type='sigma_min'",
+        _UPDATE.format(1116),
+        "D2 is multiplied by the weight of a second derivative, which is twice the second divided difference. The "
+        "official implementation, LuChengTHU/dpm-solver, has the same line; its single-step solver of type 'taylor' "
+        "has the factor 2.",
+        old="        D2 = (1.0 / (r0 + r1)) * (D1_0 - D1_1)",
+        new="        D2 = (2.0 / (r0 + r1)) * (D1_0 - D1_1)",
+    ),
+    UpstreamReport(
+        "diffusers-ddim-stride", "DDIM steps end elsewhere than the next ones begin, for times that are not leading",
+        "diffusers", "DDIMScheduler", "gaps", "trailing", "scheduling_ddim.py, line 445, step",
+        "The end of a step is T // n times after its beginning, whatever the times are. The same line is in the "
+        "schedulers DDIMParallel, CogVideoXDDIM, CogVideoXDPM and PNDM.",
+        old="        prev_timestep = timestep - self.config.num_train_timesteps // self.num_inference_steps",
+        new="        prev_timestep = next((int(t) for t in self.timesteps if t < timestep), -1)",
+        prior=(
+            "huggingface/diffusers#9261, #11347 and #12633 (for linspace and trailing times)",
+            "pull requests #13108 (closed) and #14357 (open; it holds that trailing times are not concerned, which is "
+            "so where n divides T)",
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-unipc-bh1", "UniPC with solver_type='bh1' ends in NaN", "diffusers", "UniPCMultistepScheduler",
+        "not finite", "solver_type='bh1'", "scheduling_unipc_multistep.py, lines 919 and 1054",
+        "B(h) is h itself, which is infinite in the last step to sigma = 0, and infinity times a difference of zero "
+        "is not a number; 'bh2' has the limit -1.",
+        old="            B_h = hh",
+        new="            B_h = hh if torch.isfinite(hh) else torch.expm1(hh)",
+    ),
+    UpstreamReport(
+        "diffusers-ddpm-fixed-large-log", "DDPM with variance_type='fixed_large_log' returns NaN", "diffusers",
+        "DDPMScheduler", "not finite", "fixed_large_log", "scheduling_ddpm.py, line 407, _get_variance",
+        "The logarithm of a variance is returned, of which step takes the square root.",
+        old="            variance = torch.log(current_beta_t)",
+        new="            variance = current_beta_t  # step takes its square root",
+        prior=("huggingface/diffusers#14569 (2026-08-23, open)", "pull request #14571 (open)"),
+    ),
+    UpstreamReport(
+        "diffusers-dpm-sde-3", "algorithm_type='sde-dpmsolver' with solver_order=3 raises", "diffusers",
+        "DPMSolverMultistepScheduler", "failure", "sde-dpmsolver", _UPDATE.format(1117),
+        "The update of order 3 has no branch for it, and the constructor takes it.",
+        advice="Refuse the combination in the constructor, or add the branch.",
+        prior=(
+            "huggingface/diffusers#9104 (merged; it added the branch of sde-dpmsolver++)",
+            "pull request #13778 (closed)",
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-pndm-v", "PNDM combines velocities where its formula is about noise", "diffusers", "PNDMScheduler",
+        "prediction_type", "v_prediction", "scheduling_pndm.py, line 435, _get_prev_sample",
+        "Past outputs are combined as they are, and the sum is converted with the alphas and the sample of the current "
+        "time; each belongs to a time of its own.",
+        advice="Convert each output to noise where it arrives, in step_prk and step_plms, before it is kept.",
+        prior=("huggingface/diffusers#14816 (2026-09-20, open)",),
+    ),
+    UpstreamReport(
+        "diffusers-ddim-inverse-sample", "DDIMInverseScheduler with prediction_type='sample' returns NaN", "diffusers",
+        "DDIMInverseScheduler", "not finite", "prediction_type='sample'", "scheduling_ddim_inverse.py, line 360, step",
+        "The first step begins at the clean sample, where beta is 0 and noise is computed as 0 / 0; and outputs are "
+        "converted at another time than the one at which the network was asked, so that 'v_prediction' differs too.",
+        advice="Begin at the first time of the table, or refuse 'sample'; convert at the time of the network.",
+    ),
+    UpstreamReport(
+        "diffusers-sample-not-implemented", "prediction_type='sample' is documented, accepted, and raises", "diffusers",
+        "KDPM2DiscreteScheduler", "failure", "prediction_type='sample'", "scheduling_k_dpm_2_discrete.py, step",
+        "step raises NotImplementedError; the documentation lists the value and the constructor takes it. So do "
+        "KDPM2AncestralDiscrete, EulerAncestralDiscrete and DPMSolverSDE.",
+        advice="Add the branch `pred_original_sample = model_output`, or refuse the value in the constructor.",
+    ),
+)  # fmt: skip
+"""Reports that are ready."""
+
+
+def upstream(audit: AuditReport) -> dict[str, str]:
+    """Reports, in Markdown by stem, of what an audit found.
+
+    Parameters
+    ----------
+    audit : AuditReport
+        Findings; reports that rest on others are left out.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    found = {}
+    for report in REPORTS:
+        rests_on = report.of(audit)
+        if rests_on is not None:
+            found[report.stem] = report.written(*rests_on, audit.versions)
+    return found
