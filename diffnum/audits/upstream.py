@@ -66,10 +66,11 @@ class UpstreamReport:
     def written(self, row: Row, finding: Finding, versions: Mapping[str, str]) -> str:
         """The report in Markdown."""
         named = ", ".join(f"{name} {number}" for name, number in versions.items())
+        told = finding.text if "=" in finding.text.split()[0] else f"{finding.text[0].upper()}{finding.text[1:]}"
         parts = [
             f"# {self.title}",
             f"{self.where}. Versions: {named}.",
-            f"**What.** {finding.text[0].upper()}{finding.text[1:]} (`{row.sampler}`, {finding.smallest}).",
+            f"**What.** {told} (`{row.sampler}`, {finding.smallest}).",
             f"**Why.** {self.why}",
             f"**To see it.**\n\n```python\n{finding.snippet}\n# {finding.prints.strip()}\n```",
         ]
