@@ -176,3 +176,46 @@ def test_the_chain_of_daps_ends_at_half_the_variance_of_its_likelihood():
     x = _chained(problem, 0, 1, 1.0, np.zeros((4000, 1)), PopulationStreams(0), options)
     assert x.var() == pytest.approx(0.005 / 1.005, rel=0.08)
     assert x.var() < 0.6 * 0.01 / 1.01
+
+
+def test_ddrm_by_functions_is_ddrm_by_a_full_decomposition():
+    A, y, std, eta = np.array([[1.0, 0.5, 0.0], [0.0, 0.2, 0.1]]), np.array([0.7, -0.1]), 0.1, 0.85
+    law = dn.GaussianMixture([0.4, 0.6], [[-1.0, 0.0, 0.5], [1.0, 0.3, 0.0]], [0.2, 0.3])
+    model, plan = law.denoiser(SCHEDULE), default_plan("ddrm", SCHEDULE, 30)
+    drawn = {}
+
+    def noise(step, index, like):
+        return drawn.setdefault((step, index), np.random.default_rng((step, index)).standard_normal(like.shape))
+
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    got = sample(model, Linear(A), y, std, method="ddrm", plan=plan, x=x, noise=noise)
+    u, s, vt = np.linalg.svd(A)
+    s, seen = np.array([*s, 0.0]), np.array([*(u.T @ y), 0.0])
+    levels = [(float(SCHEDULE.alpha(t)), float(SCHEDULE.sigma(t))) for t in plan.times.tolist()]
+    alpha, sigma = levels[0]
+    z, rho = x / sigma @ vt.T, sigma / alpha
+    clear = s * rho > std
+    per = np.divide(std, s, out=np.zeros(3), where=s > 0)
+    c = np.where(clear, seen / np.where(clear, s, 1) + np.sqrt(np.maximum(rho**2 - per**2, 0)) * z, rho * z)
+    regimes = set()
+    for step, (t, (alpha, sigma), (after, spread)) in enumerate(
+        zip(plan.times.tolist(), levels, levels[1:], strict=False)
+    ):
+        state = alpha * c @ vt
+        data = model(state, t)
+        eps, at, rho = ((state - alpha * data) / sigma) @ vt.T, data @ vt.T, spread / after
+        z = noise(step, 1000, x) @ vt.T
+        for k in range(3):
+            if s[k] and s[k] * rho > std:
+                c[:, k] = seen[k] / s[k] + np.sqrt(rho**2 - (std / s[k]) ** 2) * z[:, k]
+                regimes.add("noisier")
+            elif s[k] and s[k] * rho < std:
+                kept = np.sqrt(1 - eta**2) * rho * (seen[k] - s[k] * at[:, k]) / std
+                c[:, k] = at[:, k] + kept + eta * rho * z[:, k]
+                regimes.add("clearer")
+            else:
+                c[:, k] = at[:, k] + np.sqrt(1 - eta**2) * rho * eps[:, k] + eta * rho * z[:, k]
+                regimes.add("unseen")
+    assert len(regimes) == 3
+    alpha, _ = levels[-1]
+    np.testing.assert_allclose(got, model(alpha * c @ vt, float(plan.times[-1])), atol=1e-10)
