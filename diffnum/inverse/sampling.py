@@ -84,7 +84,7 @@ def sample(
     y: Array,
     noise_std: float,
     *,
-    method: str | PosteriorSampler = "moment_matching",
+    method: str | PosteriorSampler = "pigdm",
     plan: Plan | None = None,
     n: int | None = None,
     x: Array | None = None,
@@ -106,7 +106,9 @@ def sample(
     noise_std : float
         Standard deviation of the measurement's noise.
     method : str or PosteriorSampler
-        Which; :data:`diffnum.inverse.METHODS` has them all.
+        Which; :data:`diffnum.inverse.METHODS` has them all. The default needs a derivative, and is exact on isotropic
+        Gaussians only: ``"twisted_wide"`` is consistent, ``"moment_matching"`` exact on Gaussians with an exact model,
+        ``"dds_corrected"`` needs no derivative.
     plan : Plan, optional
         Steps; by default 100 of the method's own, uniform in half-log-SNR.
     n : int, optional
@@ -138,7 +140,7 @@ def sample(
     >>> import diffnum as dn
     >>> law = dn.GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.1, 0.2])
     >>> op = dn.inverse.Linear([[1.0, 1.0]])
-    >>> x = sample(law.denoiser(dn.schedules.VPLinear()), op, [0.8], 0.2, n=4000)
+    >>> x = sample(law.denoiser(dn.schedules.VPLinear()), op, [0.8], 0.2, n=4000, method="twisted_wide")
     >>> exact = law.posterior(op.matrix, [0.8], 0.2)
     >>> bool(np.abs(x.mean(0) - exact.weights @ exact.means).max() < 0.05)
     True

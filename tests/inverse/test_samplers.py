@@ -138,7 +138,7 @@ SUMS = projections(lambda x: x.cumsum(1), lambda y: y[:, ::-1].cumsum(1)[:, ::-1
         ({"model": _NoDerivative()}, ValueError, "model is a _NoDerivative without derivatives"),
         ({"model": 3}, TypeError, "model=3 is no model"),
         ({"op": [[1.0, 0.5]]}, TypeError, "op is a list: pass diffnum.inverse.Linear"),
-        ({"strength": 2.0}, TypeError, "strength=2.0 is no option of 'moment_matching': its options are iterations"),
+        ({"strength": 2.0}, TypeError, "strength=2.0 is no option of 'pigdm': its options are variance"),
         ({"n": 3, "y": np.zeros((2, 1))}, ValueError, "n=3: y holds 2 measurements, one a sample"),
         ({"x": np.zeros((3, 2)), "y": np.zeros((2, 1))}, ValueError, "y holds 2 measurements, x 3 samples"),
         ({"x": np.zeros((3, 3))}, ValueError, r"x has shape \(3, 3\): the operator acts on samples of shape \(2,\)"),
