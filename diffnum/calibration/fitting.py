@@ -33,10 +33,10 @@ from diffnum.types import Array, Denoiser, FloatArray
 
 __all__ = ["Fit", "fit_plan", "run_ends", "transfer_table"]
 
-_SCREENED = (8, 32)
+_SCREENED = (2, 8, 32)
 """Noises on which all rivals, then the better ones, are tried; the best are measured on all."""
 
-_KEPT = (24, 8)
+_KEPT = (72, 24, 8)
 """Rivals that are left after each."""
 
 
