@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
 from diffnum.inverse.operators import Linear
-from diffnum.inverse.problem import Inverse
+from diffnum.inverse.problem import Inverse, start_of
 from diffnum.inverse.record import PosteriorSampler
-from diffnum.inverse.sampling import default_plan, method_of, start_of
+from diffnum.inverse.sampling import default_plan, method_of
 from diffnum.plans import Plan
 from diffnum.problems.gaussian import Gaussian
 from diffnum.types import Array, FloatArray, Schedule

@@ -18,7 +18,7 @@ from diffnum.solver import Noise, State, evaluations
 from diffnum.solver.pullbacks import pullback_of
 from diffnum.types import Array, Denoiser, Prediction, Schedule
 
-__all__ = ["OWN_DRAWS", "Conditioned", "Inverse", "Reading", "Rule", "hosted", "observed", "stepped"]
+__all__ = ["OWN_DRAWS", "Conditioned", "Inverse", "Reading", "Rule", "hosted", "observed", "start_of", "stepped"]
 
 OWN_DRAWS = 1000
 """Draws of a sampler itself are numbered from here, those of the plan's steps from 0."""
@@ -276,6 +276,11 @@ def stepped(plan: Plan, x: Array, advance: Callable[[int, float, float, Array], 
     for step, tableau in enumerate(plan.steps):
         x = advance(step, float(tableau.t_from), float(tableau.t_to), x)
     return x
+
+
+def start_of(plan: Plan, z: Array) -> Array:
+    """States at the first node from standard normals: noise of its variance around the mean of the process."""
+    return float(plan.schedule.sigma(float(plan.times[0]))) * z + _mean(plan.schedule, z)
 
 
 def observed(op: Linear, y: Any) -> Array:

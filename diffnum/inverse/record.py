@@ -119,6 +119,13 @@ class PosteriorSampler:
                 "measurement, on diffnum.schedules.MeanReverting(mean=...) with the lifted measurement"
             )
             raise ValueError(msg)
+        mean = problem.schedule.mean
+        if self.launch is not None and not (isinstance(mean, float | int) and mean == 0):
+            msg = (
+                f"model has the schedule {problem.schedule!r}: {self.name!r} takes a process that reverts to zero; use "
+                "a model of the posterior such as 'pigdm' or 'mean_reverting'"
+            )
+            raise ValueError(msg)
         if "mask" in self.needs and problem.op.name != "mask":
             msg = f"op: {self.name!r} pastes measured entries: give it a mask(...), not {problem.op.name!r}"
             raise ValueError(msg)

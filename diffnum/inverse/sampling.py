@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from array_api_compat import is_array_api_obj
 
 from diffnum.grids import uniform_half_log_snr
 from diffnum.inverse import samplers
 from diffnum.inverse.operators import Linear
-from diffnum.inverse.problem import Inverse
+from diffnum.inverse.problem import Inverse, start_of
 from diffnum.inverse.record import PosteriorSampler
 from diffnum.jobs.stems import gathered
 from diffnum.plans import Plan, plan
@@ -20,7 +19,7 @@ from diffnum.solver import Noise
 from diffnum.solver.noise import PopulationStreams, check_key
 from diffnum.types import Array, Denoiser, Schedule
 
-__all__ = ["METHODS", "default_plan", "method_of", "sample", "start_of"]
+__all__ = ["METHODS", "default_plan", "method_of", "sample"]
 
 METHODS: Mapping[str, PosteriorSampler] = gathered(samplers.__name__, samplers.__path__, "SAMPLERS")
 """Posterior samplers by name."""
@@ -67,15 +66,6 @@ def default_plan(method: str | PosteriorSampler, schedule: Schedule, steps: int 
     start = getattr(schedule, "default_t_start", schedule.t_max)
     grid = uniform_half_log_snr(schedule, steps, t_start=float(start), t_end=END_TIME * float(schedule.t_max))
     return plan(method_of(method).method, schedule, grid)
-
-
-def start_of(planned: Plan, z: Array) -> Array:
-    """States at the first node from standard normals: noise of its variance around the mean of the process."""
-    t = float(planned.times[0])
-    sigma, mean = float(planned.schedule.sigma(t)), planned.schedule.mean
-    if isinstance(mean, float | int):
-        return sigma * z if mean == 0 else sigma * z + (1.0 - float(planned.schedule.alpha(t))) * mean
-    return sigma * z + (1.0 - float(planned.schedule.alpha(t))) * np.asarray(mean)
 
 
 def sample(

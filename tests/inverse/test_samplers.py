@@ -219,3 +219,31 @@ def test_ddrm_by_functions_is_ddrm_by_a_full_decomposition():
     assert len(regimes) == 3
     alpha, _ = levels[-1]
     np.testing.assert_allclose(got, model(alpha * c @ vt, float(plan.times[-1])), atol=1e-10)
+
+
+def test_a_mean_reverting_process_is_off_by_its_start_and_by_nothing_else():
+    centre, spread, mean = 0.2, 0.3, np.array([1.0])
+    schedule = dn.schedules.MeanReverting(mean=np.array([centre]), t_max=1.0)
+    model = dn.Gaussian(mean, spread).denoiser(schedule)
+    plan = default_plan("mean_reverting", schedule, 200)
+    from diffnum.inverse.problem import start_of
+
+    start = start_of(plan, np.zeros((1, 1)))
+    got = sample(model, Linear([[1.0]]), [0.0], 0.1, method="mean_reverting", plan=plan, x=start)
+    (a, s), (b, r) = ((float(schedule.alpha(t)), float(schedule.sigma(t))) for t in plan.times[[0, -1]].tolist())
+    gain = np.sqrt((b**2 * spread + r**2) / (a**2 * spread + s**2))
+    wanted = b * mean + (1 - b) * centre - gain * a * (mean - centre)
+    np.testing.assert_allclose(got[0], wanted, atol=1e-4)
+    assert a * (mean[0] - centre) > 0.2
+    with pytest.raises(ValueError, match="'dds' takes a process that reverts to zero"):
+        sample(model, Linear([[1.0]]), [0.0], 0.1, method="dds", plan=plan)
+
+
+def test_conjugate_gradients_make_dds_affine_once_there_are_as_many_as_singular_values():
+    from diffnum.inverse import exact_law
+
+    prior, op = dn.Gaussian(np.zeros(3), [1.0, 0.5, 0.2]), Linear([[1.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
+    few, exact = (exact_law("dds", prior, op, 0.3, steps=10, iterations=k)[0] for k in (3, 0))
+    np.testing.assert_allclose(few.gain, exact.gain, atol=1e-9)
+    with pytest.raises(ValueError, match="is not affine here"):
+        exact_law("dds", prior, op, 0.3, steps=10, iterations=1)

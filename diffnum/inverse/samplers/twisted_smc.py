@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from diffnum.inverse.problem import OWN_DRAWS, Inverse
+from diffnum.inverse.problem import OWN_DRAWS, Inverse, start_of
 from diffnum.inverse.record import Options, PosteriorSampler
 from diffnum.particles.population import run
 from diffnum.particles.steering import LogLikelihood, twisted
@@ -75,13 +75,11 @@ def _launch(problem: Inverse, plan: Plan, x: Array, noise: Noise, options: Optio
     islands, k = n // each, max(options["particles"], each)
     measured = replace(problem, y=problem.y if len(y) == 1 else problem.y[::each])
     many = xp.repeat(0.0 * x[::each], k, axis=0)
-    schedule, t = plan.schedule, float(plan.times[0])
-    start = float(schedule.sigma(t)) * noise(0, OWN_DRAWS, many)
+    start = start_of(plan, noise(0, OWN_DRAWS, many))
     # the populations have a seed of their own, which this source of noise decides
     seed = int(np.abs(on_host(noise(1, OWN_DRAWS, x[:1]))).ravel()[:1].view(np.uint64)[0])
-    sampler = twisted(
-        problem.model, _log_likelihood(measured, k), along=_along(measured, k, options["variance"], schedule)
-    )
+    along = _along(measured, k, options["variance"], plan.schedule)
+    sampler = twisted(problem.model, _log_likelihood(measured, k), along=along)
     population = run(plan, sampler, islands * k, x=start, islands=islands, seed=seed, threshold=options["threshold"])
     logs = population.log_weights.reshape(islands, k)
     weights = np.exp(logs - logs.max(axis=1, keepdims=True))
