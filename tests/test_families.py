@@ -28,7 +28,7 @@ CONSTANTS = MappingProxyType(
 
 NO_FAMILIES = {
     "coefficients": {"method", "programme", "tableaux", "noise", "checked"},  # what all families are made of
-    "coefficients/catalogue": {"members"},
+    "coefficients/catalogue": {"hosts", "members"},
     "derivation": {
         "records",
         "given",
