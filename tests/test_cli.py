@@ -500,6 +500,7 @@ def test_an_interrupt_is_quiet_and_leaves_no_process(delay: float, tmp_path: Pat
         (("--order", "1", "--clock", "x"), "--clock 'x' is unknown: use one of half-log-snr, sigma, flow-time"),
         (("--order", "1", "--problem", "x"), "--problem 'x' is unknown: use one of"),
         (("--order", "1", "--interval=-1"), "--interval takes two half-log-SNRs"),
+        (("--order", "1", "--interval=-1,inf"), "--interval takes finite half-log-SNRs"),
         (("--order", "1", "--interval=a,b"), "--interval 'a,b': give numbers separated by commas"),
         (("--order", "1", "--shape", "0,2"), "--shape takes numbers > 0"),
         (("--order", "1", "--grids", "wavy"), "grids='wavy' is no kind of grid"),

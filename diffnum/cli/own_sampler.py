@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,9 @@ class Wishes:
             raise typer.BadParameter(msg)
         if self.interval and len(self.interval) != 2:
             msg = "--interval takes two half-log-SNRs, such as --interval=-1,1"
+            raise typer.BadParameter(msg)
+        if not all(map(math.isfinite, self.interval)):
+            msg = "--interval takes finite half-log-SNRs, such as --interval=-1,1; the end at sigma = 0 is tried anyway"
             raise typer.BadParameter(msg)
         if not all(s > 0 for s in self.shape):
             msg = "--shape takes numbers > 0, such as 1,2,2"

@@ -188,7 +188,8 @@ def judge(
         raise ValueError(msg)
     kind = _convention(sampler, convention)
     run = understood(sampler, kind, **options)
-    run = in_clock(run if shape is None else in_shape(run, shape), clock)
+    given = run if shape is None else in_shape(run, shape)
+    run = in_clock(given, clock)
     first, *others = _problems(problem, shape).items()
     time_left = Patience(patience)
     work = _Work(run, order, VPLinear() if schedule is None else schedule, interval or INTERVAL, tuple(grids), steps)
@@ -201,7 +202,8 @@ def judge(
     if effort is not _Effort.HASTY:
         check_repeats(run, oracle)
     usual = effort is not _Effort.HASTY
-    tried = edges(run, oracle, zero=kind != "diffusers", usual=usual) if shape is None else ()
+    # on nodes as they are: another clock cannot divide the way to no noise
+    tried = edges(given, oracle, zero=kind != "diffusers", usual=usual) if shape is None else ()
     found = [(e.part, e.text) for e in tried if not e.refused and (kind in STRICT or e.part in ALWAYS)]
     notes = [e.text for e in tried if (e.part, e.text) not in found]
     series = [work.plain(first[0], oracle, grid, effort) for grid in grids]

@@ -220,3 +220,10 @@ def test_a_right_sampler_is_never_accused(sampler: Any, order: float) -> None:
     found = judge(sampler, order, PEAKS, grids=("uniform",))
     assert not found.parts, str(found)
     assert found.ok or order > 5, str(found)
+
+
+@pytest.mark.parametrize("clock", ["sigma", "flow-time"])
+def test_another_clock_accuses_no_end_without_noise(clock: Any) -> None:
+    found = judge(two_step, 2, PEAKS, grids=("uniform",), clock=clock, interval=(-1.0, 1.0), steps=(24, 48, 96, 192))
+    assert not found.parts, str(found)
+    assert not found.notes
