@@ -91,7 +91,7 @@ def sample(
         gets it from :class:`diffnum.models.Autograd`.
     op : Linear
         The operator; see :mod:`diffnum.inverse.operators`.
-    y : array, shape (*measured) or (n, *measured)
+    y : array, shape ``measured`` or ``(n, *measured)``
         What was measured; one for all samples, or one each.
     noise_std : float
         Standard deviation of the measurement's noise.
@@ -103,7 +103,7 @@ def sample(
         Steps; by default 100 of the method's own, uniform in half-log-SNR.
     n : int, optional
         Number of samples; by default one a measurement.
-    x : array, shape (n, *shape), optional
+    x : array, shape ``(n, *shape)``, optional
         States at the first node, for networks in their own dtype; by default noise of its variance.
     seed : int
         Of all noise.
