@@ -59,7 +59,7 @@ RESULTS = BOOK / "results"
 """Files that commands of the repository write, and that chapters read."""
 
 mpl.rcParams.update(plot.SETTINGS)
-mpl.rcParams["figure.figsize"] = (5.5, 3.4)  # no wider: writing of 9 points must keep 8 pixels on a phone
+mpl.rcParams["figure.figsize"] = (5.5, 3.4)  # no wider: writing of 9.6 points must keep 8 pixels on a phone
 mpl.rcParams["figure.constrained_layout.use"] = True
 set_matplotlib_formats("svg")
 

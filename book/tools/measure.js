@@ -2,6 +2,7 @@
 (async () => {
   await document.fonts.ready;
   if (window.MathJax && MathJax.startup && MathJax.startup.promise) await MathJax.startup.promise;
+  window.dispatchEvent(new Event("resize"));
   document.querySelectorAll("img").forEach((image) => { image.loading = "eager"; });
   await Promise.all([...document.images].map((image) => image.decode().catch(() => null)));
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 __all__ = ["SMALL", "label_ends", "label_lines", "spread"]
 
-SMALL = 9.0
+SMALL = 9.6
 """Size of labels at curves, in points: with a figure 5.5 inches wide still 8 pixels on a phone."""
 
 

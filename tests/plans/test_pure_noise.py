@@ -11,7 +11,6 @@ import diffnum as dn
 from diffnum.grids.grid import PURE_NOISE
 from diffnum.schedules import FlowMatching
 from diffnum.schedules.tabulated import Tabulated, scaled_linear_betas
-from tests.optional import optional
 
 GM = dn.GaussianMixture([0.5, 0.5], [[-1.0, 0.5], [1.0, 0.2]], [0.1, 0.2])
 X = np.random.default_rng(0).standard_normal((4, 2))
@@ -87,7 +86,7 @@ def test_the_grid_keeps_a_finite_half_log_snr_and_refuses_nodes_beyond_it() -> N
 
 
 def test_networks_told_times_are_sampled_from_pure_noise() -> None:
-    torch = optional("torch")
+    torch = pytest.importorskip("torch")
     told: list[float] = []
 
     def velocity(x: Any, t: Any) -> Any:
