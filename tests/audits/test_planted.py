@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -188,7 +189,7 @@ DEFECTS: list[tuple[Callable[..., Any], float, str, str]] = [
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the longest runs out: what is planted shows without them."""
-    monkeypatch.setattr(diagnosis, "LONGEST", diagnosis.LONGER)
+    monkeypatch.setattr(diagnosis, "LADDER", replace(diagnosis.LADDER, finer=diagnosis.LADDER.finer[:1]))
     monkeypatch.setattr(experiments, "EDGES", (1, 2, 3))
     for module in (experiments, findings):
         monkeypatch.setattr(module, "LEVELS", (10, 20, 40, 80, 160))

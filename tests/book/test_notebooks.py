@@ -18,7 +18,7 @@ notebooks = load(BOOK / "_ext/notebooks.py")
 CHAPTERS = sorted(
     path
     for path in BOOK.rglob("*.md")
-    if "_build" not in path.parts and "```{code-cell}" in path.read_text(encoding="utf-8")
+    if not {"_build", "node_modules"} & set(path.parts) and "```{code-cell}" in path.read_text(encoding="utf-8")
 )
 MACROS = {"dd": r"\mathrm{d}", "norm": [r"\lVert #1 \rVert", 1]}
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 LIST = ROOT / "tests/data/prose.txt"
-GENERATED = ("_build", "results")
+GENERATED = ("_build", "results", "node_modules")
 """Folders whose pages commands write."""
 
 

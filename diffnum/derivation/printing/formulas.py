@@ -199,7 +199,8 @@ _MEANING: Final[Mapping[str, str]] = MappingProxyType(
         "beta": "weight of the newest evaluation in the average",
         "M": "integral of s^k over d(sigma/alpha), s the fraction of the step",
         "rho": "compensation ratio",
-        "theta": "time of a past evaluation, relative to now and in steps",
+        "theta": "part of the newest second difference that is added",
+        "theta_": "time of a past evaluation, relative to now and in steps",
         "alpha": "signal at the end (0) or the start (1) of the step",
         "sigma": "noise at the end (0) or the start (1) of the step",
         "G": "growth of the statistics, exp(L_t - L_a)",
@@ -212,6 +213,12 @@ _MEANING: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """What the arguments of printed functions are, by the stem of their names."""
+
+
+def _meaning(argument: str) -> str:
+    """What an argument is: by its stem, a stem with numbered members before one without."""
+    stem, numbered, _ = argument.partition("_")
+    return _MEANING.get(stem + numbered) or _MEANING.get(stem, "parameter")
 
 
 @dataclass(frozen=True)
@@ -384,7 +391,7 @@ class Formula:
     def notes(self) -> list[str]:
         """What the printed function takes and returns, line by line."""
         values = {name: f", {value:g} in {self.name}" for name, value in self.parameters.items()}
-        arguments = [f"{n}: {_MEANING.get(n.split('_')[0], 'parameter')}{values.get(n, '')}" for n in self.arguments]
+        arguments = [f"{n}: {_meaning(n)}{values.get(n, '')}" for n in self.arguments]
         weights = [f"- weight of {source} in {name}" for name, source in self.entries]
         head = f"Weights of {self.name} ({self.form} form)."
         return [head, *arguments, "Returns, in this order:", *weights, *self._usage]

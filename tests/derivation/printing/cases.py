@@ -77,7 +77,7 @@ def level(record: Method, h: float) -> Any:
 def arguments(name: str, h: float) -> list[float]:
     """Arguments of the printed function for a step of length h."""
     record, formula = dn.method(name), derive(name).formula
-    known = {"h": h, "beta": record.options.get("beta")}
+    known = {"h": h} | {name: record.options[name] for name in ("beta", "theta") if name in record.options}
     known |= {f"u_{j}": u for j, u in enumerate(PAST, start=1)} | {f"M_{k}": m for k, m in enumerate(MOMENTS)}
     if record.stochastic:
         known["tau"] = float(level(record, h))
