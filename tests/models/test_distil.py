@@ -1,4 +1,4 @@
-"""The script that distils toy/digits: its steps are DDIM's, its students learn what they are shown, its failures are named."""
+"""The script that distils toy/digits: steps of DDIM, students that learn what they are shown, failures that are named."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_diverging_training_names_its_step() -> None:
     student = torch.nn.Linear(1, 1)
     values = iter((1.0, 2.0, float("nan")))
 
-    def loss(net: torch.nn.Module, generator: torch.Generator) -> torch.Tensor:  # noqa: ARG001
+    def loss(net: torch.nn.Module, generator: torch.Generator) -> torch.Tensor:
         return next(values) * net.weight.sum() ** 0
 
     with pytest.raises(FloatingPointError, match=r"diverged at step 2 of 40: use a rate below 0\.001"):
