@@ -1,4 +1,4 @@
-"""The script that distils toy/digits: steps of DDIM, students that learn what they are shown, failures that are named."""
+"""The script that distils toy/digits: steps of DDIM, students that learn what is shown, failures that are named."""
 
 from __future__ import annotations
 
