@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from diffnum.tableau import Window
 
-__all__ = ["STATISTICAL", "GivenScale", "SymbolicStatistics", "example", "furnish", "given_names"]
+__all__ = ["GivenScale", "SymbolicStatistics", "example", "furnish", "given_names", "takes_statistics"]
 
 Value: TypeAlias = Callable[[str], Any]
 """Symbol, or number, by name."""
@@ -32,11 +32,14 @@ class Furnished:
         ``window(window, value, options)``: the window with the values of those names.
     example : callable
         ``example(name)``: a rational number that may stand for a name.
+    statistics : bool
+        Whether the derivation takes statistics of the model; the history is then not one of evaluations.
     """
 
     names: Callable[[int], tuple[str, ...]]
     window: Callable[[Window, Value, Mapping[str, Any]], Window]
     example: Callable[[str], Fraction]
+    statistics: bool = False
 
 
 def furnish(window: Window, family: str, value: Value, options: Mapping[str, Any]) -> Window:
@@ -54,8 +57,9 @@ def example(family: str, name: str) -> Fraction:
     return FURNISHED[family].example(name) if family in FURNISHED else Fraction(1, 2)
 
 
-STATISTICAL: Final = frozenset({"dpm_solver_v3"})
-"""Families whose derivation takes statistics, and whose history is not one of evaluations."""
+def takes_statistics(family: str) -> bool:
+    """Whether the derivation of a family takes statistics of the model."""
+    return family in FURNISHED and FURNISHED[family].statistics
 
 
 # -- DC-Solver -----------------------------------------------------------------------------------------
@@ -147,7 +151,7 @@ FURNISHED: Final[Mapping[str, Furnished]] = MappingProxyType(
             _with_ratio,
             lambda name: Fraction(1, 2) if name == "rho" else -Fraction(name[6:]),
         ),
-        "dpm_solver_v3": Furnished(_statistics_names, _with_levels, lambda _: Fraction(1, 2)),
+        "dpm_solver_v3": Furnished(_statistics_names, _with_levels, lambda _: Fraction(1, 2), statistics=True),
         **dict.fromkeys(("flow_sde", "dance_sde", "cps", "euler_ancestral_rf"), _FLOW_TIME),
     }
 )

@@ -18,7 +18,7 @@ from diffnum.coefficients.method import GRID_KINDS, Method
 from diffnum.derivation import DERIVATIONS, SCHEMES, Derivation, Identity, Proof, Residuals
 from diffnum.derivation.algebra.symbols import Symbols
 from diffnum.derivation.algebra.trees import bushy
-from diffnum.derivation.given import STATISTICAL
+from diffnum.derivation.given import takes_statistics
 from diffnum.derivation.printing.formulas import Formula
 from diffnum.proofs.arithmetic import is_derivable, parameters_of
 from diffnum.proofs.claims import decide, derived_is_shipped, is_derived, shipped_is_published
@@ -106,7 +106,7 @@ def _strong_constant(record: Method) -> sympy.Expr | None:
 def _error_terms(record: Method) -> dict[str, sympy.Expr]:
     """Leading coefficients of the local error by tree; on constant steps where the order is lower on others."""
     grid = "irregular" if record.depth and len(grids_to_prove(record)) == 2 else "uniform"
-    if record.family in STATISTICAL:
+    if takes_statistics(record.family):
         order, _ = order_by_moments(record, grid)
         defect = statistics_defects(record, Symbols.make(record.top, 0))[order]
         return {str(bushy(order + 1)): as_expression(defect) / sympy.factorial(order)}

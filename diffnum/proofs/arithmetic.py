@@ -17,7 +17,7 @@ from diffnum.coefficients.programme import Placement, Rule
 from diffnum.derivation import DERIVATIONS, SCHEMES, Derived
 from diffnum.derivation.algebra.reverse import ReverseParts, ReverseSymbols
 from diffnum.derivation.algebra.symbols import Exact, Symbols
-from diffnum.derivation.given import STATISTICAL, GivenScale, SymbolicStatistics
+from diffnum.derivation.given import GivenScale, SymbolicStatistics, takes_statistics
 from diffnum.derivation.printing.formulas import FormalKernel
 from diffnum.derivation.records import Derive, Scheme
 from diffnum.tableau import Window
@@ -199,6 +199,6 @@ def derivation_of(record: Method, parameter: Value) -> Derive:
     """Derivation of the part without noise, with the options of the record; ``parameter`` gives its symbols."""
     family = record.family if record.noise is None else record.noise.base
     options = settings_of(record) | {name: parameter(name) for name in parameters_of(record)}
-    if family in STATISTICAL:
+    if takes_statistics(family):
         options["statistics"] = SymbolicStatistics(parameter)
     return partial(DERIVATIONS[family], **options)

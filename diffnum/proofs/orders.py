@@ -16,7 +16,7 @@ from diffnum.derivation.algebra.quotients import Quotient
 from diffnum.derivation.algebra.reverse import SquareRoot
 from diffnum.derivation.algebra.symbols import Exact, Symbols
 from diffnum.derivation.algebra.trees import bushy
-from diffnum.derivation.given import STATISTICAL, furnish
+from diffnum.derivation.given import furnish, takes_statistics
 from diffnum.derivation.model_statistics import moment_defects
 from diffnum.proofs.arithmetic import exact_rule, parameters_of, settings_of, without_noise
 from diffnum.proofs.claims import decide
@@ -131,7 +131,7 @@ def _summaries(grid: str, expansion: Expansion, record: Method) -> Iterator[Resi
 
 def proved_order(record: Method, grid: str) -> tuple[int, tuple[Residuals, ...]]:
     """Order on a kind of grid, no further than one above the record's, and what shows it."""
-    if record.family in STATISTICAL:
+    if takes_statistics(record.family):
         return order_by_moments(record, grid)
     expansion = expanded(record, grid)
     return expansion.order, tuple(_summaries(grid, expansion, record))

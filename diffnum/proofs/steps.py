@@ -17,7 +17,7 @@ from diffnum.coefficients.programme import Placement, Start
 from diffnum.derivation import Derived
 from diffnum.derivation.algebra.reverse import SquareRoot, covariance
 from diffnum.derivation.algebra.symbols import Symbols
-from diffnum.derivation.given import STATISTICAL, example, furnish, given_names
+from diffnum.derivation.given import example, furnish, given_names, takes_statistics
 from diffnum.derivation.printing.formulas import RecordingKernel, formal_names
 from diffnum.derivation.printing.notation import NOISE
 from diffnum.forms import Kernel
@@ -179,7 +179,7 @@ def placements(record: Method) -> tuple[Placement, ...]:
         Each kind once.
     """
     n = record.exact_steps + record.top + 2
-    starts: tuple[Start, ...] = ("ramp",) if record.family in STATISTICAL else ("ramp", "exact")
+    starts: tuple[Start, ...] = ("ramp",) if takes_statistics(record.family) else ("ramp", "exact")
     own = [p for start in starts for p in record.programme(n, start=start)]
     own += record.programme(n, start="ramp", lower_order_final=True)
     unique: dict[Any, Placement] = {}
