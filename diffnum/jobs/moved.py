@@ -93,6 +93,7 @@ _STEMS = (
 
 NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "diffnum.derivation.given.STATISTICAL": "diffnum.derivation.given.takes_statistics",
         **{f"{_CATALOGUE}.{stem}.FAMILIES": f"{_CATALOGUE}.{stem}.FAMILY" for stem in _STEMS},
         f"{_CATALOGUE}.mean_reverting.families": f"{_CATALOGUE}.mean_reverting.FAMILY",
         "diffnum.analysis.stiffness.Differentiable": "diffnum.analysis.stiffness.HasJacobian",
