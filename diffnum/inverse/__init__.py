@@ -1,5 +1,7 @@
 r"""Inverse problems: samplers of the posterior given :math:`y = A x + \text{noise}`, and how far each is from it.
 
+The start of a run may be the unknown too: :func:`optimise_start`.
+
 >>> import diffnum as dn
 >>> prior = dn.Gaussian([0.0, 0.0], [[1.0, 0.3], [0.3, 0.5]])
 >>> op = dn.inverse.Linear([[1.0, 0.5]])
@@ -17,22 +19,37 @@ from diffnum.inverse.operators import Linear, Modes, blur, conjugate_gradients, 
 from diffnum.inverse.problem import Conditioned, Inverse, Reading
 from diffnum.inverse.record import PosteriorSampler
 from diffnum.inverse.sampling import METHODS, default_plan, sample
+from diffnum.inverse.start import (
+    START_METHODS,
+    ExactStart,
+    OptimisedStart,
+    StartMethod,
+    StartProblem,
+    exact_start,
+    misfit,
+    optimise_start,
+)
 
 __all__ = [
     "ACQUISITIONS",
     "METHODS",
+    "START_METHODS",
     "ActiveDesign",
     "AffineLaw",
     "Calibration",
     "Conditioned",
+    "ExactStart",
     "Inverse",
     "Linear",
     "MeasuredBias",
     "Modes",
+    "OptimisedStart",
     "PosteriorAudit",
     "PosteriorBias",
     "PosteriorSampler",
     "Reading",
+    "StartMethod",
+    "StartProblem",
     "audit_posterior",
     "benchmark",
     "blur",
@@ -41,10 +58,13 @@ __all__ = [
     "default_plan",
     "downsample",
     "exact_law",
+    "exact_start",
     "information_gain",
     "mask",
     "measure_actively",
     "measured_bias",
+    "misfit",
+    "optimise_start",
     "posterior_map",
     "projections",
     "sample",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import diffnum as dn
-from diffnum.inverse import METHODS, Inverse, blur, downsample, mask, sample
+from diffnum.inverse import METHODS, Inverse, blur, downsample, mask, misfit, optimise_start, sample
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +51,25 @@ def test_the_derivative_of_the_prediction_is_that_of_differences(network):
     ends = [problem.look(x + s * h * u, t, derivative=False).data for s in (-1.0, 1.0)]
     directly = float(((ends[1] - ends[0]) / (2 * h) * v).sum())
     assert float((problem.look(x, t).pull(v) * u).sum()) == pytest.approx(directly, rel=0.05, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("descent", {"iterations": 8}), ("surrogate", {"steps": 2, "iterations": 8}), ("candidates", {"candidates": 64})],
+)
+def test_starts_are_optimised_in_the_library_of_the_network(network, method, options):
+    op, generator = OPERATORS["blur"], torch.Generator().manual_seed(0)
+    plan = planned(network, "pigdm", 6)
+    goal = op(torch.sign(torch.randn(1, 1, 8, 8, generator=generator)))[0]
+    z = torch.randn(1, 1, 8, 8, generator=generator)
+    graphed = optimise_start(
+        plan, network, lambda e: 5 * ((op(e) - goal) ** 2).sum((1, 2, 3)), z, method=method, **options
+    )
+    found = optimise_start(plan, network, misfit(op, goal, 0.1**0.5), z, method=method, **options)
+    assert found.z.dtype == torch.float32
+    assert found.end.shape == z.shape
+    assert found.objective == pytest.approx(graphed.objective, rel=0.05)
+    before = float(
+        misfit(op, goal, 0.1**0.5)(dn.solve(plan, network, float(plan.schedule.sigma(plan.times[0])) * z))[0]
+    )
+    assert found.loss < 0.7 * before
