@@ -13,7 +13,7 @@ import torch
 
 from diffnum import coefficients as c
 from diffnum.coefficients.adams import closing_moments
-from diffnum.coefficients.splitting import _length_down
+from diffnum.coefficients.splitting import length_down
 from diffnum.forms import ExponentialKernel
 from diffnum.phi import log1p
 
@@ -129,7 +129,7 @@ def test_factors_of_ddim_eta_are_within_eight_units_of_fifty_digits(eta: float) 
             true = d, 1 - d * mpmath.exp(-long), v
             for found in (c.ddim_eta(h, eta), c.ddim_eta(np.full(40, h), eta), c.ddim_eta(h, np.float64(eta))):
                 assert all(_near(np.ravel(f)[0], t) for f, t in zip(found, true, strict=True)), h
-            assert _near(_length_down(h, eta), long - mpmath.log(d)), h
+            assert _near(length_down(h, eta), long - mpmath.log(d)), h
 
 
 @pytest.mark.parametrize("tau", [0.1, 0.5, 1.0, 2.0])
@@ -151,9 +151,9 @@ def test_the_way_down_stays_finite_on_the_longest_steps(eta: float) -> None:
         with mpmath.workdps(50):
             e = mpmath.mpf(eta)
             true = h - mpmath.log((1 - e) * (1 + e) + e**2 * mpmath.exp(-2 * mpmath.mpf(h))) / 2
-        assert _near(_length_down(h, eta), true)
-        assert _near(_length_down(np.array([0.1, h]), eta)[1], true)
-        assert _length_down(np.array([0.1, h]), eta)[0] == _length_down(0.1, eta)
+        assert _near(length_down(h, eta), true)
+        assert _near(length_down(np.array([0.1, h]), eta)[1], true)
+        assert length_down(np.array([0.1, h]), eta)[0] == length_down(0.1, eta)
 
 
 @pytest.mark.parametrize("h", [60.0, 64.0, 65.0, 117.0, 240.0, 1e4])

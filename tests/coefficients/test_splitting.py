@@ -85,6 +85,39 @@ def test_ancestral_samplers_of_k_diffusion_are_reproduced(name, function, path, 
     assert np.abs(ours(f"{name}_eta0.7") - expected).max() > 1e-3, "another eta must show"
 
 
+@pytest.mark.parametrize("r", [0.25, 1 / 3, 0.8, 1.0])
+@pytest.mark.parametrize("eta", [1.0, 0.6, 0.0])
+def test_dpmpp_sde_of_k_diffusion_is_reproduced_at_every_inner_node(r, eta):
+    def cut(a, b):
+        i = position(a)
+        if r == 1.0:
+            return DRAWS[i, 0]
+        share = (a - np.exp(-((1 - r) * LAM[i] + r * LAM[i + 1]))) / (a - np.exp(-LAM[i + 1]))
+        whole = abs(b - np.exp(-LAM[i + 1])) < 1e-9
+        return math.sqrt(share) * DRAWS[i, 0] + math.sqrt(1 - share) * DRAWS[i, 1] if whole else DRAWS[i, 0]
+
+    expected = theirs("sample_dpmpp_sde", cut, eta=eta, r=r)
+    name = f"dpmpp_sde_r{r!r}_eta{eta}"
+    np.testing.assert_allclose(ours(name), expected, rtol=1e-11)
+    assert np.abs(ours(f"dpmpp_sde_eta{eta}") - expected).max() > 1e-3, "another node must show"
+
+
+@pytest.mark.parametrize("name", ["dpmpp_sde_r1/3", "dpmpp_sde_r0.8", "dpmpp_sde_r1"])
+def test_every_inner_node_is_proved_and_has_weak_order_2(name):
+    proof = dn.prove(name)
+    assert proof.ok, proof
+    weak_study(name, grids=("uniform",)).assert_order(2)
+    with pytest.raises(ValueError, match="0 < r <= 1"):
+        find("dpmpp_sde_r1.5")
+
+
+def test_the_law_of_dpmpp_sde_has_order_2_at_every_eta_though_weak_order_is_1():
+    record = find("dpmpp_sde_eta0.5")
+    assert (record.noise.weak, record.noise.law) == (1, 2)
+    law_study(record, grids=("uniform",)).assert_order(2)
+    weak_study(record, grids=("uniform",)).assert_order(1)
+
+
 @pytest.mark.parametrize("solver_type", ["midpoint", "heun"])
 @pytest.mark.parametrize("eta", [1.0, 0.49])
 def test_two_step_samplers_of_k_diffusion_are_reproduced(solver_type, eta):
