@@ -263,8 +263,10 @@ def _unipc_parts(
 
 
 def _summed(w: _Writer, rhos: Sequence[Any], differences: Sequence[str]) -> str:
-    """Weighted sum of divided differences, as ``einsum("k,bkc...->bc...")`` does it: products and sum in float32, from
-    operands of the dtype of the arrays, the first differences first, rounded once at the end."""
+    """Weighted sum of divided differences, as ``einsum("k,bkc...->bc...")`` does it.
+
+    Products and sum are in float32, from operands of the dtype of the arrays, rounded once at the end.
+    """
     pairs = list(zip(rhos, differences, strict=False))
     if len(pairs) < 2:  # one product, rounded once either way
         return next((w.scale(name, w.half(rho), name) for rho, name in pairs), "")
@@ -348,7 +350,7 @@ EVALUATIONS: Final[Mapping[str, HostEvaluation]] = MappingProxyType(
         )
     }
 )
-"""Schedulers whose order of evaluation is known. UniPC's sums of order 3 are matrix products there, of a row of two with
+"""Schedulers whose order of evaluation is known. UniPC's sums of order 3 are matrix products there, of a row of two and
 two arrays. In half precision their products are exact in float32, so that every library which sums in float32 gives the
 bits of the table. In float32 a library that fuses multiplication and addition spares the rounding of one product:
 the sum is then off by at most eps/2 of that product, and the last place of the sum."""

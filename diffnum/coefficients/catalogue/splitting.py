@@ -128,7 +128,10 @@ FAMILY = (
         rf"({'|'.join(_DOWN)}){_ETA}", _ancestral, tuple(_DOWN), {"dpm2_ancestral": "dpm_2_ancestral"}, "stochastic"
     ),
     Members(
-        rf"dpmpp_sde(?:_r(?P<r>{_FRACTION}))?(?:_eta(?P<eta>\d+(?:\.\d+)?))?", _dpmpp_sde, ("dpmpp_sde",), kind="stochastic"
+        rf"dpmpp_sde(?:_r(?P<r>{_FRACTION}))?(?:_eta(?P<eta>\d+(?:\.\d+)?))?",
+        _dpmpp_sde,
+        ("dpmpp_sde",),
+        kind="stochastic",
     ),
     Members(
         rf"({'|'.join(_CHURNED)}){LEVEL}", _churn, tuple(_CHURNED), {"edm_stochastic": "edm_heun_churn"}, "stochastic"

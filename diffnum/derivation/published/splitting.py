@@ -51,7 +51,10 @@ def _dpmpp_sde(s: ReverseSymbols, order: int, nodes: tuple[Fraction, ...]) -> Ro
     mid, to, fac = s.power(nodes[0], 0), s.power(1, 0), 1 / (2 * nodes[0])
     early, total = 1 - mid * mid, 1 - to * to
     mean = {"x": to, "k1": (1 - fac) * total, "k2": fac * total}
-    return {"k2": {"x": mid, "k1": early, NOISE: early}, "x": {k: w for k, w in mean.items() if w != 0} | {NOISE: total}}
+    return {
+        "k2": {"x": mid, "k1": early, NOISE: early},
+        "x": {k: w for k, w in mean.items() if w != 0} | {NOISE: total},
+    }
 
 
 def _churned(s: ReverseSymbols, order: int, *, end: Callable[[Any, Any], Rows]) -> Rows:  # noqa: ARG001
