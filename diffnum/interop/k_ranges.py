@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,8 @@ def _outer(low: float, high: float, n: int, *, flow: bool) -> tuple[Schedule, Fl
         msg = f"n={n!r}: use a whole number of evaluations, 1 or more"
         raise ValueError(msg)
     schedule, t_end, t_start = _process(*check_ends(low, high), flow=flow)
-    ends = (float(schedule.half_log_snr(t)) for t in (t_start, t_end))
-    return schedule, np.linspace(*ends, len(_orders(n)) + 1)
+    begin, end = (float(schedule.half_log_snr(t)) for t in (t_start, t_end))
+    return schedule, np.linspace(begin, end, len(_orders(n)) + 1)
 
 
 def fast_levels(sigma_min: float, sigma_max: float, n: int, *, flow: bool = False) -> FloatArray:
@@ -214,23 +215,18 @@ def sample_dpm_fast_noisy(
     told = _Told(model, x.dtype, schedule, extra_args or {})
     noise = _Drawn(x, schedule, _ends(outer, sigma_min, sigma_max), s_noise, noise_sampler)
 
-    def steps() -> Iterator[torch.Tensor]:
-        now = state
+    with torch.no_grad():
         for i, order in enumerate(_orders(n)):
             lam, target = float(outer[i]), float(outer[i + 1])
             down = min(end, lam + float(length_down(target - lam, eta)))
             told.first = None
-            lower = single_step(order, told, now, lam, down - lam)
+            lower = single_step(order, told, state, lam, down - lam)
             if callback is not None:
                 level = noise.level(lam, x)
-                kept = {"x": now.to(x.dtype), "i": i, "denoised": told.first}
+                kept = {"x": state.to(x.dtype), "i": i, "denoised": told.first}
                 callback({**kept, "sigma": level, "sigma_hat": level})
-            now = renoised(schedule, lower, down, target, lambda a=lam, b=target: noise(a, b, state))  # type: ignore[misc]
-            yield now
-
-    with torch.no_grad():
-        *_, result = steps()
-    return finite("sample_dpm_fast", result.to(x.dtype))
+            state = renoised(schedule, lower, down, target, partial(noise, lam, target, state))
+    return finite("sample_dpm_fast", state.to(x.dtype))
 
 
 def _ends(outer: Any, sigma_min: float, sigma_max: float) -> dict[float, float]:

@@ -120,12 +120,10 @@ def single_step(order: int, model: Denoiser, x: Array, lam: float, step: float) 
     """
     kernel = ExponentialKernel(step, NOISE.rate or 0)
     if order == 1:
-        rows, weights, nodes = ((),), (ddim(kernel),), ()
-    else:
-        pair = EmbeddedPair(order)
-        (rows, _, high), nodes = _PAIRS[order][1](kernel, pair.nodes), pair.nodes
-        weights = (high,)
-    return _results(NOISE, rows, weights, nodes, model, x, lam, step)[0]
+        return _results(NOISE, ((),), (ddim(kernel),), (), model, x, lam, step)[0]
+    nodes = EmbeddedPair(order).nodes
+    rows, _, high = _PAIRS[order][1](kernel, nodes)
+    return _results(NOISE, rows, (high,), nodes, model, x, lam, step)[0]
 
 
 def _results(
