@@ -31,7 +31,7 @@ CORE := $(addprefix tests/,test_phi.py test_tableau.py schedules grids forms pro
   jobs derivation/test_symbols.py derivation/test_series.py proofs/test_proofs.py convergence/test_rate.py test_cli.py)
 FEW := $(ONE_THREAD) HYPOTHESIS_PROFILE=few
 
-.PHONY: help setup models try-models demo book book-fast book-pdf test test-fast test-base test-lowest test-wheel check format bench bench-against gpu \
+.PHONY: help setup models try-models demo book book-fast book-pdf lite test test-fast test-base test-lowest test-wheel check format bench bench-against gpu \
   wheel clean distclean
 
 help:  ## list the verbs
@@ -55,6 +55,9 @@ book-fast: $(VENV)/.book $(MATHJAX)  ## the same after an edit of text: cells wh
 
 book-pdf: $(VENV)/.book  ## the built book as one PDF, printed by Chromium; leaves book/_build/diffnum.pdf
 	$(PY) book/tools/pdf.py book/_build/html book/_build/diffnum.pdf
+
+lite: $(VENV)/.lite wheel  ## chapters that run in the browser, a site of files; leaves out/lite (Python itself is fetched by the reader's browser)
+	$(PY) book/tools/lite.py dist/diffnum-*.whl out/lite
 
 test: setup $(VENV)/.audit try-models check  ## all checks, then all tests (slow ones included)
 	$(ONE_THREAD) $(PY) -m pytest $(PYTEST_FLAGS)
@@ -148,6 +151,11 @@ $(VENV)/.audit: $(VENV)/.stamp
 $(VENV)/.book: $(VENV)/.audit
 	@echo "Installing Jupyter Book ..."
 	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[$(EXTRAS),audit,interop,book]'
+	@touch $@
+
+$(VENV)/.lite: $(VENV)/.book
+	@echo "Installing JupyterLite ..."
+	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation -e '.[$(EXTRAS),audit,interop,book,lite]'
 	@touch $@
 
 # Formulas are set by the reader's browser with a script that the book carries, so that no page needs a network.

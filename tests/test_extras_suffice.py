@@ -77,7 +77,7 @@ def absent(extra: str) -> set[str]:
 
 def test_every_extra_for_users_is_tried_or_part_of_one_that_is() -> None:
     assert set(COMMANDS) <= set(EXTRAS)
-    assert set(EXTRAS) - set(COMMANDS) == {"report", "train", "interop", "book", "dev"}
+    assert set(EXTRAS) - set(COMMANDS) == {"report", "train", "interop", "book", "lite", "dev"}
 
 
 @pytest.mark.slow

@@ -1,0 +1,54 @@
+"""Draw found plans beside the catalogue: ``python book/figures/found_plans.py book/static/found_plans.png``.
+
+Its numbers are those of ``book/results/found_plans.json``, which ``tests/benchmarks/found_plans.py`` writes.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+RESULTS = Path(__file__).parents[1] / "results"
+NETWORKS = {"toy-digits": "toy/digits", "galaxies-hsc-32": "galaxies/hsc-32", "toy-emoji-32": "toy/emoji-32"}
+SERIES = {"best_error": ("best of all methods on all grids", "o--", "#4c566a"), "error": ("found", "o-", "#d55e00")}
+
+
+def at_home(rows: Sequence[Mapping[str, Any]], stem: str) -> list[Mapping[str, Any]]:
+    """Rows of one network on its own, fewest evaluations first."""
+    found = [r for r in rows if r["on"] == "its own" and r["plan"] == f"{stem}-{r['nfe']}"]
+    return sorted(found, key=lambda r: r["nfe"])
+
+
+def draw(ax: plt.Axes, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Error against evaluations, with the ratio of the two beside each pair."""
+    nfe = [r["nfe"] for r in rows]
+    for key, (label, style, colour) in SERIES.items():
+        ax.plot(nfe, [r[key] for r in rows], style, color=colour, label=label, ms=5, lw=1.4)
+    for r in rows:
+        ax.annotate(f"{r['ratio']:.2f}", (r["nfe"], r["error"]), (0, -13), textcoords="offset points", ha="center")
+    ax.set(yscale="log", xlabel="evaluations", title=title, xticks=nfe)
+    ax.margins(x=0.1, y=0.18)
+    ax.grid(visible=True, which="major", alpha=0.3)
+
+
+def main(path: str) -> None:
+    """Draw one panel a network."""
+    plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
+    rows = json.loads((RESULTS / "found_plans.json").read_text(encoding="utf-8"))["rows"]
+    panels = {title: found for stem, title in NETWORKS.items() if (found := at_home(rows, stem))}
+    fig, axes = plt.subplots(1, len(panels), figsize=(10, 3.4), squeeze=False, layout="constrained")
+    for ax, (title, found) in zip(axes[0], panels.items(), strict=True):
+        draw(ax, found, title)
+    axes[0, 0].set_ylabel("distance from the converged run")
+    axes[0, 0].legend(frameon=False, loc="lower left")
+    fig.savefig(path, dpi=144)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
