@@ -26,7 +26,7 @@ from diffnum.solver import Noise, State, evaluations, is_state, numbers_for
 from diffnum.solver.checkpoints import binomial, going_back, square_root
 from diffnum.solver.continuous import continuous_gradient
 from diffnum.solver.noise import SampleStreams
-from diffnum.solver.pullbacks import Back, Loss, RunGradient, Wrt, loss_and_cotangent, pullback_of
+from diffnum.solver.pullbacks import Back, Loss, RunGradient, Wrt, loss_and_cotangent, pullback_of, without_graph
 from diffnum.solver.reversal import reversed_plan
 from diffnum.types import Array, Denoiser
 
@@ -186,7 +186,7 @@ class _Sweep:
             if isinstance(event, State):
                 state, reply, first = event, None, first + 1
             else:
-                reply = self.model(event.x, event.t)
+                reply = without_graph(self.model(event.x, event.t))
                 self.count += 1
         return state
 
@@ -300,6 +300,7 @@ def _checkpoint(sweep: _Sweep, loss: Loss, snapshots: int | None) -> RunGradient
             value, cotangent = loss_and_cotangent(loss, end)
             cotangents = {"x": cotangent}
         cotangents = sweep.back(step, cotangents)
+        del step  # its graph goes before the next one is made
     return sweep.result(value, end, cotangents)
 
 
@@ -317,6 +318,7 @@ def _reversible(sweep: _Sweep, loss: Loss, snapshots: int | None) -> RunGradient
         sweep.keeps(1, len(backs))
         step = _Step(steps - 1 - number, [backs[i] for i in range(len(backs))])
         cotangents = sweep.back(step, cotangents)
+        del step, undone, backs  # their graph goes before the next one is made
     return sweep.result(value, end, cotangents)
 
 

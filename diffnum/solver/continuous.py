@@ -35,7 +35,7 @@ from diffnum.grids import Grid
 from diffnum.plans import Plan
 from diffnum.plans.building import plan as build
 from diffnum.solver import State, evaluations, numbers_for, solve
-from diffnum.solver.pullbacks import Back, Loss, RunGradient, Wrt, loss_and_cotangent
+from diffnum.solver.pullbacks import Back, Loss, RunGradient, Wrt, loss_and_cotangent, without_graph
 from diffnum.types import Array, Denoiser, Schedule
 
 __all__ = ["continuous_gradient", "towards_noise"]
@@ -87,7 +87,7 @@ def continuous_gradient(
             f"{ends[0]:g}, made with plan(..., towards='noise')"
         )
         raise ValueError(msg)
-    end = solve(plan, model, x, history=history)
+    end = solve(plan, _Plain(model), x, history=history)
     value, cotangent = loss_and_cotangent(loss, end)
     alpha_start, alpha_end = (float(plan.schedule.alpha(float(t))) for t in ends)
     xp = array_namespace(x)
@@ -103,6 +103,16 @@ def continuous_gradient(
     named = {name: part / alpha_start for name, part in zip(shapes, rest, strict=True)}
     count = plan.nfe + back.nfe + (wrt != "x")
     return RunGradient(value, end, b * (alpha_end / alpha_start) ** 2, named, count, (1, 1))
+
+
+class _Plain:
+    """A model whose predictions keep no graph."""
+
+    def __init__(self, model: Denoiser) -> None:
+        self.model, self.prediction, self.schedule = model, model.prediction, model.schedule
+
+    def __call__(self, x: Array, t: Any) -> Array:
+        return without_graph(self.model(x, t))
 
 
 @dataclass(frozen=True)

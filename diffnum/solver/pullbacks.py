@@ -12,7 +12,7 @@ from array_api_compat import array_namespace
 
 from diffnum.types import Array, Denoiser
 
-__all__ = ["Back", "Loss", "Pullback", "RunGradient", "Wrt", "loss_and_cotangent", "pullback_of"]
+__all__ = ["Back", "Loss", "Pullback", "RunGradient", "Wrt", "loss_and_cotangent", "pullback_of", "without_graph"]
 
 Wrt: TypeAlias = Literal["x", "parameters", "condition"]
 """By what a gradient is taken."""
@@ -86,6 +86,12 @@ def pullback_of(model: Denoiser, wrt: Wrt) -> Callable[[Array, float, Wrt], tupl
         return model(x, t), lambda cotangent: (product(x, t, cotangent), {})
 
     return pullback
+
+
+def without_graph(value: Array) -> Array:
+    """A value that keeps nothing alive: trainable parameters give every prediction of a function a graph."""
+    detach = getattr(value, "detach", None)
+    return value if detach is None else detach()
 
 
 def loss_and_cotangent(loss: Loss, end: Array) -> tuple[float, Array]:
