@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,9 @@ from diffnum.phi import log1p, phi
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 from diffnum.types import FloatArray, Scalar
 
-__all__ = ["CHURN_LIMIT", "ancestral_step", "churn", "churn_step", "dpmpp_sde"]
+__all__ = ["CHURN_LIMIT", "ancestral_step", "churn", "churn_step", "dpmpp_sde", "length_down"]
+
+_HALF = Fraction(1, 2)
 
 CHURN_LIMIT = math.sqrt(2.0) - 1.0
 """Largest relative increase of sigma by churn that EDM allows."""
@@ -48,7 +51,7 @@ def dpmpp_sde(
     h : scalar or array
         Step in half-log-SNR, > 0.
     r : scalar
-        Inner node as a fraction of the step, in (0, 1).
+        Inner node as a fraction of the step, in (0, 1].
     eta : scalar
         >= 0; see :func:`~diffnum.coefficients.stochastic.ddim_eta`.
 
@@ -73,8 +76,8 @@ def dpmpp_sde(
     k-diffusion, sampling.py, ``sample_dpmpp_sde``.
     """
     h, r = step_length(h), number("r", r)
-    if not within(r, 0.0, 1.0, closed=False):
-        msg = f"r={r} is no inner node: use a fraction of the step in (0, 1)"
+    if not within(r, 0.0, math.nextafter(1.0, 2.0), closed=False):
+        msg = f"r={r} is no inner node: use a fraction of the step in (0, 1]"
         raise ValueError(msg)
     return _inner_factors(h, r, noise_level(eta, "eta"))
 
@@ -146,12 +149,12 @@ def ancestral_step(window: Window, order: int, base: BaseRule, eta: Scalar = 1.0
     d, _, v = eta_factors(window.step, eta)
     if isinstance(v, int):  # no noise
         return base(window, order)
-    step = _stretched(window, order, base, _length_down(window.step, eta), anchor=0)
+    step = _stretched(window, order, base, length_down(window.step, eta), anchor=0)
     moved = Vector({name: d * w if name == "x" else w for name, w in step.x.items()})
     return Step(step.stages, moved + v**0.5 * vector("z1"))
 
 
-def _length_down(h: Scalar, eta: Scalar) -> Scalar:
+def length_down(h: Scalar, eta: Scalar) -> Scalar:
     """``h - log d``, the length of the step to sigma_down, d as in :func:`ddim_eta`.
 
     With ``d^2 = e^{-2h} (1 + (1 - eta^2)(e^{2h} - 1))`` no digits are lost on short steps, where d is close to 1; on
@@ -202,20 +205,24 @@ def churn_step(
     return Step(tuple(Stage(s.node, risen(s.value)) for s in step.stages), risen(step.x))
 
 
-def dpmpp_sde_step(window: Window, order: int, eta: Scalar = 1.0) -> Step:
-    """k-diffusion's DPM-Solver++ (stochastic) with the inner node 1/2; 2 NFE."""
+def dpmpp_sde_step(window: Window, order: int, eta: Scalar = 1.0, nodes: tuple[Fraction, ...] = (_HALF,)) -> Step:
+    """k-diffusion's DPM-Solver++ (stochastic) with one inner node; 2 NFE."""
     x, k1, k2, z1, z2 = vectors("x k1 k2 z1 z2")
-    half = window.rational(1, 2)
     if order == 1:
         return ddim_eta_step(window, order, eta)
-    h = window.step
-    (d_r, w_r, v_r), (d, (b1, b2), v), q = _inner_factors(h, half, eta)
-    rest = half * phi(0, -half * h) * phi(1, -half * h) / phi(1, -h)  # 1 - q, which cancels on long steps
+    h, inner = window.step, nodes[0]
+    r, left = (window.rational(c.numerator, c.denominator) for c in (inner, 1 - inner))
+    (d_r, w_r, v_r), (d, (b1, b2), v), q = _inner_factors(h, r, eta)
     end = d * x + b1 * k1 + b2 * k2
     stage = d_r * x + w_r * k1
-    if not isinstance(v, int):
+    if isinstance(v, int):
+        pass
+    elif inner == 1:  # the stage has seen all of the noise
+        stage, end = stage + v_r**0.5 * z1, end + v**0.5 * z1
+    else:
+        rest = left * phi(0, -r * h) * phi(1, -left * h) / phi(1, -h)  # 1 - q, which cancels on long steps
         stage, end = stage + v_r**0.5 * z1, end + (v * q) ** 0.5 * z1 + (v * rest) ** 0.5 * z2
-    return Step((Stage(0, x), Stage(half, stage)), end)
+    return Step((Stage(0, x), Stage(1 if inner == 1 else r, stage)), end)
 
 
 def _stretched(window: Window, order: int, base: BaseRule, length: Scalar, anchor: int) -> Step:

@@ -100,27 +100,25 @@ def _churn(base: Derive, window: Window, order: int, symbols: ReverseSymbols) ->
     return Derived(Step(stages, risen(derived.step.x)), (line, *derived.argument), derived.asymptotic)
 
 
-def _stages(
-    base: Derive,  # noqa: ARG001
-    window: Window,  # noqa: ARG001
-    order: int,
-    symbols: ReverseSymbols,
-) -> Derived:
-    """DPM-Solver++ (stochastic) at eta = 1: first-order steps to the middle and to the end, on a path in sigma."""
+def _stages(base: Derive, window: Window, order: int, symbols: ReverseSymbols) -> Derived:
+    """DPM-Solver++ (stochastic) at eta = 1: first-order steps to the node and to the end, on a path in sigma."""
     one, end = symbols.constant(1), symbols.power(1, 0)
     if order == 1:
         late, noise = one - end**2, symbols.square_root(one - end**2)
         return Derived(Step((Stage(0, vector("x")),), end * vector("x") + late * vector("k1") + noise * vector("z1")))
     x, k1, k2, z1, z2 = (vector(n) for n in ("x", "k1", "k2", "z1", "z2"))
-    middle = symbols.power(HALF, 0)
+    node = base(window, order, symbols.rate).step.stages[1].node
+    c = as_fraction(node)
+    middle, slope = symbols.power(c, 0), 1 / (2 * c)
     share = (1 - middle) / (1 - end)
     early, late = one - middle**2, one - end**2
-    stage = middle * x + early * k1 + symbols.square_root(early) * z1
     root = symbols.square_root
-    step = Step(
-        (Stage(0, x), Stage(Fraction(1, 2), stage)),
-        end * x + late * k2 + root(late * share) * z1 + root(late * (1 - share)) * z2,
-    )
+    stage = middle * x + early * k1 + root(early) * z1
+    mean = end * x + late * slope * k2
+    if slope != 1:
+        mean = mean + late * (1 - slope) * k1
+    noise = root(late * share) * z1 + root(late * (1 - share)) * z2 if c < 1 else root(late) * z1
+    step = Step((Stage(0, x), Stage(node, stage)), mean + noise)
     return Derived(step, (Line("First-order steps keep known data; the slope gets half the weight of the value."),))
 
 

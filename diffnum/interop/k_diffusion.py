@@ -14,7 +14,6 @@ CONST), ``x = (1 - sigma) x_0 + sigma eps``: pass ``flow=True``, or leave it to 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -30,7 +29,15 @@ from diffnum.coefficients.programme import Start
 from diffnum.grids import Grid
 from diffnum.interop.found import plan_sampler
 from diffnum.interop.k_keywords import at_the_end, churned_at_the_end, understood
-from diffnum.interop.k_ranges import fast_levels, sample_dpm_adaptive
+from diffnum.interop.k_ranges import (
+    PURE_NOISE,
+    check_state,
+    fast_levels,
+    finite,
+    is_flow,
+    sample_dpm_adaptive,
+    sample_dpm_fast_noisy,
+)
 from diffnum.plans import Plan, plan
 from diffnum.schedules import EDM, FlowMatching
 from diffnum.solver import Noise, solve
@@ -40,8 +47,6 @@ from diffnum.types import FloatArray, Prediction, Schedule
 __all__ = ["plan_sampler", "sampler"]
 
 _PREFIX = "sample_"
-_HALF = (torch.float16, torch.bfloat16)
-_PURE_NOISE = -24.0 * math.log(2.0)
 _ROUNDING = 1e-7
 """Relative difference below which two levels are one: half an ulp of float32, with the way through log and exp."""
 
@@ -94,13 +99,23 @@ def _sample_dpm_fast(
     **options: Any,
 ) -> torch.Tensor:
     """DPM-Solver-fast as k-diffusion calls it, with two levels and ``n`` evaluations, or with ``sigmas``."""
-    if eta:
-        msg = f"eta={eta}: dpm_fast is deterministic here; use sample_dpm_2_ancestral or sample_dpmpp_2m_sde for noise"
-        raise ValueError(msg)
     function = sampler("dpm_solver_fast_3")
     if sigma_max is None or n is None:
+        if eta:
+            msg = f"eta={eta}: with noise dpm_fast needs two levels and n evaluations, which it divides into steps"
+            raise ValueError(msg)
         return function(model, x, sigma_min, extra_args, callback, disable, **options)
-    levels = torch.as_tensor(fast_levels(sigma_min, sigma_max, n), dtype=torch.float64)
+    if eta:
+        unknown = sorted(options.keys() - {"s_noise", "noise_sampler", "flow"})
+        if unknown:
+            msg = f"sample_dpm_fast got {unknown[0]}: with eta > 0 it takes s_noise, noise_sampler and flow"
+            raise TypeError(msg)
+        return sample_dpm_fast_noisy(
+            model, x, sigma_min, sigma_max, n, extra_args=extra_args, callback=callback, eta=eta, **options
+        )
+    flow = options.get("flow")
+    kind = is_flow(model) if flow is None else flow
+    levels = torch.as_tensor(fast_levels(sigma_min, sigma_max, n, flow=kind), dtype=torch.float64)
     return function(model, x, levels, extra_args, callback, disable, **options)
 
 
@@ -141,11 +156,9 @@ def sampler(method: str | Method) -> Callable[..., torch.Tensor]:
         parameters: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> torch.Tensor:
-        if not isinstance(x, torch.Tensor):
-            msg = f"x is a {type(x).__name__}: pass a torch tensor of shape (batch, ...)"
-            raise TypeError(msg)
+        state = check_state(x)
         levels = _checked(sigmas)
-        kind = _is_flow(model) if flow is None else flow
+        kind = is_flow(model) if flow is None else flow
         chosen, found = understood(record, sample.__name__, options, levels, flow=kind)
         if len(levels) == 1:  # where a host has split the levels, nothing is left to do
             return x
@@ -157,12 +170,8 @@ def sampler(method: str | Method) -> Callable[..., torch.Tensor]:
         with torch.no_grad(), _progress(numbers, disable) as advance:
             host = _Host(model, x.dtype, schedule, dict(extra_args or {}), numbers, sigmas, callback, advance)
             noise = _noise(numbers, noise_sampler, s_noise, levels, sigmas, x.dtype)
-            state = x.to(torch.float32) if x.dtype in _HALF else x
             result: torch.Tensor = solve(numbers, host, state, noise=noise, check_finite=False).to(x.dtype)
-        if not bool(torch.isfinite(result).all()):  # looked at once, so that no step waits for it
-            msg = f"{sample.__name__}: the result is not finite; the model, x or the noise is not"
-            raise ValueError(msg)
-        return result
+        return finite(sample.__name__, result)
 
     sample.__name__ = sample.__qualname__ = _PREFIX + _identifier(record.name)
     sample.__doc__ = _DOC.format(title=record.title, name=record.name, summary=record.summary)
@@ -281,7 +290,7 @@ def _grid(levels: FloatArray, flow: bool, terminal: str) -> tuple[Schedule, Grid
         schedule: Schedule = FlowMatching()
         t = levels.copy()
         if t[0] == 1.0:
-            t[0] = schedule.time(_PURE_NOISE)
+            t[0] = schedule.time(PURE_NOISE)
         with np.errstate(divide="ignore"):
             lam = np.log1p(-t) - np.log(t)
         return schedule, Grid(t, lam, terminal)  # type: ignore[arg-type]
@@ -328,17 +337,6 @@ def _noise(
         return scale * source(begin, end).to(like.dtype)
 
     return draw
-
-
-def _is_flow(model: Any) -> bool:
-    """Whether the model, or what it wraps, says that it is a flow as ComfyUI does."""
-    seen = model
-    for _ in range(4):
-        sampling = getattr(seen, "model_sampling", None)
-        if sampling is not None:
-            return any(base.__name__ == "CONST" for base in type(sampling).__mro__)
-        seen = getattr(seen, "inner_model", None)
-    return False
 
 
 class _progress:

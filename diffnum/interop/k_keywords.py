@@ -56,10 +56,18 @@ def _scaled(stem: str) -> Callable[[Mapping[str, Any], FloatArray], tuple[str, d
     """Ancestral methods, whose eta scales the standard deviation."""
 
     def chosen(options: Mapping[str, Any], levels: FloatArray) -> tuple[str, dict[str, Any]]:  # noqa: ARG001
-        _only(options, "r", 0.5)
         return f"{stem}{_written(_number(options, 'eta', 1.0, 0.0, 1.0))}", {}
 
     return chosen
+
+
+def _staged(options: Mapping[str, Any], levels: FloatArray) -> tuple[str, dict[str, Any]]:  # noqa: ARG001
+    """DPM-Solver++ (stochastic), whose r is the inner node."""
+    eta, r = _number(options, "eta", 1.0, 0.0, 1.0), _number(options, "r", 0.5, 0.0, 1.0)
+    if r == 0.0:
+        msg = "r=0.0: the inner node is a fraction of the step, use a number above 0, up to 1"
+        raise ValueError(msg)
+    return f"dpmpp_sde{'' if r == 0.5 else f'_r{_written(r)}'}_eta{_written(eta)}", {}
 
 
 def _reverse(options: Mapping[str, Any], levels: FloatArray, stem: str) -> tuple[str, dict[str, Any]]:  # noqa: ARG001
@@ -99,12 +107,6 @@ def _lms(options: Mapping[str, Any], levels: FloatArray) -> tuple[str, dict[str,
     return f"lms_{order}", {}
 
 
-def _only(options: Mapping[str, Any], name: str, value: float) -> None:
-    if options.get(name, value) != value:
-        msg = f"{name}={options[name]!r}: the method has {name}={value:g} alone, leave it out"
-        raise ValueError(msg)
-
-
 def _reversed(stem: str) -> Callable[[Mapping[str, Any], FloatArray], tuple[str, dict[str, Any]]]:
     return lambda options, levels: _reverse(options, levels, stem)
 
@@ -120,7 +122,7 @@ KEYWORDS: Final[Mapping[str, _Keywords]] = MappingProxyType(
         "ddpm": _Keywords(("eta",), _scaled("ddim_eta")),
         "dpm_2_ancestral": _Keywords(("eta",), _scaled("dpm_2_ancestral_eta")),
         "dpmpp_2s_ancestral": _Keywords(("eta",), _scaled("dpmpp_2s_ancestral_eta")),
-        "dpmpp_sde": _Keywords(("eta", "r"), _scaled("dpmpp_sde_eta")),
+        "dpmpp_sde": _Keywords(("eta", "r"), _staged),
         "sde_dpmpp_2m": _Keywords(("eta", "solver_type"), _reversed("sde_dpmpp_2m")),
         "sde_dpmpp_2m_heun": _Keywords(("eta", "solver_type"), _reversed("sde_dpmpp_2m_heun")),
         "sde_dpmpp_3m": _Keywords(("eta",), _reversed("sde_dpmpp_3m")),

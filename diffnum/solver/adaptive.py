@@ -9,17 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import atan, inf, sqrt
+from functools import partial
+from math import atan, expm1, inf, sqrt
+from typing import NamedTuple
 
 from array_api_compat import array_namespace, is_array_api_obj
 
 from diffnum.coefficients.adams import ddim
 from diffnum.coefficients.runge_kutta import dpm_solver_2, dpm_solver_3
+from diffnum.coefficients.splitting import length_down
 from diffnum.forms import DATA, NOISE, ExponentialKernel, Nodes, SemilinearForm, predict
 from diffnum.jobs.checked import check_model
 from diffnum.types import Array, Denoiser, Scalar, Schedule
 
-__all__ = ["CONTROLLERS", "AdaptiveRun", "Controller", "EmbeddedPair", "solve_adaptive"]
+__all__ = [
+    "CONTROLLERS",
+    "AdaptiveRun",
+    "Attempt",
+    "Controller",
+    "EmbeddedPair",
+    "renoised",
+    "single_step",
+    "solve_adaptive",
+]
 
 Rows = Sequence[Sequence[Scalar]]
 
@@ -87,22 +99,80 @@ class EmbeddedPair:
 
     def attempt(self, model: Denoiser, x: Array, lam: float, step: float) -> tuple[Array, Array]:
         """Results (low, high) of a step from half-log-SNR ``lam``; ``order`` evaluations."""
-        form, schedule = self.form, model.schedule
-        kernel = ExponentialKernel(step, form.rate or 0)
-        rows, low, high = _PAIRS[self.order][1](kernel, self.nodes)
-        at = [_node(schedule, lam + fraction * step) for fraction in (0.0, *self.nodes, 1.0)]
-        mean = schedule.mean
-        y = x if isinstance(mean, float) and mean == 0.0 else x - array_namespace(x).asarray(mean, dtype=x.dtype)
-        values: list[Array] = []
+        rows, *weights = _PAIRS[self.order][1](ExponentialKernel(step, self.form.rate or 0), self.nodes)
+        low, high = _results(self.form, rows, weights, self.nodes, model, x, lam, step)
+        return low, high
 
-        def combined(weights: Sequence[Scalar], node: Nodes) -> Array:
-            ratio, gain = float(form.scale(node) / form.scale(at[0])), float(form.gain(node))
-            return sum((gain * float(w) * v for w, v in zip(weights, values, strict=False)), ratio * y)
 
-        for row, node in zip(rows, at, strict=False):
-            value = predict(model, combined(row, node) + (x - y), float(node.t), form.prediction)
-            values.append(value - (x - y) if form is DATA else value)
-        return combined(low, at[-1]) + (x - y), combined(high, at[-1]) + (x - y)
+def single_step(order: int, model: Denoiser, x: Array, lam: float, step: float) -> Array:
+    """Result of one step of DPM-Solver of order 1, 2 or 3 from half-log-SNR ``lam``; ``order`` evaluations.
+
+    Parameters
+    ----------
+    order : {1, 2, 3}
+        Order of the step.
+    model : Denoiser
+        Any prediction.
+    x : array, shape (batch, ...)
+        States at ``lam``.
+    lam, step : float
+        Half-log-SNR, and the step in it.
+    """
+    kernel = ExponentialKernel(step, NOISE.rate or 0)
+    if order == 1:
+        return _results(NOISE, ((),), (ddim(kernel),), (), model, x, lam, step)[0]
+    nodes = EmbeddedPair(order).nodes
+    rows, _, high = _PAIRS[order][1](kernel, nodes)
+    return _results(NOISE, rows, (high,), nodes, model, x, lam, step)[0]
+
+
+def _results(
+    form: SemilinearForm,
+    rows: Rows,
+    weights: Sequence[Sequence[Scalar]],
+    nodes: Sequence[float],
+    model: Denoiser,
+    x: Array,
+    lam: float,
+    step: float,
+) -> list[Array]:
+    """States at the end of a step for each row of weights, on evaluations at the nodes that the rows ask for."""
+    at = [_node(model.schedule, lam + fraction * step) for fraction in (0.0, *nodes, 1.0)]
+    mean = model.schedule.mean
+    y = x if isinstance(mean, float) and mean == 0.0 else x - array_namespace(x).asarray(mean, dtype=x.dtype)
+    values: list[Array] = []
+
+    def combined(row: Sequence[Scalar], node: Nodes) -> Array:
+        ratio, gain = float(form.scale(node) / form.scale(at[0])), float(form.gain(node))
+        return sum((gain * float(w) * v for w, v in zip(row, values, strict=False)), ratio * y)
+
+    for row, node in zip(rows, at, strict=False):
+        value = predict(model, combined(row, node) + (x - y), float(node.t), form.prediction)
+        values.append(value - (x - y) if form is DATA else value)
+    return [combined(row, at[-1]) + (x - y) for row in weights]
+
+
+def renoised(schedule: Schedule, x: Array, down: float, lam: float, noise: Callable[[], Array]) -> Array:
+    """States at half-log-SNR ``down`` with the noise that brings them up to ``lam``; as they are where it is none.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The noising process.
+    x : array, shape (batch, ...)
+        States at ``down``.
+    down, lam : float
+        Half-log-SNRs, ``down >= lam``.
+    noise : callable
+        Gives standard normal noise of the shape of ``x``.
+    """
+    if down <= lam:
+        return x
+    here, there = _node(schedule, down), _node(schedule, lam)
+    mean = schedule.mean
+    centre = 0.0 if isinstance(mean, float) else array_namespace(x).asarray(mean, dtype=x.dtype)
+    deviation = float(there.sigma) * sqrt(-expm1(-2.0 * (down - lam)))
+    return (x - centre) * float(there.alpha / here.alpha) + centre + deviation * noise()
 
 
 def _node(schedule: Schedule, lam: float) -> Nodes:
@@ -150,7 +220,7 @@ class Controller:
         rows = xp.reshape(scaled * scaled, (scaled.shape[0], -1) if self.per_sample else (1, -1))
         return sqrt(float(xp.max(xp.mean(rows, axis=1))))
 
-    def judge(self, errors: Sequence[float], order: int) -> tuple[bool, float]:
+    def judge(self, errors: Sequence[float], order: float) -> tuple[bool, float]:
         """Whether a step is accepted, and the factor on its length; ``errors`` are this one and those accepted last."""
         p, i, d = (gain / order for gain in self.gains)
         sizes = [max(e + (_TINY if self.limited else 0.0), 1e-300) for e in errors]
@@ -168,6 +238,30 @@ CONTROLLERS = {
     "k-diffusion": Controller("k-diffusion", per_sample=False, limited=True, accept=0.81),
 }
 """Published controllers."""
+
+
+class Attempt(NamedTuple):
+    """One attempt at a step, as :func:`solve_adaptive` tells of it.
+
+    Parameters
+    ----------
+    x : array
+        States after it: new ones where it was accepted.
+    lam : float
+        Their half-log-SNR.
+    error : float
+        Scaled error.
+    step : float
+        Length of the next attempt, in half-log-SNR.
+    accepted : bool
+        Whether it was accepted.
+    """
+
+    x: Array
+    lam: float
+    error: float
+    step: float
+    accepted: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,8 +299,11 @@ def solve_adaptive(
     rtol: float = 0.05,
     first_step: float = 0.05,
     max_attempts: int = 10_000,
+    eta: float = 0.0,
+    noise: Callable[[float, float, Array], Array] | None = None,
+    observe: Callable[[Attempt], object] | None = None,
 ) -> AdaptiveRun:
-    """Integrate the probability-flow ODE with error control.
+    """Integrate the probability-flow ODE with error control; with ``eta`` go down too far, and add noise.
 
     Parameters
     ----------
@@ -226,6 +323,14 @@ def solve_adaptive(
         First step in half-log-SNR.
     max_attempts : int
         Give up after so many attempts.
+    eta : float
+        Noise level from 0 to 1, as in k-diffusion: an attempt goes down to sigma_down, no farther than the end, and
+        an accepted one is followed by the noise that is missing. The error is that of the deterministic part, and its
+        order counts as 3/2.
+    noise : callable, optional
+        ``noise(lam, lam_next, like)`` gives standard normal noise for a step; wanted where ``eta > 0``.
+    observe : callable, optional
+        Told an :class:`Attempt` after each.
 
     Returns
     -------
@@ -234,7 +339,8 @@ def solve_adaptive(
     Raises
     ------
     ValueError
-        If times, tolerances or the first step are out of range, the error is not finite, or attempts run out.
+        If times, tolerances, the first step or ``eta`` are out of range, noise is missing, the error is not finite, or
+        attempts run out.
 
     References
     ----------
@@ -256,6 +362,11 @@ def solve_adaptive(
     if not (0.0 < atol < inf and 0.0 <= rtol < inf and 0.0 < first_step < inf):
         msg = f"atol={atol}, rtol={rtol}, first_step={first_step}: use positive numbers (rtol may be 0)"
         raise ValueError(msg)
+    if not 0.0 <= eta <= 1.0 or (eta > 0.0 and noise is None):
+        msg = (
+            f"eta={eta}, noise={noise}: use an eta from 0 to 1, and with eta > 0 a function noise(lam, lam_next, like)"
+        )
+        raise ValueError(msg)
     schedule = model.schedule
     lam, end = (float(schedule.half_log_snr(t)) for t in (t_start, t_end))
     if not -inf < lam < end < inf:
@@ -271,19 +382,24 @@ def solve_adaptive(
             msg = f"max_attempts={max_attempts} reached at half-log-SNR {lam:g} of {end:g}: loosen atol and rtol"
             raise ValueError(msg)
         before, target = lam, min(end, lam + step)
-        low, high = pair.attempt(model, x, lam, target - lam)
+        down = min(end, lam + float(length_down(target - lam, eta))) if eta else target
+        low, high = pair.attempt(model, x, lam, down - lam)
         scale = xp.clip(rtol * xp.maximum(xp.abs(low), xp.abs(previous)), min=atol)
         errors.append(controller.norm((low - high) / scale))
         if not errors[-1] < inf:
             msg = f"the error at half-log-SNR {lam:g} is {errors[-1]}: look at the model's output there"
             raise ValueError(msg)
         history = history or [errors[-1]] * 2
-        good, factor = controller.judge((errors[-1], *history), pair.order)
+        good, factor = controller.judge((errors[-1], *history), 1.5 if eta else pair.order)
         if good:
+            if noise is not None:
+                high = renoised(schedule, high, down, target, partial(noise, lam, target, high))
             x, previous, lam = high, low, target
             accepted.append(lam)
             history = [errors[-1], history[0]]
         step = factor * (step if controller.limited else target - before)
+        if observe is not None:
+            observe(Attempt(x, lam, errors[-1], step, good))
     return AdaptiveRun(x, tuple(accepted), tuple(errors), pair.order * len(errors), len(errors) + 1 - len(accepted))
 
 

@@ -49,6 +49,34 @@ class HostName:
 
 _RES4LYF = "ClownsharkBatwing/RES4LYF at 022c873c, beta/rk_coefficients_beta.py, get_rk_methods_beta"
 _COMFY = "comfyanonymous/ComfyUI at 02159d81, comfy/k_diffusion/sampling.py, sample_"
+_COMFY_LINES = "Comfy-Org/ComfyUI at a125cd84, comfy/k_diffusion/sampling.py, lines "
+_UNIPC = "Comfy-Org/ComfyUI at a125cd84, comfy/extra_samplers/uni_pc.py, lines 579-748, sample_unipc"
+_UNIPC_RUN = "the order falls at the end (terminal='lower_order'), and a last level of 0 is taken for 0.001"
+_HELD = "the data prediction is held, ours and the authors' hold the noise prediction"
+_CFG_PP = "CFG++: the slope is that of the prediction without guidance; the same where there is none"
+
+_ON_GPU: Mapping[str, str] = MappingProxyType(
+    {
+        "dpmpp_sde": "dpmpp_sde",
+        "dpmpp_2m_sde": "sde_dpmpp_2m",
+        "dpmpp_2m_sde_heun": "sde_dpmpp_2m_heun",
+        "dpmpp_3m_sde": "sde_dpmpp_3m",
+    }
+)
+"""ComfyUI's functions that differ from those without ``_gpu`` by where they draw noise."""
+
+_WITH_CFG_PP: Mapping[str, str] = MappingProxyType(
+    {
+        "euler": "ddim",
+        "euler_ancestral": "ddpm",
+        "dpmpp_2s_ancestral": "dpmpp_2s_ancestral",
+        "dpmpp_2m": "dpmpp_2m",
+        "res_multistep": "eab_2",
+        "res_multistep_ancestral": "sde_dpmpp_2m_heun",
+        "gradient_estimation": "lms_2",
+    }
+)
+"""ComfyUI's functions with a variant for CFG++."""
 
 _SAME: Mapping[str, str] = MappingProxyType(
     {
@@ -106,17 +134,31 @@ _OTHER: tuple[HostName, ...] = (
         "ComfyUI", "res_multistep", "eab_2", source=f"{_COMFY}res_multistep",
         runs="a last step to sigma = 0 is Euler's",
     ),
+    HostName(
+        "ComfyUI", "res_multistep_ancestral", "sde_dpmpp_2m_heun", source=f"{_COMFY}res_multistep_ancestral",
+        runs="at its default eta = 1; a last step to sigma = 0 is Euler's",
+    ),
     HostName("ComfyUI", "exp_heun_2_x0", "dpmpp_2s_taylor_r1", source=f"{_COMFY}exp_heun_2_x0"),
+    HostName("ComfyUI", "exp_heun_2_x0_sde", "sde_trapezoid", source=f"{_COMFY}exp_heun_2_x0_sde"),
     HostName("ComfyUI", "ipndm", "plms_4", source=f"{_COMFY}ipndm"),
     HostName("ComfyUI", "ddpm", "ddpm", source=f"{_COMFY}ddpm"),
+    HostName("ComfyUI", "lcm", "cps_1", source=f"{_COMFY}lcm"),
+    HostName("ComfyUI", "deis", "deis_tab2_edm_official", source=f"{_COMFY}deis"),
     HostName(
-        "ComfyUI", "seeds_2", "seeds_2", "the data prediction is held, ours and the authors' hold the noise prediction",
-        source=f"{_COMFY}seeds_2",
+        "ComfyUI", "er_sde", "er_sde_3", source=f"{_COMFY}er_sde", runs="its integrals are sums over 200 cells",
+    ),
+    HostName("ComfyUI", "uni_pc", "unipc_3_bh1", runs=_UNIPC_RUN, source=_UNIPC),
+    HostName("ComfyUI", "uni_pc_bh2", "unipc_3_bh2", runs=_UNIPC_RUN, source=_UNIPC),
+    HostName(
+        "ComfyUI", "sa_solver", "sa_solver_3_4_exact_given", source=f"{_COMFY}sa_solver",
+        runs="tau is 1 where a step ends between 20 and 80 per cent of the run, and 0 outside",
     ),
     HostName(
-        "ComfyUI", "seeds_3", "seeds_3", "the data prediction is held, ours and the authors' hold the noise prediction",
-        source=f"{_COMFY}seeds_3",
+        "ComfyUI", "sa_solver_pece", "sa_solver_3_4_exact_given", "the corrected state is evaluated again",
+        source=f"{_COMFY}sa_solver_pece",
     ),
+    HostName("ComfyUI", "seeds_2", "seeds_2", _HELD, source=f"{_COMFY_LINES}1560-1611, sample_seeds_2"),
+    HostName("ComfyUI", "seeds_3", "seeds_3", _HELD, source=f"{_COMFY_LINES}1614-1677, sample_seeds_3"),
     HostName(
         "ComfyUI", "gradient_estimation", "lms_2",
         "past derivatives are weighted 2 and -1 whatever the steps, which is order 1",
@@ -128,8 +170,17 @@ _OTHER: tuple[HostName, ...] = (
         source=f"{_COMFY}heunpp2",
     ),
     HostName(
-        "ComfyUI", "sa_solver", "sa_solver_3_4",
-        "tau is 1 between 20 and 80 per cent of the run, and 0 outside", source=f"{_COMFY}sa_solver",
+        "ComfyUI", "dpm_adaptive", "dpm_solver_3",
+        "its steps are chosen by their error, as diffnum.solve_adaptive(EmbeddedPair(3), controller='k-diffusion')",
+        source=f"{_COMFY}dpm_adaptive",
+    ),
+    *(
+        HostName("ComfyUI", f"{name}_gpu", record, runs="draws its noise on x's device", source=f"{_COMFY}{name}_gpu")
+        for name, record in _ON_GPU.items()
+    ),
+    *(
+        HostName("ComfyUI", f"{name}_cfg_pp", record, _CFG_PP, source=f"{_COMFY}{name}_cfg_pp")
+        for name, record in _WITH_CFG_PP.items()
     ),
 )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 
 from diffnum.coefficients import splitting
@@ -18,6 +19,9 @@ __all__ = ["FAMILY"]
 
 _ETA = r"(?:_eta(\d+(?:\.\d+)?))?"
 """Optional eta of k-diffusion at the end of a name; 1 without it."""
+
+_FRACTION = r"\d+(?:\.\d+|/\d+)?"
+_HALF = Fraction(1, 2)
 
 
 @dataclass(frozen=True)
@@ -68,23 +72,30 @@ def _ancestral(found: re.Match[str]) -> Method:
 
 
 def _dpmpp_sde(found: re.Match[str]) -> Method:
-    eta = float(found[1] or 1)
+    node, eta = Fraction(found["r"] or _HALF), float(found["eta"] or 1)
+    if not 0 < node <= 1:
+        msg = f"method={found[0]!r} has the inner node {node}: use a fraction of the step, 0 < r <= 1"
+        raise ValueError(msg)
     weak = 2 if eta in (0, 1) else 1
+    at = "" if node == _HALF else f", r={node}"
     return Method(
         name=found[0],
-        title="DPM-Solver++ (stochastic)",
+        title=f"DPM-Solver++ (stochastic){at and f' (r = {node})'}",
         family="dpmpp_sde",
         form=DATA,
         order=2,
-        rule=partial(splitting.dpmpp_sde_step, eta=eta),
+        rule=partial(splitting.dpmpp_sde_step, eta=eta, nodes=(node,)),
         depth=0,
         cite="katherine2022kdiffusion",
-        equation="version 0.1.1, sampling.py, sample_dpmpp_sde (r = 1/2)",
+        equation=f"version 0.1.1, sampling.py, sample_dpmpp_sde (r = {node})",
         summary="Two stages, each with the noise of an ancestral step; the draws are increments of one path in sigma.",
         claimed_order=2,
         order_with_startup=2,
-        noise=noise_of("stages", "dpm_solver", eta, 2, weak, weak),
-        aliases={"k-diffusion": f"sample_dpmpp_sde(eta={eta:g})", "ComfyUI": "dpmpp_sde"},
+        options={"nodes": (node,)},
+        # an eta is the level tau of each step, whose equation keeps the marginals: their order is that of the weak
+        # conditions at that level
+        noise=noise_of("stages", "dpm_solver", eta, 2, weak, 2),
+        aliases={"k-diffusion": f"sample_dpmpp_sde(eta={eta:g}{at})"} | ({} if at else {"ComfyUI": "dpmpp_sde"}),
         distinguish="the same function with independent draws, which has weak order 1.",
     )
 
@@ -116,7 +127,12 @@ FAMILY = (
     Members(
         rf"({'|'.join(_DOWN)}){_ETA}", _ancestral, tuple(_DOWN), {"dpm2_ancestral": "dpm_2_ancestral"}, "stochastic"
     ),
-    Members(rf"dpmpp_sde{_ETA}", _dpmpp_sde, ("dpmpp_sde",), kind="stochastic"),
+    Members(
+        rf"dpmpp_sde(?:_r(?P<r>{_FRACTION}))?(?:_eta(?P<eta>\d+(?:\.\d+)?))?",
+        _dpmpp_sde,
+        ("dpmpp_sde",),
+        kind="stochastic",
+    ),
     Members(
         rf"({'|'.join(_CHURNED)}){LEVEL}", _churn, tuple(_CHURNED), {"edm_stochastic": "edm_heun_churn"}, "stochastic"
     ),

@@ -46,11 +46,15 @@ def _dpmpp_2s_ancestral(s: ReverseSymbols, order: int) -> Rows:  # noqa: ARG001
     return {"k2": {"x": 1, "k1": 1 - mid}, "x": {"x": down / to, "k2": 1 - down, NOISE: up / to**2}}
 
 
-def _dpmpp_sde(s: ReverseSymbols, order: int) -> Rows:  # noqa: ARG001
-    """Eta = 1, r = 1/2; sigma_t = 1: sd^2 + su^2 = sigma_s^2 with sd = sigma_s^2."""
-    mid, to = s.power(HALF, 0), s.power(1, 0)
+def _dpmpp_sde(s: ReverseSymbols, order: int, nodes: tuple[Fraction, ...]) -> Rows:  # noqa: ARG001
+    """Eta = 1; sigma_t = 1: sd^2 + su^2 = sigma_s^2 with sd = sigma_s^2; fac = 1/(2 r)."""
+    mid, to, fac = s.power(nodes[0], 0), s.power(1, 0), 1 / (2 * nodes[0])
     early, total = 1 - mid * mid, 1 - to * to
-    return {"k2": {"x": mid, "k1": early, NOISE: early}, "x": {"x": to, "k2": total, NOISE: total}}
+    mean = {"x": to, "k1": (1 - fac) * total, "k2": fac * total}
+    return {
+        "k2": {"x": mid, "k1": early, NOISE: early},
+        "x": {k: w for k, w in mean.items() if w != 0} | {NOISE: total},
+    }
 
 
 def _churned(s: ReverseSymbols, order: int, *, end: Callable[[Any, Any], Rows]) -> Rows:  # noqa: ARG001
