@@ -8,6 +8,7 @@ formed.
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,19 @@ from diffnum.discrete.models import answered, checked_model
 from diffnum.discrete.processes import Masked, TokenProcess, checked_process
 from diffnum.types import FloatArray
 
-__all__ = ["LARGEST_SPACE", "Enumerated", "ModelSpace", "StateSpace", "expand", "push"]
+__all__ = ["LARGEST_SPACE", "Enumerated", "ModelSpace", "StateSpace", "alike", "expand", "products", "push"]
 
 LARGEST_SPACE = 20_000
 """Most noisy states that laws are enumerated over."""
 
 CHUNK = 1 << 16
 """Rows that are pushed at once."""
+
+MOST_TOKENS = 5
+"""Tokens whose renamings are tried, all of them."""
+
+SAME = 1e-14
+"""Probabilities that differ by less, relative to the largest, are the same but for rounding."""
 
 
 class Enumerated:
@@ -172,6 +179,25 @@ class StateSpace(Enumerated):
             np.where(of > 0, law[np.arange(self.size)[:, None, None] + steps], 0.0) / np.where(of > 0, of, 1.0)
         )
 
+    @cached_property
+    def symmetries(self) -> TokenArray:
+        """Where each symmetry of the data's law sends each state, shape (G, N), the identity first.
+
+        Tried are renamings of the tokens, a mask keeping its name, in the order of the positions and in reverse.
+        """
+        tokens = range(self.tokens)
+        names = list(permutations(tokens)) if self.tokens <= MOST_TOKENS else [tuple(tokens)]
+        orders = (slice(None), slice(None, None, -1)) if self.length > 1 else (slice(None),)
+        data, whole = self.data(), np.arange(self.letters)
+        renamed = [np.array([*name, *whole[self.tokens :]])[self.states] for name in names]
+        sent = [self.index(x[:, order]) for x in renamed for order in orders]
+        return np.stack([g for g in sent if alike(data[g], data)])
+
+    def orbits(self, law: FloatArray) -> tuple[TokenArray, TokenArray, TokenArray]:
+        """Symmetries of the data's law that leave a law on the states alone, one state of each orbit, their sizes."""
+        group = self.symmetries[[alike(law[g], law) for g in self.symmetries]]
+        return group, *np.unique(group.min(axis=0), return_counts=True)
+
     def data(self) -> FloatArray:
         """The law of the data on the states, shape (N,)."""
         out = np.zeros((self.letters,) * self.length)
@@ -203,6 +229,11 @@ class StateSpace(Enumerated):
         out = np.where(total > 0, out / np.where(total > 0, total, 1.0), self.law.marginals())
         self._latest = (key, out)
         return out
+
+
+def alike(p: FloatArray, q: FloatArray) -> bool:
+    """Whether two laws are the same but for rounding."""
+    return bool(np.abs(p - q).max() <= SAME * q.max())
 
 
 def expand(probs: FloatArray) -> tuple[TokenArray, TokenArray, FloatArray]:
@@ -250,13 +281,13 @@ def push(weights: FloatArray, probs: FloatArray) -> FloatArray:
     out: Any = 0.0
     for first in range(0, len(weights), CHUNK):
         part = slice(first, first + CHUNK)
-        left = _products(weights[part, None], probs[part, :half])
-        right = _products(np.ones((len(left), 1)), probs[part, half:])
+        left = products(weights[part, None], probs[part, :half])
+        right = products(np.ones((len(left), 1)), probs[part, half:])
         out = out + left.T @ right
     return np.asarray(out).ravel()
 
 
-def _products(start: FloatArray, probs: FloatArray) -> FloatArray:
+def products(start: FloatArray, probs: FloatArray) -> FloatArray:
     """Product laws of the rows over some positions, flattened."""
     for d in range(probs.shape[1]):
         start = (start[:, :, None] * probs[:, d, None, :]).reshape(len(start), -1)

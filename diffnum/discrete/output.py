@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -13,9 +14,10 @@ from diffnum.discrete.enumeration import Enumerated, ModelSpace, StateSpace, exp
 from diffnum.discrete.jumps import Uniformisation, reverse_law
 from diffnum.discrete.laws import Law, drawn, uniforms
 from diffnum.discrete.models import TokenModel, answered, checked_model, made_for
+from diffnum.discrete.pairs import at_letters, leap_twice
 from diffnum.discrete.processes import Masked, TokenProcess, checked_process
 from diffnum.discrete.samplers import TokenSampler, sampler
-from diffnum.discrete.steps import Bridge, StepRule, node_of
+from diffnum.discrete.steps import Bridge, Leap, StepRule, node_of
 from diffnum.discrete.unmasking import Unmask
 from diffnum.types import FloatArray
 
@@ -116,26 +118,68 @@ def nodes_of(process: TokenProcess, steps: Any = None, nodes: Any = None) -> Flo
 
 def advance(rule: StepRule, space: Enumerated, law: FloatArray, t: float, s: float) -> FloatArray:
     """Law on all states after one step from t to s, exactly, shape (N,)."""
-    # states whose outcomes are all kept at once: a stage that is not the last may lead from each state to any other
-    many = len(law) if rule.stages == 1 else max(1, OUTCOMES // space.size)
-    at, p = np.flatnonzero(law > 0), space.denoised(t)
-    parts = [at[first : first + many] for first in range(0, len(at), many)]
-    return np.asarray(sum(_advanced(rule, space, law[part], part, p[part], t, s) for part in parts))
+    for first, last in _pieces(rule):
+        if isinstance(rule, Leap) and isinstance(space, StateSpace) and last - first > 1:
+            law = _leapt(rule, space, law, t, s, first, last)
+        else:
+            law = _listed(rule, space, law, np.flatnonzero(law > 0), t, s, first, last)
+    return law
+
+
+def _leapt(rule: Leap, space: StateSpace, law: FloatArray, t: float, s: float, first: int, last: int) -> FloatArray:
+    """Law after leaps of which the last looks further back than one state."""
+    if (first, last) == (0, 2) and (at_letters(rule) or not space.process.time_free):
+        return leap_twice(rule, space, law, t, s)
+    # what shows in masked sequences stays, so that most pairs of states are impossible: the others are listed
+    group, orbits, sizes = space.orbits(law)
+    weights = np.zeros(space.size)
+    weights[orbits] = law[orbits] * sizes
+    out = _listed(rule, space, weights, np.flatnonzero(weights > 0), t, s, first, last)
+    return np.asarray(out[group].mean(axis=0))
+
+
+def _pieces(rule: StepRule) -> list[tuple[int, int]]:
+    """Stages that are taken together: between two pieces no later stage looks further back than the state there."""
+    cuts = [0, rule.stages]
+    if isinstance(rule, Leap):
+        seen = [min(rule.looks_at(i)) for i in range(rule.stages)]
+        cuts[1:1] = [k for k in range(1, rule.stages) if min(seen[k:]) >= k]
+    return list(pairwise(cuts))
+
+
+def _listed(
+    rule: StepRule, space: Enumerated, law: FloatArray, at: TokenArray, t: float, s: float, first: int, last: int
+) -> FloatArray:
+    """Law after some stages from the states ``at``, by listing what the stages before the last lead to."""
+    # states whose outcomes are all kept at once: a stage that is not the last may lead from each to any other
+    many = len(law) if last - first == 1 else max(1, OUTCOMES // space.size)
+    p = space.denoised(node_of(rule, first, space.process, t, s))
+    parts = [at[i : i + many] for i in range(0, len(at), many)]
+    return np.asarray(sum(_advanced(rule, space, law[part], part, p[part], t, s, first, last) for part in parts))
 
 
 def _advanced(
-    rule: StepRule, space: Enumerated, weights: FloatArray, at: TokenArray, p: FloatArray, t: float, s: float
+    rule: StepRule,
+    space: Enumerated,
+    weights: FloatArray,
+    at: TokenArray,
+    p: FloatArray,
+    t: float,
+    s: float,
+    first: int,
+    last: int,
 ) -> FloatArray:
-    """Law after one step from some states, with their probabilities and the marginals there."""
+    """Law after some stages of a step from some states, with their probabilities and the marginals there."""
     process = space.process
-    states, posteriors = [space.states[at]], [p]
-    for i in range(rule.stages - 1):
+    # states before the first are not looked at: any will do
+    states, posteriors = [space.states[at]] * (first + 1), [p] * (first + 1)
+    for i in range(first, last - 1):
         rows, new, chance = expand(rule.stage(i, process, states, posteriors, t, s))
         weights = weights[rows] * chance
         states, posteriors = [x[rows] for x in states], [p[rows] for p in posteriors]
         states.append(new)
         posteriors.append(space.denoised(node_of(rule, i + 1, process, t, s))[space.index(new)])
-    return push(weights, rule.stage(rule.stages - 1, process, states, posteriors, t, s))
+    return push(weights, rule.stage(last - 1, process, states, posteriors, t, s))
 
 
 def run(rule: StepRule, space: Enumerated, law: FloatArray, nodes: FloatArray, *, finish: bool = True) -> FloatArray:

@@ -18,7 +18,18 @@ from diffnum.discrete.checks import TokenArray
 from diffnum.discrete.processes import TokenProcess
 from diffnum.types import FloatArray
 
-__all__ = ["Bridge", "Jump", "Leap", "LeapStage", "Remask", "StepRule", "checked_temperature", "node_of", "tempered"]
+__all__ = [
+    "Bridge",
+    "Jump",
+    "Leap",
+    "LeapStage",
+    "Remask",
+    "StepRule",
+    "acting",
+    "checked_temperature",
+    "node_of",
+    "tempered",
+]
 
 Jump: TypeAlias = Literal["exponential", "linear", "rejecting"]
 """How frozen rates r over a time h become probabilities. ``exponential``: the first jump decides, 1 - exp(-h sum r);
@@ -183,17 +194,41 @@ class Leap:
         """Leap of stage i."""
         stage = self.path[i]
         total: Any = 0.0
+        for part in self.parts(i, process, states, posteriors, t, s).values():
+            total = total + part
+        return leapt(total, states[stage.origin], self.length(i, process, t, s), self.jump)
+
+    def looks_at(self, i: int) -> set[int]:
+        """States that stage i looks at: the origin of its leap, and where it takes its rates."""
+        return {self.path[i].origin, *(j for j, weight in enumerate(self.path[i].weights) if weight != 0)}
+
+    def length(self, i: int, process: TokenProcess, t: float, s: float) -> float:
+        """Time, in the clock of the leaps, for which the rates of stage i act."""
+        whole = t - s if self.clock == "time" else process.clock(s) - process.clock(t)
+        return float(self.path[i].span) * float(whole)
+
+    def parts(
+        self,
+        i: int,
+        process: TokenProcess,
+        states: Sequence[TokenArray],
+        posteriors: Sequence[FloatArray],
+        t: float,
+        s: float,
+    ) -> dict[int, FloatArray]:
+        """What each state adds to the rates of stage i, by its number, of shape (n, L, states)."""
+        stage = self.path[i]
+        found: dict[int, FloatArray] = {}
         for j, weight in enumerate(stage.weights):
             if weight != 0:
-                total = total + float(weight) * self._rates(
-                    process, posteriors[j], states[j], node_of(self, j, process, t, s)
-                )
+                rates = self._rates(process, posteriors[j], states[j], node_of(self, j, process, t, s))
+                found[j] = float(weight) * rates
         if stage.correct:
-            at = node_of(self, stage.origin, process, t, s)
-            forward = process.forward_rates(states[stage.origin], posteriors[0].shape[-1], at)
-            total = total + (forward / process.clock_rate(at) if self.clock == "noise" else forward)
-        length = t - s if self.clock == "time" else process.clock(s) - process.clock(t)
-        return leapt(total, states[stage.origin], float(stage.span) * length, self.jump)
+            at, own = node_of(self, stage.origin, process, t, s), stage.origin
+            forward = process.forward_rates(states[own], posteriors[own].shape[-1], at)
+            forward = forward / process.clock_rate(at) if self.clock == "noise" else forward
+            found[own] = found.get(own, 0.0) + forward
+        return found
 
     def _rates(self, process: TokenProcess, p: FloatArray, x: TokenArray, t: float) -> FloatArray:
         rates = process.rates(p, x, t)
@@ -204,19 +239,20 @@ def leapt(rates: FloatArray, x: TokenArray, length: float, jump: Jump) -> FloatA
     """Law of each token after frozen rates acted on it for some time."""
     rates = np.maximum(rates, 0.0)
     np.put_along_axis(rates, x[..., None], 0.0, axis=-1)
-    total = rates.sum(axis=-1, keepdims=True)
-    if jump == "exponential":
-        with np.errstate(invalid="ignore"):
-            moved = -np.expm1(-np.where(total > 0, total * length, 0.0))
-        out = moved * rates / np.where(total > 0, total, 1.0)
-    elif jump == "linear":
-        moved = np.minimum(total * length, 1.0)
-        out = moved * rates / np.where(total > 0, total, 1.0)
-    else:
-        out = length * rates * np.exp(-total * length)
-        moved = out.sum(axis=-1, keepdims=True)
-    np.put_along_axis(out, x[..., None], 1.0 - moved, axis=-1)
+    share, stay = acting(rates.sum(axis=-1, keepdims=True), length, jump)
+    out = share * rates
+    np.put_along_axis(out, x[..., None], stay, axis=-1)
     return np.asarray(out)
+
+
+def acting(total: FloatArray, length: float, jump: Jump) -> tuple[FloatArray, FloatArray]:
+    """What frozen rates become that add up to ``total``: probability over rate of each jump, probability to stay."""
+    reach = np.where(total > 0, total * length, 0.0)
+    if jump == "rejecting":
+        share = length * np.exp(-reach)
+        return share, 1.0 - share * total
+    moved = -np.expm1(-reach) if jump == "exponential" else np.minimum(reach, 1.0)
+    return moved / np.where(total > 0, total, 1.0), 1.0 - moved
 
 
 @dataclass(frozen=True)
