@@ -15,6 +15,7 @@ import typer
 
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as all_methods
+from diffnum.foreign.isolated import outspoken
 from diffnum.jobs.data import json_text
 from diffnum.jobs.extras import explained
 
@@ -98,7 +99,8 @@ def imported(path: str) -> Any:
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        with outspoken():
+            found = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         told = explained(f"--sampler {path!r}", error)
         raise typer.BadParameter(str(told) if told is not error else f"--sampler {path!r}: {error}") from None

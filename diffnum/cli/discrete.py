@@ -10,6 +10,7 @@ import typer
 
 from diffnum.cli.common import echo, finish, imported, print_json
 from diffnum.cli.progress import tracked
+from diffnum.foreign.isolated import outspoken
 
 __all__ = ["verify_discrete"]
 
@@ -137,14 +138,15 @@ def _own(
     found: Any = imported(path)
     try:
         how = convention_of(found, convention or None)  # type: ignore[arg-type]
-        study = convergence_study(
-            partial(found, **options) if options else found,
-            process=process,
-            steps=steps,
-            convention=how,
-            draws=draws,
-            seed=seed,
-        )
+        with outspoken():
+            study = convergence_study(
+                partial(found, **options) if options else found,
+                process=process,
+                steps=steps,
+                convention=how,
+                draws=draws,
+                seed=seed,
+            )
     except TypeError as error:
         msg = f"--sampler {path!r}: {error}"
         raise typer.BadParameter(msg) from None

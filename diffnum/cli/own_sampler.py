@@ -10,9 +10,13 @@ import typer
 
 from diffnum.cli.common import echo, finish, imported, print_json
 from diffnum.cli.progress import progress_bar
+from diffnum.foreign.isolated import OutOfTime, outspoken, time_limit
 from diffnum.types import Schedule
 
 __all__ = ["Wishes", "judgement_data", "reals", "study_data", "verify_noisy", "verify_own"]
+
+LONGER = 1.2
+"""Times its patience that a judgement may take, whatever a sampler does."""
 
 WORDS = {"holds": "ok    ", "fails": "FAIL  ", "undecided": "?     "}
 """First word of the first line, by verdict."""
@@ -87,15 +91,20 @@ def verify_own(
     path: str, order: float, options: dict[str, Any], schedule: Schedule, wishes: Wishes, *, as_json: bool
 ) -> None:
     """Judge a sampler, say what to look at where its order does not hold, leave with status 0 or 1."""
-    from diffnum.convergence.judgement import judge
+    from diffnum.convergence.judgement import Judgement, judge
 
     arguments = wishes.arguments()
     sampler, options = _sampler(path, options)
-    with progress_bar("measuring"):
+    longest = LONGER * wishes.patience + 1.0
+    with progress_bar("measuring"), outspoken(), time_limit(longest):
         try:
             found = judge(sampler, order, schedule=schedule, **arguments, **options)
+        except OutOfTime:
+            text = f"it had not ended after {longest:.0f} s, and was stopped: give it more with --patience"
+            found = Judgement(path.partition(":")[2], order, "undecided", (), (text,), ())
         except TypeError as error:  # the sampler returns what it must not, or takes other arguments
-            msg = f"--sampler {path!r}: {error}"
+            more = "; give its further arguments with --option" if "missing" in str(error) else ""
+            msg = f"--sampler {path!r}: {error}{more}"
             raise ValueError(msg) from error
         except SystemExit as left:
             msg = f"--sampler {path!r}: it leaves the program with status {left.code}; a sampler must not call exit"
@@ -143,7 +152,7 @@ def verify_noisy(
     shared: dict[str, Any] = {n: arguments[n] for n in ("problem", "convention") if arguments[n] is not None}
     grids = {"grids": arguments["grids"]} if "grids" in arguments else {}
     ends = {"interval": arguments["interval"]} if arguments["interval"] else {}
-    with progress_bar("measuring"):
+    with progress_bar("measuring"), outspoken():
         try:
             study = convergence_study(
                 sampler,
@@ -201,7 +210,8 @@ def _sampler(path: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     if not (isinstance(found, type) and hasattr(found, "set_timesteps")):
         return found, options
     try:
-        return found(**options), {}
+        with outspoken():
+            return found(**options), {}
     except SystemExit as left:
         msg = f"--sampler {path!r}: it leaves the program with status {left.code}; a sampler must not call exit"
         raise typer.BadParameter(msg) from None

@@ -9,6 +9,7 @@ import typer
 
 from diffnum.cli.common import echo, finish, imported, print_json
 from diffnum.cli.progress import progress_bar
+from diffnum.foreign.isolated import outspoken
 
 __all__ = ["verify_target"]
 
@@ -28,7 +29,7 @@ def verify_target(
         raise typer.BadParameter(msg)
     sampler: Any = imported(path)
     given: dict[str, Any] = {} if steps is None else {"steps": (steps[0], steps[1])}
-    with progress_bar("sampling"):
+    with progress_bar("sampling"), outspoken():
         try:
             own = partial(sampler, **options) if options else sampler
             found: Any = (
@@ -37,7 +38,7 @@ def verify_target(
                 else audit_target(own, target, seed=seed, **given)
             )
         except TypeError as error:
-            msg = f"--sampler {path!r}: {error}"
+            msg = f"--sampler {path!r}, called as f(task, n, seed): {error}"
             raise typer.BadParameter(msg) from None
     if as_json:
         rows = [

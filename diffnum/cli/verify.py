@@ -37,7 +37,14 @@ __all__ = ["verify"]
 PATIENCE = 15.0
 """Seconds after which a sampler of the user's own is judged by what is known."""
 
-Cache = Annotated[Path, typer.Option(help="Folder for finished pieces; an interrupted run goes on there.")]
+Cache = Annotated[
+    Path,
+    typer.Option(
+        help="Folder for finished pieces; an interrupted run goes on there.", parser=some_path, metavar="PATH"
+    ),
+]
+
+DRAWS = 200_000
 
 
 def verify(
@@ -88,7 +95,7 @@ def verify(
     ] = "",
     draws: Annotated[
         int, typer.Option(help="With --discrete: sequences that a sampler on batches draws at each level.")
-    ] = 200_000,
+    ] = DRAWS,
     seed: Seed = 0,
     cache: Cache = Path("out/verify"),
     kind: Kind = "deterministic",
@@ -140,6 +147,8 @@ def verify(
             "--measure": measure,
             "--target": target,
             "--clock": clock != "half-log-snr",
+            "--patience": patience != PATIENCE,
+            "--noise-level": noise_level != 1.0,
         }
         if not sampler:
             alien |= {"--convention": convention, "--option": option}
@@ -168,7 +177,11 @@ def verify(
             raise typer.BadParameter(msg)
         ends = tuple(reals("--interval", interval)) if interval else ()
         state = tuple(integers("--shape", shape)) if shape else ()
-        kinds = tuple(grids.split(",")) if grids else ()
+        kinds = tuple(dict.fromkeys(part.strip() for part in grids.split(","))) if grids else ()
+        idle = {"--draws": draws != DRAWS, "--seed": seed != 0, "--noise-level": noise_level != 1.0 and not measure}
+        if strange := [name for name, value in idle.items() if value]:
+            msg = f"{', '.join(strange)}: has no part in what is measured here, leave it out"
+            raise typer.BadParameter(msg)
         wishes = Wishes(convention, clock, problem, kinds, ends, state, levels, patience)
         if measure:
             given = settings("--option", option or ())
@@ -189,7 +202,14 @@ def verify(
         "--measure": measure,
         "--clock": clock != "half-log-snr",
         "--patience": patience != PATIENCE,
+        "--noise-level": noise_level != 1.0,
     }
+    if draws != DRAWS:
+        msg = "--draws goes with --discrete, leave it out"
+        raise typer.BadParameter(msg)
+    if cache.exists() and not cache.is_dir():
+        msg = f"--cache {str(cache)!r} is no folder: give another place"
+        raise typer.BadParameter(msg)
     if strange := [name for name, value in own.items() if value]:
         msg = f"{', '.join(strange)}: goes with --sampler, leave it out for methods of the catalogue"
         raise typer.BadParameter(msg)

@@ -15,7 +15,7 @@ from math import comb, factorial, prod
 
 import numpy as np
 
-from diffnum.coefficients.checked import distinct, number, past_nodes, step_length
+from diffnum.coefficients.checked import clock_step, distinct, past_nodes, step_length
 from diffnum.forms import ExponentialKernel, Kernel
 from diffnum.phi import phi
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
@@ -51,7 +51,7 @@ def as_kernel(h: Scalar | Kernel, prediction: str) -> Kernel:
         msg = f"prediction={prediction!r} has no kernel: use one of {', '.join(RATES)}"
         raise ValueError(msg)
     rate = RATES[prediction]  # clocks other than the half-log-SNR run either way
-    return ExponentialKernel(step_length(h) if rate else number("h", h), rate)
+    return ExponentialKernel(step_length(h) if rate else clock_step(h), rate)
 
 
 def lagrange_weights(moments: Sequence[Scalar], nodes: Sequence[Scalar]) -> tuple[Scalar, ...]:

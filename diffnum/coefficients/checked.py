@@ -14,24 +14,53 @@ import numpy as np
 
 from diffnum.types import Scalar
 
-__all__ = ["distinct", "noise_level", "number", "past_nodes", "step_length", "within"]
+__all__ = [
+    "clock_step",
+    "distinct",
+    "inner_node",
+    "noise_level",
+    "number",
+    "one_half",
+    "past_nodes",
+    "sequence",
+    "step_length",
+    "within",
+]
 
 
 def number(name: str, value: Any) -> Scalar:
-    """Number as it is, lists as arrays.
+    """Number as it is, lists as arrays, whole numbers of arrays and tensors in float64, where none can overflow.
 
     Raises
     ------
     TypeError
-        If ``value`` is a text, complex, or nothing.
+        If ``value`` is a text, a truth value, complex, of more digits than float64 (mpmath has those), or nothing.
     """
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | range):
         value = np.asarray(value)
-        value = value.astype(np.float64) if value.dtype.kind in "biu" else value
-    kind = value.dtype.kind if isinstance(value, np.ndarray | np.generic) else "f"
-    if kind not in "iuf" or isinstance(value, str | bytes | complex | dict | set) or value is None:
+        value = value.astype(np.float64) if value.dtype.kind in "iu" else value
+    if not _is_real(value):
         msg = f"{name}={value!r} has type {type(value).__name__}: use a real number or an array of them"
         raise TypeError(msg)
+    return _widened(value)
+
+
+def _is_real(value: Any) -> bool:
+    """Whether this is a real number or an array of them, of a dtype that the rules take; what is unseen is."""
+    if isinstance(value, np.ma.MaskedArray | str | bytes | complex | dict | set | frozenset | bool) or value is None:
+        return False
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind in "iuf" and value.dtype.itemsize <= 8
+    dtype = str(getattr(value, "dtype", "")) if type(value).__module__ == "torch" else ""
+    return not ("complex" in dtype or "bool" in dtype)
+
+
+def _widened(value: Any) -> Any:
+    """Whole numbers of a fixed width as float64: small ones overflow in a rule, unsigned ones have no sign."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.astype(np.float64) if value.dtype.kind in "iu" else value
+    if type(value).__module__ == "torch" and not value.is_floating_point():
+        return value.double()
     return value
 
 
@@ -70,6 +99,66 @@ def step_length(h: Any, name: str = "h") -> Scalar:
     return h
 
 
+def clock_step(h: Any, name: str = "h") -> Scalar:
+    """Step in a clock that may run either way, finite.
+
+    Raises
+    ------
+    ValueError
+        If it is infinite or not a number.
+    """
+    h = number(name, h)
+    if not within(h, -math.inf, math.inf, closed=False):
+        msg = f"{name}={h} is no step: use a finite one, negative in sigma/alpha"
+        raise ValueError(msg)
+    return h
+
+
+def inner_node(name: str, value: Any, *, last: bool = True) -> Scalar:
+    """Fraction of a step, in (0, 1], or in (0, 1) without ``last``.
+
+    Raises
+    ------
+    ValueError
+        If it is outside.
+    """
+    value = number(name, value)
+    if not (within(1 - value, 0.0, 1.0) if last else within(value, 0.0, 1.0, closed=False)):
+        msg = f"{name}={value} is no inner node: use a fraction of the step in (0, 1{']' if last else ')'}"
+        raise ValueError(msg)
+    return value
+
+
+def one_half(half: Any) -> Scalar:
+    """The number one half, in any arithmetic.
+
+    Raises
+    ------
+    ValueError
+        If it is another one.
+    """
+    value: Any = number("half", half)
+    if _is_seen(value) and not within(abs(value - 0.5), 0.0, 1e-3):
+        msg = f"half={half} is not one half: the parameter only says in which arithmetic 1/2 is to be taken"
+        raise ValueError(msg)
+    return value  # type: ignore[no-any-return]
+
+
+def sequence(name: str, values: Any) -> tuple[Any, ...]:
+    """Several numbers as a tuple; arrays and tensors are taken by their first axis.
+
+    Raises
+    ------
+    TypeError
+        If it is one number, or in no order.
+    """
+    ordered = not isinstance(values, str | bytes | dict | set | frozenset) and getattr(values, "ndim", 1) > 0
+    if not (ordered and hasattr(values, "__iter__")):
+        msg = f"{name}={values!r}: pass a sequence of numbers, such as a list"
+        raise TypeError(msg)
+    return tuple(values)
+
+
 def noise_level(value: Any, name: str) -> Scalar:
     """Noise level, finite and >= 0.
 
@@ -85,8 +174,8 @@ def noise_level(value: Any, name: str) -> Scalar:
     return value
 
 
-def past_nodes(**nodes: Any) -> tuple[Scalar, ...]:
-    """Nodes of past evaluations, in steps: negative, the newest first.
+def past_nodes(past: Any = (), /, **nodes: Any) -> tuple[Scalar, ...]:
+    """Nodes of past evaluations, in steps, by name or as a sequence: negative, the newest first.
 
     Raises
     ------
@@ -95,7 +184,8 @@ def past_nodes(**nodes: Any) -> tuple[Scalar, ...]:
     """
     newer: Any = 0.0
     values: list[Scalar] = []
-    for name, given in nodes.items():
+    named = {f"past[{i}]": node for i, node in enumerate(sequence("past", past))}
+    for name, given in {**named, **nodes}.items():
         value = number(name, given)
         if not within(value, -math.inf, 0.0, closed=False):
             msg = f"{name}={value} is not negative: past nodes are (lambda_past - lambda_n)/h, -1 on equal steps"
@@ -122,11 +212,14 @@ def distinct(nodes: Any, name: str = "nodes") -> tuple[Scalar, ...]:
     ValueError
         If there is none, or a node is repeated.
     """
-    values = tuple(number(f"{name}[{i}]", node) for i, node in enumerate(nodes))
+    values = tuple(number(f"{name}[{i}]", node) for i, node in enumerate(sequence(name, nodes)))
     if not values:
         msg = f"{name}=() is empty: give at least the current node, 0"
         raise ValueError(msg)
     for i, value in enumerate(values):
+        if not within(value, -math.inf, math.inf, closed=False):
+            msg = f"{name}[{i}]={value} is no node: use finite numbers"
+            raise ValueError(msg)
         for other in values[:i]:
             both = _is_seen(value) and _is_seen(other)
             if both and not within(abs(value - other), 0.0, math.inf, closed=False):

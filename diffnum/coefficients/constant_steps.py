@@ -20,6 +20,7 @@ from math import comb
 import numpy as np
 
 from diffnum.coefficients.adams import combine, exponential_adams, multistep
+from diffnum.coefficients.checked import clock_step, past_nodes, sequence
 from diffnum.coefficients.predictor_corrector import predict_correct
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
 from diffnum.types import Scalar
@@ -96,6 +97,7 @@ def plms(h: Scalar, order: int) -> tuple[Scalar, ...]:
     Ordinary Differential Equations I, eqs. (III.1.5) and (III.1.6).
     """
     check_order(order)
+    h = clock_step(h)
     return _times(h, values_of(bashforth_differences(order)))
 
 
@@ -125,6 +127,7 @@ def adams_moulton_constant(h: Scalar, order: int) -> tuple[Scalar, ...]:
     Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, eqs. (III.1.8) and (III.1.9).
     """
     check_order(order)
+    h = clock_step(h)
     gamma = bashforth_differences(order)
     starred = tuple(g - before for g, before in zip(gamma, (Fraction(0), *gamma), strict=False))
     return _times(h, values_of(starred))
@@ -185,9 +188,11 @@ def ipndm_v(h: Scalar, past: Sequence[Scalar]) -> tuple[Scalar, ...]:
     ----------
     zju-pi/diff-sampler at 68d5ce42, diff-solvers-main/solvers.py, ``ipndm_v_sampler``.
     """
+    past = sequence("past", past)
     if len(past) > 3:
         msg = f"past={past} has {len(past)} nodes: iPNDM_v combines at most 4 evaluations, so give 3"
         raise ValueError(msg)
+    h, past = clock_step(h), past_nodes(past)
     if not past:
         return (h,)
     h1 = -past[0]

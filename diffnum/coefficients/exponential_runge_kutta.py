@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from diffnum.coefficients.adams import as_kernel
+from diffnum.coefficients.checked import inner_node, one_half
 from diffnum.coefficients.runge_kutta import exponential_runge_kutta_step, one_step, rational
 from diffnum.forms import Kernel
 from diffnum.tableau import Step, Window
@@ -58,7 +59,7 @@ def etd_rk3(
     ----------
     Cox and Matthews, J. Comput. Phys. 176 (2002), eqs. (23)-(25).
     """
-    kernel = as_kernel(h, prediction)
+    kernel, half = as_kernel(h, prediction), one_half(half)
     first, middle, last = _simpson(kernel)
     total = kernel.moment(0)
     return ((), (kernel.moment(0, half),), (-total, 2 * total)), (first, middle, last)
@@ -93,7 +94,7 @@ def krogstad_4(
     ----------
     Krogstad, J. Comput. Phys. 203 (2005), eq. (51).
     """
-    kernel = as_kernel(h, prediction)
+    kernel, half = as_kernel(h, prediction), one_half(half)
     first, middle, last = _simpson(kernel)
     euler, phi2_half, phi2 = kernel.moment(0, half), _phi(kernel, 2, half), _phi(kernel, 2)
     rows: Rows = ((), (euler,), (euler - phi2_half, phi2_half), (kernel.moment(0) - 2 * phi2, 0, 2 * phi2))
@@ -123,7 +124,7 @@ def hochbruck_ostermann_4(
     ----------
     Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005) 1069-1090, section 5, the method of five stages.
     """
-    kernel = as_kernel(h, prediction)
+    kernel, half = as_kernel(h, prediction), one_half(half)
     first, middle, last = _simpson(kernel)
     euler, phi2_half, phi3_half = kernel.moment(0, half), _phi(kernel, 2, half), _phi(kernel, 3, half)
     phi1, phi2, phi3 = (_phi(kernel, k) for k in (1, 2, 3))
@@ -193,6 +194,7 @@ def res_3s(
     Zhang et al., arXiv:2308.02157 (refined exponential solver); Hochbruck and Ostermann (2005).
     """
     kernel = as_kernel(h, prediction)
+    c2, c3 = inner_node("c2", c2), inner_node("c3", c3)
     try:
         gamma = res_gamma(c2, c3, as_shipped=as_shipped)
         b3 = kernel.moment(1) / (gamma * c2 + c3)

@@ -13,6 +13,7 @@ from fractions import Fraction
 from functools import cache
 
 from diffnum.coefficients.adams import as_kernel, exponential_adams, multistep
+from diffnum.coefficients.checked import inner_node, number, past_nodes, sequence, within
 from diffnum.coefficients.runge_kutta import euler_step, one_step, rational
 from diffnum.forms import Kernel
 from diffnum.tableau import Stage, Step, Window, vector, vectors
@@ -61,7 +62,7 @@ def cab(h: Scalar | Kernel, past: Sequence[Scalar], theta: Scalar, base: int = 2
         msg = f"base={base!r}: the Adams-Bashforth method of CAB has order 2 or 3, use one of them"
         raise ValueError(msg)
     kernel = as_kernel(h, "rho")
-    u1, u2 = past
+    u1, u2 = past = _two_nodes(past)
     weights = (*exponential_adams(kernel, (0, *past[: base - 1])), 0)[:3]
     share = theta * kernel.moment(0)
     slope = -u1 / (u1 - u2)
@@ -87,7 +88,7 @@ def virtual_moments(stages: int, times: str = "legendre") -> tuple[Fraction, Fra
         Times of the stages: :math:`(j-1)(j+2)/(s-1)(s+2)` as shipped, those of the Runge-Kutta-Legendre method; or
         :math:`(j-1)(j+4)/(s-1)(s+4)`, to which the weights belong.
     """
-    if stages < 2 or times not in TIMES:
+    if isinstance(stages, bool) or not isinstance(stages, int) or stages < 2 or times not in TIMES:
         msg = f"stages={stages!r}, times={times!r}: use at least 2 stages and one of {', '.join(TIMES)}"
         raise ValueError(msg)
 
@@ -151,7 +152,7 @@ def stork_2(
     Tan et al., arXiv:2505.24210; ZT220501/STORK at fd991caf, STORKScheduler.py, step_flow_matching_2.
     """
     total = as_kernel(h, "velocity").moment(0)
-    u1, u2 = past
+    u1, u2 = _two_nodes(past)
     first, second = virtual_moments(stages, times)
     # slope (-v_2 + 4 v_1 - 3 v_0)/(2 h_1) backwards in time, h_1 = -u_1 steps
     slope = (-3 / (2 * u1), 4 / (2 * u1), -1 / (2 * u1))
@@ -160,8 +161,20 @@ def stork_2(
     return tuple(value * total + along * s + half * c for value, s, c in zip((1, 0, 0), slope, bend, strict=True))
 
 
+def _two_nodes(past: Sequence[Scalar]) -> tuple[Scalar, Scalar]:
+    """The two past nodes of a method of order 3, in their order."""
+    given = sequence("past", past)
+    if len(given) != 2:
+        msg = f"past={past!r} has {len(given)} nodes: give two, such as (-1.0, -2.0)"
+        raise ValueError(msg)
+    first, second = past_nodes(given)
+    return first, second
+
+
 def _times(total: Scalar, number: Fraction) -> Scalar:
     """A multiple in whole numbers that fit into a float, so that any arithmetic can follow."""
+    if type(total).__module__ == "torch":  # whose whole numbers have 64 bits
+        return total * float(number)
     return total * number.numerator / number.denominator
 
 
@@ -193,7 +206,7 @@ def rx_euler(h: Scalar | Kernel, node: Scalar) -> tuple[Scalar, tuple[Scalar, Sc
     ----------
     Choi, Kang and Han, arXiv:2504.01855; jin01020/rx-dpm at 580ecf72, edm/generate.py, rx_euler_sampler and get_coeff.
     """
-    total = as_kernel(h, "rho").moment(0)
+    total, node = as_kernel(h, "rho").moment(0), inner_node("node", node, last=False)
     squares = node * node + (1 - node) * (1 - node)
     one, two = -squares / (1 - squares), 1 / (1 - squares)
     return total * node, (total * (one + two * node), total * two * (1 - node))
@@ -234,8 +247,13 @@ def epd(
     ----------
     Zhu et al., arXiv:2507.14797; BeierZhu/EPD at 88a91f09, solvers.py, epd_sampler.
     """
-    if len(nodes) != len(shares):
-        msg = f"nodes={nodes!r} and shares={shares!r}: give each node its share"
+    nodes = tuple(inner_node(f"nodes[{i}]", node) for i, node in enumerate(sequence("nodes", nodes)))
+    shares = tuple(number(f"shares[{i}]", share) for i, share in enumerate(sequence("shares", shares)))
+    if not nodes or len(nodes) != len(shares):
+        msg = f"nodes={nodes!r} and shares={shares!r}: give one node or more, and each its share"
+        raise ValueError(msg)
+    if not within(sum(shares) - 1.0, -1e-3, 1e-3):
+        msg = f"shares={shares!r} add up to {sum(shares)}, not to 1: divide them by their sum"
         raise ValueError(msg)
     kernel = as_kernel(h, "noise")
     total = kernel.moment(0)

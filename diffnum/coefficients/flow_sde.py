@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from diffnum.coefficients.checked import noise_level, within
+from diffnum.coefficients.checked import noise_level, number, within
 from diffnum.phi import phi
 from diffnum.tableau import Stage, Step, Window, vectors
 from diffnum.types import FloatArray, Scalar
@@ -61,6 +61,8 @@ class Place:
         s, start, end = self.noise[0], self.signal[0], self.signal[1]
         if isinstance(s, np.ndarray):
             return np.where(s >= PURE_NOISE, end, start)
+        if hasattr(s, "dtype"):  # tensors, numpy's scalars; where noise is pure the signal is 0, so that this is exact
+            return start + (s >= PURE_NOISE) * (end - start)
         return end if isinstance(s, int | float) and s >= PURE_NOISE else start
 
 
@@ -194,7 +196,9 @@ def flow_step(
         msg = f"family={family!r} is unknown: use one of {', '.join(DIVISIONS)}"
         raise ValueError(msg)
     division = DIVISIONS[family]
-    if not (within(start, 0.0, 1.0 + 1e-15, closed=False) and within(end, 0.0, 1.0) and np.all(start > end)):
+    start, end = number("start", start), number("end", end)
+    inside = within(1 - start, 0.0, 1.0) and within(end, 0.0, 1.0)
+    if not (inside and within(start - end, 0.0, math.inf, closed=False)):
         msg = (
             f"start={start}, end={end}: give flow times with 1 >= start > end >= 0; the data are at 0, so times of "
             "a code whose data are at 1 are to be given as 1 - t, with the velocity reversed"
@@ -232,6 +236,10 @@ def noise_window(intervals: int, level: float, first: int, count: int) -> FloatA
     ----------
     Tencent-Hunyuan/MixGRPO at e5cdd6a4, sampling_utils.py, ``run_sample_step`` (its list of deterministic steps).
     """
+    for name, value in (("intervals", intervals), ("first", first), ("count", count)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            msg = f"{name}={value!r}: pass a whole number"
+            raise TypeError(msg)
     if first < 0 or count < 1 or first + count > intervals:
         msg = (
             f"first={first}, count={count}: the window reaches from step {first} to {first + count - 1}, and the run "

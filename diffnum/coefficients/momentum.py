@@ -16,7 +16,6 @@ Lagrange weights in p_n and q_n it has order k on every one (``variable``).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import reduce
@@ -25,7 +24,7 @@ from math import lcm
 from typing import TypeAlias
 
 from diffnum.coefficients.adams import combine, dpmpp_2m_step, exponential_adams
-from diffnum.coefficients.checked import number, past_nodes, within
+from diffnum.coefficients.checked import clock_step, number, past_nodes, within
 from diffnum.coefficients.constant_steps import bashforth_differences, check_order, values_of
 from diffnum.forms import ExponentialKernel
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
@@ -124,11 +123,8 @@ def ghvb_variable(h: Scalar, past: Sequence[Scalar], beta: Scalar) -> tuple[tupl
     steps the moments of an average depend on the whole grid before it.
     """
     _check(beta)
-    h = number("h", h)
-    if not within(h, -math.inf, math.inf, closed=False):
-        msg = f"h={h} is no step: use a finite one, negative in sigma/alpha"
-        raise ValueError(msg)
-    return _variable_weights(h, past_nodes(**{f"past[{i}]": node for i, node in enumerate(past)}), beta)
+    h = clock_step(h)
+    return _variable_weights(h, past_nodes(past), beta)
 
 
 def _variable_weights(h: Scalar, past: Sequence[Scalar], beta: Scalar) -> tuple[tuple[Scalar, ...], Scalar]:

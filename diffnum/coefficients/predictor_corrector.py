@@ -31,7 +31,7 @@ def _checked(past: Sequence[Scalar], variant: str, kernel: Kernel | None) -> tup
         raise ValueError(msg)
     if kernel is not None:
         return tuple(past)
-    return past_nodes(**{f"past[{i}]": node for i, node in enumerate(past)})
+    return past_nodes(past)
 
 
 def _b_function(h: Scalar, total: Scalar, variant: str) -> Scalar:
@@ -175,7 +175,7 @@ def unic_vary(h: Scalar | Kernel, past: Sequence[Scalar], prediction: str = "dat
     """
     kernel = as_kernel(h, prediction)
     if kernel is not h:  # who brings a kernel brings the nodes of a grid
-        past = past_nodes(**{f"past[{i}]": node for i, node in enumerate(past)})
+        past = past_nodes(past)
     if not past:
         return exponential_adams(kernel, (0, 1))
     nodes, order = (0, *past, 1), len(past) + 1

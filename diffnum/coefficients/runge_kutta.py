@@ -6,15 +6,13 @@ Weights of a stage at fraction c are relative to the gain *at that stage*, so a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
-from numbers import Real
-from typing import Any
-
-import numpy as np
 
 from diffnum.coefficients.adams import CLOCKS, as_kernel
+from diffnum.coefficients.checked import clock_step, number, one_half, within
 from diffnum.coefficients.tableaux import LOWER, TABLEAUX, ButcherTableau
 from diffnum.forms import Kernel
 from diffnum.tableau import Stage, Step, Vector, Window, vector, vectors
@@ -166,10 +164,9 @@ def _check(variant: str, *nodes: Scalar) -> None:
     if variant not in VARIANTS:
         msg = f"variant={variant!r} is unknown: use one of {', '.join(VARIANTS)}"
         raise ValueError(msg)
-    if not all(isinstance(r, Real | np.ndarray) for r in nodes):
-        return
-    bounds: tuple[Any, ...] = (0, *nodes)
-    if not all(np.all(a < b) for a, b in pairwise(bounds)) or np.any(bounds[-1] > 1):
+    seen = [number(f"r{i}", r) for i, r in enumerate(nodes, start=1)]
+    ordered = all(within(b - a, 0.0, math.inf, closed=False) for a, b in pairwise(seen))
+    if not (ordered and all(within(1 - r, 0.0, 1.0) for r in seen)):
         names = ", ".join(f"r{i}={r}" for i, r in enumerate(nodes, start=1))
         msg = f"{names}: out of order, inner nodes need 0 < r1 < r2 <= 1"
         raise ValueError(msg)
@@ -202,7 +199,7 @@ def etd_rk4(
     ----------
     Cox and Matthews, J. Comput. Phys. 176 (2002), eqs. (26)-(29).
     """
-    kernel = as_kernel(h, prediction)
+    kernel, half = as_kernel(h, prediction), one_half(half)
     middle = kernel.moment(0, half)
     zeroth, first, second = kernel.moment(0), kernel.moment(1), kernel.moment(2)
     return (
@@ -250,6 +247,10 @@ def runge_kutta_weights(
             msg = f"tableau={tableau!r} is unknown: use one of {', '.join(TABLEAUX)}, or a ButcherTableau"
             raise ValueError(msg)
         tableau = TABLEAUX[tableau]
+    if not isinstance(tableau, ButcherTableau):
+        msg = f"tableau={tableau!r}: use one of {', '.join(TABLEAUX)}, or a ButcherTableau"
+        raise TypeError(msg)
+    h = clock_step(h)
     rows = tuple(tuple(_number(a) * h for a in row) for row in tableau.A)
     return rows, tuple(_number(b) * h for b in tableau.b)
 

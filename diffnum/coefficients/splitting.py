@@ -280,13 +280,18 @@ def churn(
     ----------
     Karras et al., arXiv:2206.00364, algorithm 2.
     """
+    s_churn = number("s_churn", s_churn)  # type: ignore[assignment]
     if not 0 <= s_churn < math.inf:
         msg = f"s_churn={s_churn} is out of range: use a finite number >= 0"
         raise ValueError(msg)
     if not s_min <= s_max:
         msg = f"s_min={s_min} is above s_max={s_max}: no noise would ever be added, exchange them"
         raise ValueError(msg)
-    levels = np.asarray(sigmas, dtype=np.float64)
+    levels = np.asarray(number("sigmas", sigmas), dtype=np.float64)
+    ordered = levels.ndim == 1 and bool((levels >= 0).all()) and bool((np.diff(levels) < 0).all())
+    if levels.size and not (ordered and np.isfinite(levels).all()):
+        msg = f"sigmas={sigmas}: give noise levels >= 0 in one row, which fall from one interval to the next"
+        raise ValueError(msg)
     count = len(levels) if steps is None else steps
     if not levels.size or isinstance(count, bool) or int(count) != count or count < 1:
         msg = f"steps={steps} for {levels.size} levels: give noise levels, and a positive whole number of steps"

@@ -129,6 +129,9 @@ def check_repeats(sampler: Sampler, oracle: Oracle) -> None:
 
 def check_signature(name: str, sampler: Sampler) -> None:
     """Refuse a function that cannot take what samplers are called with."""
+    if isinstance(sampler, type):
+        msg = f"{name} is a class, and no scheduler: pass an object of it that is called as sampler(model, x, nodes)"
+        raise TypeError(msg)
     try:
         signature = inspect.signature(sampler)
     except ValueError:  # of a function that is not written in Python
@@ -175,11 +178,13 @@ def called(sampler: Sampler, model: Any, x: FloatArray, nodes: FloatArray) -> An
     except SystemExit as error:
         msg = f"{name} leaves the program with sys.exit({error.code!r}): let it return its sample, or raise"
         raise SamplerError(msg) from error
+    except KeyboardInterrupt:  # the user's, or the end of the time
+        raise
     except (TypeError, ValueError) as error:
         if str(error).startswith(name):  # an adapter has said it already
             raise
         raise _raised(name, error, x, nodes) from error
-    except Exception as error:
+    except BaseException as error:  # GeneratorExit, or one of the sampler's own
         raise _raised(name, error, x, nodes) from error
 
 
@@ -210,6 +215,8 @@ def _run(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: Flo
     if not np.array_equal(given_nodes, nodes):
         msg = f"{name} writes into its input nodes: let it work on a copy"
         raise ValueError(msg)
+    if inspect.iscoroutine(result):
+        result.close()
     if result is None or not (hasattr(result, "shape") and hasattr(result, "dtype")):
         msg = f"{name} returned a {type(result).__name__}: it must return an array like x"
         raise TypeError(msg)
@@ -234,7 +241,7 @@ def _run(name: str, sampler: Sampler, model: _Watched, x: FloatArray, nodes: Flo
     return found, model.calls
 
 
-def _raised(name: str, error: Exception, x: FloatArray, nodes: FloatArray) -> SamplerError:
+def _raised(name: str, error: BaseException, x: FloatArray, nodes: FloatArray) -> SamplerError:
     """What a sampler raised, and where, in one line."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     given = "" if last.name != "called" else "; it must take three arguments (model, x, nodes)"

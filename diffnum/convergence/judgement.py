@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal
 
+import numpy as np
+
 from diffnum.coefficients.method import GRID_KINDS
-from diffnum.convergence.checks import check_repeats, check_sampler, name_of
+from diffnum.convergence.checks import STEPS, check_repeats, check_sampler, name_of
 from diffnum.convergence.counts import Odd, odd_counts
 from diffnum.convergence.diagnosis import QUICK, contradicts, diagnose
 from diffnum.convergence.edges import edges
@@ -19,11 +21,12 @@ from diffnum.convergence.nodes import INTERVAL, PATTERN, Spacing
 from diffnum.convergence.oracle import Oracle
 from diffnum.convergence.rate import RateEstimate
 from diffnum.convergence.record import ConvergenceStudy, Series
-from diffnum.convergence.refinement import Ladder, Run
+from diffnum.convergence.refinement import Ladder, Run, check_levels
 from diffnum.convergence.weights import low_precision, probed
 from diffnum.convergence.wrapped import Clock, in_clock, in_shape
 from diffnum.foreign import understood
 from diffnum.foreign.conventions import Convention, convention_of
+from diffnum.foreign.isolated import Guarded, seeds
 from diffnum.problems import rotated_product, three_peaks
 from diffnum.schedules import VPLinear
 from diffnum.types import Problem, Sampler, Schedule
@@ -121,7 +124,8 @@ class Judgement:
         if self.verdict == "holds":
             return f"{self.name}: order {self.claimed:g} on {', '.join(self.orders)} grids"
         head = f"look at the {' and the '.join(self.parts)}" if self.parts else "undecided"
-        return f"{self.name}, claimed order {self.claimed:g}: {head} (measured: {measured})"
+        found = f" (measured: {measured})" if measured else ""
+        return f"{self.name}, claimed order {self.claimed:g}: {head}{found}"
 
     def __str__(self) -> str:
         """Summary, what was measured, notes."""
@@ -183,20 +187,24 @@ def judge(
     TypeError, ValueError
         If the sampler breaks its convention, or an argument is not as above.
     """
-    if not (math.isfinite(order) and order > 0):
-        msg = f"order={order:g} is no order that can be claimed: give a number > 0, such as 2"
+    if not 0 < order <= HIGHEST:
+        msg = f"order={order:g} is no order that can be claimed: give a number > 0, such as 2, of at most {HIGHEST}"
         raise ValueError(msg)
+    if steps is not None:
+        check_levels(steps)
     kind = _convention(sampler, convention)
-    run = understood(sampler, kind, **options)
-    given = run if shape is None else in_shape(run, shape)
+    guarded = Guarded(understood(sampler, kind, **options))
+    given: Sampler = guarded if shape is None else in_shape(guarded, shape)
     run = in_clock(given, clock)
     first, *others = _problems(problem, shape).items()
     time_left = Patience(patience)
     work = _Work(run, order, VPLinear() if schedule is None else schedule, interval or INTERVAL, tuple(grids), steps)
     oracle = work.oracle(first[1])
-    check_sampler(run, oracle)
     begun = time.monotonic()
     check_sampler(run, oracle)
+    if time.monotonic() - begun < WARM:  # the first runs of a process are slower than all that follow
+        begun = time.monotonic()
+        check_sampler(run, oracle)
     effort = _Effort.of((time.monotonic() - begun) / CHECKED, len(grids), time_left)
 
     if effort is not _Effort.HASTY:
@@ -218,10 +226,33 @@ def judge(
     open_ = any(s.order is None for s in series)
     if not parts and effort is not _Effort.HASTY and (coarse := low_precision(probed(run, work.schedule)[0], order)):
         notes.append(coarse)
+    notes += _side_effects(guarded, run, oracle, effort)
     verdict: Verdict = "fails" if parts else "undecided" if open_ else "holds"
     return Judgement(
         name_of(run), order, verdict, parts, tuple(text for _, text in accused), tuple(series), tuple(notes)
     )
+
+
+HIGHEST = 16
+"""Order up to which a claim can be tried: of higher ones nothing is left above rounding."""
+
+WARM = 1.0
+"""Seconds that checks may take which are made twice."""
+
+
+def _side_effects(guarded: Guarded, run: Sampler, oracle: Oracle, effort: _Effort) -> list[str]:
+    """What a sampler does to the program that calls it, in sentences."""
+    said = [f"it changes {name} for the whole program, which was put back" for name in guarded.changes]
+    if effort is _Effort.HASTY:
+        return said
+    nodes = np.linspace(*oracle.interval, STEPS + 1)
+    x = oracle.state(float(nodes[0]))
+    for name in seeds(lambda: run(oracle, x.copy(), nodes.copy())):
+        said.append(
+            f"it calls {name}, or the like: whatever draws after it gets the same numbers every time, let it use a "
+            "generator of its own"
+        )
+    return said
 
 
 CHECKED = 24

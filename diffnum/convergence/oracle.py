@@ -12,7 +12,7 @@ import numpy as np
 from diffnum.forms import Nodes
 from diffnum.types import Denoiser, FloatArray, Prediction, Problem, Schedule
 
-__all__ = ["AskedByNoiseLevel", "Oracle"]
+__all__ = ["AskedByNoiseLevel", "Oracle", "oracle_of"]
 
 
 class AskedByNoiseLevel(ABC):
@@ -129,7 +129,8 @@ class Oracle(AskedByNoiseLevel):
 
     def predict(self, x: FloatArray, lam: float, prediction: Prediction) -> FloatArray:
         """Exact prediction at a half-log-SNR."""
-        return np.asarray(self.denoiser(prediction)(x, self.time(lam)))
+        with np.errstate(all="ignore"):  # whatever the code that asks has made of the floating-point errors of others
+            return np.asarray(self.denoiser(prediction)(x, self.time(lam)))
 
     def state(self, lam: float) -> FloatArray:
         """Exact states on the trajectories, shape (points, d)."""
@@ -155,3 +156,36 @@ class Oracle(AskedByNoiseLevel):
         """The same on the middle half of the interval."""
         middle, quarter = (self.interval[0] + self.interval[1]) / 2, (self.interval[1] - self.interval[0]) / 4
         return Oracle(self.problem, self.schedule, (middle - quarter, middle + quarter), *self._drawn)
+
+
+_MADE: dict[Any, Oracle] = {}
+_MOST = 16
+"""Oracles that are kept: both problems on all noising processes of a certificate."""
+
+
+def oracle_of(
+    problem: Problem, schedule: Schedule, interval: tuple[float, float], points: int = 12, seed: int = 0
+) -> Oracle:
+    """Oracle of these arguments, the one that was made before where the parts are the package's own.
+
+    All methods of a catalogue are held against the same exact trajectories, which are computed once.
+
+    Parameters
+    ----------
+    problem, schedule, interval, points, seed
+        As for :class:`Oracle`.
+
+    Returns
+    -------
+    Oracle
+    """
+    own = all(type(part).__module__.startswith("diffnum.") for part in (problem, schedule))
+    key = (id(problem), repr(schedule), tuple(interval), points, seed)
+    found = _MADE.get(key)
+    if found is None or found.problem is not problem or found.schedule != schedule:
+        found = Oracle(problem, schedule, interval, points, seed)
+        if own:
+            while len(_MADE) >= _MOST:
+                _MADE.pop(next(iter(_MADE)))
+            _MADE[key] = found
+    return found

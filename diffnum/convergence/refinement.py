@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from diffnum.convergence.rate import RateEstimate
 from diffnum.types import FloatArray
 
-__all__ = ["Estimator", "Ladder", "Run", "refined"]
+__all__ = ["Estimator", "Ladder", "Run", "check_levels", "refined"]
 
 Run: TypeAlias = Callable[[int], FloatArray]
 """Errors of a run with so many steps, shape () or (points,)."""
@@ -112,3 +113,18 @@ def _hidden_by_rounding(found: RateEstimate) -> bool:
     """Whether nothing is decided and rounding took levels away."""
     undecided = found.order is None and found.status != "diverging"
     return found.status == "floor" or (undecided and "floor" in found.notes)
+
+
+def check_levels(steps: Any) -> None:
+    """Refuse step counts from which no rate can be read.
+
+    Raises
+    ------
+    ValueError
+        If they are not two or more whole numbers that increase.
+    """
+    given = list(steps) if isinstance(steps, Iterable) and not isinstance(steps, str) else []
+    counts = [k for k in given if isinstance(k, int | np.integer)]
+    if len(counts) < 2 or len(counts) != len(given) or min(counts) < 1 or any(b <= a for a, b in pairwise(counts)):
+        msg = f"steps={steps!r}: pass two or more whole numbers > 0 that increase, such as (20, 40, 80, 160)"
+        raise ValueError(msg)

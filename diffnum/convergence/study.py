@@ -19,9 +19,8 @@ Methods that draw noise have a strong order, a weak one and one in law, measured
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, get_args
 
 import numpy as np
@@ -34,9 +33,10 @@ from diffnum.convergence.diagnosis import diagnose
 from diffnum.convergence.measure import decided_rate, measured_rate, problems_by_label
 from diffnum.convergence.nodes import INTERVAL, PATTERN, PLAIN_INTERVAL, Spacing, fractions
 from diffnum.convergence.noise import noisy_orders, only_problem
-from diffnum.convergence.oracle import Oracle
+from diffnum.convergence.oracle import oracle_of
 from diffnum.convergence.own_noise import orders_of_own
 from diffnum.convergence.record import ConvergenceStudy, Measure, Series, Variant
+from diffnum.convergence.refinement import check_levels
 from diffnum.foreign import understood
 from diffnum.foreign.conventions import Convention
 from diffnum.jobs.checked import check_names, check_schedule
@@ -140,7 +140,7 @@ def convergence_study(
     if variants is not None:
         check_names("variants", variants, get_args(Variant))
     if steps is not None:
-        _check_levels(steps)
+        check_levels(steps)
     if not isinstance(sampler, str | Method) and measure in ORDERS:
         return _own_orders(sampler, measure, problem, noise_level, schedule, grids, steps, interval, convention)
     if isinstance(sampler, str | Method):
@@ -175,7 +175,7 @@ def convergence_study(
     uneven = any(kind != "uniform" for kind in grids)  # one graded step says nothing on weights for equal steps
     series = []
     for label, exact in problems.items():
-        oracle = Oracle(exact, schedule, interval, points, seed)
+        oracle = oracle_of(exact, schedule, interval, points, seed)
         if not isinstance(subject, Method):
             check_sampler(subject, oracle)
         for kind in grids:
@@ -237,15 +237,6 @@ def _check_numbers(interval: Any, pattern: Sequence[float], noise_level: Any, se
         raise ValueError(msg)
     if not isinstance(seed, int | np.integer) or seed < 0:
         msg = f"seed={seed!r}: pass a whole number >= 0"
-        raise ValueError(msg)
-
-
-def _check_levels(steps: Any) -> None:
-    """Refuse step counts from which no rate can be read."""
-    given = list(steps) if isinstance(steps, Iterable) and not isinstance(steps, str) else []
-    counts = [k for k in given if isinstance(k, int | np.integer)]
-    if len(counts) < 2 or len(counts) != len(given) or min(counts) < 1 or any(b <= a for a, b in pairwise(counts)):
-        msg = f"steps={steps!r}: pass two or more whole numbers > 0 that increase, such as (20, 40, 80, 160)"
         raise ValueError(msg)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -77,6 +78,7 @@ def _shown(number: Fraction) -> str:
     return rf"\tfrac{{{number.numerator}}}{{{number.denominator}}}" if short else f"{float(number):.6f}"
 
 
+@cache
 def quadrature_moments(stages: int, times: str) -> tuple[Fraction, Fraction]:
     """First and second moment of the quadrature, from the weights of all stages, one by one.
 

@@ -169,6 +169,10 @@ def _from_level(config: Any, schedule: Schedule, t: FloatArray) -> FloatArray:
         msg = f"noise_level={level}: the first node has {_said(config, lowest)}, pass that or less"
         raise ValueError(msg)
     first = float(t[0] if lam == lowest else schedule.time(lam))
+    if first <= max(0.0, float(schedule.t_min)):
+        end = float(schedule.half_log_snr(1.0 / label_scale(config) if is_flow(config) else 0.0))
+        msg = f"noise_level={level}: the last label has {_said(config, end)}, pass more than that"
+        raise ValueError(msg)
     return np.asarray(t * (first / float(t[0])))
 
 

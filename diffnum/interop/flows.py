@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -144,8 +145,12 @@ def _shift(config: Any, mu: float | None, name: str = "shift") -> float:
     if config.time_shift_type not in ("exponential", "linear"):
         msg = f"time_shift_type={config.time_shift_type!r} is unknown: use 'exponential' or 'linear'"
         raise ValueError(msg)
-    if not math.isfinite(mu) or (config.time_shift_type == "exponential" and abs(mu) > 700.0):
-        msg = f"mu={mu}: pass a finite number, the logarithm of the shift (about 0.5 to 1.15)"
+    if (
+        not isinstance(mu, Real)
+        or not math.isfinite(mu)
+        or (config.time_shift_type == "exponential" and abs(mu) > 700.0)
+    ):
+        msg = f"mu={mu!r}: pass a finite number, the logarithm of the shift (about 0.5 to 1.15)"
         raise ValueError(msg)
     return math.exp(mu) if config.time_shift_type == "exponential" else _positive("mu", mu)
 

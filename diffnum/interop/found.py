@@ -35,6 +35,14 @@ def given_plan(value: Plan | Mapping[str, Any] | str | Path | None, schedule: Sc
     """
     if value is None:
         return None
+    if not isinstance(value, Plan | Mapping | str | Path):
+        msg = f"plan={value!r} is a {type(value).__name__}: pass a Plan, its dictionary, or its file"
+        raise TypeError(msg)
+    if isinstance(value, Path) or (isinstance(value, str) and not value.lstrip().startswith("{")):
+        value = Path(value)
+        if not value.is_file():
+            msg = f"plan={str(value)!r}: there is no such file"
+            raise ValueError(msg)
     if isinstance(value, Mapping):
         value = json.dumps(value)
     made = value if isinstance(value, Plan) else Plan.from_json(value)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +27,7 @@ from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.programme import Start
 from diffnum.forms import conversion
 from diffnum.grids import Grid
+from diffnum.interop import checked
 from diffnum.interop.configuration import SPACED_AS, grid_of, is_flow, label_scale, process_of
 from diffnum.interop.found import given_plan, grid_of_plan
 from diffnum.interop.run import PipelineRun, RowRuns, check_finite, clipped, evaluations_a_step, unrounded
@@ -158,17 +159,14 @@ shift_terminal
         variance_type: str | None = None,
         plan: Any = None,
     ) -> None:
-        if not (clip_sample_range > 0.0 and 0.0 < dynamic_thresholding_ratio <= 1.0 and sample_max_value >= 1.0):
-            msg = (
-                f"clip_sample_range={clip_sample_range}, dynamic_thresholding_ratio={dynamic_thresholding_ratio}, "
-                f"sample_max_value={sample_max_value}: pass a positive range, a ratio in (0, 1] and a value from 1 on"
-            )
-            raise ValueError(msg)
+        checked.check_settings(PlanScheduler, self.config)
+        if isinstance(trained_betas, torch.Tensor):  # the configuration of a scheduler is to be JSON
+            self.register_to_config(trained_betas=trained_betas.tolist())  # type: ignore[no-untyped-call]
         self._method, self._built = find_method(method), shift
         self.schedule: Schedule = process_of(self.config)
         self.prediction: Prediction = prediction_of(self.config)
         self._given = given_plan(plan, self.schedule)
-        if self._given is not None:  # the configuration of a scheduler is to be JSON
+        if self._given is not None:
             self.register_to_config(plan=self._given.to_dict())  # type: ignore[no-untyped-call]
         self.init_noise_sigma = 1.0
         if not is_flow(self.config):
@@ -178,7 +176,7 @@ shift_terminal
             self.betas = 1.0 - self.alphas
         self.plan: Plan | None = None
         self.num_inference_steps: int | None = None
-        self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1)
+        self.timesteps = torch.arange(int(num_train_timesteps) - 1, -1, -1)
         self.sigmas = torch.zeros(0)
         self._begin_index: int | None = None
         self._step_index: int | None = None
@@ -213,14 +211,18 @@ shift_terminal
 
         Raises
         ------
+        TypeError
+            If ``config`` is no configuration, or an argument is no parameter of this class.
         ValueError
             If the class, a key or the value of a key is not understood: another process, times that run backwards.
         """
-        if isinstance(config, Mapping) and cls is PlanScheduler:
+        checked.check_configuration(config, cls.__name__)
+        if not return_unused_kwargs:
+            checked.check_known(cls, kwargs)
+        if cls is PlanScheduler:
             for kind in PlanScheduler.__subclasses__():  # of networks that are told noise levels
                 if (found := kind.parameters_of(config)) is not None:  # type: ignore[attr-defined]
                     return kind(**{**found, **kwargs})
-        if isinstance(config, Mapping) and cls is PlanScheduler:
             config = translated({key: value for key, value in config.items() if key != "_use_default_values"})
         return super().from_config(config, return_unused_kwargs, **kwargs)
 
@@ -251,7 +253,7 @@ shift_terminal
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Begin at a later timestep, a multiple of :attr:`order`, as image-to-image pipelines do."""
-        self._begin_index = begin_index
+        self._begin_index = checked.whole("begin_index", begin_index)
 
     def set_noise_level(self, level: float | None) -> None:
         """Begin runs at a noise level, from the next :meth:`set_timesteps` on: an exact strength of image-to-image.
@@ -263,14 +265,16 @@ shift_terminal
         level : float or None
             sigma/alpha, or the time of a flow; None begins where the network does.
         """
-        if level is not None and not 0.0 < level < math.inf:
-            msg = f"level={level}: pass a positive noise level, sigma/alpha or the time of a flow, or None"
-            raise ValueError(msg)
+        checked.check_positive("level", level, "noise level, sigma/alpha or the time of a flow, or None")
         self.register_to_config(noise_level=level)  # type: ignore[no-untyped-call]
 
     def set_shift(self, shift: float) -> None:
-        """Change the shift of a flow, from the next :meth:`set_timesteps` on."""
-        self.register_to_config(shift=float(shift))  # type: ignore[no-untyped-call]
+        """Change the shift of a flow, from the next :meth:`set_timesteps` on; ValueError where the process is none."""
+        checked.check_positive(
+            "shift", shift if is_flow(self.config) else f"{shift} of a table", "number, to the scheduler of a flow"
+        )
+        name = "flow_shift" if self.config.get("use_flow_sigmas") else "shift"
+        self.register_to_config(**{name: float(shift)})  # type: ignore[no-untyped-call]
 
     def set_timesteps(
         self,
@@ -305,6 +309,7 @@ shift_terminal
         UserWarning
             If the first node is pure noise and the first step of the method grows without bound there.
         """
+        timesteps, sigmas = checked.listed("timesteps", timesteps), checked.listed("sigmas", sigmas)  # type: ignore[assignment]
         given = timesteps if timesteps is not None else sigmas
         if given is not None and num_inference_steps not in (None, len(given)):
             msg = f"num_inference_steps={num_inference_steps} and {len(given)} nodes: leave the number out"
@@ -475,11 +480,7 @@ shift_terminal
         if eta:
             msg = f"eta={eta}: the noise belongs to the method, use method='ddim_eta{eta}'"
             raise ValueError(msg)
-        for name, value in (("model_output", model_output), ("sample", sample)):
-            if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-                kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-                msg = f"{name} is {kind}: pass a torch tensor of a floating dtype"
-                raise TypeError(msg)
+        checked.check_step(model_output, timestep, sample, generator)
         if isinstance(timestep, torch.Tensor) and timestep.numel() != 1:
             self._rows = RowRuns.of(self, timestep, sample, self._rows)
             previous = self._rows.step(model_output, timestep, sample, generator)
@@ -586,13 +587,14 @@ shift_terminal
 
     def _factors(self, like: torch.Tensor, labels: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Signal and noise factors beside a batch."""
+        checked.check_tensor("the sample", like)  # whole numbers would make both factors 0
         given = torch.as_tensor(labels).detach().cpu()  # float64 is not to be had on every device
         if given.ndim > 1 or (given.ndim == 1 and len(given) not in (1, len(like))):
             msg = f"timesteps have shape {tuple(given.shape)}: pass one, or one for each of {len(like)} samples"
             raise ValueError(msg)
         t = unrounded(given, None if self.plan is None else self._labels) / label_scale(self.config)
         low, high = (max(0.0, end) * label_scale(self.config) for end in (self.schedule.t_min, self.schedule.t_max))
-        if not bool(((t >= self.schedule.t_min) & (t <= self.schedule.t_max)).all()):
+        if not bool(((t >= max(0.0, self.schedule.t_min)) & (t <= self.schedule.t_max)).all()):
             msg = f"timesteps={given.tolist()}: pass labels from {low:g} to {high:g}"
             raise ValueError(msg)
         shape = (-1, *([1] * (like.ndim - 1)))

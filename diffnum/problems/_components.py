@@ -323,6 +323,10 @@ class ExpandedDiagonal:
 
 def localised(cache: dict[Any, dict[str, Any]], like: Array, convert: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     """Return ``convert(xp, like)``, kept for the namespace, dtype and device of ``like``."""
+    if type(like) is np.ndarray:
+        if like.dtype not in cache:
+            cache[like.dtype] = convert(array_namespace(like), like)
+        return cache[like.dtype]
     xp = array_namespace(like)
     # A tensor made in inference mode cannot enter autograd later: the two modes keep their own copies.
     inference = bool(getattr(xp.empty(0), "is_inference", bool)())
@@ -361,12 +365,18 @@ def in_blocks(
 
 def softmax(xp: Any, logits: Array) -> Array:
     """Probabilities along the last axis; no overflow, and no underflow of the largest."""
+    if type(logits) is np.ndarray:  # the same, by the shortest way: states of studies are small
+        shifted = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+        return shifted / np.add.reduce(shifted, axis=-1, keepdims=True)
     shifted = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
     return shifted / xp.sum(shifted, axis=-1, keepdims=True)
 
 
 def log_sum_exp(xp: Any, logits: Array) -> Array:
     """Logarithm of the sum of exponentials along the last axis."""
+    if type(logits) is np.ndarray:
+        top = np.maximum.reduce(logits, axis=-1, keepdims=True)
+        return top[..., 0] + np.log(np.add.reduce(np.exp(logits - top), axis=-1))
     largest = xp.max(logits, axis=-1, keepdims=True)
     return largest[..., 0] + xp.log(xp.sum(xp.exp(logits - largest), axis=-1))
 

@@ -9,6 +9,7 @@ data.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ from diffnum.types import Array, FloatArray, Schedule
 Coefficient = Any
 """``alpha`` or ``sigma``: a float, or a float64 array of shape (1, 1) or (n, 1)."""
 
+
+NUMPY = array_namespace(np.zeros(0))
+"""Namespace of numpy's arrays."""
 
 SMALLEST_NOISE = 1e-150
 """Below it the square of ``sigma`` is not a normal number."""
@@ -50,6 +54,8 @@ class Batch(NamedTuple):
 
     def restore(self, flat: Array) -> Array:
         """Give an answer of shape (n, d) the shape and dtype of the caller's array."""
+        if type(flat) is np.ndarray and flat.dtype == self.flat.dtype and flat.shape == self.shape:
+            return flat
         return self.xp.reshape(self.xp.astype(flat, self.flat.dtype, copy=False), self.shape)
 
     def on_host(self) -> Batch:
@@ -81,6 +87,8 @@ def check_schedule(schedule: Any) -> None:
 
 def check_state(x: Array, dim: int, name: str = "x") -> Batch:
     """Return the batch ``x`` flattened to (n, dim); ``TypeError`` or ``ValueError`` if that cannot be."""
+    if type(x) is np.ndarray and x.dtype == np.float64 and x.ndim == 2 and x.shape[1] == dim:  # by far the most usual
+        return Batch(NUMPY, x, x.shape)
     try:
         xp = array_namespace(x)
     except TypeError as error:
@@ -98,9 +106,9 @@ def check_state(x: Array, dim: int, name: str = "x") -> Batch:
 
 def coefficients(schedule: Schedule, t: Any, state: Batch) -> tuple[Coefficient, Coefficient]:
     """Return ``(alpha, sigma)``: floats for a number ``t``, else float64 arrays, shape (1, 1) or (n, 1)."""
-    if np.ndim(t) == 0 and isinstance(t, float | int | np.number | np.ndarray):
+    if isinstance(t, float | int | np.number) or (isinstance(t, np.ndarray) and t.ndim == 0):
         value = float(t)
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             msg = f"t={value} is not finite; pass a time in [{schedule.t_min}, {schedule.t_max}]"
             raise ValueError(msg)
         _check_inside(schedule, value)
@@ -126,7 +134,7 @@ def _check_inside(schedule: Schedule, t: float, name: str = "t") -> None:
 
     Where the signal is never scaled, later times only hold more noise, as churn asks for at the first step.
     """
-    slack = 1e-9 * schedule.t_max if np.isfinite(schedule.t_max) else 0.0
+    slack = 1e-9 * schedule.t_max if math.isfinite(schedule.t_max) else 0.0
     if t > schedule.t_max and schedule.alpha(t) == 1.0:
         return
     if not schedule.t_min - slack <= t <= schedule.t_max + slack:

@@ -274,7 +274,8 @@ class CoordinateMixtures:
             xp, p, r, v, weights = self._posterior(y, alpha, sigma)
             form = LinearForm(*map(lift, form))
             each = form.data * p["means"] + gain_of(p["spectra"], v, lift(alpha), form) * r
-            return xp.astype(self._out(xp, p, xp.sum(weights * each, axis=-1)), y.dtype)
+            out = self._out(xp, p, xp.sum(weights * each, axis=-1))
+            return out if out.dtype == y.dtype else xp.astype(out, y.dtype)
 
         size = self.means.size
         return by_calling_thread(y.shape[0] * self._work, in_blocks, y, size, block, alpha, sigma, form, y)
@@ -331,7 +332,7 @@ class CoordinateMixtures:
 
     @staticmethod
     def _in(xp: Any, p: dict[str, Any], x: Array) -> Array:
-        x = xp.astype(x, xp.float64)
+        x = x if x.dtype == xp.float64 else xp.astype(x, xp.float64)
         return product(xp, x, p["rotation"]) if "rotation" in p else x
 
     @staticmethod

@@ -50,6 +50,23 @@ MISUSES: dict[str, tuple[Callable[[Callable[[float], Any]], Any], str]] = {
     "infinite step of ghvb_variable": (lambda of: c.ghvb_variable(of(np.inf), (-1.0,), 0.5), "h="),
     "noise beyond float64": (lambda of: c.sde_dpm_1(of(400.0)), "beyond float64"),
     "inner node outside": (lambda of: c.dpmpp_sde(0.3, of(2.0)), "r="),
+    "inner node of DPM-Solver-2 outside": (lambda of: c.dpm_solver_2(0.3, of(2.0)), "r1="),
+    "inner nodes of DPM-Solver-3 exchanged": (lambda of: c.dpm_solver_3(0.3, of(0.7), of(0.3)), "r2="),
+    "inner node of RES outside": (lambda of: c.res_3s(0.3, 0.5, of(2.0)), "c3="),
+    "inner node of EPD behind": (lambda of: c.epd(0.3, [of(-0.5)], [1.0]), "nodes.0.="),
+    "shares of EPD that add up to less": (lambda of: c.epd(0.3, [0.5], [of(0.7)]), "divide them by their sum"),
+    "inner node of RX-Euler at the start": (lambda of: c.rx_euler(-0.3, of(0.0)), "node="),
+    "another half": (lambda of: c.etd_rk3(0.3, of(0.3)), "not one half"),
+    "another half of order 4": (lambda of: c.krogstad_4(0.3, of(0.3)), "not one half"),
+    "NaN step in sigma": (lambda of: c.heun(of(np.nan)), "h="),
+    "NaN step of constant weights": (lambda of: c.plms(of(np.nan), 2), "h="),
+    "infinite step of constant weights": (lambda of: c.abm(of(np.inf), 2), "h="),
+    "infinite step of a tableau": (lambda of: c.runge_kutta_weights(of(np.inf), "heun"), "h="),
+    "a node of iPNDM_v ahead": (lambda of: c.ipndm_v(-0.3, [of(0.5)]), "not negative"),
+    "nodes of CAB exchanged": (lambda of: c.cab(-0.3, [of(-2.0), of(-1.0)], 0.1), "newest first"),
+    "nodes of STORK exchanged": (lambda of: c.stork_2(-0.3, [of(-2.0), of(-1.0)]), "newest first"),
+    "infinite node": (lambda of: c.exponential_adams(0.3, (0.0, of(-np.inf))), "use finite numbers"),
+    "flow that runs to noise": (lambda of: c.flow_step(of(0.2), 0.5), "start="),
 }
 
 
@@ -74,6 +91,14 @@ def test_a_misuse_is_refused_whatever_carries_the_number(misuse: str, carrier: s
         (lambda: c.plms(0.3, 200), "order=200"),
         (lambda: c.res_3s(0.3, 2 / 3, 0.5), "c2="),
         (lambda: c.exponential_adams(0.3, ()), "empty"),
+        (lambda: c.cab(-0.3, [], 0.1), "has 0 nodes: give two"),
+        (lambda: c.stork_2(-0.3, [-1.0]), "has 1 nodes: give two"),
+        (lambda: c.stork_2(-0.3, [-1.0, -2.0], 2.5), "stages=2.5"),
+        (lambda: c.epd(0.3, [], []), "one node or more"),
+        (lambda: c.churn([1.0, 2.0], 0.3), "fall from one interval"),
+        (lambda: c.churn([[2.0, 1.0]], 0.3), "in one row"),
+        (lambda: c.churn([2.0, -1.0], 0.3), "noise levels >= 0"),
+        (lambda: c.churn([2.0, np.nan], 0.3), "fall from one interval"),
     ],
 )
 def test_other_misuses_are_named(call: Callable[[], Any], message: str) -> None:
@@ -81,10 +106,65 @@ def test_other_misuses_are_named(call: Callable[[], Any], message: str) -> None:
         call()
 
 
-@pytest.mark.parametrize("wrong", ["0.3", None, 1j, np.array(["a"]), np.array([True])])
-def test_what_is_no_real_number_is_named(wrong: Any) -> None:
+STEPS: dict[str, Callable[[Any], Any]] = {
+    "ddim": c.ddim,
+    "dpmpp_3m": lambda h: c.dpmpp_3m(h, -1, -2),
+    "unip": lambda h: c.unip(h, [-1]),
+    "exponential_adams": lambda h: c.exponential_adams(h, [0, -1]),
+    "res_3s": c.res_3s,
+    "sde_dpmpp_1": c.sde_dpmpp_1,
+    "ddim_eta": lambda h: c.ddim_eta(h, 0.5),
+    "noise_variance": c.noise_variance,
+    "heun": c.heun,
+    "plms": lambda h: c.plms(h, 3),
+    "abm": lambda h: c.abm(h, 3),
+    "ipndm_v": lambda h: c.ipndm_v(h, [-1.0]),
+    "ghvb_variable": lambda h: c.ghvb_variable(h, [-1.0], 0.8),
+    "runge_kutta_weights": lambda h: c.runge_kutta_weights(h, "rk4"),
+    "rx_euler": lambda h: c.rx_euler(h, 0.5),
+    "cab": lambda h: c.cab(h, [-1, -2], 0.1),
+    "stork_2": lambda h: c.stork_2(h, [-1, -2]),
+}
+WRONG: dict[str, Any] = {
+    "text": "0.3", "nothing": None, "complex": 1j, "texts": np.array(["a"]), "truth": True, "truths": np.array([True]),
+    "truth tensor": torch.tensor(True), "complex tensor": torch.tensor(0.3 + 0j), "long double": np.longdouble(0.3),
+    "masked": np.ma.array([0.3, 0.4], mask=[0, 1]), "set": {0.3}, "dictionary": {}, "objects": np.array([0.3, None]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", STEPS)
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_no_real_number_is_named(wrong: str, function: str) -> None:
     with pytest.raises(TypeError, match=r"h=.* has type"):
-        c.ddim(wrong)
+        STEPS[function](WRONG[wrong])
+
+
+def flat(weights: Any) -> list[Any]:
+    return [w for part in weights for w in flat(part)] if isinstance(weights, tuple) else [weights]
+
+
+@pytest.mark.parametrize("function", STEPS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, torch.uint8, torch.int8, torch.int64])
+def test_whole_numbers_of_few_bits_neither_overflow_nor_lose_their_sign(function: str, dtype: Any) -> None:
+    h = torch.tensor([20], dtype=dtype) if isinstance(dtype, torch.dtype) else np.array([20], dtype=dtype)
+    for found, truth in zip(flat(STEPS[function](h)), flat(STEPS[function](20.0)), strict=True):
+        assert np.ravel(found) == pytest.approx(float(truth), rel=1e-14, abs=1e-14)
+
+
+@pytest.mark.parametrize("nodes", [0.0, None, "ab", {0.0, -1.0}, {0.0: 1}, np.array(0.0)], ids=repr)
+def test_nodes_are_a_sequence(nodes: Any) -> None:
+    for call in (c.exponential_adams, c.unip, c.ipndm_v, c.unic_vary, lambda h, past: c.ghvb_variable(h, past, 0.8)):
+        with pytest.raises(TypeError, match="pass a sequence of numbers"):
+            call(0.3, nodes)
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_flow_that_starts_at_pure_noise_has_finite_weights_in_every_arithmetic(carrier: str) -> None:
+    start, truth = CARRIERS[carrier](1.0), c.flow_step(1.0, 0.5)
+    if carrier != "mpmath":
+        found = c.flow_step(start, 0.5)
+        for one, other in zip(found, truth, strict=True):
+            assert np.allclose(np.asarray(one, dtype=float), other, rtol=1e-6)
 
 
 def test_lists_are_taken_where_arrays_are_and_whole_numbers_of_numpy_where_int_is() -> None:

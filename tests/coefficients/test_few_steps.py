@@ -155,7 +155,7 @@ def test_theta_makes_cab_of_order_three_at_one_value_on_constant_steps() -> None
     ("call", "message"),
     [
         (lambda: cab(1.0, (-1.0, -2.0), 0.5, base=4), "base=4"),
-        (lambda: epd(1.0, (0.5,), (0.5, 0.5)), "give each node its share"),
+        (lambda: epd(1.0, (0.5,), (0.5, 0.5)), "give one node or more, and each its share"),
         (lambda: dn.method("epd_0"), "epd_0"),
         (lambda: virtual_moments(1), "stages=1"),
         (lambda: stork_2(1.0, (-1.0, -2.0), 50, "hermite"), "times='hermite'"),

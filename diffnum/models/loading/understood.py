@@ -9,10 +9,11 @@ out; tests hold the list against the installed version. Whatever is not listed i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-__all__ = ["DEFAULTS", "FOREIGN", "KINDS", "OWN", "Kind", "class_of", "in_force"]
+__all__ = ["DEFAULTS", "FOREIGN", "KINDS", "OWN", "Kind", "check_values", "class_of", "in_force"]
 
 Kind = Literal["table", "flow", "exploding", "preconditioned"]
 
@@ -234,6 +235,42 @@ def class_of(config: Mapping[str, Any]) -> str:
     return most[0] if most else ""
 
 
+def check_values(config: Mapping[str, Any], usual: Mapping[str, Any], name: str) -> None:
+    """Refuse values of another type than the usual ones; None is taken everywhere.
+
+    Parameters
+    ----------
+    config : mapping
+        Values by key.
+    usual : mapping
+        Values in force by default; keys that are not in it are not looked at.
+    name : str
+        What the configuration is of, in words.
+
+    Raises
+    ------
+    ValueError
+        If a flag is no truth value (the text ``"False"`` is true), a number none, or a word none.
+    """
+    for key, default in usual.items():
+        value = config.get(key)
+        if value is None or default is None:
+            continue
+        truth = isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+        if isinstance(default, bool):
+            fits, wanted = truth, "True or False"
+        elif isinstance(default, int):
+            fits, wanted = isinstance(value, Integral) and not truth, "a whole number"
+            fits = fits or (isinstance(value, float) and value.is_integer())
+        elif isinstance(default, float):
+            fits, wanted = isinstance(value, Real) and not truth, "a number"
+        else:
+            fits, wanted = isinstance(value, str) or not isinstance(default, str), "a word"
+        if not fits:
+            msg = f"{key}={value!r} of {name} is a {type(value).__name__}: pass {wanted}"
+            raise ValueError(msg)
+
+
 def in_force(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a configuration says, with the defaults of its class and without what its class does not read.
 
@@ -274,6 +311,7 @@ def in_force(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(msg)
     known = DEFAULTS.get(name)
     found = {key: value for key, value in config.items() if known is None or key in known}
+    check_values(found, known or {}, name)
     found = {**(known or {}), **found, "_class_name": name}
     for key, (usual, why) in _UNUSUAL.items():
         if found.get(key, usual) not in (usual, None):
