@@ -129,7 +129,7 @@ def check_repeats(sampler: Sampler, oracle: Oracle) -> None:
 
 def check_signature(name: str, sampler: Sampler) -> None:
     """Refuse a function that cannot take what samplers are called with."""
-    if isinstance(sampler, type):
+    if isinstance(inspect.unwrap(sampler), type):
         msg = f"{name} is a class, and no scheduler: pass an object of it that is called as sampler(model, x, nodes)"
         raise TypeError(msg)
     try:

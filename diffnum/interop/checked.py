@@ -57,10 +57,10 @@ def check_settings(scheduler: type, config: Mapping[str, Any]) -> None:
         msg = f"steps_offset={config['steps_offset']}: labels begin at 0, pass 0 or more"
         raise ValueError(msg)
     betas, size = config["trained_betas"], config["num_train_timesteps"]
-    if betas is not None and 0 < np.size(betas) < size:
+    if betas is not None and 0 < len(betas) < size:
         msg = (
-            f"trained_betas has {np.size(betas)} values, and num_train_timesteps={size} labels: pass as many, or "
-            f"num_train_timesteps={np.size(betas)}"
+            f"trained_betas has {len(betas)} values, and num_train_timesteps={size} labels: pass as many, or "
+            f"num_train_timesteps={len(betas)}"
         )
         raise ValueError(msg)
 

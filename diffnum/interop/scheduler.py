@@ -159,9 +159,9 @@ shift_terminal
         variance_type: str | None = None,
         plan: Any = None,
     ) -> None:
-        checked.check_settings(PlanScheduler, self.config)
         if isinstance(trained_betas, torch.Tensor):  # the configuration of a scheduler is to be JSON
             self.register_to_config(trained_betas=trained_betas.tolist())  # type: ignore[no-untyped-call]
+        checked.check_settings(PlanScheduler, self.config)
         self._method, self._built = find_method(method), shift
         self.schedule: Schedule = process_of(self.config)
         self.prediction: Prediction = prediction_of(self.config)

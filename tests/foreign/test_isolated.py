@@ -23,9 +23,10 @@ import os, random, sys, time
 import numpy as np
 
 def euler(model, x, nodes):
-    for a, b in zip(nodes[:-1], nodes[1:]):
-        s, t = model.nodes(np.array([a, b])).sigma, model.nodes(np.array([a, b])).alpha
-        x = s[1] / s[0] * x + (t[1] - s[1] / s[0] * t[0]) * model.data(x, a)
+    for node in zip(nodes[:-1], nodes[1:]):
+        alpha, sigma = 1 / np.sqrt(1 + np.exp(-2 * np.array(node))), 1 / np.sqrt(1 + np.exp(2 * np.array(node)))
+        kept = sigma[1] / sigma[0]
+        x = kept * x + (alpha[1] - kept * alpha[0]) * model.data(x, node[0])
     return x
 
 def printer(model, x, nodes):
@@ -137,13 +138,11 @@ def test_what_a_sampler_changes_is_put_back_and_told(own: dict[str, Any]) -> Non
 
 
 def test_a_sampler_that_seeds_the_generators_of_others_is_told(own: dict[str, Any]) -> None:
-    state = random.getstate()
     found = judge(own["seeding"], 1, grids=("uniform",), steps=(12, 24, 48, 96))
     assert found.ok
     assert [name for name in ("np.random.seed", "random.seed") if any(f"it calls {name}" in n for n in found.notes)]
     assert seeds(lambda: random.seed(0)) == ("random.seed",)
     assert seeds(lambda: random.random()) == seeds(lambda: None) == ()
-    del state
 
 
 @pytest.mark.parametrize("leave", [lambda: os._exit(0), lambda: os._exit(3)])
@@ -156,8 +155,7 @@ def test_the_way_out_of_the_process_is_closed_for_the_time(leave: Callable[[], N
 
 def test_the_limit_of_time_ends_with_its_block() -> None:
     with pytest.raises(OutOfTime), time_limit(0.05):
-        while True:
-            pass
+        time.sleep(20.0)
     with time_limit(0.05):
         pass
     time.sleep(0.1)
@@ -171,7 +169,7 @@ def test_an_interrupt_of_the_user_goes_through() -> None:
         called(interrupted, None, np.zeros((1, 1)), np.zeros(2))
 
     def failing(model: Any, x: Any, nodes: Any) -> Any:
-        raise BaseExceptionGroup("several", [KeyError()])
+        raise GeneratorExit
 
     with pytest.raises(SamplerError, match="raises"):
         called(failing, None, np.zeros((1, 1)), np.zeros(2))
