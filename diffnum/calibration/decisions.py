@@ -22,6 +22,7 @@ from diffnum.coefficients.adams import combine, lagrange_weights
 from diffnum.coefficients.method import Method
 from diffnum.forms import DATA, NOISE, VELOCITY, ExponentialKernel, SemilinearForm, conversion
 from diffnum.grids import Grid, from_times
+from diffnum.jobs.checked import check_number
 from diffnum.plans import Plan, plan
 from diffnum.tableau import Stage, Step, Vector, Window, vector
 from diffnum.types import Scalar, Schedule
@@ -84,6 +85,7 @@ class Decision:
     origin: int = 0
 
     def __post_init__(self) -> None:
+        check_number("time", self.time)
         if self.prediction not in _FORMS:
             msg = f"prediction={self.prediction!r} is no decision: use one of {', '.join(_FORMS)}"
             raise ValueError(msg)

@@ -13,6 +13,7 @@ from diffnum.calibration.hosts import host_of
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.method import Method
 from diffnum.grids import Grid
+from diffnum.jobs.checked import check_model
 from diffnum.types import Denoiser, FloatArray
 
 __all__ = ["fit_grid", "grid_task"]
@@ -122,6 +123,7 @@ def grid_task(
         If the method draws noise, the network rounds times to its labels, an end has no finite half-log-SNR, or a
         count is no whole number from 1 up.
     """
+    check_model(model)
     record = find_method(method) if isinstance(method, str) else method
     if record.stochastic:
         msg = f"method={record.name!r} draws noise, its end point is no function of the start: take a deterministic one"

@@ -16,6 +16,7 @@ from scipy.optimize import minimize_scalar
 
 from diffnum.calibration.hosts import host_of, start_states
 from diffnum.forms import predict
+from diffnum.jobs.checked import check_number
 from diffnum.plans import Plan
 from diffnum.solver import State, evaluations
 from diffnum.types import Array, Denoiser, FloatArray
@@ -90,6 +91,7 @@ def time_shifted(
     (which moves the *end* of the next step, with the variance of the state before it) and sampler/deis_sampler.py
     (which moves the evaluation, as here).
     """
+    check_number("cutoff", cutoff)
     if not window > 0.0 or not data_variance >= 0.0:
         msg = f"window={window!r}, data_variance={data_variance!r}: use a positive width and a variance from 0 on"
         raise ValueError(msg)

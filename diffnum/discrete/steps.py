@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkabl
 
 import numpy as np
 
-from diffnum.discrete.checks import TokenArray
+from diffnum.discrete.checks import TokenArray, whole_number
 from diffnum.discrete.processes import TokenProcess
 from diffnum.types import FloatArray
 
@@ -273,6 +273,7 @@ class Bridge:
 
     def __post_init__(self) -> None:
         checked_temperature(self.temperature)
+        whole_number("stages", self.stages)
 
     def stage(
         self,

@@ -137,6 +137,9 @@ class Unmask:
         if self.order not in ORDERS:
             msg = f"order={self.order!r} is unknown: use one of {', '.join(ORDERS)}"
             raise ValueError(msg)
+        if self.rule not in COUNTS:
+            msg = f"rule={self.rule!r} is unknown: use one of {', '.join(COUNTS)}"
+            raise ValueError(msg)
         whole_number("blocks", self.blocks)
         checked_temperature(self.temperature)
 

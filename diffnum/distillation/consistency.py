@@ -31,6 +31,7 @@ from diffnum.distillation.students import (
     stacked,
     velocity_of,
 )
+from diffnum.jobs.checked import check_schedule
 from diffnum.problems import Gaussian
 from diffnum.schedules import check_time
 from diffnum.types import FloatArray, Schedule
@@ -212,6 +213,7 @@ def consistency_training(
     -------
     ConsistencyLoss
     """
+    check_schedule(schedule)
     end = schedule.t_min if end is None else end
     levels = tuple(checked_levels(levels, "t", "s", schedule, end))
     return ConsistencyLoss(schedule, levels, end, None, "", weight)
@@ -249,7 +251,11 @@ def continuous_consistency(
     ValueError
         If a time lies outside the domain, or not after the end.
     """
+    check_schedule(schedule)
     nodes, end = np.atleast_1d(np.asarray(times, dtype=np.float64)), schedule.t_min if end is None else end
+    if not nodes.size:
+        msg = "times is empty: use at least one noise level"
+        raise ValueError(msg)
     check_time(schedule, nodes, "times")
     if np.any(nodes <= end):
         msg = (

@@ -157,4 +157,5 @@ def distribution_matching(problem: Any, schedule: Schedule, times: Sequence[floa
         if float(schedule.alpha(t)) == 0.0:
             msg = f"times has {t!r}, where nothing is left of the data: use times below {schedule.t_max!r}"
             raise ValueError(msg)
+    mixture_of(problem)
     return DistributionMatching(problem, schedule, tuple(nodes.tolist()))

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from diffnum.distillation.generators import Generator
 from diffnum.distillation.quadrature import Plane, plane
+from diffnum.jobs.checked import check_schedule
 from diffnum.problems import GaussianMixture
 from diffnum.problems._states import FORMS
 from diffnum.problems.targets import mixture_of
@@ -244,7 +245,11 @@ def f_divergence(
 def levels_of(
     schedule: Schedule, times: Sequence[float], weights: ArrayLike | None, weighting: str
 ) -> tuple[tuple[float, float], ...]:
+    check_schedule(schedule)
     nodes = np.atleast_1d(np.asarray(times, dtype=np.float64))
+    if not nodes.size:
+        msg = "times is empty: use at least one noise level"
+        raise ValueError(msg)
     check_time(schedule, nodes, "times")
     shares = np.full(len(nodes), 1.0 / len(nodes)) if weights is None else np.asarray(weights, dtype=np.float64)
     if shares.shape != nodes.shape or not np.all(np.isfinite(shares)):

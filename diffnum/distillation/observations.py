@@ -88,6 +88,9 @@ def observation_loss(covariance: ArrayLike, operators: Sequence[ArrayLike], nois
     if c.shape[0] != c.shape[1] or c.shape[1] != matrices[0].shape[1]:
         msg = f"covariance has shape {c.shape}, operators have {matrices[0].shape[1]} columns: use (d, d) and d columns"
         raise ValueError(msg)
+    if not np.allclose(c, c.T) or np.linalg.eigvalsh(c)[0] < -1e-10 * np.abs(c).max():
+        msg = f"covariance={c.tolist()} is none: use a symmetric matrix without negative eigenvalues"
+        raise ValueError(msg)
     return ObservationLoss(c, matrices, float(noise))
 
 

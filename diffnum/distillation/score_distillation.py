@@ -89,6 +89,7 @@ def score_distillation(
     -------
     ScoreDistillation
     """
+    mixture_of(problem)
     return ScoreDistillation(problem, schedule, levels_of(schedule, times, weights, weighting))
 
 

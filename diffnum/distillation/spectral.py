@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from diffnum.problems._states import real_array
+from diffnum.schedules.tools import check_time
 from diffnum.types import FloatArray, Schedule
 
 __all__ = ["band_error", "decision_level", "wiener_gain"]
@@ -37,6 +38,7 @@ def wiener_gain(spectrum: ArrayLike, schedule: Schedule, t: float) -> FloatArray
     ndarray, shape (k,)
     """
     s = _positive(spectrum)
+    check_time(schedule, t)
     alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
     return np.asarray(alpha * s / (alpha**2 * s + sigma**2))
 

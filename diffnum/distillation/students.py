@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from diffnum.distillation.coordinates import ALLOWED
 from diffnum.distillation.maps import FlowMap
 from diffnum.distillation.quadrature import Pairs
+from diffnum.jobs.checked import check_count, check_schedule
 from diffnum.problems._states import real_array
 from diffnum.schedules import check_time
 from diffnum.types import Array, FloatArray, Schedule
@@ -108,7 +109,7 @@ def feature_student(dim: int = 1, units: int = 12, seed: int = 0) -> FeatureStud
     if dim < 1 or units < 1:
         msg = f"dim={dim} and units={units}: use at least one of each"
         raise ValueError(msg)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_count("seed", seed, 0))
     inner = rng.uniform(-1.5, 1.5, (units, dim + 3))
     return FeatureStudent(inner, 0.5 * rng.standard_normal((units + dim + 1, dim)))
 
@@ -197,7 +198,12 @@ def checked_levels(
     ValueError
         If a pair is not two finite times of the schedule, the second below the first.
     """
-    pairs = np.asarray(levels, dtype=np.float64)
+    check_schedule(schedule)
+    try:
+        pairs = np.asarray(levels, dtype=np.float64)
+    except (TypeError, ValueError):
+        msg = f"levels={levels!r}: use pairs ({first}, {second}) of numbers, shape (k, 2)"
+        raise TypeError(msg) from None
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
         msg = f"levels has shape {pairs.shape}: use pairs ({first}, {second}), shape (k, 2)"
         raise ValueError(msg)

@@ -19,6 +19,7 @@ from diffnum.grids import uniform_half_log_snr
 from diffnum.inverse.exact_law import measured_law, posterior_map
 from diffnum.inverse.operators import Linear
 from diffnum.inverse.problem import Inverse, Reading, hosted
+from diffnum.jobs.checked import check_callable
 from diffnum.particles.audit import (
     DEFECTS,
     SMALLEST,
@@ -220,6 +221,7 @@ def audit_posterior(
     TypeError, ValueError
         If an argument is out of range, or the sampler returns something else.
     """
+    check_callable("sampler", sampler, "a function sampler(task, n, seed)")
     check_counts(steps, n, runs)
     tasks = [gaussian_task(count) for count in steps]
     coarse, fine = (_measured(sampler, task, n, runs, seed) for task in tasks)

@@ -19,6 +19,7 @@ from diffnum.inverse.operators import Linear
 from diffnum.inverse.problem import Inverse, start_of
 from diffnum.inverse.record import PosteriorSampler
 from diffnum.inverse.sampling import default_plan, method_of
+from diffnum.jobs.checked import check_number
 from diffnum.plans import Plan
 from diffnum.problems.gaussian import Gaussian
 from diffnum.types import Array, FloatArray, Schedule
@@ -137,7 +138,13 @@ def posterior_map(prior: Gaussian, op: Linear, noise_std: float) -> AffineLaw:
     Returns
     -------
     AffineLaw
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the standard deviation is no positive number.
     """
+    check_number("noise_std", noise_std, 0.0, closed=False)
     matrix, covariance = op.matrix, prior.covariance_matrix
     across = covariance @ matrix.T
     gain = np.asarray(np.linalg.solve(matrix @ across + noise_std**2 * np.eye(len(matrix)), across.T).T, np.float64)

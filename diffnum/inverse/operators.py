@@ -17,6 +17,7 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 from numpy.typing import ArrayLike
 
+from diffnum.jobs.checked import check_count, check_shape
 from diffnum.problems._states import real_array
 from diffnum.types import Array, FloatArray
 
@@ -383,7 +384,7 @@ def downsample(shape: Sequence[int], factor: int) -> Linear:
     ValueError
         If the factor is no integer from 2 up, or does not divide the axes.
     """
-    size = tuple(int(n) for n in shape)
+    size = check_shape(shape)
     axes = min(2, len(size))
     if isinstance(factor, bool) or not isinstance(factor, int | np.integer) or factor < 2:
         msg = f"factor={factor!r}: give the side of a block, an integer of at least 2"
@@ -471,6 +472,7 @@ def conjugate_gradients(
     -------
     array, shape (n, ...)
     """
+    check_count("iterations", iterations, 0)
     xp = array_namespace(b)
     axes = tuple(range(1, b.ndim))
 

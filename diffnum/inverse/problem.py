@@ -286,7 +286,11 @@ def start_of(plan: Plan, z: Array) -> Array:
 def observed(op: Linear, y: Any) -> Array:
     """Measurement with a batch axis, checked against the operator."""
     if not is_array_api_obj(y):
-        y = np.asarray(y, dtype=np.float64)
+        try:
+            y = np.asarray(y, dtype=np.float64)
+        except (TypeError, ValueError):
+            msg = f"y={y!r} is a {type(y).__name__}: pass a measurement, an array of numbers"
+            raise TypeError(msg) from None
     shape = tuple(int(n) for n in y.shape)
     whole = shape == op.measured
     if not whole and shape[1:] != op.measured:

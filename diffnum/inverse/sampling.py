@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from array_api_compat import is_array_api_obj
+from array_api_compat import array_namespace, is_array_api_obj
 
 from diffnum.grids import uniform_half_log_snr
 from diffnum.inverse import samplers
@@ -181,5 +181,8 @@ def _checked_start(x: Any, n: int | None, op: Linear, each: int) -> Array:
         raise ValueError(msg)
     if each not in (1, count):
         msg = f"y holds {each} measurements, x {count} samples: pass one measurement, or one a sample"
+        raise ValueError(msg)
+    if not bool(array_namespace(x).all(array_namespace(x).isfinite(x))):
+        msg = "x is not finite: pass finite numbers"
         raise ValueError(msg)
     return x

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["check_model", "check_name", "check_names", "check_schedule"]
+__all__ = [
+    "check_callable",
+    "check_count",
+    "check_model",
+    "check_name",
+    "check_names",
+    "check_number",
+    "check_plan",
+    "check_schedule",
+    "check_shape",
+]
 
 
 def check_schedule(schedule: Any, name: str = "schedule") -> None:
@@ -35,6 +47,91 @@ def check_model(model: Any, name: str = "model") -> None:
             "model(x, t) with the attribute prediction"
         )
         raise TypeError(msg)
+
+
+def check_plan(plan: Any, name: str = "plan") -> None:
+    """Refuse what is no plan, such as the name of a method.
+
+    Raises
+    ------
+    TypeError
+        With what to pass.
+    """
+    if not (hasattr(plan, "steps") and hasattr(plan, "schedule") and hasattr(plan, "programme")):
+        msg = f"{name}={_short(plan)} is a {type(plan).__name__}: pass dn.plan(method, schedule, grid)"
+        raise TypeError(msg)
+
+
+def check_callable(name: str, value: Any, wanted: str) -> None:
+    """Refuse what cannot be called.
+
+    Raises
+    ------
+    TypeError
+        With what to pass.
+    """
+    if not callable(value):
+        msg = f"{name}={_short(value)} is a {type(value).__name__}: pass {wanted}"
+        raise TypeError(msg)
+
+
+def check_number(
+    name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, closed: bool = True
+) -> float:
+    """Refuse what is no finite real number in [low, high], or (low, high).
+
+    Raises
+    ------
+    TypeError
+        If it is no number.
+    ValueError
+        If it is outside.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        msg = f"{name}={_short(value)} is a {type(value).__name__}: pass a number"
+        raise TypeError(msg)
+    found = float(value)
+    if not math.isfinite(found) or not (low <= found <= high if closed else low < found < high):
+        signs = (">=", "<=") if closed else (">", "<")
+        limits = [f"{s} {b:g}" for s, b in zip(signs, (low, high), strict=True) if math.isfinite(b)]
+        msg = f"{name}={value!r}: pass a finite number{' ' if limits else ''}{' and '.join(limits)}"
+        raise ValueError(msg)
+    return found
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """Refuse what is no whole number of at least ``least``.
+
+    Raises
+    ------
+    TypeError
+        If it is no whole number.
+    ValueError
+        If it is smaller.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        msg = f"{name}={_short(value)} is a {type(value).__name__}: pass a whole number >= {least}"
+        raise TypeError(msg)
+    if value < least:
+        msg = f"{name}={value}: pass a whole number >= {least}"
+        raise ValueError(msg)
+    return int(value)
+
+
+def check_shape(shape: Any, name: str = "shape") -> tuple[int, ...]:
+    """Refuse what is no shape of one sample.
+
+    Raises
+    ------
+    TypeError
+        If it is no sequence of whole numbers.
+    ValueError
+        If one of them is less than 1.
+    """
+    if isinstance(shape, str) or not isinstance(shape, Iterable):
+        msg = f"{name}={_short(shape)} is a {type(shape).__name__}: pass a tuple, such as (2,)"
+        raise TypeError(msg)
+    return tuple(check_count(f"{name}[{i}]", n) for i, n in enumerate(shape))
 
 
 def check_name(name: str, value: Any, known: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from diffnum.grids import uniform_half_log_snr
+from diffnum.jobs.checked import check_callable
 from diffnum.particles.correctors import product
 from diffnum.particles.population import Population, run
 from diffnum.particles.resampling import log_mean
@@ -375,6 +376,7 @@ def audit_target(
     if target not in TARGETS:
         msg = f"target={target!r} is unknown: use one of {', '.join(TARGETS)}"
         raise ValueError(msg)
+    check_callable("sampler", sampler, "a function sampler(task, n, seed)")
     check_counts(steps, n, runs)
     tasks = [TARGETS[target](count) for count in steps]
     coarse, fine = (_measured(sampler, task, n, runs, seed) for task in tasks)

@@ -24,6 +24,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from diffnum.forms import predict
+from diffnum.jobs.checked import check_number
 from diffnum.particles.weighted import Node, Weighted, squares
 from diffnum.plans import Plan
 from diffnum.types import Array, Denoiser, FloatArray, Prediction, Schedule
@@ -182,7 +183,7 @@ def annealed(model: Denoiser, beta: float, *, rule: str = "trapezoid") -> Weight
     ValueError
         If beta is not finite and positive.
     """
-    if not (math.isfinite(beta) and beta > 0.0):
+    if not check_number("beta", beta) > 0.0:
         msg = f"beta={beta!r} is no inverse temperature: give a finite number > 0"
         raise ValueError(msg)
     return product((model,), (beta,), rule=rule)
@@ -205,6 +206,7 @@ def guided(conditional: Denoiser, unconditional: Denoiser, w: float, *, rule: st
     Weighted
         Its model alone, without weights, is classifier-free guidance.
     """
+    w = check_number("w", w)
     return product((unconditional, conditional), (1.0 - w, w), rule=rule)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
+from diffnum.jobs.checked import check_count, check_model, check_plan, check_shape
 from diffnum.jobs.ledger import Progress
 from diffnum.particles.resampling import SCHEMES, IntArray, ancestors, effective_size, log_mean
 from diffnum.particles.weighted import Node, Potential, Weighted, on_host
@@ -487,7 +488,7 @@ def _begun(
             raise TypeError(msg)
         return x, np.zeros(n)
     model: Any = weighted.model
-    known = shape or getattr(model, "sample_shape", None) or _dimension(model)
+    known = shape if shape is not None else getattr(model, "sample_shape", None) or _dimension(model)
     if known is None:
         msg = "shape=None: the model does not tell the shape of a sample; pass shape=, or x="
         raise ValueError(msg)
@@ -497,7 +498,7 @@ def _begun(
             "diffnum.models.runs.sampling.initial_noise(n, model.sample_shape, seed) times sigma at the first node"
         )
         raise ValueError(msg)
-    z: Array = PopulationStreams(seed).start(n, tuple(known))
+    z: Array = PopulationStreams(seed).start(n, check_shape(known))
     if weighted.start is not None:
         return weighted.start(z, plan)
     t = float(plan.times[0])
@@ -538,6 +539,8 @@ def _count(n: Any, islands: Any) -> int:
 
 
 def _check(plan: Plan, weighted: Weighted, seed: int, resample: str, threshold: float, batch: int | None) -> None:
+    check_plan(plan)
+    check_model(weighted.model)
     check_key(seed, 0)
     if not len(plan):
         msg = "plan has no steps: make it on a grid of two nodes or more"
@@ -556,9 +559,12 @@ def _check(plan: Plan, weighted: Weighted, seed: int, resample: str, threshold: 
     if resample not in SCHEMES:
         msg = f"resample={resample!r} is no scheme: use one of {', '.join(SCHEMES)}"
         raise ValueError(msg)
-    if not (math.isfinite(threshold) and 0.0 <= threshold <= 1.0):
+    if not isinstance(threshold, Real) or not 0.0 <= threshold <= 1.0:
         msg = f"threshold={threshold!r}: give a share of the particles, 0 (never resample) to 1 (every step)"
         raise ValueError(msg)
-    if batch is not None and batch < 1:
-        msg = f"batch={batch}: give the number of samples that the model takes at once, at least 1"
+    if batch is not None:
+        check_count("batch", batch)
+    nodes = getattr(weighted.potential, "nodes", None)
+    if nodes is not None and (not nodes or min(nodes) < 0 or max(nodes) > len(plan)):
+        msg = f"nodes={sorted(nodes)}: pass some of the nodes 0 ... {len(plan)} of the plan, or None for all"
         raise ValueError(msg)

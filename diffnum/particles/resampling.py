@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from diffnum.jobs.checked import check_name
 from diffnum.types import FloatArray
 
 __all__ = ["SCHEMES", "IntArray", "ResamplingScheme", "ancestors", "effective_size", "log_mean"]
@@ -110,9 +111,19 @@ def ancestors(log_weights: FloatArray, scheme: str, draws: FloatArray) -> IntArr
     Returns
     -------
     ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If the scheme is unknown, the weights are none, or there is another number of draws in [0, 1).
     """
-    weights = np.exp(log_weights - np.max(log_weights))
-    return SCHEMES[scheme].choose(weights / np.sum(weights), draws)
+    check_name("scheme", scheme, SCHEMES)
+    weights, given = _weights(log_weights), np.asarray(draws, dtype=np.float64)
+    wanted = SCHEMES[scheme].draws(len(weights))
+    if given.shape != (wanted,) or not ((given >= 0.0) & (given < 1.0)).all():
+        msg = f"draws={draws!r}: {scheme} resampling of {len(weights)} particles takes {wanted} numbers in [0, 1)"
+        raise ValueError(msg)
+    return SCHEMES[scheme].choose(weights / np.sum(weights), given)
 
 
 def effective_size(log_weights: FloatArray) -> float:
@@ -127,9 +138,24 @@ def effective_size(log_weights: FloatArray) -> float:
     -------
     float
         From 1 to n.
+
+    Raises
+    ------
+    ValueError
+        If there are no weights, or one is NaN or infinite, or all are zero.
     """
-    weights = np.exp(log_weights - np.max(log_weights))
+    weights = _weights(log_weights)
     return float(np.sum(weights) ** 2 / np.sum(weights * weights))
+
+
+def _weights(log_weights: FloatArray) -> FloatArray:
+    """Weights of which the largest is 1."""
+    given = np.asarray(log_weights, dtype=np.float64)
+    top = np.max(given) if given.ndim == 1 and given.size else np.nan
+    if not np.isfinite(top):
+        msg = f"log_weights={log_weights!r}: pass logarithms of weights, shape (n,), of which one at least is not zero"
+        raise ValueError(msg)
+    return np.asarray(np.exp(given - top))
 
 
 def log_mean(log_weights: FloatArray) -> float:

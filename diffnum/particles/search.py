@@ -12,6 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from diffnum.forms import predict
+from diffnum.jobs.checked import check_callable, check_count, check_model, check_number, check_plan
 from diffnum.particles.weighted import on_host
 from diffnum.plans import Plan
 from diffnum.solver import solve
@@ -77,9 +78,11 @@ def best_of(
     ValueError
         If there is no candidate or no search.
     """
-    if count < 1 or n < 1:
-        msg = f"count={count}, n={n}: give at least one candidate and one search"
-        raise ValueError(msg)
+    check_plan(plan)
+    check_model(model)
+    check_callable("reward", reward, "a function reward(x) that gives one number a sample")
+    check_count("count", count)
+    check_count("n", n)
 
     def candidate(number: int) -> Array:
         z = PopulationStreams(seed, first=number * n).start(n, shape)
@@ -318,9 +321,9 @@ class BestOfNormal:
     deviation: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.count < 1 or not self.deviation > 0.0:
-            msg = f"count={self.count}, deviation={self.deviation}: give at least one candidate and a deviation > 0"
-            raise ValueError(msg)
+        check_count("count", self.count)
+        check_number("mean", self.mean)
+        check_number("deviation", self.deviation, 0.0, closed=False)
 
     @property
     def kl(self) -> float:

@@ -19,6 +19,7 @@ from array_api_compat import array_namespace
 from numpy.typing import ArrayLike
 
 from diffnum.forms import conversion
+from diffnum.jobs.checked import check_callable, check_model, check_number
 from diffnum.particles.population import Population, run
 from diffnum.particles.resampling import effective_size
 from diffnum.particles.weighted import Node, Weighted, on_host, squares
@@ -62,6 +63,11 @@ class _Steering:
         if not node.last and self.nodes is not None and node.step not in self.nodes:
             return np.zeros(n)
         reward = on_host(self.reward(node.data))
+        if reward.shape != (n,):
+            msg = (
+                f"reward returned shape {reward.shape} at node {node.step}: it must give one number a particle, ({n},)"
+            )
+            raise ValueError(msg)
         told = memory.get("told", np.zeros(n))
         gained = self.scale * (reward - told) if node.last else self.scale * POTENTIALS[self.kind](reward, memory)
         memory["told"] = told + (gained / self.scale if self.scale else 0.0)
@@ -116,9 +122,9 @@ def steered(
     if potential not in POTENTIALS:
         msg = f"potential={potential!r} is unknown: use one of {', '.join(POTENTIALS)}"
         raise ValueError(msg)
-    if not math.isfinite(scale):
-        msg = f"scale={scale!r}: give a finite number"
-        raise ValueError(msg)
+    check_model(model)
+    check_callable("reward", reward, "a function reward(x) that gives one number a sample")
+    check_number("scale", scale)
     chosen = None if nodes is None else frozenset(int(node) for node in nodes)
     return Weighted(model, _Steering(reward, float(scale), potential, chosen, complete), name=f"steering, {potential}")
 
@@ -177,7 +183,8 @@ def tempered(model: Denoiser, reward: Reward, scale: float, *, share: float = 0.
     ValueError
         If the scale is negative or not finite, or the share not between 0 and 1.
     """
-    if not (math.isfinite(scale) and scale >= 0.0):
+    check_callable("reward", reward, "a function reward(x) that gives one number a sample")
+    if check_number("scale", scale) < 0.0:
         msg = f"scale={scale!r}: give a finite number >= 0 (turn the sign of the reward instead)"
         raise ValueError(msg)
     if not 0.0 < share < 1.0:
@@ -322,6 +329,9 @@ def twisted(
     ----------
     Wu et al. 2023, arXiv:2306.17775, Algorithm 1; blt2114/twisted_diffusion_sampler.
     """
+    check_callable(
+        "log_likelihood", log_likelihood, "a function of data, such as linear_log_likelihood(A, y, noise_std)"
+    )
     model_ = Twisted(model, log_likelihood, along)
     return Weighted(
         model_, _TwistedWeights(log_likelihood), observe=model_.observed, moved=_kernel_ratio, name="twisted sampler"
@@ -381,7 +391,7 @@ def linear_log_likelihood(A: ArrayLike, y: ArrayLike, noise_std: float) -> LogLi
     if measured.shape != (len(matrix),):
         msg = f"y has shape {measured.shape}: A of shape {matrix.shape} gives {len(matrix)} measurements"
         raise ValueError(msg)
-    if not (math.isfinite(noise_std) and noise_std > 0.0):
+    if not check_number("noise_std", noise_std) > 0.0:
         msg = f"noise_std={noise_std!r}: give a standard deviation > 0"
         raise ValueError(msg)
     constant = -0.5 * len(measured) * math.log(2.0 * math.pi * noise_std**2)

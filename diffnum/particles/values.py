@@ -8,7 +8,6 @@ instead, whatever the temperature a.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from diffnum.forms import predict
+from diffnum.jobs.checked import check_callable, check_number
 from diffnum.particles.weighted import Node, Weighted, on_host
 from diffnum.problems import GaussianMixture
 from diffnum.tableau import Tableau
@@ -72,7 +72,8 @@ def soft_values(
     Li et al. 2024, arXiv:2408.08252; masa-ue/SVDD, diffusion_gosai.py, ``_ddpm_update_finetune_controlled`` (argmax;
     the lines of the multinomial choice are commented out).
     """
-    if not (math.isfinite(temperature) and temperature > 0.0):
+    check_callable("reward", reward, "a function reward(x) that gives one number a sample")
+    if not check_number("temperature", temperature) > 0.0:
         msg = f"temperature={temperature!r}: give a number > 0 (0 is choice='argmax')"
         raise ValueError(msg)
     if isinstance(candidates, bool) or not isinstance(candidates, int) or candidates < 2:
@@ -159,7 +160,13 @@ def exact_value(law: GaussianMixture, slope: Any, temperature: float, schedule: 
     Returns
     -------
     Value
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the temperature is no positive number, or the slope does not fit.
     """
+    check_number("temperature", temperature, 0.0, closed=False)
     tilted = law.tilted(slope=np.asarray(slope, dtype=float) / temperature)
 
     def value(x: Array, t: float) -> Array:

@@ -72,6 +72,9 @@ def read_learned(
     >>> solver.plan.nfe
     5
     """
+    if not isinstance(path_or_name, str | Path):
+        msg = f"path_or_name={path_or_name!r} is a {type(path_or_name).__name__}: pass a name, or the path of a file"
+        raise TypeError(msg)
     name = str(path_or_name)
     if name in _shipped():
         return _shipped()[name]()
