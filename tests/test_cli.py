@@ -355,6 +355,12 @@ def test_sample_guides_to_a_class(run, tmp_path: Path) -> None:  # type: ignore[
     assert np.array_equal(np.load(tmp_path / "x.npy"), dn.sample(guided, "dpmpp_2m", 3, 2).numpy())
     done = run(*words, "--force")
     assert (done.status, "--guidance 3: give --label" in done.err) == (2, True)
+    run(*words, "--label", "4", "--rule", "classifier", "--force")
+    network = dn.load("toy/digits").conditioned(4)
+    guided = dn.guidance.RULES["classifier"](network, 3.0, classifier=dn.models.load_classifier(network))
+    assert np.array_equal(np.load(tmp_path / "x.npy"), dn.sample(guided, "dpmpp_2m", 3, 2).numpy())
+    done = run(*words, "--label", "4", "--rule", "autoguidance", "--force")
+    assert (done.status, "--rule 'autoguidance': a network alone can be guided by" in done.err) == (2, True)
 
 
 @pytest.mark.needs("torch", "matplotlib", "jinja2")

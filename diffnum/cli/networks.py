@@ -45,8 +45,11 @@ def sample(
     seed: Seed = 0,
     label: Annotated[str | None, typer.Option(help='Class, or "each" for all in turn.', show_default=False)] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none. Needs --label.")
+        float | None, typer.Option(help="Scale of guidance; of classifier-free guidance 1 is none. Needs --label.")
     ] = None,
+    rule: Annotated[
+        str, typer.Option(help="Guidance rule: classifier_free, projected, zero_star, perturbed_attention, ...")
+    ] = "classifier_free",
     batch: Annotated[int, typer.Option(help="Images in flight at once.", min=1)] = 64,
     micro_batch: Annotated[
         int | None,
@@ -88,7 +91,7 @@ def sample(
     with processes(device) as group:
         network: Any = load(model, dtype=dtype, device=group.device)
         if guidance is not None:
-            network = guided(network, guidance, labels)
+            network = guided(network, guidance, labels, rule)
         if plan is None:
             method = own_method(network) if method is None else method
             steps = own_steps(network, method) if steps is None and nfe is None else steps
@@ -110,7 +113,8 @@ def sample(
                     shard=shard or 512,
                     fmt=fmt or "npy",  # type: ignore[arg-type]
                     labels=labels,
-                    settings={"model": model, "grid": grid} | ({} if guidance is None else {"guidance": guidance}),
+                    settings={"model": model, "grid": grid}
+                    | ({} if guidance is None else {"guidance": guidance, "rule": rule}),
                     command=["diffnum", *sys.argv[1:]],
                     group=group,
                     progress=None if report is None else lambda d, t, _: report(d, t, model),

@@ -9,10 +9,13 @@ import typer
 
 __all__ = ["guided", "label_of", "read_plan"]
 
+_KINDS = {"states": "noisy", "data": "clean"}
+"""Shipped classifier for what a rule's classifier is to know."""
 
-def guided(network: Any, scale: float, labels: int | Literal["each"] | None) -> Any:
-    """Network with classifier-free guidance, which needs a class to be guided to."""
-    from diffnum.guidance import classifier_free
+
+def guided(network: Any, scale: float, labels: int | Literal["each"] | None, rule: str = "classifier_free") -> Any:
+    """Network with guidance, which needs a class to be guided to; parts of the rule are those that ship with it."""
+    from diffnum.guidance import RULES
 
     if labels is None:
         msg = f'--guidance {scale:g}: give --label, a class or "each", to be guided to'
@@ -20,7 +23,25 @@ def guided(network: Any, scale: float, labels: int | Literal["each"] | None) -> 
     if network.num_classes is None or not network.unconditional:
         msg = f"--guidance {scale:g}: {network.name} has no classes with a null label"
         raise typer.BadParameter(msg)
-    return classifier_free(network, scale)
+    usable = [
+        name
+        for name, record in RULES.items()
+        if set(record.needs) <= {"classifier", "perturbed"} and record.judges in ("", *_KINDS)
+    ]
+    if rule not in usable:
+        msg = f"--rule {rule!r}: a network alone can be guided by {', '.join(usable)}; for others use diffnum.guidance"
+        raise typer.BadParameter(msg)
+    record = RULES[rule]
+    parts: dict[str, Any] = {}
+    if "perturbed" in record.needs:
+        from diffnum.models import perturbed_attention
+
+        parts["perturbed"] = perturbed_attention(network)
+    if record.judges:
+        from diffnum.models import load_classifier
+
+        parts["classifier"] = load_classifier(network, _KINDS[record.judges])
+    return record(network, scale, **parts)
 
 
 def label_of(text: str | None) -> int | Literal["each"] | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import Any
+
 from diffnum.guidance.guided import Guided, Scale
+from diffnum.guidance.record import GuidanceRule
 from diffnum.jobs.checked import check_model
 from diffnum.types import Denoiser
 
-__all__ = ["autoguidance"]
+__all__ = ["RULES", "autoguidance"]
 
 
 def autoguidance(
@@ -33,3 +37,25 @@ def autoguidance(
     """
     check_model(weak, "weak")
     return Guided(model, weak, scale, interval)
+
+
+def _build(model: Denoiser, scale: Scale, *, weak: Denoiser, interval: Any = None) -> Guided:
+    return autoguidance(model, weak, scale, interval=interval)
+
+
+RULES = MappingProxyType(
+    {
+        "autoguidance": GuidanceRule(
+            name="autoguidance",
+            title="away from a smaller or less trained model with the same condition",
+            formula=r"M_1 + (w - 1)\,(M_1 - M_0)",
+            source="Karras et al. 2024, eq. 3",
+            cite="karras2024autoguidance",
+            build=_build,
+            needs=("weak",),
+            takes=("interval",),
+            exponent=float,
+            code="NVlabs/edm2 at 4bf8162f, generate_images.py, edm_sampler",
+        )
+    }
+)

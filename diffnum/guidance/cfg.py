@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import MappingProxyType
+
 from diffnum.guidance.guided import Guided, Scale
+from diffnum.guidance.record import GuidanceRule
 from diffnum.types import Denoiser
 
-__all__ = ["classifier_free"]
+__all__ = ["RULES", "classifier_free"]
 
 
 def classifier_free(
@@ -45,3 +49,30 @@ def classifier_free(
     section 3.4 and eq. 16.
     """
     return Guided(model, unconditional, scale, interval, rescale)
+
+
+RULES = MappingProxyType(
+    {
+        "classifier_free": GuidanceRule(
+            name="classifier_free",
+            title="away from the model without its condition (CFG)",
+            formula=r"M_\emptyset + w\,(M_c - M_\emptyset)",
+            source="Ho and Salimans 2022, eq. 6, with their scale plus one",
+            cite="ho2022classifierfree",
+            build=classifier_free,
+            takes=("unconditional", "interval", "rescale"),
+            exponent=float,
+        ),
+        "rescaled": GuidanceRule(
+            name="rescaled",
+            title="classifier-free guidance with the deviation of the conditional prediction",
+            formula=r"M_w\,\bigl(\phi\,\operatorname{std}(M_c)/\operatorname{std}(M_w) + 1 - \phi\bigr), "
+            r"\quad M_w = M_\emptyset + w\,(M_c - M_\emptyset)",
+            source="Lin et al. 2023, section 3.4 and eq. 16",
+            cite="lin2024flawed",
+            build=partial(classifier_free, rescale=0.7),
+            takes=("unconditional", "interval", "rescale"),
+            invariant=False,
+        ),
+    }
+)

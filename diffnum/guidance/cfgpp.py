@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from diffnum.grids import Grid
 from diffnum.guidance.guided import Guided
+from diffnum.guidance.record import GuidanceRule
 from diffnum.types import Denoiser
 
-__all__ = ["cfg_plus_plus"]
+__all__ = ["RULES", "cfg_plus_plus"]
 
 
 def cfg_plus_plus(model: Denoiser, grid: Grid, scale: float, *, unconditional: Denoiser | None = None) -> Guided:
@@ -66,3 +68,26 @@ class _StepScales:
                 raise ValueError(msg)
             known = self.weights[nearest]
         return known
+
+
+def _build(model: Denoiser, scale: Any, *, grid: Grid, unconditional: Denoiser | None = None) -> Guided:
+    return cfg_plus_plus(model, grid, scale, unconditional=unconditional)
+
+
+RULES = MappingProxyType(
+    {
+        "cfg_plus_plus": GuidanceRule(
+            name="cfg_plus_plus",
+            title="guided data, unconditional noise: classifier-free guidance of a weight that depends on the step",
+            formula=r"M_\emptyset + \frac{\lambda}{1 - e^{-h}}\,(M_c - M_\emptyset)",
+            source="Chung et al. 2025, algorithm 2",
+            cite="chung2025cfgpp",
+            build=_build,
+            needs=("grid",),
+            takes=("unconditional",),
+            unguided=math.nan,
+            limit=False,
+            code="CFGpp-diffusion/CFGpp at 80353525, latent_diffusion.py, BaseDDIMCFGpp",
+        )
+    }
+)

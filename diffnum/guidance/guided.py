@@ -15,7 +15,7 @@ from diffnum.jobs.shown import facts_html
 from diffnum.solver.pullbacks import Back, Wrt, pullback_of
 from diffnum.types import Array, Denoiser, Prediction, Schedule
 
-__all__ = ["Guided", "Scale"]
+__all__ = ["Guided", "Scale", "beside", "check_scale", "weight_at"]
 
 Scale: TypeAlias = float | Callable[[float], float]
 """Weight of the main model, or a function of time that gives it."""
@@ -63,12 +63,7 @@ class Guided:
         check_model(self.main, "model")
         if self.weak is not None:
             check_model(self.weak, "weak")
-        if isinstance(self.scale, str) or self.scale is None:
-            msg = f"scale={self.scale!r} is a {type(self.scale).__name__}: give a number, or a function of the time"
-            raise TypeError(msg)
-        if not callable(self.scale) and not math.isfinite(self.scale):
-            msg = f"scale={self.scale!r} is no weight: give a finite number; 1 is no guidance"
-            raise ValueError(msg)
+        check_scale(self.scale)
         if self.interval is not None and not 0.0 <= self.interval[0] < self.interval[1]:
             msg = (
                 f"interval={self.interval!r} is no range of noise levels: give (low, high) in sigma/alpha, "
@@ -114,7 +109,7 @@ class Guided:
 
     def weight(self, t: Any) -> Any:
         """Weight of the main model at time ``t``: a float, or an array for an array of times."""
-        w = self.scale(t) if callable(self.scale) else self.scale
+        w = weight_at(self.scale, t)
         if self.interval is None:
             return w
         low, high = self.interval
@@ -132,7 +127,7 @@ class Guided:
         if isinstance(w, float | int) and w == 1.0:
             return self.main(x, t)
         main, weak = self._both(x, t)
-        guided = weak + _beside(w, x) * (main - weak)
+        guided = weak + beside(w, x) * (main - weak)
         return _rescaled(guided, main, self.rescale) if self.rescale else guided
 
     def jvp(self, x: Array, t: Any, tangent: Array) -> Array:
@@ -154,7 +149,7 @@ class Guided:
         """
         main, weak = self._differentiable()
         a, b = (model.jvp(x, t, tangent) for model in (main, weak))
-        return b + _beside(self.weight(t), x) * (a - b)
+        return b + beside(self.weight(t), x) * (a - b)
 
     def pullback(self, x: Array, t: Any, wrt: Wrt) -> tuple[Array, Back]:
         """Prediction, and products with its transposed Jacobian, where both models offer theirs.
@@ -172,7 +167,7 @@ class Guided:
         if isinstance(w, float | int) and w == 1.0:
             return first, first_back
         second, second_back = pullback_of(weak, "x")(x, t, "x")
-        w = _beside(w, x)
+        w = beside(w, x)
 
         def back(cotangent: Array) -> tuple[Array, Mapping[str, Array]]:
             at, named = first_back(w * cotangent)
@@ -210,11 +205,32 @@ class Guided:
         return getattr(self.__dict__["main"], name)
 
 
-# ---------------------------------------------------------------- arrays
+# ---------------------------------------------------------------- scales and arrays
 
 
-def _beside(w: Any, x: Array) -> Any:
-    """Weight that multiplies a batch: a number, or one number a sample."""
+def check_scale(scale: Any) -> None:
+    """Refuse what is neither a finite number nor a function of time.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With what to give.
+    """
+    if isinstance(scale, str) or scale is None:
+        msg = f"scale={scale!r} is a {type(scale).__name__}: give a number, or a function of the time"
+        raise TypeError(msg)
+    if not callable(scale) and not math.isfinite(scale):
+        msg = f"scale={scale!r} is no weight: give a finite number; 1 is no guidance"
+        raise ValueError(msg)
+
+
+def weight_at(scale: Scale, t: Any) -> Any:
+    """Scale at a time: itself, or what the function gives."""
+    return scale(t) if callable(scale) else scale
+
+
+def beside(w: Any, x: Array) -> Any:
+    """Weight that multiplies a batch: a number, or one number a sample, shape (batch,)."""
     if not is_array_api_obj(w) or w.ndim == 0:
         return w
     xp = array_namespace(x)
@@ -226,4 +242,5 @@ def _rescaled(guided: Array, main: Array, share: float) -> Array:
     xp = array_namespace(guided)
     axes = tuple(range(1, guided.ndim))
     wanted, found = (xp.std(value, axis=axes, keepdims=True) for value in (main, guided))
-    return guided * (share * (wanted / found) + (1.0 - share))
+    ratio = xp.where(found > 0.0, wanted / xp.where(found > 0.0, found, 1.0), 1.0)  # samples of one entry have none
+    return guided * (share * ratio + (1.0 - share))

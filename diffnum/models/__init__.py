@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from diffnum.jobs.extras import found_or_explained
 
 if TYPE_CHECKING:
+    from diffnum.models.attention import perturbed_attention
+    from diffnum.models.classifiers import NetworkClassifier, load_classifier
     from diffnum.models.denoiser import NetworkDenoiser
     from diffnum.models.gradients import Autograd
     from diffnum.models.loading.files import MissingModelError, ModelFileError
@@ -21,6 +23,7 @@ __all__ = [
     "CapturedRun",
     "MissingModelError",
     "ModelFileError",
+    "NetworkClassifier",
     "NetworkDenoiser",
     "NetworkTokens",
     "capture",
@@ -28,12 +31,17 @@ __all__ = [
     "from_k_diffusion",
     "fused",
     "load",
+    "load_classifier",
     "load_tokens",
     "model_ids",
+    "perturbed_attention",
     "wrap",
 ]
 
 _HOMES = {
+    "NetworkClassifier": "classifiers",
+    "load_classifier": "classifiers",
+    "perturbed_attention": "attention",
     "Autograd": "gradients",
     "CapturedRun": "update.graph",
     "capture": "update.graph",
