@@ -40,10 +40,20 @@ from diffnum.distillation.mean_flow import MeanFlowLoss, mean_flow
 from diffnum.distillation.observations import ObservationLoss, observation_loss, undetermined
 from diffnum.distillation.preferences import PreferenceLoss, preference_loss
 from diffnum.distillation.progressive import ProgressiveDistillation, progressive_distillation
-from diffnum.distillation.quadrature import Pairs, exact_batch
+from diffnum.distillation.quadrature import Pairs, exact_batch, normal_points
+from diffnum.distillation.regularised import PenalisedTerms, RegularisedFlow, regularised_flow
 from diffnum.distillation.score_distillation import ScoreDistillation, clipped_gradient, score_distillation
 from diffnum.distillation.shortcut import ShortcutLoss, shortcut
-from diffnum.distillation.spectral import band_error, decision_level, wiener_gain
+from diffnum.distillation.spectral import (
+    FilterStudent,
+    SpectralDistillation,
+    band_error,
+    decision_level,
+    filter_responses,
+    generated_spectrum,
+    spectral_distillation,
+    wiener_gain,
+)
 from diffnum.distillation.students import (
     FeatureStudent,
     RegressionLoss,
@@ -52,11 +62,12 @@ from diffnum.distillation.students import (
     resting_point,
 )
 from diffnum.distillation.training import Training, affine_optimum, train_generator, train_student, wasserstein
-from diffnum.distillation.transport import SemiDiscrete, semi_discrete
+from diffnum.distillation.transport import BrenierMap, SemiDiscrete, TransportLoss, semi_discrete, transport_loss
 
 __all__ = [
     "DIVERGENCES",
     "LEVEL_WEIGHTS",
+    "BrenierMap",
     "Composition",
     "ConsistencyLoss",
     "ContinuousConsistency",
@@ -66,6 +77,7 @@ __all__ = [
     "DivergenceLoss",
     "DrawnGradient",
     "FeatureStudent",
+    "FilterStudent",
     "FlowMap",
     "GaussianKernelLoss",
     "Generator",
@@ -75,15 +87,19 @@ __all__ = [
     "MeanFlowLoss",
     "ObservationLoss",
     "Pairs",
+    "PenalisedTerms",
     "PolynomialKernelLoss",
     "PreferenceLoss",
     "ProgressiveDistillation",
     "RegressionLoss",
     "RegressionTerms",
+    "RegularisedFlow",
     "ScoreDistillation",
     "SemiDiscrete",
     "ShortcutLoss",
+    "SpectralDistillation",
     "Training",
+    "TransportLoss",
     "affine_optimum",
     "band_error",
     "clipped_gradient",
@@ -98,25 +114,31 @@ __all__ = [
     "exact_batch",
     "f_divergence",
     "feature_student",
+    "filter_responses",
     "flow_map",
     "gaussian_kernel_loss",
+    "generated_spectrum",
     "guidance_distillation",
     "mean_flow",
     "mean_flow_residual",
+    "normal_points",
     "observation_loss",
     "polynomial_kernel_loss",
     "preference_loss",
     "progressive_distillation",
+    "regularised_flow",
     "resting_point",
     "score_distillation",
     "semi_discrete",
     "semigroup_residual",
     "shortcut",
     "shortcut_residual",
+    "spectral_distillation",
     "tangent_residual",
     "train_generator",
     "train_student",
     "trained_gains",
+    "transport_loss",
     "undetermined",
     "wasserstein",
     "wiener_gain",

@@ -16,9 +16,11 @@ from numpy.typing import ArrayLike
 from diffnum.distillation.quadrature import Plane
 from diffnum.problems import GaussianMixture
 from diffnum.problems._states import probabilities, real_array
+from diffnum.problems.targets import mixture_of
+from diffnum.problems.terms.sums import matrices
 from diffnum.types import FloatArray
 
-__all__ = ["Generator"]
+__all__ = ["Generator", "moments"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,3 +133,12 @@ class Generator:
             means[k] = alpha * (mass @ field)
             factors[k] = alpha * np.einsum("n,ni,nj->ij", mass, field, latent)
         return np.concatenate([means.ravel(), factors.ravel()])
+
+
+def moments(problem: Any) -> tuple[FloatArray, FloatArray]:
+    """Mean, shape (d,), and covariance, shape (d, d), of a mixture of Gaussians."""
+    mixture = mixture_of(problem)
+    mean = mixture.weights @ mixture.means
+    centred = mixture.means - mean
+    each = matrices(mixture.covariances, mixture.dim) + centred[:, :, None] * centred[:, None, :]
+    return mean, np.einsum("k,kij->ij", mixture.weights, each)

@@ -1,19 +1,21 @@
 r"""Learning from observations only: which part of the law of the data they determine.
 
 Diffusion with forward models (Tewari et al. 2023, arXiv:2306.11719) trains on observations ``y = A x`` with operators
-A of known law, and never sees x. For Gaussian data of covariance C each operator tells ``A C A^T`` and nothing else: a
-change of C in the common kernel of these maps moves no observation, and no gradient.
+A of known law, and never sees x. Of data of covariance C each operator tells an affine student ``A C A^T`` and nothing
+else: a change of C in the common kernel of these maps moves no observation, and no gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import null_space
 
+from diffnum.distillation.generators import Generator, moments
 from diffnum.problems._states import real_array
 from diffnum.types import FloatArray
 
@@ -22,10 +24,11 @@ __all__ = ["ObservationLoss", "observation_loss", "undetermined"]
 
 @dataclass(frozen=True, eq=False)
 class ObservationLoss:
-    """Sum over operators of KL(observations of the data || of the student); made by :func:`observation_loss`.
+    """Sum over operators of KL(observations of the data || of an affine student); made by :func:`observation_loss`.
 
     Parameters
     ----------
+    mean : ndarray, shape (d,)
     covariance : ndarray, shape (d, d)
         Of the data.
     operators : tuple of ndarray, shape (m, d)
@@ -34,39 +37,54 @@ class ObservationLoss:
         Standard deviation of the observation noise, > 0.
     """
 
+    mean: FloatArray
     covariance: FloatArray
     operators: tuple[FloatArray, ...]
     noise: float
 
-    def value(self, student: FloatArray) -> float:
-        """Loss of a student's covariance, shape (d, d)."""
+    def value(self, student: Generator) -> float:
+        """Loss of an affine student: zero where all observations agree."""
         total = 0.0
         for a in self.operators:
-            truth, guess = self._seen(a, self.covariance), self._seen(a, student)
+            truth, guess = self._seen(a, self.covariance), self._seen(a, _covariance(student))
+            away = a @ (student.means[0] - self.mean)
             quotient = np.linalg.solve(guess, truth)
             total += 0.5 * float(np.trace(quotient) - len(truth) - np.linalg.slogdet(quotient)[1])
+            total += 0.5 * float(away @ np.linalg.solve(guess, away))
         return total
 
-    def gradient(self, student: FloatArray) -> FloatArray:
-        """Derivative of :meth:`value` with respect to the student's covariance, symmetric, shape (d, d)."""
-        total = np.zeros_like(self.covariance)
+    def gradient(self, student: Generator) -> FloatArray:
+        """Derivative of :meth:`value`, shape of ``student.parameters``."""
+        mean, covariance = np.zeros_like(self.mean), np.zeros_like(self.covariance)
         for a in self.operators:
-            truth, guess = self._seen(a, self.covariance), self._seen(a, student)
+            truth, guess = self._seen(a, self.covariance), self._seen(a, _covariance(student))
+            away = a @ (student.means[0] - self.mean)
             inverse = np.linalg.inv(guess)
-            total += 0.5 * a.T @ (inverse - inverse @ truth @ inverse) @ a
-        return total
+            mean += a.T @ inverse @ away
+            covariance += 0.5 * a.T @ (inverse - inverse @ (truth + np.outer(away, away)) @ inverse) @ a
+        return np.concatenate([mean, (2.0 * covariance @ student.factors[0]).ravel()])
 
     def _seen(self, a: FloatArray, covariance: FloatArray) -> FloatArray:
         return np.asarray(a @ covariance @ a.T + self.noise**2 * np.eye(len(a)))
 
 
-def observation_loss(covariance: ArrayLike, operators: Sequence[ArrayLike], noise: float) -> ObservationLoss:
-    """Loss of a Gaussian model that is compared with Gaussian data through operators only.
+def _covariance(student: Generator) -> FloatArray:
+    if len(student.weights) != 1:
+        msg = f"student has {len(student.weights)} components: observations are compared by moments: use one component"
+        raise ValueError(msg)
+    return np.asarray(student.factors[0] @ student.factors[0].T)
+
+
+def observation_loss(problem: Any, operators: Sequence[ArrayLike], noise: float) -> ObservationLoss:
+    """Loss of an affine student that is compared with data through operators only.
+
+    For Gaussian data it is the KL divergence of observations; for others the same up to a constant, since a Gaussian
+    model sees of the data their mean and covariance.
 
     Parameters
     ----------
-    covariance : array_like, shape (d, d)
-        Of the data.
+    problem : Gaussian, Mixture1D, GaussianMixture or RotatedProduct
+        Data distribution.
     operators : sequence of array_like, shape (m, d)
         What is observed of each datum.
     noise : float
@@ -79,19 +97,16 @@ def observation_loss(covariance: ArrayLike, operators: Sequence[ArrayLike], nois
     Raises
     ------
     ValueError
-        If the noise is not positive, or the operators differ in width.
+        If the noise is not positive, or the operators differ in width or do not fit the data.
     """
     if not noise > 0.0:
         msg = f"noise={noise!r}: use a positive standard deviation"
         raise ValueError(msg)
-    c, matrices = real_array(covariance, "covariance", (2,)), _operators(operators)
-    if c.shape[0] != c.shape[1] or c.shape[1] != matrices[0].shape[1]:
-        msg = f"covariance has shape {c.shape}, operators have {matrices[0].shape[1]} columns: use (d, d) and d columns"
+    (mean, covariance), matrices = moments(problem), _operators(operators)
+    if len(mean) != matrices[0].shape[1]:
+        msg = f"problem has dimension {len(mean)}, operators have {matrices[0].shape[1]} columns: use as many"
         raise ValueError(msg)
-    if not np.allclose(c, c.T) or np.linalg.eigvalsh(c)[0] < -1e-10 * np.abs(c).max():
-        msg = f"covariance={c.tolist()} is none: use a symmetric matrix without negative eigenvalues"
-        raise ValueError(msg)
-    return ObservationLoss(c, matrices, float(noise))
+    return ObservationLoss(mean, covariance, matrices, float(noise))
 
 
 def undetermined(operators: Sequence[ArrayLike]) -> FloatArray:

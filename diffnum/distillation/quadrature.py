@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtri
 
 from diffnum.problems import GaussianMixture
 from diffnum.problems.targets import mixture_of
 from diffnum.problems.terms.sums import matrices
 from diffnum.types import FloatArray, Schedule
 
-__all__ = ["Pairs", "Plane", "exact_batch", "normal_nodes", "plane"]
+__all__ = ["Pairs", "Plane", "exact_batch", "normal_nodes", "normal_points", "plane"]
 
 _LIMIT = 400_000
 """Largest number of nodes: above it, memory rather than time."""
@@ -81,6 +83,36 @@ def normal_nodes(spacing: float = 0.25, reach: float = 9.0) -> tuple[FloatArray,
     z = spacing * np.arange(-half, half + 1, dtype=np.float64)
     w = np.exp(-0.5 * z * z)
     return z, np.asarray(w / w.sum())
+
+
+def normal_points(n: int, dim: int) -> FloatArray:
+    """Equally likely points that stand for normal noise, without a seed, shape (n, dim).
+
+    A lattice of the unit cube, equidistant in the first coordinate and a Kronecker sequence in the others, under the
+    inverse of the normal distribution function: denser than draws, which leave gaps.
+
+    Parameters
+    ----------
+    n, dim : int
+        Points, and dimension.
+
+    Returns
+    -------
+    ndarray, shape (n, dim)
+
+    Raises
+    ------
+    ValueError
+        If there is no point or no dimension.
+    """
+    if n < 1 or dim < 1:
+        msg = f"n={n} and dim={dim}: use at least one of each"
+        raise ValueError(msg)
+    k = np.arange(n)
+    # The positive root of g^dim = g + 1 is the golden ratio for one further coordinate, and badly approximable after.
+    ratio = brentq(lambda g: g**dim - g - 1.0, 1.0, 2.0) if dim > 1 else 1.0
+    columns = [(k + 0.5) / n, *((0.5 + k * ratio**-j) % 1.0 for j in range(1, dim))]
+    return np.asarray(ndtri(np.clip(np.stack(columns, axis=1), 1e-16, 1.0 - 1e-16)))
 
 
 @dataclass(frozen=True, eq=False)

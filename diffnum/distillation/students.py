@@ -155,6 +155,25 @@ class RegressionTerms(NamedTuple):
         return 2.0 * self.weights[:, None] * (self.outputs - self.targets)
 
 
+class Slope(Protocol):
+    """What a training needs to know of a loss on a batch."""
+
+    @property
+    def value(self) -> float:
+        """The loss."""
+
+    @property
+    def gradient(self) -> FloatArray:
+        """Where the training goes down, shape of the coefficients."""
+
+
+class StudentLoss(Protocol):
+    """A loss that feature students are trained on."""
+
+    def terms(self, student: FeatureStudent, pairs: Pairs) -> Slope:
+        """Value and gradient on a batch of data and noise."""
+
+
 class RegressionLoss(Protocol):
     """A loss that is a weighted square of output minus target."""
 
@@ -241,7 +260,7 @@ def resting_point(loss: RegressionLoss, student: FeatureStudent, pairs: Pairs) -
     Parameters
     ----------
     loss : RegressionLoss
-        Any loss of this package, or one's own.
+        Any regression of this package, or one's own.
     student : FeatureStudent
         Its units are kept; its coefficients start the search.
     pairs : Pairs

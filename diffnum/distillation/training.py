@@ -11,24 +11,35 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from scipy.special import ndtri
 
 from diffnum.distillation.coordinates import coordinates_of
-from diffnum.distillation.generators import Generator
-from diffnum.distillation.quadrature import Pairs, normal_nodes
-from diffnum.distillation.students import FeatureStudent, RegressionLoss
-from diffnum.problems import GaussianMixture
+from diffnum.distillation.generators import Generator, moments
+from diffnum.distillation.quadrature import Pairs, normal_nodes, normal_points
+from diffnum.distillation.students import FeatureStudent, StudentLoss
 from diffnum.problems.targets import mixture_of
-from diffnum.problems.terms.sums import matrices
 from diffnum.types import FloatArray
 
 __all__ = ["Training", "affine_optimum", "train_generator", "train_student", "wasserstein"]
 
 
-class GeneratorLoss(Protocol):
-    """A loss of one-step students with exact gradient."""
+class OneStep(Protocol):
+    """A student whose law is a function of its parameters."""
 
-    def gradient(self, student: Generator) -> FloatArray:
+    @property
+    def parameters(self) -> FloatArray:
+        """What is trained, in one row."""
+
+    def replace(self, parameters: FloatArray) -> OneStep:
+        """Same student with other parameters."""
+
+
+class OneStepLoss(Protocol):
+    """A loss of such students with exact gradient."""
+
+    def gradient(self, student: Any) -> FloatArray:
         """Gradient, shape of ``student.parameters``."""
 
 
@@ -38,7 +49,7 @@ class Training:
 
     Attributes
     ----------
-    student : Generator or FeatureStudent
+    student : Generator, BrenierMap, FilterStudent or FeatureStudent
         As trained.
     curve : ndarray, shape (steps,)
         Norm of the gradient at each step, for generators; value of the loss on each batch, for feature students.
@@ -77,14 +88,14 @@ def _adam(
     return theta, curve
 
 
-def train_generator(loss: GeneratorLoss, student: Generator, *, steps: int = 300, rate: float = 0.05) -> Training:
+def train_generator(loss: OneStepLoss, student: OneStep, *, steps: int = 300, rate: float = 0.05) -> Training:
     """Train a one-step student on the exact gradient of a loss.
 
     Parameters
     ----------
     loss : object with ``gradient(student)``
         Such as :func:`~diffnum.distillation.f_divergence`.
-    student : Generator
+    student : Generator, or BrenierMap or FilterStudent for their losses
         Where it starts.
     steps : int
         Steps of Adam.
@@ -122,7 +133,7 @@ def train_generator(loss: GeneratorLoss, student: Generator, *, steps: int = 300
 
 
 def train_student(
-    loss: RegressionLoss,
+    loss: StudentLoss,
     student: FeatureStudent,
     problem: Any,
     *,
@@ -135,7 +146,7 @@ def train_student(
 
     Parameters
     ----------
-    loss : RegressionLoss
+    loss : StudentLoss
         Such as :func:`~diffnum.distillation.mean_flow`.
     student : FeatureStudent
         Where it starts.
@@ -194,18 +205,21 @@ def _need(given: object, name: str, wanted: tuple[str, ...], remedy: str) -> Non
 
 
 def wasserstein(problem: Any, outputs: FloatArray, weights: FloatArray | None = None) -> float:
-    """Distance W2 on the line between weighted outputs of a student and a mixture.
+    """Distance W2 between outputs of a student and a problem whose quantiles are known.
 
-    On the line the optimal plan is the increasing one: outputs in order against quantiles of the mixture.
+    On the line the optimal plan is the increasing one: outputs in order against quantiles of the mixture, exact up to
+    the spacing of the outputs. In more dimensions as many equally likely points stand for the data, images of
+    :func:`~diffnum.distillation.normal_points` under the exact map, and the optimal plan is an assignment; with outputs
+    at the same points of noise most of what the points miss cancels, and the exact map has distance zero.
 
     Parameters
     ----------
-    problem : Mixture1D, or Gaussian or GaussianMixture of dimension 1
-        Target.
-    outputs : ndarray, shape (n,) or (n, 1)
-        Points.
+    problem : Problem
+        Target with a flow map in closed form.
+    outputs : ndarray, shape (n,) or (n, d)
+        Points; in more than one dimension a few thousand at most, since the assignment takes time as their cube.
     weights : ndarray, shape (n,), optional
-        Their probabilities; equal by default.
+        Their probabilities, on the line; equal by default.
 
     Returns
     -------
@@ -214,20 +228,38 @@ def wasserstein(problem: Any, outputs: FloatArray, weights: FloatArray | None = 
     Raises
     ------
     ValueError
-        If an output is not finite, or there is not one weight an output.
+        If an output is not finite or of another dimension, or weights do not fit.
+    TypeError
+        If the problem has no flow map in closed form.
     """
-    y = np.asarray(outputs, dtype=np.float64).ravel()
+    y = np.asarray(outputs, dtype=np.float64)
+    y = y[:, None] if y.ndim == 1 else y
+    dim = mixture_of(problem).dim
+    if y.ndim != 2 or y.shape[1] != dim:
+        msg = f"outputs has shape {np.shape(outputs)}, the problem dimension {dim}: use shape (n, {dim})"
+        raise ValueError(msg)
     p = np.full(len(y), 1.0 / len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if p.shape != y.shape or not np.all(np.isfinite(y)):
+    if p.shape != y.shape[:1] or not np.all(np.isfinite(y)):
         msg = (
             f"outputs has {int(np.sum(~np.isfinite(y)))} entries that are not finite, weights has shape {p.shape}: use "
-            f"finite outputs and a weight each, shape {y.shape}"
+            f"finite outputs and a weight each, shape {y.shape[:1]}"
         )
         raise ValueError(msg)
-    order = np.argsort(y)
-    y, p = y[order], p[order]
+    if dim > 1:
+        if weights is not None:
+            msg = f"weights are for the line, and the problem has dimension {dim}: use equally likely outputs"
+            raise ValueError(msg)
+        return _assigned(y, _rearranged(problem, normal_points(len(y), dim)))
+    order = np.argsort(y[:, 0])
+    line, p = y[order, 0], p[order]
     middle = np.clip(np.cumsum(p) - 0.5 * p, 1e-300, 1.0 - 1e-16)
-    return float(np.sqrt(p @ (y - _rearranged(problem, ndtri(middle))) ** 2))
+    return float(np.sqrt(p @ (line - _rearranged(problem, ndtri(middle)[:, None])[:, 0]) ** 2))
+
+
+def _assigned(y: FloatArray, target: FloatArray) -> float:
+    """Distance W2 of two sets of as many equally likely points."""
+    cost = cdist(y, target, "sqeuclidean")
+    return float(np.sqrt(cost[linear_sum_assignment(cost)].mean()))
 
 
 def affine_optimum(problem: Any, by: str) -> Generator:
@@ -248,32 +280,26 @@ def affine_optimum(problem: Any, by: str) -> Generator:
     Raises
     ------
     ValueError
-        If ``by`` is unknown, or the dimension is not 1 where it must be.
+        If ``by`` is unknown, or quantiles are asked for in more than one dimension.
     """
     mixture = mixture_of(problem)
     if by == "forward-kl":
-        return _moments_matched(mixture)
+        mean, covariance = moments(problem)
+        return Generator(mean[None], np.linalg.cholesky(covariance)[None])
     if by != "wasserstein":
         msg = f"by={by!r} has no closed form here: use 'forward-kl' or 'wasserstein'"
         raise ValueError(msg)
+    if mixture.dim != 1:
+        msg = f"problem has dimension {mixture.dim}: the regression on quantiles is for the line: use dimension 1"
+        raise ValueError(msg)
     z, p = normal_nodes(0.05)
-    image = _rearranged(problem, z)
+    image = _rearranged(problem, z[:, None])[:, 0]
     return Generator([[float(p @ image)]], [[float(p @ (image * z))]])
 
 
-def _moments_matched(mixture: GaussianMixture) -> Generator:
-    mean = mixture.weights @ mixture.means
-    centred = mixture.means - mean
-    outer = matrices(mixture.covariances, mixture.dim) + centred[:, :, None] * centred[:, None, :]
-    return Generator(mean[None], np.linalg.cholesky(np.einsum("k,kij->ij", mixture.weights, outer))[None])
-
-
 def _rearranged(problem: Any, z: FloatArray) -> FloatArray:
-    """Increasing map from standard normal noise to the data, at ``z`` of shape (n,)."""
-    if mixture_of(problem).dim != 1:
-        msg = f"problem has dimension {mixture_of(problem).dim}: quantiles are for the line: use dimension 1"
-        raise ValueError(msg)
+    """Image of standard normal noise ``z``, shape (n, d), under the exact map to the data: quantiles, on the line."""
     coordinates = coordinates_of(problem)
-    flat = z[:, None] if coordinates.rotation is None else z[:, None] @ coordinates.rotation
+    flat = z if coordinates.rotation is None else z @ coordinates.rotation
     image = coordinates.carry(flat, (0.0, 1.0), (1.0, 0.0))
-    return np.asarray(image if coordinates.rotation is None else image @ coordinates.rotation.T)[:, 0]
+    return np.asarray(image if coordinates.rotation is None else image @ coordinates.rotation.T)

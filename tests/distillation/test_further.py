@@ -6,28 +6,42 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.integrate import RK45
 from scipy.optimize import minimize
 from scipy.special import ndtr
 
-from diffnum import Gaussian, GaussianMixture
+from diffnum import Gaussian, GaussianMixture, solve
 from diffnum.distillation import (
     FeatureStudent,
     Generator,
+    Pairs,
     band_error,
     decision_level,
     difficulty_profile,
     exact_batch,
+    feature_student,
+    filter_responses,
     flow_map,
+    generated_spectrum,
     guidance_distillation,
+    normal_points,
     observation_loss,
     preference_loss,
+    regularised_flow,
     resting_point,
     semi_discrete,
+    spectral_distillation,
+    train_generator,
+    train_student,
+    transport_loss,
     undetermined,
     wiener_gain,
 )
+from diffnum.grids import from_times
 from diffnum.guidance import classifier_free
-from diffnum.problems import gaussian_example, three_peaks
+from diffnum.plans import plan_for
+from diffnum.problems import gaussian_example, rotated_product, three_peaks
+from diffnum.problems.terms.sums import matrices
 from diffnum.schedules import FlowMatching, VPLinear
 
 SCHEDULE = FlowMatching()
@@ -62,6 +76,49 @@ def test_the_flow_of_a_gaussian_is_its_optimal_map_and_that_of_a_mixture_is_on_t
     points = flow.consistency(ndtri(levels)[:, None], 1.0)[:, 0]
     found = semi_discrete(points)
     assert np.abs(found(x) - flow.consistency(x[:, None], 1.0)[:, 0]).max() <= 5e-3
+
+
+HEIGHTS = [0.1, -0.9, 0.3]
+
+
+def test_the_gradient_of_transport_is_the_derivative_of_its_dual() -> None:
+    loss = transport_loss([-1.0, 2.0, 0.4], [0.5, 0.3, 0.2])
+    student = loss.start.replace(HEIGHTS)
+    numeric = [(loss.value(student.replace(HEIGHTS + e)) - loss.value(student.replace(HEIGHTS - e))) / 2e-5
+               for e in 1e-5 * np.eye(3)]  # fmt: skip
+    assert loss.gradient(student) == pytest.approx(numeric, abs=1e-9)
+
+
+def test_cells_on_the_line_carry_what_points_of_noise_fall_into_them() -> None:
+    loss = transport_loss(np.linspace(-1.0, 1.0, 4))
+    student = loss.start.replace([0.3, -0.4, 0.2, 0.1])
+    made = student(normal_points(100_000, 1))
+    counted = [float(np.mean(made == y)) for y in loss.points]
+    assert loss.masses(student) == pytest.approx(counted, abs=2e-5)
+    assert counted[1] == 0.0  # a height so low leaves its point no cell
+
+
+def test_training_finds_the_heights_of_quantiles() -> None:
+    points, weights = [0.4, -1.0, 2.0], [0.2, 0.5, 0.3]
+    loss = transport_loss(points, weights)
+    trained, exact = train_generator(loss, loss.start, steps=300).student, semi_discrete(points, weights)
+    gap = trained.heights[np.argsort(points)] - exact.heights
+    assert np.ptp(gap) <= 1e-6
+    assert np.abs(loss.gradient(loss.start.replace(exact.heights[[1, 0, 2]]))).max() <= 1e-15
+    x = np.linspace(-3.0, 3.0, 50)
+    assert np.array_equal(loss.start.replace(exact.heights[[1, 0, 2]])(x[:, None])[:, 0], exact(x))
+
+
+def test_in_the_plane_heights_of_a_product_are_sums() -> None:
+    """Known optimum: on a grid of points with a product of weights each axis is a problem of the line."""
+    axes = [semi_discrete([-1.0, 0.2, 1.0], [0.3, 0.5, 0.2]), semi_discrete([-0.5, 0.8])]
+    grid = np.array([[a, b] for a in axes[0].points for b in axes[1].points])
+    loss = transport_loss(grid, np.outer(axes[0].weights, axes[1].weights).ravel())
+    known = loss.start.replace(np.add.outer(axes[0].heights, axes[1].heights).ravel())
+    assert np.abs(loss.gradient(known)).max() <= 2e-3
+    trained = train_generator(loss, loss.start, steps=300, rate=0.05).student
+    assert np.abs(loss.gradient(trained)).max() <= 1e-2
+    assert loss.value(trained) == pytest.approx(loss.value(known), abs=1e-4)
 
 
 # ---------------------------------------------------------------- preferences
@@ -150,28 +207,131 @@ def test_spectral_weights_make_lost_frequencies_count_alike() -> None:
     assert losses[0][1] == pytest.approx(losses[1][1], rel=0.05)
 
 
+SPECTRUM = 1.0 / (1.0 + (np.fft.fftfreq(16) * 16) ** 2)
+RUN = np.linspace(1.0, 0.0, 9)
+
+
+def test_responses_are_those_of_filters_on_the_grid() -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((12,), (8, 8)):
+        rows = filter_responses(shape, 1)
+        field = rng.standard_normal(shape)
+        gain = (0.5 * rows[0] + 0.25 * rows[1]).reshape(shape)
+        filtered = np.fft.ifftn(gain * np.fft.fftn(field)).real
+        neighbours = [np.roll(field, k, axis) for k in (1, -1) for axis in range(len(shape))]
+        assert filtered == pytest.approx(0.5 * field + 0.25 * np.mean(neighbours, axis=0), abs=1e-12)
+    assert len(filter_responses((8, 8), 2)) == 6
+
+
+def test_the_best_filter_is_a_least_squares_fit_and_training_finds_it() -> None:
+    for weights in (None, 1.0 / SPECTRUM):
+        loss = spectral_distillation(SPECTRUM, SCHEDULE, RUN[:-1], filter_responses((16,), 1), weights=weights)
+        assert np.abs(loss.gradient(loss.optimum)).max() <= 1e-13
+        trained = train_generator(loss, loss.start, steps=300).student
+        assert loss.value(trained) == pytest.approx(loss.value(loss.optimum), rel=1e-6)
+
+
+def test_the_spectral_loss_is_the_distance_of_denoised_fields() -> None:
+    """Independent road: drawn fields through both denoisers; and the gradient is a derivative."""
+    loss = spectral_distillation(SPECTRUM, SCHEDULE, [0.4], filter_responses((16,), 1))
+    student = loss.start.replace([0.3, 0.2])
+    field = Gaussian(np.zeros(16), SPECTRUM)
+    x = field.at(SCHEDULE, 0.4).sample(40_000, 0)
+    drawn = np.sum((x * student.gains[0] - field.denoiser(SCHEDULE)(x, 0.4)) ** 2, axis=1)
+    assert loss.value(student) == pytest.approx(drawn.mean(), abs=4.0 * drawn.std() / 200.0)
+    numeric = [(loss.value(student.replace(student.parameters + e))
+                - loss.value(student.replace(student.parameters - e))) / 2e-4 for e in 1e-4 * np.eye(2)]  # fmt: skip
+    assert loss.gradient(student) == pytest.approx(numeric, rel=1e-9)
+
+
+def test_the_generated_spectrum_is_that_of_a_run_of_ddim() -> None:
+    times = np.linspace(0.95, 0.05, 7)
+    gains = np.stack([wiener_gain(SPECTRUM, SCHEDULE, t) for t in times[:-1]])
+    x = np.diag(np.sqrt(SCHEDULE.alpha(0.95) ** 2 * SPECTRUM + 0.95**2))  # one standard deviation a frequency
+    model = Gaussian(np.zeros(16), SPECTRUM).denoiser(SCHEDULE)
+    made = np.asarray(solve(plan_for(model, "ddim", grid=from_times(SCHEDULE, times)), model, x))
+    assert generated_spectrum(SPECTRUM, SCHEDULE, times, gains) == pytest.approx(np.diag(made) ** 2, rel=1e-12)
+
+
+def test_spectral_weights_serve_faint_frequencies_at_the_cost_of_the_law() -> None:
+    """Weights 1/S: of a short filter the relative error falls, and the distance W2 of what it generates rises."""
+    found = []
+    for weights in (None, 1.0 / SPECTRUM):
+        loss = spectral_distillation(SPECTRUM, SCHEDULE, RUN[:-1], filter_responses((16,), 1), weights=weights)
+        gains = loss.optimum.gains
+        law = generated_spectrum(SPECTRUM, SCHEDULE, RUN, gains)
+        faint = np.abs(gains - loss.goal)[:, np.argmin(SPECTRUM)].mean()
+        found.append((faint, np.sum((law**0.5 - SPECTRUM**0.5) ** 2)))
+    assert found[1][0] < 0.7 * found[0][0]
+    assert found[1][1] > 1.5 * found[0][1]
+
+
 # ---------------------------------------------------------------- observations
+
+CORNERS = [np.eye(3)[[0, 1]], np.eye(3)[[2]]]
+"""Never coordinates 0 and 2, or 1 and 2, together."""
+
+
+def of_covariance(covariance: np.ndarray, mean: Any = (0.0, 0.0, 0.0)) -> Generator:
+    return Generator(np.asarray(mean)[None], np.linalg.cholesky(covariance)[None])
 
 
 def test_directions_that_no_observation_sees_have_no_gradient() -> None:
-    covariance = gaussian_example(3).covariance_matrix
-    operators = [np.eye(3)[[0, 1]], np.eye(3)[[2]]]  # never coordinates 0 and 2, or 1 and 2, together
-    hidden = undetermined(operators)
+    data = gaussian_example(3)
+    hidden = undetermined(CORNERS)
     assert len(hidden) == 2
-    loss = observation_loss(covariance, operators, 0.1)
-    student = np.diag([1.0, 0.5, 0.8])
+    loss = observation_loss(data, CORNERS, 0.1)
+    student = Generator(data.mean[None], np.diag([1.0, 0.7, 0.9])[None])
     for direction in hidden:
-        assert abs(np.sum(loss.gradient(student) * direction)) <= 1e-12
-        assert loss.value(covariance + 0.1 * direction) <= 1e-12
+        turned = 0.5 * np.linalg.solve(student.factors[0], direction).T  # moves the covariance along the direction
+        moved = np.concatenate([np.zeros(3), turned.ravel()])
+        assert abs(loss.gradient(student) @ moved) <= 1e-12
+        assert loss.value(of_covariance(data.covariance_matrix + 0.1 * direction, data.mean)) <= 1e-12
     assert loss.value(student) > 0.1
-    assert len(undetermined([*operators, np.eye(3)[[0, 2]], np.eye(3)[[1, 2]]])) == 0
+    assert len(undetermined([*CORNERS, np.eye(3)[[0, 2]], np.eye(3)[[1, 2]]])) == 0
 
 
 def test_the_gradient_of_observations_is_a_derivative() -> None:
-    loss = observation_loss(gaussian_example(3).covariance_matrix, [np.eye(3)[[0, 1]], np.ones((1, 3))], 0.2)
-    student, direction = np.diag([1.0, 0.5, 0.8]), np.array([[0.2, 0.1, 0.3], [0.1, -0.3, 0.2], [0.3, 0.2, 0.5]])
-    numeric = (loss.value(student + 1e-5 * direction) - loss.value(student - 1e-5 * direction)) / 2e-5
-    assert np.sum(loss.gradient(student) * direction) == pytest.approx(numeric, rel=1e-8)
+    loss = observation_loss(gaussian_example(3), [np.eye(3)[[0, 1]], np.ones((1, 3))], 0.2)
+    student = of_covariance(np.array([[1.0, 0.2, 0.1], [0.2, 0.5, 0.0], [0.1, 0.0, 0.8]]), [0.3, -0.1, 0.2])
+    numeric = []
+    for e in 1e-5 * np.eye(len(student.parameters)):
+        numeric.append((loss.value(student.replace(student.parameters + e))
+                        - loss.value(student.replace(student.parameters - e))) / 2e-5)  # fmt: skip
+    assert loss.gradient(student) == pytest.approx(numeric, abs=1e-8)
+
+
+def test_of_a_mixture_an_affine_student_sees_the_moments_only() -> None:
+    """Independent road: forward KL of what is observed of the mixture, by quadrature, up to the entropy of the data."""
+    plane, direction = rotated_product(2), np.array([[0.6, 0.8]])
+    loss = observation_loss(plane, [direction], 0.3)
+    mixture = plane.mixture
+    seen = GaussianMixture(
+        mixture.weights,
+        mixture.means @ direction.T,
+        direction @ matrices(mixture.covariances, 2) @ direction.T + 0.09,
+    )
+    x = np.linspace(-8.0, 8.0, 4001)[:, None]
+    data, gaps = np.exp(seen.log_prob(x)), []
+    for factor in (0.6, 1.1):
+        student = Generator([[0.1, 0.2]], [[factor, 0.8]])
+        law = Gaussian(direction @ student.means[0], direction @ np.diag([factor**2, 0.64]) @ direction.T + 0.09)
+        gaps.append(float(data @ (seen.log_prob(x) - law.log_prob(x))) * 0.004 - loss.value(student))
+    assert gaps[0] == pytest.approx(gaps[1], abs=1e-10)
+
+
+def test_a_student_of_all_directions_finds_the_law_and_one_of_two_coordinates_does_not() -> None:
+    data = Gaussian([0.4, -0.2], [[0.5, 0.3], [0.3, 0.4]])
+    start = Generator([[0.0, 0.0]], [[0.8, 0.8]])
+    seen: list[np.ndarray] = [np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])]
+    found = []
+    for operators in (seen, [*seen, np.array([[0.6, 0.8]])]):
+        loss = observation_loss(data, operators, 0.1)
+        student = train_generator(loss, start, steps=300).student
+        assert loss.value(student) <= 1e-8
+        found.append((student.factors[0] @ student.factors[0].T)[0, 1])
+    assert abs(found[0]) <= 1e-12
+    assert found[1] == pytest.approx(0.3, abs=1e-3)
 
 
 # ---------------------------------------------------------------- estimates of a solver
@@ -198,7 +358,58 @@ def test_a_uniform_random_time_is_unbiased_and_the_solvers_own_times_are_not() -
     assert profile.mean(density=dense) > 1.1 * profile.mean()
 
 
+# ---------------------------------------------------------------- a penalty on the estimates of a solver
+
+STUDENTS = {1: (three_peaks(), feature_student(1, units=5)), 2: (rotated_product(2), feature_student(2, units=5))}
+
+
+def drawn_pairs(problem: Any, n: int = 64) -> Pairs:
+    return Pairs(problem.sample(n, 0), np.random.default_rng(0).standard_normal((n, problem.dim)), np.full(n, 1.0 / n))
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_the_gradient_of_the_penalised_loss_is_its_derivative_through_all_stages(dim: int) -> None:
+    problem, student = STUDENTS[dim]
+    pairs, theta = drawn_pairs(problem), np.asarray(student.coefficients)
+    loss = regularised_flow(SCHEDULE, [0.5, 0.9], strength=1e7, step=0.3)
+    found, numeric = loss.terms(student, pairs), np.empty_like(theta)
+    assert loss.strength * found.error > 0.1 * found.fit  # the penalty counts
+    for i in np.ndindex(theta.shape):
+        e = np.zeros_like(theta)
+        e[i] = 1e-4
+        f = [loss.terms(student.replace(theta + k * e), pairs).value for k in (1, -1, 2, -2)]
+        numeric[i] = (8.0 * (f[0] - f[1]) - (f[2] - f[3])) / (12.0 * 1e-4)
+    assert np.abs(found.gradient - numeric).max() <= 1e-6 * np.abs(numeric).max()
+
+
+def test_the_penalty_is_the_profile_of_the_flow_where_the_student_is_the_flow() -> None:
+    """An affine velocity of constant coefficients is learnt exactly: its estimate is that along the exact flow."""
+    student = FeatureStudent(np.zeros((1, 4)), np.array([[0.0], [-2.0], [0.5]]))
+    pairs = drawn_pairs(three_peaks())
+    loss = regularised_flow(SCHEDULE, [0.6], strength=1.0, step=0.3)
+    x = pairs.at(SCHEDULE, 0.6)
+    solver = RK45(lambda _, y: -2.0 * y + 0.5, 0.6, x[:, 0], 0.0, first_step=0.3, max_step=0.3, rtol=1e9, atol=1e9)
+    solver.step()
+    assert solver.t == pytest.approx(0.3)
+    expected = np.sqrt(np.mean((solver.K.T @ solver.E * 0.3) ** 2))
+    assert loss.terms(student, pairs).error == pytest.approx(float(expected), rel=1e-10)
+
+
+def test_without_a_penalty_it_is_flow_matching_and_with_one_steps_are_easier_and_the_fit_is_not() -> None:
+    problem, network = three_peaks(), feature_student(units=8)
+    pairs, found = drawn_pairs(problem, 1000), []
+    for strength in (0.0, 1e5):
+        loss = regularised_flow(SCHEDULE, [0.3, 0.5, 0.7, 0.9], strength=strength, step=0.25)
+        trained = train_student(loss, network, problem, steps=200, batch=64).student
+        found.append(regularised_flow(SCHEDULE, [0.3, 0.5, 0.7, 0.9], strength=1.0, step=0.25).terms(trained, pairs))
+    assert found[1].error < 0.7 * found[0].error
+    assert found[1].fit > found[0].fit
+
+
 # ---------------------------------------------------------------- refusals
+
+
+TWO = Generator(np.zeros((2, 2)), np.ones((2, 2)))
 
 
 def test_bad_input_is_refused() -> None:
@@ -211,7 +422,24 @@ def test_bad_input_is_refused() -> None:
         (lambda: preference_loss(Gaussian([0.0], 1.0), slope=1.0, curvature=-2.0), "tilts the reference to no density"),
         (lambda: wiener_gain([1.0, 0.0], SCHEDULE, 0.5), "spectrum has 0.0"),
         (lambda: band_error([1.0, 2.0], SCHEDULE, 0.5, [True]), "use one entry a frequency"),
-        (lambda: observation_loss(np.eye(2), [np.eye(2)], 0.0), "noise=0.0"),
+        (lambda: observation_loss(gaussian_example(2), [np.eye(2)], 0.0), "noise=0.0"),
+        (
+            lambda: observation_loss(gaussian_example(2), [np.eye(2)], 0.1).value(
+                Generator(np.zeros((2, 2)), np.ones((2, 2)))
+            ),
+            "student has 2 components",
+        ),
+        (lambda: transport_loss([[0.0, 1.0], [0.0, 1.0]]), r"points has \[0.0, 1.0\] twice: use different points"),
+        (lambda: transport_loss([0.0, 1.0], [1.0]), "weights has 1 entries"),
+        (lambda: normal_points(0, 2), "n=0 and dim=2"),
+        (lambda: filter_responses((8, 6), 1), r"shape=\(8, 6\) and radius=1: use equal sides"),
+        (lambda: filter_responses((4,), 2), "a filter that fits"),
+        (lambda: spectral_distillation([1.0, 0.5], SCHEDULE, [0.5], np.ones((1, 3))), "use 2 columns"),
+        (lambda: spectral_distillation([1.0, 0.5], SCHEDULE, [1.5], np.ones((1, 2))), r"^times\[0\] = 1.5 is outside"),
+        (lambda: generated_spectrum([1.0], SCHEDULE, [0.0, 1.0], [[0.5]]), "use at least two, decreasing"),
+        (lambda: generated_spectrum([1.0], SCHEDULE, [1.0, 0.0], [[0.5], [0.5]]), r"use a row a step .*\(1, 1\)"),
+        (lambda: regularised_flow(SCHEDULE, [0.5], strength=-1.0), "strength=-1.0 and step=0.1: use a factor >= 0"),
+        (lambda: regularised_flow(SCHEDULE, [0.05], strength=1.0), "ends below 0.0: use later times or a shorter step"),
         (lambda: undetermined([np.eye(2), np.eye(3)]), r"2 matrices of \[2, 3\] columns"),
         (lambda: difficulty_profile(flow_map(three_peaks(), SCHEDULE), np.zeros((1, 1)), [0.5], 0.1), "not monotone"),
         (lambda: difficulty_profile(flow_map(three_peaks(), SCHEDULE), np.zeros((1, 1)), [0.5, 0.4], 0.0), "step=0.0"),

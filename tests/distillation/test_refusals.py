@@ -10,10 +10,10 @@ import pytest
 
 from diffnum import Gaussian
 from diffnum import distillation as dd
-from diffnum.problems import three_peaks
+from diffnum.problems import rotated_product, three_peaks
 from diffnum.schedules import FlowMatching
 
-SCHEDULE, LINE = FlowMatching(), three_peaks()
+SCHEDULE, LINE, PLANE = FlowMatching(), three_peaks(), rotated_product(2)
 FLOW, DATA = dd.flow_map(LINE, SCHEDULE), LINE.denoiser(SCHEDULE)
 STUDENT, GENERATOR = dd.feature_student(units=4), dd.Generator([[0.0]], [[1.0]])
 FLOWING, MATCHING = dd.mean_flow(SCHEDULE, [(0.8, 0.2)]), dd.f_divergence("reverse-kl", LINE, SCHEDULE, [0.4])
@@ -98,7 +98,10 @@ def test_parameters_that_run_away_stop_the_training_though_the_loss_stays_finite
         (lambda: dd.train_student(FLOWING, dd.feature_student(2), LINE, steps=3), "dimension 2, the problem 1"),
         (lambda: dd.wasserstein(LINE, np.array([np.nan, 1.0])), "1 entries that are not finite"),
         (lambda: dd.wasserstein(LINE, np.array([0.0, 1.0]), np.array([1.0])), r"weights has shape \(1,\)"),
-        (lambda: dd.observation_loss(np.eye(2), [np.ones((1, 3))], 0.1), "operators have 3 columns"),
+        (lambda: dd.observation_loss(Gaussian([0.0, 0.0], 1.0), [np.ones((1, 3))], 0.1), "operators have 3 columns"),
+        (lambda: dd.wasserstein(PLANE, np.zeros((4, 1))), r"outputs has shape \(4, 1\), the problem dimension 2"),
+        (lambda: dd.wasserstein(PLANE, np.zeros((2, 2)), np.array([0.5, 0.5])), "weights are for the line"),
+        (lambda: dd.affine_optimum(PLANE, "wasserstein"), "regression on quantiles is for the line"),
         (lambda: dd.preference_loss(Gaussian([0.0], 1.0), slope=np.nan), "slope=nan"),
     ],
 )

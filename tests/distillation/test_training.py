@@ -16,6 +16,7 @@ from diffnum.distillation import (
     flow_map,
     gaussian_kernel_loss,
     mean_flow,
+    normal_points,
     polynomial_kernel_loss,
     progressive_distillation,
     resting_point,
@@ -98,6 +99,19 @@ def test_distance_to_a_gaussian_has_its_closed_form() -> None:
     assert found == pytest.approx(np.hypot(0.4, 0.6), rel=1e-3)
 
 
+def test_so_it_has_in_the_plane_and_the_exact_map_has_none() -> None:
+    z = normal_points(1000, 2)
+    factor, covariance = np.array([[0.8, 0.0], [0.1, 0.6]]), np.array([[0.5, 0.2], [0.2, 0.3]])
+    found = wasserstein(Gaussian([0.4, -0.2], covariance), z @ factor.T + 0.1)
+    root = np.linalg.cholesky(covariance)
+    overlap = np.linalg.svd(root.T @ factor, compute_uv=False).sum()  # the trace of the root of a product
+    closed = np.sqrt(0.3**2 + 0.3**2 + np.trace(covariance) + np.sum(factor**2) - 2.0 * overlap)
+    assert found == pytest.approx(closed, rel=0.01)
+    plane = rotated_product(2)
+    assert wasserstein(plane, flow_map(plane, SCHEDULE).consistency(z, 1.0)) <= 1e-12
+    assert wasserstein(plane, plane.sample(1000, 0)) < 0.5 * wasserstein(plane, z)
+
+
 LEVELS = [(1.0 - 1e-9, 0.0), (0.9, 0.0), (0.7, 0.0), (0.5, 0.0), (0.3, 0.0), (0.15, 0.0)]
 
 
@@ -176,5 +190,5 @@ def test_bad_input_is_refused() -> None:
         train_generator(gaussian_kernel_loss(APART), START, steps=0)
     with pytest.raises(ValueError, match="by='reverse-kl' has no closed form here"):
         affine_optimum(APART, "reverse-kl")
-    with pytest.raises(ValueError, match="quantiles are for the line"):
-        wasserstein(GaussianMixture([1.0], [[0.0, 0.0]], [1.0]), np.zeros(3))
+    with pytest.raises(TypeError, match="no flow map in closed form: use one of Gaussian in any dimension"):
+        wasserstein(GaussianMixture([0.5, 0.5], [[0.0, 0.0], [1.0, 0.0]], [1.0, 1.0]), np.zeros((3, 2)))
