@@ -3,9 +3,9 @@
     python -m toy_models.toy_students --out book/results/toy-students.json
 
 One-step generators are trained on exact gradients, feature students on drawn pairs, on a mixture of three peaks on the
-line and on a rotated product in the plane; about a minute on an idle core. The best of the class is found without Adam:
-in closed form where there is one (forward KL: moments), by BFGS on value and gradient else, and for regressions as the
-resting point, which is the solution of a linear system.
+line and on a rotated product in the plane; a few minutes on an idle core. The best of the class is found without Adam:
+in closed form where there is one (moments, quantiles, least squares), by BFGS on value and gradient from several starts
+else, and for regressions as the resting point. ``excess`` is the value of a student's loss over that of the best.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
 import diffnum as dn
@@ -29,6 +30,7 @@ SCHEDULE = dn.schedules.FlowMatching()
 LINE, PLANE = dn.problems.three_peaks(), dn.problems.rotated_product(2)
 TIMES, NEAR, SEED = [0.2, 0.5], 0.1, 1
 Z, MASS = normal_nodes(0.05)
+Row = dict[str, Any]
 
 
 def generator_losses(problem: Any) -> dict[str, Any]:
@@ -49,12 +51,28 @@ def generator_losses(problem: Any) -> dict[str, Any]:
     }
 
 
-def best_of_class(name: str, loss: Any, start: dd.Generator, problem: Any) -> dd.Generator | None:
-    """Minimiser of a loss over the class, without the training; None where there is no value to minimise."""
+def valued(name: str, loss: Any, problem: Any) -> Any:
+    """What a loss is the gradient of: of DMD the reverse KL divergence with the weight of moment matching."""
+    return generator_losses(problem)["moment matching"] if name == "DMD" else loss
+
+
+def best_of_class(name: str, loss: Any, start: dd.Generator, problem: Any) -> dd.Generator:
+    """Minimiser of a loss over the affine maps, without the training: the least that is found from several starts."""
+    covering, mixture = dd.affine_optimum(problem, "forward-kl"), problem.mixture
     if name == "f-distill, forward-kl":
-        return dd.affine_optimum(problem, "forward-kl")
-    if not hasattr(loss, "value") or name == "SDS":
-        return None  # of SDS it is a point, which has no density
+        return covering
+    peaks = [dd.Generator(m[None], 0.3 * np.eye(problem.dim)[None]) for m in mixture.means]
+    if name == "SDS":  # the mean of a function of the sample is least where every sample is at its minimum: a point
+        peaks = [p.replace(p.parameters * np.r_[np.ones(problem.dim), np.zeros(problem.dim**2)]) for p in peaks]
+        starts = peaks
+    else:
+        starts = [start, covering, *(peaks if problem.dim == 1 else ())]
+    found = [descended(loss, s) for s in starts]
+    return min(found, key=loss.value)
+
+
+def descended(loss: Any, start: dd.Generator) -> dd.Generator:
+    """Local minimum by BFGS on value and gradient."""
     found = minimize(
         lambda theta: loss.value(start.replace(theta)),
         start.parameters,
@@ -70,34 +88,53 @@ def divergence(student: dd.Generator, problem: Any) -> float:
     return dd.f_divergence("reverse-kl", problem, SCHEDULE, [NEAR]).value(student)
 
 
-def generators(problem: Any, steps: int) -> list[dict[str, Any]]:
+def distance(made: np.ndarray, problem: Any) -> float:
+    """W2 of what a student makes of the nodes of the line, or of equally likely points of the plane, to the data."""
+    return dd.wasserstein(problem, made, MASS if problem.dim == 1 else None)
+
+
+def noise(problem: Any) -> np.ndarray:
+    """Noise that :func:`distance` wants samples of."""
+    return Z[:, None] if problem.dim == 1 else dd.normal_points(1000, 2)
+
+
+def generated(student: dd.Generator, problem: Any) -> float:
+    """W2 of an affine student to the data."""
+    return distance(student.means[0] + noise(problem) @ student.factors[0].T, problem)
+
+
+def timed(name: str, problem: Any, measure: str, train: Callable[[], dd.Training], thin: int) -> tuple[Any, Row]:
+    """Train; the student, and the part of the row that all trainings have."""
+    began = time.perf_counter()
+    run = train()
+    seconds = round(time.perf_counter() - began, 2)
+    curve = np.round(run.curve[: thin * (len(run.curve) // thin)].reshape(thin, -1).mean(axis=1), 6).tolist()
+    row = {"loss": name, "dimension": problem.dim, "measure": measure, "steps": len(run.curve), "seconds": seconds}
+    return run.student, row | {"curve": curve}
+
+
+def generators(problem: Any, steps: int) -> list[Row]:
     """A row for each loss of affine one-step students."""
     dim, rows = problem.dim, []
     start = dd.Generator([[-0.3, 0.2][:dim]], [[0.8] * dim])
     for name, loss in generator_losses(problem).items():
-        began = time.perf_counter()
-        run = dd.train_generator(loss, start, steps=steps)
-        seconds = time.perf_counter() - began
-        best = best_of_class(name, loss, start, problem)
-        spread = np.linalg.eigvalsh(run.student.factors[0] @ run.student.factors[0].T)
-        row = {
-            "loss": name,
-            "dimension": dim,
-            "measure": "KL",
-            "start": divergence(start, problem),
-            "trained": divergence(run.student, problem),
-            "best": None if best is None else divergence(best, problem),
-            "deviation": float(np.sqrt(spread.min())),
-            "steps": steps,
-            "seconds": round(seconds, 2),
-            "curve": np.round(run.curve[:: max(1, steps // 25)], 6).tolist(),
-        }
-        if dim == 1:
-            made = run.student.means[0, 0] + run.student.factors[0, 0, 0] * Z
-            row["w2"] = dd.wasserstein(problem, made, MASS)
-        print(row["loss"], dim, row["trained"], row["best"], flush=True)
+        count = steps if hasattr(loss, "levels") or name == "DMD" else 400
+        student, row = timed(name, problem, "KL", lambda o=loss, n=count: dd.train_generator(o, start, steps=n), 20)
+        whole = valued(name, loss, problem)
+        best = best_of_class(name, whole, start, problem)
+        row |= of_generator(student, best, start, whole, problem)
+        print(name, dim, row["trained"], row["best"], row["excess"], row["w2"], flush=True)
         rows.append(row)
     return rows
+
+
+def of_generator(student: dd.Generator, best: dd.Generator, start: dd.Generator, loss: Any, problem: Any) -> Row:
+    """Distances of an affine student, of the best one and of the start to the data."""
+    spread = np.linalg.eigvalsh(student.factors[0] @ student.factors[0].T)
+    kl = {k: divergence(s, problem) for k, s in (("start", start), ("trained", student), ("best", best))}
+    w2 = {"w2": generated(student, problem), "w2_best": generated(best, problem)}
+    excess = float(loss.value(student) - loss.value(best))
+    return kl | w2 | {"excess": excess, "deviation": float(np.sqrt(max(spread.min(), 0.0)))}
 
 
 def regression_losses(problem: Any) -> dict[str, Any]:
@@ -116,83 +153,191 @@ def regression_losses(problem: Any) -> dict[str, Any]:
     }
 
 
-def distance(student: Any, problem: Any, z: np.ndarray, predicts_data: bool) -> float:
-    """On the line W2 of one-step samples to the data; in the plane their mean square distance to the exact flow."""
-    made = student(z, 1.0, 0.0) if predicts_data else z - student(z, 1.0, 0.0)
+def one_step(student: Any, problem: Any, predicts_data: bool) -> float:
+    """W2 of one-step samples to the data."""
+    z = noise(problem)
+    return distance(student(z, 1.0, 0.0) if predicts_data else z - student(z, 1.0, 0.0), problem)
+
+
+def rule(problem: Any, n: int, spacing: float) -> dd.Pairs:
+    """Pairs for expectations: exact on the line, drawn in the plane."""
     if problem.dim == 1:
-        return dd.wasserstein(problem, made, MASS)
-    exact = dd.flow_map(problem, SCHEDULE).consistency(z, 1.0)
-    return float(np.sqrt(np.mean(np.sum((made - exact) ** 2, axis=1))))
+        return dd.exact_batch(problem, spacing=spacing)
+    eps = np.random.default_rng(9).standard_normal((n, problem.dim))
+    return dd.Pairs(problem.sample(n, 5), eps, np.full(n, 1.0 / n))
 
 
-def regressions(problem: Any, steps: int) -> list[dict[str, Any]]:
+def regressions(problem: Any, steps: int) -> list[Row]:
     """A row for each loss of feature students."""
     dim, rows = problem.dim, []
-    network = dd.feature_student(dim, units=20 * dim)
-    rng = np.random.default_rng(9)
-    z = Z[:, None] if dim == 1 else rng.standard_normal((4000, dim))
-    n = 3000
-    drawn = dd.Pairs(problem.sample(n, 5), rng.standard_normal((n, dim)), np.full(n, 1.0 / n))
-    pairs = dd.exact_batch(problem, spacing=0.5) if dim == 1 else drawn
+    network, pairs = dd.feature_student(dim, units=20 * dim), rule(problem, 3000, 0.5)
     for name, loss in regression_losses(problem).items():
-        began = time.perf_counter()
-        run = dd.train_student(loss, network, problem, steps=steps, seed=SEED)
-        seconds = time.perf_counter() - began
+        train = lambda o=loss: dd.train_student(o, network, problem, steps=steps, seed=SEED)  # noqa: E731
+        student, row = timed(name, problem, "W2", train, 25)
         try:
-            rest: float | None = distance(dd.resting_point(loss, network, pairs), problem, z, name == "progressive")
+            rest: dd.FeatureStudent | None = dd.resting_point(loss, network, pairs)
         except RuntimeError:  # targets that run away from the student
             rest = None
-        row = {
-            "loss": name,
-            "dimension": dim,
-            "measure": "W2" if dim == 1 else "distance to the flow",
-            "start": distance(network, problem, z, name == "progressive"),
-            "trained": distance(run.student, problem, z, name == "progressive"),
-            "best": rest,
-            "steps": steps,
-            "seconds": round(seconds, 2),
-            "curve": np.round(run.curve.reshape(25, -1).mean(axis=1), 6).tolist(),
-        }
-        print(row["loss"], dim, row["trained"], row["best"], flush=True)
+        for key, net in (("start", network), ("trained", student), ("best", rest)):
+            row[key] = None if net is None else one_step(net, problem, name == "progressive")
+        print(name, dim, row["trained"], row["best"], flush=True)
         rows.append(row)
     return rows
 
 
-def preferences(steps: int) -> list[dict[str, Any]]:
+# ---------------------------------------------------------------- heights, filters, observations, penalised flows
+
+
+def transports() -> list[Row]:
+    """DPM-OT: heights of a map to points of the data, against those of quantiles; in the plane on a product grid."""
+    rows = []
+    for problem, counts in ((LINE, (40,)), (PLANE, (6, 5))):
+        sides = problem.mixtures if problem.dim > 1 else (problem,)
+        axes = [dd.semi_discrete(quantiles(side, n)) for side, n in zip(sides, counts, strict=True)]
+        places = np.stack([m.ravel() for m in np.meshgrid(*[a.points for a in axes], indexing="ij")], axis=1)
+        heights = sum(np.meshgrid(*[a.heights for a in axes], indexing="ij")).ravel()
+        turned = places if problem.dim == 1 else places @ problem.rotation.T
+        loss = dd.transport_loss(turned)
+        train = lambda o=loss: dd.train_generator(o, o.start, steps=400, rate=0.05)  # noqa: E731
+        student, row = timed("transport", problem, "W2", train, 20)
+        best = loss.start.replace(heights)
+        for key, map_ in (("start", loss.start), ("trained", student), ("best", best)):
+            row[key] = distance(map_(noise(problem)), problem)
+        row |= {"excess": loss.value(student) - loss.value(best)}
+        row |= {"wrong_mass": float(np.abs(loss.gradient(student)).sum() / 2)}
+        print("transport", problem.dim, row["trained"], row["best"], row["wrong_mass"], flush=True)
+        rows.append(row)
+    return rows
+
+
+def quantiles(side: Any, n: int) -> np.ndarray:
+    """Middles of n equally likely pieces of a mixture on the line."""
+    z = dd.normal_points(n, 1)
+    return np.asarray(dd.flow_map(side, SCHEDULE).consistency(z, 1.0))[:, 0]
+
+
+class Field:
+    """A stationary Gaussian field with a falling spectrum, on a periodic grid."""
+
+    def __init__(self, shape: tuple[int, ...], power: float) -> None:
+        waves = np.meshgrid(*[np.fft.fftfreq(n) * n for n in shape], indexing="ij")
+        self.spectrum = (1.0 / (1.0 + sum(w**2 for w in waves)) ** power).ravel()
+        self.shape, self.dim = shape, len(shape)
+
+
+def spectra() -> list[Row]:
+    """Slim: filters as denoisers, with and without the weights 1/S; law of 32 steps of DDIM, an entry a frequency."""
+    rows = []
+    for field, radius in ((Field((64,), 1.0), 2), (Field((16, 16), 1.5), 1)):
+        s, times = field.spectrum, np.linspace(1.0, 0.0, 33)
+        responses = dd.filter_responses(field.shape, radius)
+        for name, weights in (("filters", None), ("filters, weights 1/S", 1.0 / s)):
+            loss = dd.spectral_distillation(s, SCHEDULE, times[:-1], responses, weights=weights)
+            train = lambda o=loss: dd.train_generator(o, o.start, steps=400)  # noqa: E731
+            student, row = timed(name, field, "W2 of a field", train, 20)
+            for key, gains in (
+                ("start", loss.start.gains),
+                ("trained", student.gains),
+                ("best", loss.optimum.gains),
+                ("full", loss.goal),
+            ):
+                v = dd.generated_spectrum(s, SCHEDULE, times, gains)
+                row[key] = float(np.sqrt(np.sum((np.sqrt(v) - np.sqrt(s)) ** 2) / np.sum(s)))
+                if key != "start":  # whose law has no density
+                    row[f"kl_{key}"] = float(0.5 * np.mean(v / s - 1.0 - np.log(v / s)))
+            row["excess"] = loss.value(student) - loss.value(loss.optimum)
+            print(name, field.dim, row["trained"], row["best"], row["kl_trained"], row["kl_full"], flush=True)
+            rows.append(row)
+    return rows
+
+
+def observations() -> list[Row]:
+    """DFM: an affine student that sees directions of the data only, against the best affine map."""
+    eye, rows = np.eye(2), []
+    cases = [(LINE, "observations", [np.ones((1, 1))]), (PLANE, "observations of each axis", [eye[:1], eye[1:]])]
+    cases.append((PLANE, "observations of three directions", [eye[:1], eye[1:], np.array([[0.6, 0.8]])]))
+    for problem, name, operators in cases:
+        loss = dd.observation_loss(problem, operators, NEAR)
+        start = dd.Generator([[-0.3, 0.2][: problem.dim]], [[0.8] * problem.dim])
+        train = lambda o=loss, s=start: dd.train_generator(o, s, steps=400)  # noqa: E731
+        student, row = timed(name, problem, "KL", train, 20)
+        row |= of_generator(student, dd.affine_optimum(problem, "forward-kl"), start, loss, problem)
+        row |= {"hidden": len(dd.undetermined(operators))}
+        print(name, problem.dim, row["trained"], row["best"], row["excess"], flush=True)
+        rows.append(row)
+    return rows
+
+
+def penalised(problem: Any, strengths: tuple[float, ...], steps: int) -> list[Row]:
+    """LRNDE: flow matching with a penalty on local errors; law and evaluations of an adaptive run."""
+    network, pairs, rows = dd.feature_student(problem.dim, units=20 * problem.dim), rule(problem, 600, 1.0), []
+    for strength in strengths:
+        loss = dd.regularised_flow(SCHEDULE, [0.25, 0.5, 0.75, 1.0], strength=strength, step=0.25)
+        name = f"flow matching, penalty {strength:g}" if strength else "flow matching"
+        train = lambda o=loss: dd.train_student(o, network, problem, steps=steps, batch=128, seed=SEED)  # noqa: E731
+        student, row = timed(name, problem, "W2", train, 25)
+        best = whitened(loss, network, pairs)
+        for key, net in (("start", network), ("trained", student), ("best", best)):
+            row[key], row[f"nfe_{key}"] = integrated(net, problem)
+        row["excess"] = loss.terms(student, pairs).value - loss.terms(best, pairs).value
+        print(name, problem.dim, row["trained"], row["best"], row["nfe_trained"], row["nfe_best"], flush=True)
+        rows.append(row)
+    return rows
+
+
+def whitened(loss: Any, network: dd.FeatureStudent, pairs: dd.Pairs) -> dd.FeatureStudent:
+    """Minimum by BFGS, in coordinates in which flow matching alone is a round bowl."""
+    bases = np.concatenate(
+        [network.basis(pairs.at(SCHEDULE, t), t) * np.sqrt(pairs.weights)[:, None] for t in loss.times]
+    )
+    values, vectors = np.linalg.eigh(bases.T @ bases / len(loss.times))
+    scaled = vectors / np.sqrt(np.maximum(values, 1e-9 * values.max()))
+    at = lambda u: network.replace(network.coefficients + scaled @ u.reshape(network.coefficients.shape))  # noqa: E731
+
+    def both(u: np.ndarray) -> tuple[float, np.ndarray]:
+        terms = loss.terms(at(u), pairs)
+        return terms.value, (scaled.T @ terms.gradient).ravel()
+
+    found = minimize(both, np.zeros(network.coefficients.size), jac=True, method="BFGS", options={"maxiter": 100})
+    return at(found.x)
+
+
+def integrated(student: dd.FeatureStudent, problem: Any) -> tuple[float, int]:
+    """W2 of what the velocity of a student carries noise to, by Dormand and Prince's pair to 1e-3, and evaluations."""
+    z = noise(problem)
+    velocity = lambda t, y: student(y.reshape(z.shape), t).ravel()  # noqa: E731
+    run = solve_ivp(velocity, (1.0, 0.0), z.ravel(), rtol=1e-3, atol=1e-3)
+    return distance(run.y[:, -1].reshape(z.shape), problem), int(run.nfev)
+
+
+def preferences(steps: int) -> list[Row]:
     """PRDP and PSO: a Gaussian policy against the tilt, in closed form."""
     reference, start, rows = dn.Gaussian([0.3], 0.7), dd.Generator([[0.3]], [[np.sqrt(0.7)]]), []
     for name, by_rank in (("PRDP", False), ("PSO", True)):
         loss = dd.preference_loss(reference, slope=0.6, curvature=0.8, temperature=0.5, pairwise=by_rank, spacing=0.4)
-        began = time.perf_counter()
-        run = dd.train_generator(loss, start, steps=steps)
-        seconds = time.perf_counter() - began
+        train = lambda o=loss: dd.train_generator(o, start, steps=steps)  # noqa: E731
+        student, row = timed(name, reference, "KL to the tilt", train, 25)
         goal = loss.optimum
 
-        def gap(student: dd.Generator, goal: Any = goal) -> float:
+        def gap(policy: dd.Generator, goal: Any = goal) -> float:
             """KL of two Gaussians on the line."""
-            c, v = float(student.factors[0, 0, 0]) ** 2, float(goal.eigenvalues[0])
-            return 0.5 * (c / v - 1.0 - np.log(c / v) + (float(student.means[0, 0]) - float(goal.mean[0])) ** 2 / v)
+            c, v = float(policy.factors[0, 0, 0]) ** 2, float(goal.eigenvalues[0])
+            return 0.5 * (c / v - 1.0 - np.log(c / v) + (float(policy.means[0, 0]) - float(goal.mean[0])) ** 2 / v)
 
-        row = {"loss": name, "dimension": 1, "measure": "KL to the tilt", "start": gap(start)}
-        row |= {"trained": gap(run.student), "best": 0.0, "steps": steps, "seconds": round(seconds, 2)}
-        row["curve"] = np.round(run.curve[:: max(1, steps // 25)], 6).tolist()
-        rows.append(row)
+        rows.append(row | {"start": gap(start), "trained": gap(student), "best": 0.0})
     return rows
 
 
-def guided(steps: int) -> list[dict[str, Any]]:
+def guided(steps: int) -> list[Row]:
     """Guidance distilled into one network, against the best of its class."""
     narrow = dn.problems.Mixture1D(np.array([1.0]), np.array([0.9]), np.array([0.1]))
     model = dn.guidance.classifier_free(narrow.denoiser(SCHEDULE), 2.0, unconditional=LINE.denoiser(SCHEDULE))
     loss, network = dd.guidance_distillation(model, [0.3, 0.6, 0.9]), dd.feature_student(units=20)
-    began = time.perf_counter()
-    run = dd.train_student(loss, network, LINE, steps=steps, seed=SEED)
-    seconds = time.perf_counter() - began
-    pairs = dd.exact_batch(LINE, spacing=0.5)
-    value: Callable[[Any], float] = lambda s: float(np.sqrt(loss.terms(s, pairs).value))  # noqa: E731
-    row = {"loss": "guidance", "dimension": 1, "measure": "distance to the guided model", "start": value(network)}
-    row |= {"trained": value(run.student), "best": value(dd.resting_point(loss, network, pairs)), "steps": steps}
-    row |= {"seconds": round(seconds, 2), "curve": np.round(run.curve.reshape(25, -1).mean(axis=1), 6).tolist()}
+    train = lambda: dd.train_student(loss, network, LINE, steps=steps, seed=SEED)  # noqa: E731
+    student, row = timed("guidance", LINE, "distance to the guided model", train, 25)
+    pairs = rule(LINE, 0, 0.5)
+    for key, net in (("start", network), ("trained", student), ("best", dd.resting_point(loss, network, pairs))):
+        row[key] = float(np.sqrt(loss.terms(net, pairs).value))
     return [row]
 
 
@@ -201,8 +346,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     words = parser.parse_args()
-    rows = [*generators(LINE, 250), *regressions(LINE, 500), *preferences(250), *guided(500)]
-    rows += [*generators(PLANE, 120), *regressions(PLANE, 500)]
+    rows = [*transports(), *spectra(), *observations(), *preferences(250), *guided(500)]
+    rows += [*penalised(LINE, (0.0, 1e4, 1e5), 500), *penalised(PLANE, (0.0, 1e5), 300)]
+    rows += [*generators(LINE, 250), *regressions(LINE, 500), *generators(PLANE, 120), *regressions(PLANE, 500)]
     command = "python -m toy_models.toy_students --out book/results/toy-students.json"
     record = {"command": command, "seed": SEED, "noise_of_kl": NEAR, "rows": rows}
     words.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
