@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,9 @@ def noise(problem: Any) -> np.ndarray:
 
 
 def generated(student: dd.Generator, problem: Any) -> float:
-    """W2 of an affine student to the data."""
-    return distance(student.means[0] + noise(problem) @ student.factors[0].T, problem)
+    """W2 of an affine student to the data; of all maps with its law that with a symmetric matrix."""
+    vectors, lengths, _ = np.linalg.svd(student.factors[0])
+    return distance(student.means[0] + noise(problem) @ (vectors * lengths) @ vectors.T, problem)
 
 
 def timed(name: str, problem: Any, measure: str, train: Callable[[], dd.Training], thin: int) -> tuple[Any, Row]:
@@ -279,6 +281,7 @@ def penalised(problem: Any, strengths: tuple[float, ...], steps: int) -> list[Ro
         best = whitened(loss, network, pairs)
         for key, net in (("start", network), ("trained", student), ("best", best)):
             row[key], row[f"nfe_{key}"] = integrated(net, problem)
+            row[f"error_{key}"] = replace(loss, strength=1.0).terms(net, pairs).error
         row["excess"] = loss.terms(student, pairs).value - loss.terms(best, pairs).value
         print(name, problem.dim, row["trained"], row["best"], row["nfe_trained"], row["nfe_best"], flush=True)
         rows.append(row)

@@ -29,7 +29,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from diffnum.distillation import FeatureStudent
-from diffnum.testing.variants import TARGETS, Outcome, Target, TrainingBatch, training_batch
+from diffnum.testing.variants import TARGETS, Target, TrainingBatch, training_batch
+from diffnum.testing.weighing import ROBUST, Distance, Outcome, multipliers
 from diffnum.types import Array, FloatArray
 
 __all__ = ["TARGETS", "TargetReport", "assert_target", "check"]
@@ -50,7 +51,7 @@ class TargetReport:
     cause : str
         What is likely wrong: a slip that explains the numbers, or empty.
     closest : str
-        The slip that comes nearest where none explains them.
+        Where none explains them, the slip that leaves less than a tenth of the error, or empty.
     """
 
     target: str
@@ -66,9 +67,8 @@ class TargetReport:
             errors = f"value off by {self.value_error:.2g}, {errors}"
         if self.ok:
             return f"{self.target}: ok ({errors})"
-        why = self.cause or (
-            f"no slip that is known explains it; the closest: {self.closest}" if self.closest else "no slip explains it"
-        )
+        near = f"; the closest: {self.closest}" if self.closest else ""
+        why = self.cause or f"no slip that is known explains it{near}"
         return f"{self.target}: WRONG ({errors}): {why}"
 
 
@@ -183,11 +183,60 @@ def _explained(found: Outcome, target: Target, batch: TrainingBatch, tolerance: 
         said = _proportional(found, outcome, target, tolerance)
         if said:
             return f"{name}; besides, {said}" if name else said, best
-    if target.stepped is not None:
-        step, rest = _fitted_step(found, target, batch)
-        if rest <= max(tolerance, 1e-3 * max(_distance(found, right, target))):
-            return f"the derivative is a finite difference of first order, with a step of about {step:.2g}", best
-    return "", best if distances[best] < 1.0 else ""
+    off = max(_distance(found, right, target))
+    said = _reweighed(found, target, batch, tolerance) or _clipped(found, right, target)
+    said = said or _stepped(found, target, batch, max(tolerance, 1e-3 * off))
+    said = said or _of_another_distance(found, target, batch, max(tolerance, 1e-4 * off))
+    return said, best if distances[best] < 0.1 * off else ""
+
+
+def _reweighed(found: Outcome, target: Target, batch: TrainingBatch, tolerance: float) -> str:
+    """Say so if the rows are multiplied by something of the noise level."""
+    for name, rows in multipliers(batch.late, batch.early, batch.weight):
+        outcome = target.right(batch, rows=rows)
+        if max(_distance(found, outcome, target)) <= tolerance:
+            return f"the rows are weighed by {name} besides (alpha = 1 - t, sigma = t)"
+        if _proportional(found, outcome, target, tolerance):
+            factor = float(np.sum(found.gradient * outcome.gradient) / np.sum(outcome.gradient**2))
+            return f"the rows are weighed by {factor:.6g} {name} besides (alpha = 1 - t, sigma = t)"
+    return ""
+
+
+def _clipped(found: Outcome, right: Outcome, target: Target) -> str:
+    """Say so if part of the samples have their gradient, and the others one of the same direction but too small."""
+    if target.wraps != "sample":
+        return ""
+    ratio = found.gradient / np.where(right.gradient == 0.0, 1.0, right.gradient)
+    same = np.isclose(ratio, 1.0, rtol=1e-9, atol=0.0)
+    if not (np.any(same) and np.all(ratio > -1e-12) and np.all(ratio < 1.0 + 1e-9)):
+        return ""
+    return f"the gradient is right in {int(same.sum())} of {same.size} rows and too small in the others: it is clipped"
+
+
+def _of_another_distance(found: Outcome, target: Target, batch: TrainingBatch, near: float) -> str:
+    """Say so if something robust stands for the square, with its constant."""
+    if target.wraps == "sample" or not target.has_value:
+        return ""
+    for name, made in ROBUST.items():
+
+        def distance(exponent: float, made: Callable[[float], Distance] = made) -> float:
+            outcome = target.right(batch, distance=made(10.0**exponent))
+            size = float(np.sum(outcome.gradient**2))
+            factor = float(np.sum(found.gradient * outcome.gradient)) / max(size, 1e-300)
+            return max(_distance(found, Outcome(factor * outcome.value, factor * outcome.gradient), target))
+
+        fit, rest = _least(distance, np.arange(-4.0, 1.1, 0.25))
+        if rest <= near:
+            return f"{name} (c about {10.0**fit:.2g}); a choice, if it was meant"
+    return ""
+
+
+def _least(distance: Callable[[float], float], grid: FloatArray) -> tuple[float, float]:
+    """Least point of a function of one exponent: the best of a grid, then refined between its neighbours."""
+    start = float(min(grid, key=distance))
+    width = float(grid[1] - grid[0])
+    fit = minimize_scalar(distance, bounds=(start - width, start + width), method="bounded", options={"xatol": 1e-10})
+    return float(fit.x), float(fit.fun)
 
 
 def _proportional(found: Outcome, other: Outcome, target: Target, tolerance: float) -> str:
@@ -200,26 +249,28 @@ def _proportional(found: Outcome, other: Outcome, target: Target, tolerance: flo
     if not target.has_value:
         return f"the gradient is right up to a factor {factor:.6g}"
     ratio = found.value / other.value if other.value else 0.0
+    if abs(ratio - 2.0 * factor) <= tolerance * max(1.0, abs(factor)):
+        return "the root of the sum of squares is taken"
     if abs(ratio - factor) <= tolerance * max(1.0, abs(factor)):
         return f"value and gradient are right up to a factor {factor:.6g} (mean or sum, a half, a constant weight)"
     return f"the gradient is right up to a factor {factor:.6g}, the value is that of another loss ({ratio:.6g} times)"
 
 
-def _fitted_step(found: Outcome, target: Target, batch: TrainingBatch) -> tuple[float, float]:
-    """Step of a first-order difference, forward or backward, that comes nearest to the numbers; and the distance."""
+def _stepped(found: Outcome, target: Target, batch: TrainingBatch, near: float) -> str:
+    """Say so if the derivative is a finite difference: of first order, forward or backward, or a central one."""
     stepped = target.stepped
     if stepped is None:
-        return 0.0, float("inf")
+        return ""
+    for sign, central in ((1.0, False), (-1.0, False), (1.0, True)):
 
-    def distance(exponent: float, sign: float) -> float:
-        return max(_distance(found, stepped(batch, sign * 10.0**exponent), target))
+        def distance(exponent: float, sign: float = sign, central: bool = central) -> float:
+            return max(_distance(found, stepped(batch, sign * 10.0**exponent, central=central), target))
 
-    tried = [(distance(e, sign), e, sign) for sign in (1.0, -1.0) for e in np.arange(-7.0, -0.4, 0.5)]
-    _, start, sign = min(tried)
-    fit = minimize_scalar(
-        lambda e: distance(e, sign), bounds=(start - 0.5, start + 0.5), method="bounded", options={"xatol": 1e-10}
-    )
-    return sign * 10.0 ** float(fit.x), float(fit.fun)
+        fit, rest = _least(distance, np.arange(-7.0, -0.4, 0.5))
+        if rest <= near:
+            order = "second order (central)" if central else "first order"
+            return f"the derivative is a finite difference of {order}, with a step of about {sign * 10.0**fit:.2g}"
+    return ""
 
 
 # ---------------------------------------------------------------- calling

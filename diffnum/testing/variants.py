@@ -10,23 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from diffnum.distillation import FeatureStudent, feature_student
 from diffnum.problems import Gaussian, three_peaks
 from diffnum.schedules import FlowMatching
+from diffnum.testing.weighing import ABSOLUTE, NOTHING, STUDENT, TARGET, Outcome, regress
 from diffnum.types import FloatArray
 
 __all__ = ["TARGETS", "Outcome", "Target", "TrainingBatch", "training_batch"]
-
-
-class Outcome(NamedTuple):
-    """Value of a loss and its gradient."""
-
-    value: float
-    gradient: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +67,14 @@ class TrainingBatch:
 def training_batch(n: int = 48, seed: int = 0) -> TrainingBatch:
     """Batch that the bench uses, drawn once: the same seed gives the same batch."""
     rng = np.random.default_rng(seed)
-    late = rng.uniform(0.5, 0.95, n)
+    late = rng.uniform(0.1, 0.95, n)  # both sides of SNR 1, where truncated weights differ
     early = late * rng.uniform(0.2, 0.7, n)
     x0, eps = three_peaks().sample(n, seed), rng.standard_normal((n, 1))
     return TrainingBatch(x0, eps, late, early, rng.uniform(0.5, 2.0, n), feature_student(units=6, seed=seed))
 
 
-Variant = Callable[[TrainingBatch], Outcome]
-Stepped = Callable[[TrainingBatch, float], Outcome]
+Variant = Callable[..., Outcome]
+Stepped = Callable[..., Outcome]
 
 
 @dataclass(frozen=True)
@@ -95,10 +89,11 @@ class Target:
     arguments : callable
         Arguments after the student (or sample), as numpy arrays and models, of a batch.
     right : callable
+        Of a batch; ``rows`` multiplies the rows, and ``distance`` replaces the square of a regression.
     slips : mapping of str to callable
         What went wrong, to the loss with it.
     stepped : callable or None
-        The loss with its derivative by a forward difference of a given step.
+        The loss with its derivative by a forward difference of a given step, or with ``central`` a central one.
     has_value : bool
         False where only the gradient is defined.
     wraps : {"average velocity", "consistency", "data", "sample"}
@@ -115,36 +110,12 @@ class Target:
     wraps: str = "average velocity"
 
 
-TARGET, NOTHING, STUDENT = "target", "nothing", "student"
-"""What a loss holds still."""
-
-
-def regress(
-    outputs: FloatArray,
-    basis: FloatArray,
-    targets: FloatArray,
-    weight: FloatArray | float = 1.0,
-    moved: FloatArray | None = None,
-    *,
-    still: str = TARGET,
-    absolute: bool = False,
-) -> Outcome:
-    """Mean of ``weight (output - target)^2`` and its gradient; ``moved``: derivative of the targets."""
-    gap = outputs - targets
-    share = np.broadcast_to(np.asarray(weight, dtype=np.float64).reshape(-1, 1), gap.shape) / len(gap)
-    of_target = np.zeros_like(basis) if moved is None else moved
-    slope = {TARGET: basis, NOTHING: basis - of_target, STUDENT: -of_target}[still]
-    if absolute:
-        return Outcome(float(np.sum(share * np.abs(gap))), np.asarray(slope.T @ (share * np.sign(gap))))
-    return Outcome(float(np.sum(share * gap**2)), np.asarray(2.0 * slope.T @ (share * gap)))
-
-
 def _of_any_regression(loss: Callable[..., Outcome]) -> dict[str, Variant]:
     """Slips that every regression on a target of the student's own can have."""
     return {
         "the stop-gradient on the target is missing": lambda b: loss(b, still=NOTHING),
         "the stop-gradient holds the student instead of the target": lambda b: loss(b, still=STUDENT),
-        "the distance is the absolute value instead of the square": lambda b: loss(b, absolute=True),
+        "the distance is the absolute value instead of the square": lambda b: loss(b, distance=ABSOLUTE),
     }
 
 
@@ -160,16 +131,21 @@ def _mean_flow(
     reversed_: bool = False,
     own: bool = False,
     span: Callable[[TrainingBatch], FloatArray] = lambda b: b.late - b.early,
+    length: bool = False,
+    blind: bool = False,
     step: float = 0.0,
+    central: bool = False,
     **how: Any,
 ) -> Outcome:
     net, theta, t, r = b.student, b.student.coefficients, b.late, b.early
     v = -b.velocity if reversed_ else b.velocity
     first, second = (r, t) if swapped else (t, r)
+    second = t - r if length else np.zeros_like(r) if blind else second
     basis = net.basis(b.x, first, second)
     w = net.basis(b.x, t, t) @ theta if own else v
     if step:
-        turn = (net.basis(b.x + step * v, t + step, r) - basis) / step
+        behind = net.basis(b.x - step * v, t - step, r) if central else basis
+        turn = (net.basis(b.x + step * v, t + step, r) - behind) / (2.0 * step if central else step)
     else:
         turn = net.tangent(b.x, first, second, along[0] * w, along[1], along[2])
     moved = -sign * span(b)[:, None] * turn
@@ -191,10 +167,17 @@ _MEAN_FLOW = Target(
         "r and t are exchanged in the call of the student": lambda b: _mean_flow(b, swapped=True),
         "the velocity is x_0 - eps: it points to the data": lambda b: _mean_flow(b, reversed_=True),
         "the derivative is along the student's own velocity instead of eps - x_0": lambda b: _mean_flow(b, own=True),
+        "the derivative with respect to t has the wrong sign": lambda b: _mean_flow(b, along=(1.0, -1.0, 0.0)),
+        "the derivative is missing: this is flow matching": lambda b: _mean_flow(b, along=(0.0, 0.0, 0.0)),
+        "the student is told t - r in the place of r": lambda b: _mean_flow(b, length=True),
+        "the student is told t - r in the place of r, and the derivative moves it": lambda b: _mean_flow(
+            b, length=True, along=(1.0, 1.0, 1.0)
+        ),
+        "r is not passed to the student": lambda b: _mean_flow(b, blind=True),
         "the factor t - r of the derivative is missing": lambda b: _mean_flow(b, span=lambda b: np.ones_like(b.late)),
         "the derivative is multiplied by t instead of t - r": lambda b: _mean_flow(b, span=lambda b: b.late),
     },
-    lambda b, h: _mean_flow(b, step=h),
+    lambda b, h, **how: _mean_flow(b, step=h, **how),
 )
 
 
@@ -220,6 +203,9 @@ def _consistency(
     return regress(outputs, basis, targets, b.weight if weight is None else weight, moved, **how)
 
 
+SPREAD = "mean of the weights stands for each: shapes (n,) and (n, 1) make (n, n)"
+
+
 def _shared(weight: FloatArray) -> FloatArray:
     """Weights of mean 1."""
     return np.asarray(weight / weight.mean())
@@ -231,9 +217,11 @@ def _slips_of_consistency(neighbour: Callable[[TrainingBatch], FloatArray]) -> d
         "the weight is missing": lambda b: _consistency(b, neighbour(b), weight=1.0),
         "the weights are divided by their sum": lambda b: _consistency(b, neighbour(b), weight=_shared(b.weight)),
         "the weight is squared": lambda b: _consistency(b, neighbour(b), weight=b.weight**2),
+        f"the {SPREAD}": lambda b: _consistency(b, neighbour(b), weight=b.weight.mean()),
         "the target is conditioned on t instead of s": lambda b: _consistency(b, neighbour(b), early=b.late),
         "the student is conditioned on s instead of t": lambda b: _consistency(b, neighbour(b), late=b.early),
         "the target is evaluated at the state of time t": lambda b: _consistency(b, b.x),
+        "the target is the datum: this is denoising": lambda b: _consistency(b, b.x0, early=np.zeros_like(b.early)),
     }
 
 
@@ -242,11 +230,19 @@ def _euler(b: TrainingBatch, *, at: FloatArray | None = None, sign: float = 1.0)
     return np.asarray(b.x + sign * (b.early - b.late)[:, None] * v)
 
 
+def _two_stages(b: TrainingBatch, where: float) -> FloatArray:
+    """Step of order 2 whose second stage lies at a share of the step: Heun's at 1, the midpoint rule at 1/2."""
+    model, span = b.model("velocity"), (b.early - b.late)[:, None]
+    v = model(b.x, b.late)
+    second = model(b.x + where * span * v, b.late + where * span[:, 0])
+    return np.asarray(b.x + span * (v + (second - v) / (2.0 * where)))
+
+
 _TRAINING = Target(
     "consistency_training",
     "loss(student, x0, eps, t, s, weight): student(x, t) is the consistency function",
     lambda b: (b.x0, b.eps, b.late, b.early, b.weight),
-    lambda b: _consistency(b, b.noisy(b.early)),
+    lambda b, **how: _consistency(b, b.noisy(b.early), **how),
     _slips_of_consistency(lambda b: b.noisy(b.early)),
     wraps="consistency",
 )
@@ -255,11 +251,16 @@ _DISTILLATION = Target(
     "loss(student, velocity, x, t, s, weight): one Euler step of velocity(x, t) from t to s; student(x, t) is the "
     "consistency function",
     lambda b: (b.model("velocity"), b.x, b.late, b.early, b.weight),
-    lambda b: _consistency(b, _euler(b)),
+    lambda b, **how: _consistency(b, _euler(b), **how),
     {
         **_slips_of_consistency(_euler),
         "the teacher is conditioned on s instead of t": lambda b: _consistency(b, _euler(b, at=b.early)),
         "the teacher's step goes the wrong way": lambda b: _consistency(b, _euler(b, sign=-1.0)),
+        "the teacher's step is Heun's, not Euler's": lambda b: _consistency(b, _two_stages(b, 1.0)),
+        "the teacher's step is of the midpoint rule, not Euler's": lambda b: _consistency(b, _two_stages(b, 0.5)),
+        "the teacher's step goes all the way to time 0": lambda b: _consistency(
+            b, b.x - b.late[:, None] * b.model("velocity")(b.x, b.late)
+        ),
     },
     wraps="consistency",
 )
@@ -273,18 +274,25 @@ def _continuous(
     along: tuple[float, float] = (1.0, 1.0),
     boundary: bool = True,
     step: float = 0.0,
+    central: bool = False,
+    of_noise: bool = False,
+    reversed_: bool = False,
+    rows: FloatArray | float = 1.0,
 ) -> Outcome:
-    theta, v, t = b.student.coefficients, b.velocity, b.late
+    theta, t = b.student.coefficients, b.late
+    v = b.eps if of_noise else -b.velocity if reversed_ else b.velocity
     outputs, basis = _image(b, b.x, t)
     if step:
         later, turned = _image(b, b.x + step * v, t + step)
-        rate, turn = (later - outputs) / step, (turned - basis) / step
+        sooner, before = _image(b, b.x - step * v, t - step) if central else (outputs, basis)
+        width = 2.0 * step if central else step
+        rate, turn = (later - sooner) / width, (turned - before) / width
     else:
         turn = -t[:, None] * b.student.tangent(b.x, t, 0.0, along[0] * v, along[1])
         if boundary:
             turn = turn - along[1] * b.student.basis(b.x, t, 0.0)
         rate = along[0] * v + turn @ theta
-    return regress(outputs, basis, outputs - sign * rate, moved=basis - sign * turn, still=still)
+    return regress(outputs, basis, outputs - sign * rate, moved=basis - sign * turn, still=still, rows=rows)
 
 
 _CONTINUOUS = Target(
@@ -296,10 +304,12 @@ _CONTINUOUS = Target(
         "the stop-gradient on the derivative is missing": lambda b: _continuous(b, still=NOTHING),
         "the derivative of the factor t before the network is missing": lambda b: _continuous(b, boundary=False),
         "the derivative has the wrong sign": lambda b: _continuous(b, sign=-1.0),
+        "the velocity is x_0 - eps: it points to the data": lambda b: _continuous(b, reversed_=True),
+        "the tangent is eps instead of eps - x_0": lambda b: _continuous(b, of_noise=True),
         "the derivative with respect to t is missing": lambda b: _continuous(b, along=(1.0, 0.0)),
         "the derivative with respect to x is missing": lambda b: _continuous(b, along=(0.0, 1.0)),
     },
-    lambda b, h: _continuous(b, step=h),
+    lambda b, h, **how: _continuous(b, step=h, **how),
     has_value=False,
     wraps="consistency",
 )
@@ -322,10 +332,12 @@ def _progressive(
     solved: bool = True,
     at: FloatArray | None = None,
     landed: bool = False,
+    middle: FloatArray | None = None,
+    borrowed: bool = False,
     **how: Any,
 ) -> Outcome:
     teacher, t, s = b.model("data"), b.late, b.early
-    middle = 0.5 * (t + s)
+    middle = 0.5 * (t + s) if middle is None else middle
     data = teacher(b.x, t)
     if steps == 1:
         y = _ddim(b.x, data, t, s)
@@ -335,9 +347,16 @@ def _progressive(
         y = _ddim(half, data, middle, s)
     decay = (s / t)[:, None]
     target = (y - decay * b.x) / (1.0 - s[:, None] - decay * (1.0 - t[:, None])) if solved else data
+    if borrowed:
+        noise = (b.x - (1.0 - t[:, None]) * teacher(b.x, t)) / t[:, None]
+        target = (y - s[:, None] * noise) / (1.0 - s[:, None])
     basis = b.student.basis(b.x, t if at is None else at)
     goal = y if landed else target
     return regress(basis @ b.student.coefficients, basis, goal, b.weight if weight is None else weight, **how)
+
+
+def _log_middle(b: TrainingBatch) -> FloatArray:
+    return np.asarray(1.0 / (1.0 + np.sqrt((1.0 - b.late) * (1.0 - b.early) / (b.late * b.early))))
 
 
 _PROGRESSIVE = Target(
@@ -347,9 +366,10 @@ _PROGRESSIVE = Target(
     lambda b: (b.model("data"), b.x, b.late, b.early, b.weight),
     _progressive,
     {
-        "the distance is the absolute value instead of the square": lambda b: _progressive(b, absolute=True),
+        "the distance is the absolute value instead of the square": lambda b: _progressive(b, distance=ABSOLUTE),
         "the weight is missing": lambda b: _progressive(b, weight=1.0),
         "the weight is squared": lambda b: _progressive(b, weight=b.weight**2),
+        f"the {SPREAD}": lambda b: _progressive(b, weight=b.weight.mean()),
         "the weights are divided by their sum": lambda b: _progressive(b, weight=_shared(b.weight)),
         "the target is the state at s, not the data prediction that leads there": lambda b: _progressive(
             b, landed=True
@@ -360,6 +380,12 @@ _PROGRESSIVE = Target(
             b, solved=False
         ),
         "the student is conditioned on s instead of t": lambda b: _progressive(b, at=b.early),
+        "the student is conditioned on the middle": lambda b: _progressive(b, at=0.5 * (b.late + b.early)),
+        "the middle is that of log-SNR, not of time": lambda b: _progressive(b, middle=_log_middle(b)),
+        "the middle is the geometric mean of the times": lambda b: _progressive(b, middle=np.sqrt(b.late * b.early)),
+        "the noise of the teacher's first prediction stands for what one step implies": lambda b: _progressive(
+            b, borrowed=True
+        ),
     },
     wraps="data",
 )
@@ -374,6 +400,7 @@ def _shortcut(
     stale: bool = False,
     full: bool = False,
     short: bool = False,
+    whole: bool = False,
     sign: float = 1.0,
     shares: tuple[float, float] = (0.5, 0.5),
     **how: Any,
@@ -381,7 +408,7 @@ def _shortcut(
     net, theta, t, r = b.student, b.student.coefficients, b.late, b.early
     middle = 0.5 * (t + r)
     length = sign * ((t - r) if full else (t - middle))[:, None]
-    late = net.basis(b.x, t, middle)
+    late = net.basis(b.x, t, r if whole else middle)
     there = b.x - length * (late @ theta)
     first, second = (t, middle) if stale else (middle, r)
     early = net.basis(there, first, second)
@@ -402,6 +429,8 @@ _SHORTCUT = Target(
         "the second half step is conditioned on the time of the first": lambda b: _shortcut(b, stale=True),
         "the first half step has the full length": lambda b: _shortcut(b, full=True),
         "the first half step goes the wrong way": lambda b: _shortcut(b, sign=-1.0),
+        "the second half starts where the first does": lambda b: _shortcut(b, sign=0.0),
+        "the first half is asked for the whole step": lambda b: _shortcut(b, whole=True),
         "the target is the sum of the halves, not their mean": lambda b: _shortcut(b, shares=(1.0, 1.0)),
         "the target is the second half alone": lambda b: _shortcut(b, shares=(0.0, 1.0)),
         "the target is the first half alone": lambda b: _shortcut(b, shares=(1.0, 0.0)),
@@ -423,10 +452,12 @@ def _matching(
     noise: bool = False,
     own: bool = True,
     power: float = 0.0,
+    turned: bool = False,
+    rows: FloatArray | float = 1.0,
 ) -> Outcome:
     real, fake = b.model("data"), b.model("data", fake=True)
-    x = b.x0 if clean else b.x
-    pull = (fake(x, b.late) if own else b.x0) - real(x, b.late)
+    x, at = b.x0 if clean else b.x, 1.0 - b.late if turned else b.late
+    pull = (fake(x, at) if own else b.x0) - real(x, at)
     if noise:
         pull = pull * ((1.0 - b.late) / b.late)[:, None]
     pull = pull * (1.0 - b.late)[:, None] ** power
@@ -436,7 +467,7 @@ def _matching(
         ones = np.ones_like(x)
         turn = fake.jvp(x, b.late, ones) - real.jvp(x, b.late, ones)
         pull = pull + b.x0 * (1.0 - b.late)[:, None] * turn
-    return Outcome(0.0, np.asarray(sign * pull / len(x)))
+    return Outcome(0.0, np.asarray(sign * np.reshape(rows, (-1, 1)) * pull / len(x)))
 
 
 _MATCHING = Target(
@@ -448,6 +479,7 @@ _MATCHING = Target(
     {
         "the sign is reversed: the student flees the data": lambda b: _matching(b, sign=-1.0),
         "the denoisers see the clean sample": lambda b: _matching(b, clean=True),
+        "the denoisers are told 1 - t: their time runs from data to noise": lambda b: _matching(b, turned=True),
         "the difference is of noises, alpha/sigma times that of data": lambda b: _matching(b, noise=True),
         "the sample stands for the fake denoiser: this is score distillation": lambda b: _matching(b, own=False),
         "there is a factor alpha too much, of dx_t/dx": lambda b: _matching(b, power=1.0),
@@ -464,17 +496,20 @@ def _score(
     *,
     sign: float = 1.0,
     weight: FloatArray | float | None = None,
-    subtract: bool = True,
+    subtract: float = 1.0,
     through: bool = False,
     power: float = 0.0,
+    turned: bool = False,
+    clean: bool = False,
+    rows: FloatArray | float = 1.0,
 ) -> Outcome:
-    model, x = b.model("noise"), b.x
-    gap = model(x, b.late) - (b.eps if subtract else 0.0)
+    model, x = b.model("noise"), b.x0 if clean else b.x
+    gap = model(x, 1.0 - b.late if turned else b.late) - subtract * b.eps
     if through:
         gap = gap * model.jvp(x, b.late, np.ones_like(x)) * (1.0 - b.late)[:, None]
     gap = gap * (1.0 - b.late)[:, None] ** power
     w = np.broadcast_to(np.asarray(b.weight if weight is None else weight, dtype=np.float64).reshape(-1, 1), x.shape)
-    return Outcome(0.0, np.asarray(sign * w * gap / len(x)))
+    return Outcome(0.0, np.asarray(sign * np.reshape(rows, (-1, 1)) * w * gap / len(x)))
 
 
 _SCORE = Target(
@@ -487,8 +522,12 @@ _SCORE = Target(
         "the sign is reversed": lambda b: _score(b, sign=-1.0),
         "the weight is missing": lambda b: _score(b, weight=1.0),
         "the weight is squared": lambda b: _score(b, weight=b.weight**2),
+        f"the {SPREAD}": lambda b: _score(b, weight=b.weight.mean()),
         "there is a factor alpha too much, of dx_t/dx": lambda b: _score(b, power=1.0),
-        "the noise is not subtracted": lambda b: _score(b, subtract=False),
+        "the noise is not subtracted": lambda b: _score(b, subtract=0.0),
+        "the noise is added, not subtracted": lambda b: _score(b, subtract=-1.0),
+        "the model is told 1 - t: its time runs from data to noise": lambda b: _score(b, turned=True),
+        "the model sees the clean sample": lambda b: _score(b, clean=True),
         "the gradient goes through the network": lambda b: _score(b, through=True),
     },
     has_value=False,

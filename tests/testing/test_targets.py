@@ -201,6 +201,134 @@ def test_slips_of_losses_written_in_torch_are_named() -> None:
         assert_target(lambda *a: torch_mean_flow(*a, held=False), "mean_flow", xp=torch)
 
 
+# ---------------------------------------------------------------- right losses, as others parametrise them
+
+
+def mean_flow_by_backward_twice(student: Any, x0: Any, eps: Any, r: Any, t: Any) -> Any:
+    """Without forward mode: the derivative of a vector-Jacobian product with respect to its vector."""
+    x, at, v = ((1 - t) * x0 + t * eps).requires_grad_(), t.clone().requires_grad_(), eps - x0
+    u = student(x, at, r)
+    ones = torch.zeros_like(u, requires_grad=True)
+    by_x, by_t = torch.autograd.grad(u, (x, at), ones, create_graph=True)
+    rate = torch.autograd.grad((by_x * v).sum() + by_t.sum(), ones)[0]
+    return torch.nn.functional.mse_loss(student(x.detach(), t, r), (v - (t - r) * rate).detach())
+
+
+def consistency_in_sigma(student: Any, x0: Any, eps: Any, t: Any, s: Any, weight: Any) -> Any:
+    """EDM's variables: y = x / alpha, sigma = t / (1 - t)."""
+    late, early = t / (1 - t), s / (1 - s)
+
+    def image(y: Any, sigma: Any) -> Any:
+        return student(y / (1 + sigma), sigma / (1 + sigma))
+
+    goal = image(x0 + early * eps, early).detach()
+    return (weight * (image(x0 + late * eps, late) - goal) ** 2).mean()
+
+
+def distillation_in_sigma(student: Any, velocity: Any, x: Any, t: Any, s: Any, weight: Any) -> Any:
+    """Euler in EDM's variables is DDIM, as Euler in those of flow matching is."""
+    with torch.no_grad():
+        data, y = x - t * velocity(x, t[:, 0]), x / (1 - t)
+        late, early = t / (1 - t), s / (1 - s)
+        goal = student((1 - s) * (y + (early - late) * (y - data) / late), s)
+    return (weight * (student(x, t) - goal) ** 2).mean()
+
+
+def distillation_by_ddim(student: Any, velocity: Any, x: Any, t: Any, s: Any, weight: Any) -> Any:
+    with torch.no_grad():
+        v = velocity(x, t[:, 0])
+        goal = student((1 - s) * (x - t * v) + s * (x + (1 - t) * v), s)
+    return torch.mean(weight * torch.square(goal - student(x, t)))
+
+
+def progressive_in_log_snr(student: Any, teacher: Any, x: Any, t: Any, s: Any, weight: Any) -> Any:
+    """VP codes write a step with exponentials of half log-SNR."""
+
+    def half(at: Any) -> Any:
+        return torch.log((1 - at) / at)
+
+    def step(y: Any, here: Any, there: Any) -> Any:
+        return there / here * y - (1 - there) * torch.expm1(half(here) - half(there)) * teacher(y, here[:, 0])
+
+    with torch.no_grad():
+        m = 0.5 * (t + s)
+        goal = (s / t * x - step(step(x, t, m), m, s)) / ((1 - s) * torch.expm1(half(t) - half(s)))
+    return (weight * (student(x, t) - goal) ** 2).mean()
+
+
+def continuous_as_a_product(student: Any, x0: Any, eps: Any, t: Any) -> Any:
+    out, rate = torch.func.jvp(student, ((1 - t) * x0 + t * eps, t), (eps - x0, torch.ones_like(t)))
+    return (2 * out * rate.detach()).mean()
+
+
+def shortcut_by_where_it_lands(student: Any, x: Any, t: Any, r: Any) -> Any:
+    m = 0.5 * (t + r)
+    with torch.no_grad():
+        middle = x - (t - m) * student(x, t, m)
+        goal = (x - (middle - (m - r) * student(middle, m, r))) / (t - r)
+    return torch.nn.functional.mse_loss(student(x, t, r), goal)
+
+
+def matching_by_scores(sample: Any, real: Any, fake: Any, eps: Any, t: Any) -> Any:
+    x = ((1 - t) * sample + t * eps).detach()
+    scores = [((1 - t) * model(x, t[:, 0]) - x) / t**2 for model in (fake, real)]
+    return ((scores[0] - scores[1]) * t**2 / (1 - t) * sample).mean()
+
+
+def score_as_a_reconstruction(sample: Any, model: Any, eps: Any, t: Any, weight: Any) -> Any:
+    pull = weight * (model(((1 - t) * sample + t * eps).detach(), t[:, 0]) - eps)
+    return 0.5 * torch.nn.functional.mse_loss(sample, (sample - pull).detach())
+
+
+ELSEWHERE = [
+    ("mean_flow", mean_flow_by_backward_twice),
+    ("consistency_training", consistency_in_sigma),
+    ("consistency_distillation", distillation_in_sigma),
+    ("consistency_distillation", distillation_by_ddim),
+    ("progressive", progressive_in_log_snr),
+    ("continuous_consistency", continuous_as_a_product),
+    ("shortcut", shortcut_by_where_it_lands),
+    ("distribution_matching", matching_by_scores),
+    ("score_distillation", score_as_a_reconstruction),
+]
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize(("name", "loss"), ELSEWHERE, ids=[loss.__name__ for _, loss in ELSEWHERE])
+def test_right_losses_pass_in_every_parametrisation(name: str, loss: Any) -> None:
+    assert_target(loss, name, xp=torch)
+
+
+def numpy_mean_flow(student: Any, x0: Any, eps: Any, r: Any, t: Any) -> tuple[float, np.ndarray]:
+    x, v = (1 - t) * x0 + t * eps, eps - x0
+    basis, rate = student.basis(x, t, r), student.tangent(x, t, r, v, 1.0) @ student.coefficients
+    gap = basis @ student.coefficients - (v - (t - r) * rate)
+    return float(np.mean(gap**2)), 2.0 * basis.T @ gap / len(gap)
+
+
+def numpy_consistency(student: Any, x0: Any, eps: Any, t: Any, s: Any, weight: Any) -> tuple[float, np.ndarray]:
+    x = (1 - t) * x0 + t * eps
+    gap = student(x, t) - student((1 - s) * x0 + s * eps, s)
+    return float(np.mean(weight * gap**2)), -2.0 * (t * student.student.basis(x, t)).T @ (weight * gap) / len(gap)
+
+
+def numpy_matching(sample: Any, real: Any, fake: Any, eps: Any, t: Any) -> tuple[float, np.ndarray]:
+    x = (1 - t) * sample + t * eps
+    return 0.0, (fake(x, t[:, 0]) - real(x, t[:, 0])) / len(x)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("mean_flow", numpy_mean_flow),
+        ("consistency_training", numpy_consistency),
+        ("distribution_matching", numpy_matching),
+    ],
+)
+def test_right_losses_in_numpy_pass(name: str, loss: Any) -> None:
+    assert_target(loss, name)
+
+
 # ---------------------------------------------------------------- slips planted from outside, as users make them
 
 
@@ -210,7 +338,18 @@ def planted_mean_flow(slip: str) -> Callable[..., Any]:
         v = x0 - eps if slip == "velocity" else eps - x0
         w = student(x, t, t).detach() if slip == "tangent" else v
         u, rate = torch.func.jvp(student, (x, t, r), (w, torch.ones_like(t), torch.zeros_like(r)))
-        goal = v - {"no span": 1.0, "span of t": t}.get(slip, t - r) * rate
+        if slip == "length":
+            u, rate = torch.func.jvp(student, (x, t, t - r), (v, torch.ones_like(t), torch.zeros_like(r)))
+        if slip == "central":
+            rate = (student(x + 0.05 * v, t + 0.05, r) - student(x - 0.05 * v, t - 0.05, r)) / 0.1
+        goal = v - {"no span": 1.0, "span of t": t, "nothing": 0.0}.get(slip, t - r) * rate
+        if slip == "pseudo-Huber":
+            return (((u - goal.detach()) ** 2 + 0.03**2).sqrt() - 0.03).mean()
+        if slip == "smooth":
+            return torch.nn.functional.smooth_l1_loss(u, goal.detach(), beta=0.5)
+        if slip == "adaptive":
+            square = (u - goal.detach()) ** 2
+            return (square / (square.detach() + 1e-3)).mean()
         if slip == "side":
             return ((u.detach() - goal) ** 2).mean()
         return (u - goal.detach()).abs().mean() if slip == "absolute" else ((u - goal.detach()) ** 2).mean()
@@ -224,7 +363,12 @@ def planted_consistency(slip: str) -> Callable[..., Any]:
         here, there = student((1 - t) * x0 + t * eps, t), student(near, s).detach()
         if slip == "rounded":
             here = here.round()
+        if slip == "denoising":
+            there = x0
+        weight = {"snr": weight / t**2 * (1 - t) ** 2, "step": weight / (t - s), "spread": weight.T}.get(slip, weight)
         square = weight * (here - there) ** 2
+        if slip == "root":
+            return square.mean().sqrt()
         return square.sum() / weight.sum() if slip == "normalised" else square.mean()
 
     return loss
@@ -235,7 +379,8 @@ def planted_shortcut(slip: str) -> Callable[..., Any]:
         with torch.no_grad():
             m = 0.5 * (t + r)
             first = student(x, t, m)
-            second = student(x + (t - m) * first if slip == "away" else x - (t - m) * first, m, r)
+            there = {"away": x + (t - m) * first, "stays": x}.get(slip, x - (t - m) * first)
+            second = student(there, m, r)
             goal = {"sum": first + second, "second": second}.get(slip, 0.5 * (first + second))
         return ((student(x, t, r) - goal) ** 2).mean()
 
@@ -246,7 +391,11 @@ def planted_score(slip: str) -> Callable[..., Any]:
     def loss(sample: Any, model: Any, eps: Any, t: Any, weight: Any) -> Any:
         with torch.no_grad():
             pull = weight * (model((1 - t) * sample + t * eps, t[:, 0]) - eps)
-            pull = pull * {"alpha": 1 - t, "squared": weight}[slip]
+            pull = pull * {"alpha": 1 - t, "squared": weight, "sigma": t**2}.get(slip, 1.0)
+            if slip == "clipped":
+                pull = weight * (pull / weight).clamp(-0.3, 0.3)
+            if slip == "reversed time":
+                pull = weight * (model((1 - t) * sample + t * eps, 1 - t[:, 0]) - eps)
         return (pull * sample).mean()
 
     return loss
@@ -257,13 +406,57 @@ def planted_matching(slip: str) -> Callable[..., Any]:
         with torch.no_grad():
             x = (1 - t) * sample + t * eps
             pull = (sample if slip == "no critic" else fake(x, t[:, 0])) - real(x, t[:, 0])
-            pull = pull * ((1 - t) / t if slip == "noise" else 1.0)
+            pull = pull * {"noise": (1 - t) / t, "scores": (1 - t) / t**2}.get(slip, 1.0)
+            pull = pull / (sample - real(x, t[:, 0])).abs().clamp(min=1) if slip == "bounded" else pull
         return (pull * sample).mean()
 
     return loss
 
 
+def planted_progressive(slip: str) -> Callable[..., Any]:
+    def loss(student: Any, teacher: Any, x: Any, t: Any, s: Any, weight: Any) -> Any:
+        if slip == "truncated":
+            weight = weight * torch.clamp(((1 - t) / t) ** 2, min=1.0)
+        if slip == "log-SNR":
+            middle = torch.sigmoid(-0.5 * (torch.log((1 - t) / t) + torch.log((1 - s) / s)))
+        else:
+            middle = 0.5 * (t + s)
+        with torch.no_grad():
+            y = x
+            for here, there in ((t, middle), (middle, s)):
+                data = teacher(y, here[:, 0])
+                y = (1 - there) * data + there * (y - (1 - here) * data) / here
+            goal = (y - s / t * x) / ((1 - s) - s / t * (1 - t))
+        return (weight * (student(x, t) - goal) ** 2).mean()
+
+    return loss
+
+
 PLANTED = [
+    ("mean_flow", planted_mean_flow, "length", "told t - r in the place of r"),
+    ("mean_flow", planted_mean_flow, "central", "second order (central), with a step of about 0.05"),
+    ("mean_flow", planted_mean_flow, "nothing", "this is flow matching"),
+    (
+        "mean_flow",
+        planted_mean_flow,
+        "pseudo-Huber",
+        "pseudo-Huber one, sqrt(e^2 + c^2) - c, instead",
+    ),
+    ("mean_flow", planted_mean_flow, "smooth", "with its corner at c (c about 0.5)"),
+    ("mean_flow", planted_mean_flow, "adaptive", "an adaptive weight (c about 0.001)"),
+    ("consistency_training", planted_consistency, "denoising", "the target is the datum"),
+    ("consistency_training", planted_consistency, "snr", "weighed by alpha^2 sigma^-2 besides"),
+    ("consistency_training", planted_consistency, "step", "weighed by (t - s)^-1 besides"),
+    ("consistency_training", planted_consistency, "spread", "shapes (n,) and (n, 1) make (n, n)"),
+    ("consistency_training", planted_consistency, "root", "the root of the sum of squares"),
+    ("progressive", planted_progressive, "truncated", "weighed by max(SNR, 1) besides"),
+    ("progressive", planted_progressive, "log-SNR", "the middle is that of log-SNR"),
+    ("shortcut", planted_shortcut, "stays", "the second half starts where the first does"),
+    ("score_distillation", planted_score, "sigma", "weighed by sigma^2 besides"),
+    ("score_distillation", planted_score, "clipped", "it is clipped"),
+    ("score_distillation", planted_score, "reversed time", "told 1 - t"),
+    ("distribution_matching", planted_matching, "scores", "weighed by alpha sigma^-2 besides"),
+    ("distribution_matching", planted_matching, "bounded", "it is clipped"),
     ("mean_flow", planted_mean_flow, "velocity", "x_0 - eps"),
     ("mean_flow", planted_mean_flow, "tangent", "student's own velocity"),
     ("mean_flow", planted_mean_flow, "no span", "factor t - r"),
@@ -299,6 +492,8 @@ def test_slips_that_users_plant_are_named(name: str, plant: Any, slip: str, said
         ("consistency_training", planted_consistency),
         ("shortcut", planted_shortcut),
         ("distribution_matching", planted_matching),
+        ("progressive", planted_progressive),
+        ("score_distillation", planted_score),
     ],
 )
 def test_without_a_slip_the_same_losses_pass(name: str, plant: Any) -> None:
