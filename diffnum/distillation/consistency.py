@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from diffnum.distillation.checks import checked_times
 from diffnum.distillation.maps import FlowMap
 from diffnum.distillation.quadrature import Pairs
 from diffnum.distillation.students import (
@@ -33,7 +34,6 @@ from diffnum.distillation.students import (
 )
 from diffnum.jobs.checked import check_schedule
 from diffnum.problems import Gaussian
-from diffnum.schedules import check_time
 from diffnum.types import FloatArray, Schedule
 
 __all__ = [
@@ -251,12 +251,7 @@ def continuous_consistency(
     ValueError
         If a time lies outside the domain, or not after the end.
     """
-    check_schedule(schedule)
-    nodes, end = np.atleast_1d(np.asarray(times, dtype=np.float64)), schedule.t_min if end is None else end
-    if not nodes.size:
-        msg = "times is empty: use at least one noise level"
-        raise ValueError(msg)
-    check_time(schedule, nodes, "times")
+    nodes, end = np.asarray(checked_times(schedule, times)), schedule.t_min if end is None else end
     if np.any(nodes <= end):
         msg = (
             f"times has {float(nodes[nodes <= end][0])!r}, and the student is the identity at {end!r}: use later times"

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from diffnum.distillation.checks import checked_student, checked_times
 from diffnum.distillation.divergences import score_of
 from diffnum.distillation.generators import Generator
 from diffnum.distillation.quadrature import plane
 from diffnum.problems import GaussianMixture
 from diffnum.problems.targets import mixture_of
-from diffnum.schedules import check_time
 from diffnum.types import FloatArray, Schedule
 
 __all__ = ["DistributionMatching", "DrawnGradient", "distribution_matching"]
@@ -73,7 +73,7 @@ class DistributionMatching:
         -------
         ndarray
         """
-        total = np.zeros_like(student.parameters)
+        total = np.zeros_like(checked_student(student, mixture_of(self.problem).dim).parameters)
         for alpha, sigma, data, critic in self._levelled(student if fake is None else fake):
             nodes = plane(data, critic, student.noisy(alpha, sigma))
             pull = (sigma / alpha) ** 2 * (score_of(critic, nodes.x) - score_of(data, nodes.x))
@@ -103,7 +103,7 @@ class DistributionMatching:
         ValueError
             In one dimension, where the expectation does not exist.
         """
-        if student.dim == 1:
+        if checked_student(student, mixture_of(self.problem).dim).dim == 1:
             msg = "student has dimension 1, where the normalised gradient has no expectation: use two pixels or more"
             raise ValueError(msg)
         rng = np.random.default_rng(seed)
@@ -124,6 +124,7 @@ class DistributionMatching:
 
     def _levelled(self, critic: Generator) -> list[tuple[float, float, GaussianMixture, GaussianMixture]]:
         mixture, found = mixture_of(self.problem), []
+        checked_student(critic, mixture.dim, "fake")
         for t in self.times:
             alpha, sigma = float(self.schedule.alpha(t)), float(self.schedule.sigma(t))
             found.append((alpha, sigma, mixture.at(self.schedule, t), critic.noisy(alpha, sigma)))
@@ -151,11 +152,10 @@ def distribution_matching(problem: Any, schedule: Schedule, times: Sequence[floa
     ValueError
         If a time lies outside the domain, or nothing is left of the data there.
     """
-    nodes = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    check_time(schedule, nodes, "times")
-    for t in nodes.tolist():
+    nodes = checked_times(schedule, times)
+    for t in nodes:
         if float(schedule.alpha(t)) == 0.0:
             msg = f"times has {t!r}, where nothing is left of the data: use times below {schedule.t_max!r}"
             raise ValueError(msg)
     mixture_of(problem)
-    return DistributionMatching(problem, schedule, tuple(nodes.tolist()))
+    return DistributionMatching(problem, schedule, tuple(nodes))

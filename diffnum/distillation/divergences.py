@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from diffnum.distillation.checks import checked_student, checked_times
 from diffnum.distillation.generators import Generator
 from diffnum.distillation.quadrature import Plane, plane
-from diffnum.jobs.checked import check_schedule
 from diffnum.problems import GaussianMixture
 from diffnum.problems._states import FORMS
 from diffnum.problems.targets import mixture_of
-from diffnum.schedules import check_time
 from diffnum.types import FloatArray, Schedule
 
 __all__ = ["DIVERGENCES", "LEVEL_WEIGHTS", "Divergence", "DivergenceLoss", "f_divergence", "level_weight", "score_of"]
@@ -190,9 +189,7 @@ class DivergenceLoss:
 
     def _levelled(self, student: Generator) -> list[Levelled]:
         mixture = mixture_of(self.problem)
-        if student.dim != mixture.dim:
-            msg = f"student has dimension {student.dim}, the problem {mixture.dim}: use a student of the same"
-            raise ValueError(msg)
+        checked_student(student, mixture.dim)
         found = []
         for t, weight in self.levels:
             alpha, sigma = float(self.schedule.alpha(t)), float(self.schedule.sigma(t))
@@ -245,15 +242,10 @@ def f_divergence(
 def levels_of(
     schedule: Schedule, times: Sequence[float], weights: ArrayLike | None, weighting: str
 ) -> tuple[tuple[float, float], ...]:
-    check_schedule(schedule)
-    nodes = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    if not nodes.size:
-        msg = "times is empty: use at least one noise level"
-        raise ValueError(msg)
-    check_time(schedule, nodes, "times")
+    nodes = np.asarray(checked_times(schedule, times))
     shares = np.full(len(nodes), 1.0 / len(nodes)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if shares.shape != nodes.shape or not np.all(np.isfinite(shares)):
-        msg = f"weights={weights!r}: use one finite number a time, shape ({len(nodes)},)"
+    if shares.shape != nodes.shape or not np.all(np.isfinite(shares) & (shares >= 0.0)):
+        msg = f"weights={weights!r}: use one finite number a time, 0 or more, shape ({len(nodes)},)"
         raise ValueError(msg)
     levels = []
     for t, share in zip(nodes.tolist(), shares.tolist(), strict=True):

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffnum.distillation.checks import checked_times
 from diffnum.distillation.quadrature import Pairs
 from diffnum.distillation.students import FeatureStudent, RegressionTerms, stacked, still
-from diffnum.schedules import check_time
 from diffnum.types import Denoiser
 
 __all__ = ["GuidanceDistillation", "guidance_distillation"]
@@ -61,7 +61,10 @@ def guidance_distillation(guided: Denoiser, times: Sequence[float]) -> GuidanceD
     Returns
     -------
     GuidanceDistillation
+
+    Raises
+    ------
+    ValueError
+        If there is no time, or one lies outside the domain.
     """
-    nodes = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    check_time(guided.schedule, nodes, "times")
-    return GuidanceDistillation(guided, tuple(nodes.tolist()))
+    return GuidanceDistillation(guided, tuple(checked_times(guided.schedule, times)))

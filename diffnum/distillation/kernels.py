@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from diffnum.distillation.checks import checked_student
 from diffnum.distillation.generators import Generator
 from diffnum.problems import GaussianMixture
 from diffnum.problems.targets import mixture_of
@@ -40,6 +41,7 @@ class GaussianKernelLoss:
 
     def value(self, student: Generator) -> float:
         """Squared discrepancy, not negative."""
+        checked_student(student, self.target.dim)
         own = student.means, student.factors @ np.swapaxes(student.factors, 1, 2), student.weights
         goal = self.target.means, matrices(self.target.covariances, self.target.dim), self.target.weights
         pairs = ((own, own, 1.0), (goal, goal, 1.0), (own, goal, -2.0))
@@ -47,6 +49,7 @@ class GaussianKernelLoss:
 
     def gradient(self, student: Generator) -> FloatArray:
         """Derivative of :meth:`value`, shape of ``student.parameters``."""
+        checked_student(student, self.target.dim)
         covariances = student.factors @ np.swapaxes(student.factors, 1, 2)
         own = student.means, covariances, student.weights
         goal = self.target.means, matrices(self.target.covariances, self.target.dim), self.target.weights
@@ -95,7 +98,7 @@ class PolynomialKernelLoss:
 
     def value(self, student: Generator) -> float:
         """Squared discrepancy: of means, and with degree 2 of second moments too."""
-        mean, second = _moments(student)
+        mean, second = _moments(checked_student(student, self.target.dim))
         goal_mean, goal_second = _mixture_moments(self.target)
         shift = mean - goal_mean
         linear = self.gamma * float(shift @ shift)
@@ -105,7 +108,7 @@ class PolynomialKernelLoss:
 
     def gradient(self, student: Generator) -> FloatArray:
         """Derivative of :meth:`value`, shape of ``student.parameters``; of factors it is zero with degree 1."""
-        mean, second = _moments(student)
+        mean, second = _moments(checked_student(student, self.target.dim))
         goal_mean, goal_second = _mixture_moments(self.target)
         outer = 2.0 * self.gamma * (1.0 if self.degree == 1 else 2.0 * self.offset) * (mean - goal_mean)
         means = student.weights[:, None] * outer
@@ -169,10 +172,13 @@ def polynomial_kernel_loss(
     Raises
     ------
     ValueError
-        If the degree is neither 1 nor 2.
+        If the degree is neither 1 nor 2, or the offset negative: the kernel would be no kernel.
     """
     if degree not in (1, 2):
         msg = f"degree={degree!r}: closed forms are for degrees 1 and 2: use one of these, or the Gaussian kernel"
+        raise ValueError(msg)
+    if not (np.isfinite(offset) and offset >= 0.0):
+        msg = f"offset={offset!r}: use a finite number, 0 or more, as positive definite kernels have"
         raise ValueError(msg)
     target = mixture_of(problem)
     return PolynomialKernelLoss(target, degree, _checked(1.0 / target.dim if gamma is None else gamma), float(offset))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import null_space
 
+from diffnum.distillation.checks import checked_student
 from diffnum.distillation.generators import Generator, moments
 from diffnum.problems._states import real_array
 from diffnum.types import FloatArray
@@ -44,9 +45,9 @@ class ObservationLoss:
 
     def value(self, student: Generator) -> float:
         """Loss of an affine student: zero where all observations agree."""
-        total = 0.0
+        total, own = 0.0, self._covariance(student)
         for a in self.operators:
-            truth, guess = self._seen(a, self.covariance), self._seen(a, _covariance(student))
+            truth, guess = self._seen(a, self.covariance), self._seen(a, own)
             away = a @ (student.means[0] - self.mean)
             quotient = np.linalg.solve(guess, truth)
             total += 0.5 * float(np.trace(quotient) - len(truth) - np.linalg.slogdet(quotient)[1])
@@ -55,24 +56,21 @@ class ObservationLoss:
 
     def gradient(self, student: Generator) -> FloatArray:
         """Derivative of :meth:`value`, shape of ``student.parameters``."""
-        mean, covariance = np.zeros_like(self.mean), np.zeros_like(self.covariance)
+        own, mean, covariance = self._covariance(student), np.zeros_like(self.mean), np.zeros_like(self.covariance)
         for a in self.operators:
-            truth, guess = self._seen(a, self.covariance), self._seen(a, _covariance(student))
+            truth, guess = self._seen(a, self.covariance), self._seen(a, own)
             away = a @ (student.means[0] - self.mean)
             inverse = np.linalg.inv(guess)
             mean += a.T @ inverse @ away
             covariance += 0.5 * a.T @ (inverse - inverse @ (truth + np.outer(away, away)) @ inverse) @ a
         return np.concatenate([mean, (2.0 * covariance @ student.factors[0]).ravel()])
 
+    def _covariance(self, student: Generator) -> FloatArray:
+        factor = checked_student(student, len(self.mean), affine=True).factors[0]
+        return np.asarray(factor @ factor.T)
+
     def _seen(self, a: FloatArray, covariance: FloatArray) -> FloatArray:
         return np.asarray(a @ covariance @ a.T + self.noise**2 * np.eye(len(a)))
-
-
-def _covariance(student: Generator) -> FloatArray:
-    if len(student.weights) != 1:
-        msg = f"student has {len(student.weights)} components: observations are compared by moments: use one component"
-        raise ValueError(msg)
-    return np.asarray(student.factors[0] @ student.factors[0].T)
 
 
 def observation_loss(problem: Any, operators: Sequence[ArrayLike], noise: float) -> ObservationLoss:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffnum.distillation.checks import checked_student
 from diffnum.distillation.generators import Generator
 from diffnum.distillation.quadrature import normal_nodes
 from diffnum.problems import Gaussian
@@ -54,6 +55,7 @@ class PreferenceLoss:
 
     def value(self, policy: Generator) -> float:
         """Expected loss."""
+        self._check(policy)
         a, b, weights = self._draws()
         margin = self._margin(policy, a) - self._margin(policy, b)
         if not self.pairwise:
@@ -63,6 +65,7 @@ class PreferenceLoss:
 
     def gradient(self, policy: Generator) -> FloatArray:
         """Derivative of :meth:`value`, shape (2,): mean, factor."""
+        self._check(policy)
         a, b, weights = self._draws()
         margin = self._margin(policy, a) - self._margin(policy, b)
         slopes = self._slopes(policy, a) - self._slopes(policy, b)
@@ -71,6 +74,12 @@ class PreferenceLoss:
         else:
             force = np.exp(-np.logaddexp(0.0, -margin)) - self._preferred(a, b)
         return np.asarray(slopes.T @ (weights * force))
+
+    @staticmethod
+    def _check(policy: Generator) -> None:
+        if not checked_student(policy, 1, "policy", affine=True).factors[0, 0, 0]:
+            msg = "policy has factor 0.0: it has no density to compare: use a factor that is not zero"
+            raise ValueError(msg)
 
     @property
     def _variance(self) -> float:

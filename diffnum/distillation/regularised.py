@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.integrate import RK45
 
+from diffnum.distillation.checks import checked_times
 from diffnum.distillation.quadrature import Pairs
 from diffnum.distillation.students import FeatureStudent
-from diffnum.schedules import check_time
 from diffnum.types import FloatArray
 
 __all__ = ["PenalisedTerms", "RegularisedFlow", "regularised_flow"]
@@ -140,12 +140,11 @@ def regularised_flow(schedule: Any, times: Sequence[float], *, strength: float, 
     if not (strength >= 0.0 and step > 0.0):
         msg = f"strength={strength!r} and step={step!r}: use a factor >= 0 and a positive length"
         raise ValueError(msg)
-    nodes = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    check_time(schedule, nodes, "times")
-    if np.any(nodes - step < schedule.t_min):
+    nodes = checked_times(schedule, times)
+    if min(nodes) - step < schedule.t_min:
         msg = (
-            f"times has {float(nodes.min())!r}, and a step of {step!r} from there ends below {schedule.t_min!r}: use "
+            f"times has {min(nodes)!r}, and a step of {step!r} from there ends below {schedule.t_min!r}: use "
             "later times or a shorter step"
         )
         raise ValueError(msg)
-    return RegularisedFlow(schedule, tuple(nodes.tolist()), float(strength), float(step))
+    return RegularisedFlow(schedule, tuple(nodes), float(strength), float(step))

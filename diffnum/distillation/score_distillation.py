@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from diffnum.distillation.checks import checked_student
 from diffnum.distillation.divergences import levels_of, score_of
 from diffnum.distillation.generators import Generator
 from diffnum.distillation.quadrature import normal_nodes, plane
@@ -44,6 +45,7 @@ class ScoreDistillation:
     def value(self, student: Generator) -> float:
         """Sum over noise levels of ``-E_q[log p_t]``."""
         total, mixture = 0.0, mixture_of(self.problem)
+        checked_student(student, mixture.dim)
         for t, weight in self.levels:
             data = mixture.at(self.schedule, t)
             law = student.noisy(float(self.schedule.alpha(t)), float(self.schedule.sigma(t)))
@@ -54,6 +56,7 @@ class ScoreDistillation:
     def gradient(self, student: Generator) -> FloatArray:
         """Expected gradient of SDS, shape of ``student.parameters``."""
         total, mixture = np.zeros_like(student.parameters), mixture_of(self.problem)
+        checked_student(student, mixture.dim)
         for t, weight in self.levels:
             alpha, sigma = float(self.schedule.alpha(t)), float(self.schedule.sigma(t))
             data = mixture.at(self.schedule, t)
@@ -128,7 +131,7 @@ def clipped_gradient(
     if not limit > 0.0:
         msg = f"limit={limit!r} clips everything away: use a positive number"
         raise ValueError(msg)
-    if student.dim != 1:
+    if checked_student(student, mixture_of(loss.problem).dim).dim != 1:
         msg = f"student has dimension {student.dim}: clipped expectations are exact on the line: use dimension 1"
         raise ValueError(msg)
     z, p = normal_nodes(spacing)

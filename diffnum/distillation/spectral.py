@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from diffnum.distillation.checks import checked_times
 from diffnum.problems._states import real_array
 from diffnum.schedules import check_time
 from diffnum.types import FloatArray, Schedule
@@ -122,6 +123,11 @@ class FilterStudent:
     taps: FloatArray
     responses: FloatArray
 
+    def __post_init__(self) -> None:
+        if self.taps.ndim != 2 or self.taps.shape[1] != len(self.responses):
+            msg = f"taps has shape {self.taps.shape}: use a row a noise level, of {len(self.responses)} taps"
+            raise ValueError(msg)
+
     @property
     def gains(self) -> FloatArray:
         """Factor of each frequency at each noise level, shape (T, k)."""
@@ -134,7 +140,7 @@ class FilterStudent:
 
     def replace(self, parameters: ArrayLike) -> FilterStudent:
         """Same responses under other taps."""
-        return FilterStudent(np.asarray(parameters, dtype=np.float64).reshape(self.taps.shape), self.responses)
+        return FilterStudent(np.asarray(parameters, dtype=np.float64).reshape(len(self.taps), -1), self.responses)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,15 +216,14 @@ def spectral_distillation(
     ValueError
         If a time lies outside the domain, or there is not one entry a frequency.
     """
-    s, nodes = _positive(spectrum), np.atleast_1d(np.asarray(times, dtype=np.float64))
-    check_time(schedule, nodes, "times")
+    s, nodes = _positive(spectrum), checked_times(schedule, times)
     taps = real_array(responses, "responses", (2,))
     w = np.ones_like(s) if weights is None else real_array(weights, "weights", (1,))
     if taps.shape[1:] != s.shape or w.shape != s.shape or np.any(w < 0.0):
         msg = f"responses has shape {taps.shape}, weights {w.shape}: use {len(s)} columns, and a weight >= 0 for each"
         raise ValueError(msg)
-    goal = np.stack([wiener_gain(s, schedule, t) for t in nodes.tolist()])
-    noisy = np.stack([schedule.alpha(t) ** 2 * s + schedule.sigma(t) ** 2 for t in nodes.tolist()])
+    goal = np.stack([wiener_gain(s, schedule, t) for t in nodes])
+    noisy = np.stack([schedule.alpha(t) ** 2 * s + schedule.sigma(t) ** 2 for t in nodes])
     return SpectralDistillation(goal, w * noisy / len(nodes), taps)
 
 

@@ -19,6 +19,7 @@ from diffnum.distillation.coordinates import coordinates_of
 from diffnum.distillation.generators import Generator, moments
 from diffnum.distillation.quadrature import Pairs, normal_nodes, normal_points
 from diffnum.distillation.students import FeatureStudent, StudentLoss
+from diffnum.problems._states import probabilities
 from diffnum.problems.targets import mixture_of
 from diffnum.types import FloatArray
 
@@ -238,11 +239,11 @@ def wasserstein(problem: Any, outputs: FloatArray, weights: FloatArray | None = 
     if y.ndim != 2 or y.shape[1] != dim:
         msg = f"outputs has shape {np.shape(outputs)}, the problem dimension {dim}: use shape (n, {dim})"
         raise ValueError(msg)
-    p = np.full(len(y), 1.0 / len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if p.shape != y.shape[:1] or not np.all(np.isfinite(y)):
+    p = np.full(len(y), 1.0 / max(len(y), 1)) if weights is None else probabilities(weights)
+    if not len(y) or p.shape != y.shape[:1] or not np.all(np.isfinite(y)):
         msg = (
-            f"outputs has {int(np.sum(~np.isfinite(y)))} entries that are not finite, weights has shape {p.shape}: use "
-            f"finite outputs and a weight each, shape {y.shape[:1]}"
+            f"outputs has {len(y)} points, {int(np.sum(~np.isfinite(y)))} entries are not finite, weights has shape "
+            f"{p.shape}: use finite outputs and a weight each, shape {y.shape[:1]}"
         )
         raise ValueError(msg)
     if dim > 1:

@@ -107,6 +107,11 @@ class BrenierMap:
     points: FloatArray
     heights: FloatArray
 
+    def __post_init__(self) -> None:
+        if self.heights.shape != (len(self.points),):
+            msg = f"heights has shape {self.heights.shape}: use one height a point, shape ({len(self.points)},)"
+            raise ValueError(msg)
+
     def __call__(self, x: ArrayLike) -> FloatArray:
         """Image of each source point, shape (m, d)."""
         return np.asarray(self.points[np.argmax(np.asarray(x) @ self.points.T + self.heights, axis=1)])

@@ -16,6 +16,7 @@ from diffnum.schedules import FlowMatching
 SCHEDULE, LINE, PLANE = FlowMatching(), three_peaks(), rotated_product(2)
 FLOW, DATA = dd.flow_map(LINE, SCHEDULE), LINE.denoiser(SCHEDULE)
 STUDENT, GENERATOR = dd.feature_student(units=4), dd.Generator([[0.0]], [[1.0]])
+POLICY = dd.preference_loss(Gaussian([0.0], 1.0), slope=1.0)
 FLOWING, MATCHING = dd.mean_flow(SCHEDULE, [(0.8, 0.2)]), dd.f_divergence("reverse-kl", LINE, SCHEDULE, [0.4])
 
 
@@ -41,6 +42,20 @@ TIMES: dict[str, tuple[Callable[[], object], str]] = {
     "before the end": (lambda: dd.consistency_training(SCHEDULE, [(0.9, 0.2)], end=0.5), "s=0.2 below end=0.5"),
     "of gains": (lambda: dd.trained_gains(Gaussian([0.0], 1.0), SCHEDULE, [0.2, 0.9]), "out of order"),
     "pure noise": (lambda: dd.distribution_matching(LINE, SCHEDULE, [1.0]), "nothing is left of the data"),
+}
+
+
+TIMES |= {
+    f"none at all, {name}": (lambda make=make: make([]), "times is empty: use at least one noise level")  # type: ignore[misc]
+    for name, make in {
+        "divergence": lambda times: dd.f_divergence("reverse-kl", LINE, SCHEDULE, times),
+        "SDS": lambda times: dd.score_distillation(LINE, SCHEDULE, times),
+        "DMD": lambda times: dd.distribution_matching(LINE, SCHEDULE, times),
+        "sCM": lambda times: dd.continuous_consistency(SCHEDULE, times),
+        "guidance": lambda times: dd.guidance_distillation(DATA, times),
+        "filters": lambda times: dd.spectral_distillation([1.0], SCHEDULE, times, [[1.0]]),
+        "penalty": lambda times: dd.regularised_flow(SCHEDULE, times, strength=1.0),
+    }.items()
 }
 
 
@@ -84,6 +99,36 @@ def test_students_that_cannot_be_differentiated_and_losses_of_another_kind_are_r
         call()
 
 
+OF_THE_PLANE: dict[str, Any] = {
+    "MMD": dd.gaussian_kernel_loss(PLANE),
+    "degree 1": dd.polynomial_kernel_loss(PLANE),
+    "degree 2": dd.polynomial_kernel_loss(PLANE, 2),
+    "divergence": dd.f_divergence("reverse-kl", PLANE, SCHEDULE, [0.4]),
+    "SDS": dd.score_distillation(PLANE, SCHEDULE, [0.4]),
+    "DMD": dd.distribution_matching(PLANE, SCHEDULE, [0.4]),
+    "observations": dd.observation_loss(PLANE, [np.eye(2)], 0.1),
+}
+
+
+@pytest.mark.parametrize("name", sorted(OF_THE_PLANE))
+@pytest.mark.parametrize("what", ["value", "gradient"])
+def test_students_of_another_dimension_are_refused_and_not_broadcast(name: str, what: str) -> None:
+    loss = OF_THE_PLANE[name]
+    if hasattr(loss, what):
+        with pytest.raises(ValueError, match="student has dimension 1, the problem 2: use a student of the same"):
+            getattr(loss, what)(GENERATOR)
+
+
+def test_critics_and_policies_of_another_dimension_are_refused() -> None:
+    plane = dd.Generator([[0.0, 0.0]], [[1.0, 1.0]])
+    with pytest.raises(ValueError, match="fake has dimension 1, the problem 2"):
+        OF_THE_PLANE["DMD"].gradient(plane, fake=GENERATOR)
+    with pytest.raises(ValueError, match="policy has dimension 2, the problem 1"):
+        POLICY.gradient(plane)
+    with pytest.raises(ValueError, match="student has dimension 1, the problem 2"):
+        dd.clipped_gradient(OF_THE_PLANE["SDS"], GENERATOR, 1.0)
+
+
 def test_parameters_that_run_away_stop_the_training_though_the_loss_stays_finite() -> None:
     """Far from the data a kernel sees nothing: value and gradient are zero, not infinite."""
     with pytest.raises(FloatingPointError, match="diverged at step 1 of 50"):
@@ -96,9 +141,20 @@ def test_parameters_that_run_away_stop_the_training_though_the_loss_stays_finite
     ("call", "said"),
     [
         (lambda: dd.train_student(FLOWING, dd.feature_student(2), LINE, steps=3), "dimension 2, the problem 1"),
-        (lambda: dd.wasserstein(LINE, np.array([np.nan, 1.0])), "1 entries that are not finite"),
-        (lambda: dd.wasserstein(LINE, np.array([0.0, 1.0]), np.array([1.0])), r"weights has shape \(1,\)"),
+        (lambda: dd.wasserstein(LINE, np.array([np.nan, 1.0])), "1 entries are not finite"),
+        (lambda: dd.wasserstein(LINE, np.array([0.0, 1.0]), np.ones(1)), r"weights has shape \(1,\)"),
         (lambda: dd.observation_loss(Gaussian([0.0, 0.0], 1.0), [np.ones((1, 3))], 0.1), "operators have 3 columns"),
+        (lambda: dd.wasserstein(LINE, np.zeros(2), np.array([-1.0, 2.0])), r"weights\[0\] = -1.0 is negative"),
+        (lambda: dd.wasserstein(LINE, np.zeros(0)), "outputs has 0 points"),
+        (lambda: dd.polynomial_kernel_loss(LINE, 2, offset=-1.0), "offset=-1.0: use a finite number, 0 or more"),
+        (lambda: dd.f_divergence("reverse-kl", LINE, SCHEDULE, [0.5], weights=[-1.0]), "finite number a time, 0 or"),
+        (lambda: dd.transport_loss([1.0, 2.0]).start.replace([1.0]), r"heights has shape \(1,\): use one height"),
+        (
+            lambda: dd.spectral_distillation([1.0], SCHEDULE, [0.5], [[1.0]]).start.replace([1.0, 2.0]),
+            r"taps has shape \(1, 2\): use a row a noise level, of 1 taps",
+        ),
+        (lambda: POLICY.value(dd.Generator([[0.0]], [[0.0]])), "policy has factor 0.0: it has no density"),
+        (lambda: POLICY.gradient(dd.Generator([[0.0], [1.0]], [[1.0], [1.0]])), "2 components, and this loss is for"),
         (lambda: dd.wasserstein(PLANE, np.zeros((4, 1))), r"outputs has shape \(4, 1\), the problem dimension 2"),
         (lambda: dd.wasserstein(PLANE, np.zeros((2, 2)), np.array([0.5, 0.5])), "weights are for the line"),
         (lambda: dd.affine_optimum(PLANE, "wasserstein"), "regression on quantiles is for the line"),
