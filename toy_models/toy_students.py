@@ -274,7 +274,7 @@ def penalised(problem: Any, strengths: tuple[float, ...], steps: int) -> list[Ro
     """LRNDE: flow matching with a penalty on local errors; law and evaluations of an adaptive run."""
     network, pairs, rows = dd.feature_student(problem.dim, units=20 * problem.dim), rule(problem, 600, 1.0), []
     for strength in strengths:
-        loss = dd.regularised_flow(SCHEDULE, np.linspace(0.2, 1.0, 7), strength=strength, step=0.2)
+        loss = dd.regularised_flow(SCHEDULE, [0.25, 0.5, 0.75, 1.0], strength=strength, step=0.25)
         name = f"flow matching, penalty {strength:g}" if strength else "flow matching"
         train = lambda o=loss: dd.train_student(o, network, problem, steps=steps, batch=128, seed=SEED)  # noqa: E731
         student, row = timed(name, problem, "W2", train, 25)
