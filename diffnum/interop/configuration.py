@@ -161,6 +161,9 @@ def _from_level(config: Any, schedule: Schedule, t: FloatArray) -> FloatArray:
     level = config.get("noise_level")
     if level is None:
         return t
+    if not 0.0 < level < math.inf:
+        msg = f"noise_level={level}: pass a positive noise level, sigma/alpha or the time of a flow, or None"
+        raise ValueError(msg)
     lowest = float(schedule.half_log_snr(t[0]))
     lam = math.log1p(-level) - math.log(level) if is_flow(config) and level < 1.0 else -math.log(level)
     if is_flow(config) and level >= 1.0:

@@ -89,8 +89,8 @@ shift_terminal
         flows, its static shift is applied to the last time 1/N twice, as there.
     use_flow_sigmas, flow_shift
         A flow with the nodes of the scheduler that ``spacing_as`` names, DPMSolverMultistepScheduler for one.
-    start, terminal : str
-        Start-up and terminal rule of the plan, see :func:`diffnum.plan`.
+    start, terminal, noise_level
+        Start-up and terminal rule, see :func:`diffnum.plan`; where runs begin, see :meth:`set_noise_level`.
     lower_order_final : bool
         Terminal rule ``"lower_order"`` for fewer than 15 steps.
     parameters : dict, optional
@@ -158,6 +158,7 @@ shift_terminal
         sample_max_value: float = 1.0,
         variance_type: str | None = None,
         plan: Any = None,
+        noise_level: float | None = None,
     ) -> None:
         if isinstance(trained_betas, torch.Tensor):  # the configuration of a scheduler is to be JSON
             self.register_to_config(trained_betas=trained_betas.tolist())  # type: ignore[no-untyped-call]

@@ -76,6 +76,8 @@ class SigmaScheduler(PlanScheduler):
         See :func:`diffnum.plan`.
     parameters : dict, optional
         Numbers per step that a method asks for.
+    noise_level : float, optional
+        Level at which runs begin, see :meth:`set_noise_level`; ``sigma_max`` where none is given.
 
     Raises
     ------
@@ -101,6 +103,7 @@ class SigmaScheduler(PlanScheduler):
         start: str | None = None,
         terminal: str = "stop",
         parameters: dict[str, Any] | None = None,
+        noise_level: float | None = None,
     ) -> None:
         for name, value, known in (
             ("kind", kind, _KINDS),
@@ -150,6 +153,26 @@ class SigmaScheduler(PlanScheduler):
         """What the network is told of noise levels."""
         return levels if self.config["kind"] == "ve" else 0.25 * np.log(levels)
 
+    def _highest(self) -> float:
+        """Level at which runs begin.
+
+        Raises
+        ------
+        ValueError
+            If no run of this network begins there.
+        """
+        config: Any = self.config
+        level = config.noise_level
+        if level is None:
+            return float(config.sigma_max)
+        if not config.sigma_min < level <= config.sigma_max:
+            msg = (
+                f"noise_level={level}: the levels of this network are {config.sigma_min:g} to {config.sigma_max:g}, "
+                "begin between them"
+            )
+            raise ValueError(msg)
+        return float(level)
+
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
@@ -188,10 +211,13 @@ class SigmaScheduler(PlanScheduler):
             if isinstance(n, bool) or not isinstance(n, int) or n < 1:
                 msg = f"num_inference_steps={n!r}: pass a positive whole number"
                 raise ValueError(msg)
-            levels = LEVELS[config.sigma_schedule](config.sigma_max, config.sigma_min, n)
+            levels = LEVELS[config.sigma_schedule](self._highest(), config.sigma_min, n)
         else:
             levels = np.asarray(sigmas, dtype=np.float64)
             levels = levels[levels > 0.0] if levels.ndim == 1 else levels
+            if config.noise_level is not None:
+                msg = f"noise_level={config.noise_level} and sigmas are both given: let sigmas begin there"
+                raise ValueError(msg)
         low, high = 0.5 * config.sigma_min, 2.0 * config.sigma_max
         good = levels.ndim == 1 and levels.size and bool((np.diff(levels) < 0.0).all())
         if not good or levels[0] > high or levels[-1] < low:
@@ -272,7 +298,9 @@ class SigmaScheduler(PlanScheduler):
 
 def _of_levels(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """Parameters of a SigmaScheduler; None where the network is told labels."""
-    if config.get("_class_name") == "SigmaScheduler":
+    if (
+        config.get("_class_name") == "SigmaScheduler" or config.get("kind") in _KINDS
+    ):  # no class name before it is saved
         return {key: value for key, value in config.items() if not key.startswith("_")}
     if config.get("timestep_type") == "continuous" and config.get("prediction_type") == "v_prediction":
         if config.get("sigma_min") is None or config.get("sigma_max") is None or not config.get("use_karras_sigmas"):

@@ -211,12 +211,56 @@ def test_a_run_begins_exactly_at_the_noise_level_that_was_asked_for(config: Any)
     assert torch.equal(scheduler.timesteps, usual)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        diffusers.EDMEulerScheduler().config,
+        diffusers.EDMDPMSolverMultistepScheduler(sigma_schedule="exponential").config,
+        diffusers.ScoreSdeVeScheduler().config,
+    ],
+    ids=["edm", "edm exponential", "ve"],
+)
+def test_networks_of_noise_levels_begin_at_a_level_too(config: Any) -> None:
+    scheduler = PlanScheduler.from_config(config, method="dpmpp_2m")
+    scheduler.set_timesteps(6)
+    usual = scheduler.sigmas.clone()
+    scheduler.set_noise_level(0.8)
+    scheduler.set_timesteps(6)
+    assert float(scheduler.sigmas[0]) == pytest.approx(0.8, rel=1e-6)
+    assert len(scheduler.sigmas) == len(usual)
+    assert float(scheduler.sigmas[-2]) == pytest.approx(float(usual[-2]))
+    noisy = scheduler.add_noise(X, torch.ones_like(X), scheduler.timesteps[:1].repeat(len(X)))
+    torch.testing.assert_close(noisy, X + 0.8)
+    again = PlanScheduler.from_config(scheduler.config)
+    again.set_timesteps(6)
+    assert torch.equal(again.sigmas, scheduler.sigmas)
+    with pytest.raises(ValueError, match="and sigmas are both given"):
+        scheduler.set_timesteps(sigmas=[0.5, 0.1])
+    for level in (1e6, 1e-9):
+        scheduler.set_noise_level(level)
+        with pytest.raises(ValueError, match=f"noise_level={level}.*begin between them"):
+            scheduler.set_timesteps(6)
+    scheduler.set_noise_level(None)
+    scheduler.set_timesteps(6)
+    assert torch.equal(scheduler.sigmas, usual)
+
+
 def test_a_flow_begins_at_a_time() -> None:
     scheduler = PlanScheduler.from_config(diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0).config, method="ddim")
     scheduler.set_noise_level(0.35)
     scheduler.set_timesteps(4)
     assert float(scheduler.sigmas[0]) == pytest.approx(0.35)
     assert float(scheduler.timesteps[0]) == pytest.approx(350.0)
+
+
+def test_the_noise_level_survives_the_way_through_a_configuration(caplog: pytest.LogCaptureFixture) -> None:
+    scheduler = PlanScheduler(noise_level=0.6)
+    again = PlanScheduler.from_config(scheduler.config, method="unipc_3")
+    again.set_timesteps(5)
+    assert float(again.sigmas[0]) == pytest.approx(0.6, rel=1e-6)
+    assert not caplog.records
+    with pytest.raises(ValueError, match="noise_level=-1"):
+        PlanScheduler(noise_level=-1.0).set_timesteps(5)
 
 
 @pytest.mark.parametrize("level", [0.0, -1.0, float("nan"), float("inf"), 1e6])
