@@ -218,8 +218,7 @@ shift_terminal
             If the class, a key or the value of a key is not understood: another process, times that run backwards.
         """
         checked.check_configuration(config, cls.__name__)
-        if not return_unused_kwargs:
-            checked.check_known(cls, kwargs)
+        checked.check_known(cls, {} if return_unused_kwargs else kwargs)
         if cls is PlanScheduler:
             for kind in PlanScheduler.__subclasses__():  # of networks that are told noise levels
                 if (found := kind.parameters_of(config)) is not None:  # type: ignore[attr-defined]
@@ -271,9 +270,8 @@ shift_terminal
 
     def set_shift(self, shift: float) -> None:
         """Change the shift of a flow, from the next :meth:`set_timesteps` on; ValueError where the process is none."""
-        checked.check_positive(
-            "shift", shift if is_flow(self.config) else f"{shift} of a table", "number, to the scheduler of a flow"
-        )
+        given = shift if is_flow(self.config) else f"{shift} of a table"
+        checked.check_positive("shift", given, "number, to the scheduler of a flow")
         name = "flow_shift" if self.config.get("use_flow_sigmas") else "shift"
         self.register_to_config(**{name: float(shift)})  # type: ignore[no-untyped-call]
 
