@@ -270,8 +270,7 @@ shift_terminal
 
     def set_shift(self, shift: float) -> None:
         """Change the shift of a flow, from the next :meth:`set_timesteps` on; ValueError where the process is none."""
-        given = shift if is_flow(self.config) else f"{shift} of a table"
-        checked.check_positive("shift", given, "number, to the scheduler of a flow")
+        checked.check_positive("shift", shift if is_flow(self.config) else "of a table", "number, and to a flow")
         name = "flow_shift" if self.config.get("use_flow_sigmas") else "shift"
         self.register_to_config(**{name: float(shift)})  # type: ignore[no-untyped-call]
 

@@ -103,7 +103,7 @@ def test_what_is_of_another_kind_is_named(action: Callable[[Any], Any], message:
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (lambda: begun().set_shift(3.0), "scheduler of a flow"),
+        (lambda: begun().set_shift(3.0), "shift=.of a table.: pass a positive finite number, and to a flow"),
         (lambda: PlanScheduler(**FLOW).set_shift(float("nan")), "shift=nan: pass a positive"),
         (lambda: begun().set_noise_level("a"), "level='a': pass a positive"),
         (lambda: begun(noise_level=1e-6), "noise_level=1e-06: the last label has"),
