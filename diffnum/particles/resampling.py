@@ -106,7 +106,7 @@ def ancestors(log_weights: FloatArray, scheme: str, draws: FloatArray) -> IntArr
     scheme : {"multinomial", "residual", "stratified", "systematic"}
         How they are drawn.
     draws : ndarray
-        As many uniform numbers as :attr:`ResamplingScheme.draws` says.
+        As many uniform numbers as :attr:`ResamplingScheme.draws` says; more are left alone.
 
     Returns
     -------
@@ -115,15 +115,16 @@ def ancestors(log_weights: FloatArray, scheme: str, draws: FloatArray) -> IntArr
     Raises
     ------
     ValueError
-        If the scheme is unknown, the weights are none, or there is another number of draws in [0, 1).
+        If the scheme is unknown, the weights are none, or there are too few draws in [0, 1).
     """
     check_name("scheme", scheme, SCHEMES)
     weights, given = _weights(log_weights), np.asarray(draws, dtype=np.float64)
     wanted = SCHEMES[scheme].draws(len(weights))
-    if given.shape != (wanted,) or not ((given >= 0.0) & (given < 1.0)).all():
-        msg = f"draws={draws!r}: {scheme} resampling of {len(weights)} particles takes {wanted} numbers in [0, 1)"
+    if given.ndim != 1 or len(given) < wanted or not ((given >= 0.0) & (given < 1.0)).all():
+        shown = draws if given.size <= 3 else f"<{given.size} numbers>"
+        msg = f"draws={shown}: {scheme} resampling of {len(weights)} particles takes {wanted} numbers in [0, 1)"
         raise ValueError(msg)
-    return SCHEMES[scheme].choose(weights / np.sum(weights), given)
+    return SCHEMES[scheme].choose(weights / np.sum(weights), given[:wanted])
 
 
 def effective_size(log_weights: FloatArray) -> float:
