@@ -16,10 +16,17 @@ __all__ = ["perturbed_attention"]
 class _Identity:
     """Attention processor of diffusers with the identity in the place of the map: each place keeps its own value."""
 
-    def __call__(self, attention: Any, hidden_states: torch.Tensor, *_: Any, **options: Any) -> torch.Tensor:
+    def __call__(  # diffusers drops arguments that it does not find in the signature, with a warning
+        self,
+        attention: Any,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,  # noqa: ARG002
+        attention_mask: torch.Tensor | None = None,  # noqa: ARG002
+        temb: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         x = hidden_states
         if attention.spatial_norm is not None:
-            x = attention.spatial_norm(x, options.get("temb"))
+            x = attention.spatial_norm(x, temb)
         picture = x.shape if x.ndim == 4 else None
         if picture is not None:
             x = x.flatten(2).transpose(1, 2)
