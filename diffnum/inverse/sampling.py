@@ -122,7 +122,7 @@ def sample(
         If an argument is of the wrong kind or an option is unknown.
     ValueError
         If shapes do not fit, the method is unknown, or lacks what it needs: derivatives of the model, a noise_std > 0,
-        singular values, another kind of plan.
+        singular values, another kind of plan; and if a sample is not finite.
 
     Examples
     --------
@@ -150,7 +150,15 @@ def sample(
         start = start_of(numbers, PopulationStreams(seed).start(count, op.shape))
     else:
         start = _checked_start(x, n, op, each)
-    return record.run(problem, numbers, start, source, options)
+    found = record.run(problem, numbers, start, source, options)
+    xp = array_namespace(found)
+    if not bool(xp.all(xp.isfinite(found))):
+        msg = (
+            f"method={record.name!r} left samples that are not finite: its correction grew from step to step on this "
+            "model; take more steps, or a method without a derivative such as 'dds_corrected'"
+        )
+        raise ValueError(msg)
+    return found
 
 
 def _check_plan(numbers: Any, problem: Inverse) -> None:

@@ -247,3 +247,19 @@ def test_conjugate_gradients_make_dds_affine_once_there_are_as_many_as_singular_
     np.testing.assert_allclose(few.gain, exact.gain, atol=1e-9)
     with pytest.raises(ValueError, match="is not affine here"):
         exact_law("dds", prior, op, 0.3, steps=10, iterations=1)
+
+
+def test_samples_that_are_not_finite_are_no_samples():
+    inner = LAW.denoiser(SCHEDULE)
+
+    class Steep:
+        prediction, schedule = inner.prediction, inner.schedule
+
+        def __call__(self, x, t):
+            return inner(x, t)
+
+        def vjp(self, x, t, cotangent):
+            return 1e200 * inner.vjp(x, t, cotangent)
+
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="left samples that are not finite: its correction"):
+        sample(Steep(), OP, [0.8], 0.2, n=3, method="pigdm")
