@@ -24,12 +24,16 @@ _NAMES: dict[Convention, tuple[str, str]] = {"kernel": ("t", "s"), "batch": ("no
 
 
 class LookupModel:
-    """The exact model, as a user's sampler calls it, with ``process``, ``length`` and ``tokens``."""
+    """The exact model, as a user's sampler calls it, with ``process``, ``length`` and ``tokens``.
+
+    ``seen``, if there is one, is told the states that it is asked for.
+    """
 
     def __init__(self, space: StateSpace) -> None:
         self.space, self.process = space, space.process
         self.length, self.tokens = space.length, space.tokens
         self.calls = 0
+        self.seen: Callable[[TokenArray], None] | None = None
         self._exact = ExactTokens(space.law, space.process)
 
     def __call__(self, x: TokenArray, t: Any) -> FloatArray:
@@ -37,7 +41,10 @@ class LookupModel:
         x = checked_tokens("x", x, self.space.letters, self.length)
         checked_time("t", t, len(x))
         self.calls += 1
-        return self.space.denoised(float(t))[self.space.index(x)] if np.ndim(t) == 0 else self._exact(x, t)
+        states = self.space.index(x)
+        if self.seen is not None:
+            self.seen(states)
+        return self.space.denoised(float(t))[states] if np.ndim(t) == 0 else self._exact(x, t)
 
 
 @dataclass(frozen=True, eq=False)

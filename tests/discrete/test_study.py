@@ -34,6 +34,8 @@ from diffnum.discrete import (
     theta_trapezoidal,
 )
 from diffnum.discrete.laws import drawn
+from diffnum.discrete.output import draw_steps
+from diffnum.discrete.steps import leapt
 
 COARSE = (8, 16, 32, 64, 128, 256)
 REFINED = [name for name, record in SAMPLERS.items() if record.order is not None]
@@ -252,6 +254,42 @@ def test_a_function_on_batches_is_judged_by_its_draws() -> None:
     assert [s.order for s in study.series] == [1, 1]
     wrong = convergence_study(in_batches_at_random, law, variants=("formula",), draws=40_000, steps=(2, 3, 4, 6))
     assert wrong.order == 0
+
+
+def at_rate(factor: float) -> Any:
+    """Tau-leaping with rates that are off by a factor, on batches."""
+
+    def sampler(model: Any, x: np.ndarray, nodes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        for t, s in zip(nodes[:-1], nodes[1:], strict=True):
+            rates = factor * model.process.rates(model(x, t), x, t)
+            x = drawn(leapt(rates, x, t - s, "exponential"), rng)
+        return x
+
+    return sampler
+
+
+@pytest.mark.parametrize("process", [Masked(), Uniform()], ids=lambda p: p.name)
+def test_rates_that_are_off_by_a_tenth_are_no_order_1_by_draws(process: Masked) -> None:
+    laws = {"strong": study_laws(process)["strong chain"]}
+    asked: Any = {"variants": ("formula",), "draws": 40_000}
+    assert convergence_study(at_rate(1.0), laws, process, **asked).order == 1
+    for factor in (0.9, 1.1):
+        study = convergence_study(at_rate(factor), laws, process, **asked)
+        assert study.order == 0, study
+        assert "tends to" in study.series[0].estimate.reason
+
+
+@pytest.mark.slow
+def test_second_order_is_told_from_first_by_draws() -> None:
+    laws = {"weak": study_laws(Masked())["weak chain"]}
+
+    def trapezoidal(model: Any, x: np.ndarray, nodes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return draw_steps(sampler("theta_trapezoidal").rule, model, model.process, x, nodes, rng)  # type: ignore[arg-type]
+
+    study = convergence_study(trapezoidal, laws, variants=("formula",))
+    assert study.order == 2, study
+    study.assert_order(2)
+    assert study.objections(1)
 
 
 def one_by_one(model: Any, x: np.ndarray, nodes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
