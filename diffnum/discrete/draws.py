@@ -240,21 +240,26 @@ def order_along(steps: Sequence[int], along: FloatArray, noise: FloatArray) -> t
 
 def _told(terms: list[list[Fitted | None]], at: float, top: float, seen: str) -> tuple[int | None, int, float, str]:
     """Order by the terms at one level, whose largest error is ``top``; ``at``: the finest one's steps over its own."""
-    led: list[tuple[int, float, int]] = []
-    bounds: dict[int, float] = {}
+    led: list[tuple[int, float, int, float]] = []  # order, size of the term, direction, bound of the lower ones
+    doubted: set[int] = set()
     for j, found in enumerate(terms):
+        bound = 0.0
         for p, term in enumerate(found):
             size, width = (0.0, math.inf) if term is None else (abs(term.value) * at**p, term.width * at**p)
             if term is not None and term.sure > TOLD and size >= PART * top:
-                led.append((p, size, j))
+                led.append((p, size, j, bound))
                 break
-            open_yet = term is None or (term.sure > DOUBTED and size >= NOTHING * top)
-            bounds[p] = max(bounds.get(p, 0.0), math.inf if open_yet else size + 2.5 * width)
+            if term is not None and term.sure > DOUBTED and size >= NOTHING * top:
+                doubted.add(p)
+            bound = max(bound, size + 2.5 * width)
     if not led:
         return None, 0, math.inf, f"no term of the error stands out{MORE}"
-    order = min(p for p, _, _ in led)
-    size, direction = max((size, j) for p, size, j in led if p == order)
-    lower = max([0.0, *(bound / size for q, bound in bounds.items() if q < order)])
+    order = min(p for p, *_ in led)
+    # the direction that bounds lower terms best is enough; a term that is doubted along any is not
+    lower, size, direction = min(
+        (bound / size, size, j) for p, size, j, bound in led if p == order and size >= PART * top
+    )
+    lower = math.inf if any(p < order for p in doubted) else lower
     if order == 0:
         return 0, direction, 0.0, f"the error tends to {size:.2g} standard deviations of a draw, seen to {seen}"
     if lower > SMALL:

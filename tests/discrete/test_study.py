@@ -249,7 +249,7 @@ def leaves_masks(model: Any, x: np.ndarray, nodes: np.ndarray, rng: np.random.Ge
 
 def test_a_function_on_batches_is_judged_by_its_draws() -> None:
     law = {"strong": study_laws(Masked())["strong chain"]}
-    study = convergence_study(in_batches, law, variants=("as shipped", "formula"), draws=40_000, steps=(2, 3, 4, 6, 8))
+    study = convergence_study(in_batches, law, variants=("as shipped", "formula"), draws=80_000)
     assert study.by_draws
     assert [s.order for s in study.series] == [1, 1]
     wrong = convergence_study(in_batches_at_random, law, variants=("formula",), draws=40_000, steps=(2, 3, 4, 6))
