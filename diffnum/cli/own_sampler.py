@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from diffnum.types import Schedule
 __all__ = ["Wishes", "judgement_data", "reals", "study_data", "verify_noisy", "verify_own"]
 
 LONGER = 1.2
-"""Times its patience that a judgement may take, whatever a sampler does."""
+"""Times its patience that a judgement may take, whatever a sampler does; more where others keep the machine busy."""
 
 WORDS = {"holds": "ok    ", "fails": "FAIL  ", "undecided": "?     "}
 """First word of the first line, by verdict."""
@@ -95,7 +96,8 @@ def verify_own(
 
     arguments = wishes.arguments()
     sampler, options = _sampler(path, options)
-    longest = LONGER * wishes.patience + 1.0
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1.0  # by others
+    longest = (LONGER * wishes.patience + 1.0) * max(1.0, busy)
     with progress_bar("measuring"), outspoken(), time_limit(longest):
         try:
             found = judge(sampler, order, schedule=schedule, **arguments, **options)
