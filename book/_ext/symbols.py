@@ -1,0 +1,118 @@
+"""Sphinx directive that says in which chapters each symbol of the page's tables is used: the index of symbols.
+
+The tables of the page say what a symbol means; the formulas of the sources say where it stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import yaml
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+BOOK = Path(__file__).resolve().parents[1]
+TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[A-Za-z]|\d+|[^\s{}]")
+FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?)\$", re.DOTALL)
+CODE = re.compile(r"^(`{3,})(?:\{code-cell\}|python|\{package-source\}).*?^\1[ ]*$", re.DOTALL | re.MULTILINE)
+ACCENTS = frozenset({r"\bar", r"\hat", r"\tilde", r"\dot", r"\mathbf", r"\mathcal", r"\mathrm"})
+
+Tokens = tuple[str, ...]
+
+
+def tokens(formula: str) -> Tokens:
+    """LaTeX commands, letters, numbers and signs of a formula; braces say nothing here."""
+    return tuple(TOKEN.findall(formula))
+
+
+def defined(page: str) -> Iterator[tuple[str, str]]:
+    """Symbols, as LaTeX, and their meanings, from the tables of a page whose first column is headed "symbol"."""
+    inside = False
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")] if line.startswith("|") else []
+        if not cells or set(line) <= set("|- "):
+            inside = inside and bool(cells)
+        elif cells[0] == "symbol":
+            inside = True
+        elif inside:
+            yield from ((head(symbol), cells[1]) for symbol in re.findall(r"\$([^$]+)\$", cells[0]))
+
+
+def head(symbol: str) -> str:
+    """What is defined: the left side of an equation, without its arguments."""
+    left = re.split(r"=|\\in", symbol)[0].strip()
+    return re.sub(r"\([^()]*\)$", "", left).strip()
+
+
+def occurs(symbol: str, formula: Tokens) -> bool:
+    """Whether a formula holds a symbol; an index that is a letter stands for every index."""
+    wanted = tokens(symbol)
+    subscript = len(wanted) > 2 and wanted[-2] == "_"
+    base = wanted[:-2] if subscript else wanted
+    for at in range(len(formula) - len(base) + 1):
+        if formula[at : at + len(base)] != base or (at and formula[at - 1] in ACCENTS and base[0] not in ACCENTS):
+            continue
+        after = formula[at + len(base) : at + len(base) + 2]
+        indexed = after[:1] == ("_",)
+        if not subscript and not indexed:
+            return True
+        if subscript and indexed and (wanted[-1].isalpha() or after[1:] == wanted[-1:]):
+            return True
+    return False
+
+
+def formulas(page: str) -> list[Tokens]:
+    """All formulas of a page."""
+    return [tokens(a or b) for a, b in FORMULA.findall(CODE.sub("", page))]
+
+
+def chapters() -> dict[str, str]:
+    """Pages in the order of the contents, the reference left out, with their sources."""
+    toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    names = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    return {n: (BOOK / f"{n}.md").read_text(encoding="utf-8") for n in names if not n.startswith("reference/")}
+
+
+def title(page: str) -> str:
+    """First heading."""
+    found = re.search(r"^# (.+)$", page, re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
+def index(symbols: Iterable[tuple[str, str]], pages: Mapping[str, str]) -> Iterator[tuple[str, str, list[str]]]:
+    """Symbol, meaning and the names of the pages with a formula that holds it."""
+    read = {name: formulas(page) for name, page in pages.items()}
+    for symbol, meaning in symbols:
+        yield symbol, meaning, [name for name, all_ in read.items() if any(occurs(symbol, one) for one in all_)]
+
+
+class SymbolIndex(SphinxDirective):
+    """Table of symbols with links to the chapters that use them."""
+
+    has_content = False
+    option_spec: ClassVar = {}
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table."""
+        page = Path(self.env.doc2path(self.env.docname)).read_text(encoding="utf-8")
+        pages = chapters()
+        lines = ["| symbol | where |", "| --- | --- |"]
+        for symbol, _, names in index(dict(defined(page)).items(), pages):
+            links = " · ".join(f"[{title(pages[name])}](/{name}.md)" for name in names)
+            lines.append(f"| ${symbol}$ | {'throughout' if 2 * len(names) > len(pages) else links} |")
+        for name in pages:
+            self.env.note_dependency(str(BOOK / f"{name}.md"))
+        box = nodes.container()
+        self.state.nested_parse(StringList(lines, source=self.env.docname), self.content_offset, box)
+        return box.children
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directive."""
+    app.add_directive("symbol-index", SymbolIndex)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
