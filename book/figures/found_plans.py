@@ -1,6 +1,6 @@
 """Draw found plans beside the catalogue: ``python book/figures/found_plans.py book/static/found_plans.png``.
 
-Its numbers are those of ``book/results/found_plans.json``, which ``tests/benchmarks/found_plans.py`` writes.
+Its numbers are those of ``book/results/found_plans*.json``, which ``tests/benchmarks/found_plans.py`` writes.
 """
 
 import json
@@ -40,7 +40,8 @@ def draw(ax: plt.Axes, rows: Sequence[Mapping[str, Any]], title: str) -> None:
 def main(path: str) -> None:
     """Draw one panel a network."""
     plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
-    rows = json.loads((RESULTS / "found_plans.json").read_text(encoding="utf-8"))["rows"]
+    written = [json.loads(f.read_text(encoding="utf-8")) for f in sorted(RESULTS.glob("found_plans*.json"))]
+    rows = [row for one in written for row in one["rows"]]
     panels = {title: found for stem, title in NETWORKS.items() if (found := at_home(rows, stem))}
     fig, axes = plt.subplots(1, len(panels), figsize=(10, 3.4), squeeze=False, layout="constrained")
     for ax, (title, found) in zip(axes[0], panels.items(), strict=True):
