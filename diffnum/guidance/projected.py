@@ -115,7 +115,6 @@ RULES = MappingProxyType(
             cite="sadat2025projected",
             build=projected,
             takes=("unconditional", "parallel", "largest", "base"),
-            invariant=False,
             code="huggingface/diffusers 0.42.1, guiders/adaptive_projected_guidance.py, normalized_guidance",
             deviations=(
                 "momentum over the steps of a run is left out",

@@ -105,7 +105,6 @@ RULES = MappingProxyType(
             cite="fan2025cfgzero",
             build=zero_star,
             takes=("unconditional", "zero_above"),
-            invariant=False,
             code="WeichenFan/CFG-Zero-star at 3162be1f, models/Cogview4/pipeline.py, optimized_scale",
             deviations=("zero-init is given by a noise level, not by a number of steps",),
         )
