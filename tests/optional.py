@@ -47,7 +47,7 @@ def missing(path: Path) -> list[str]:
 
 def optional(name: str) -> Any:
     """Module ``name``, or a stand-in that skips the test that first uses it."""
-    return import_module(name) if find_spec(name) else _Absent(name)
+    return import_module(name) if find_spec(name.partition(".")[0]) else _Absent(name)
 
 
 class _Absent:

@@ -25,6 +25,11 @@ def at_home(rows: Sequence[Mapping[str, Any]], stem: str) -> list[Mapping[str, A
     return sorted(found, key=lambda r: r["nfe"])
 
 
+def panels(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows of each network that has some, by its name."""
+    return {title: found for stem, title in NETWORKS.items() if (found := at_home(rows, stem))}
+
+
 def draw(ax: plt.Axes, rows: Sequence[Mapping[str, Any]], title: str) -> None:
     """Error against evaluations, with the ratio of the two beside each pair."""
     nfe = [r["nfe"] for r in rows]
@@ -42,9 +47,9 @@ def main(path: str) -> None:
     plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
     written = [json.loads(f.read_text(encoding="utf-8")) for f in sorted(RESULTS.glob("found_plans*.json"))]
     rows = [row for one in written for row in one["rows"]]
-    panels = {title: found for stem, title in NETWORKS.items() if (found := at_home(rows, stem))}
-    fig, axes = plt.subplots(1, len(panels), figsize=(10, 3.4), squeeze=False, layout="constrained")
-    for ax, (title, found) in zip(axes[0], panels.items(), strict=True):
+    shown = panels(rows)
+    fig, axes = plt.subplots(1, len(shown), figsize=(10, 3.4), squeeze=False, layout="constrained")
+    for ax, (title, found) in zip(axes[0], shown.items(), strict=True):
         draw(ax, found, title)
     axes[0, 0].set_ylabel("distance from the converged run")
     axes[0, 0].legend(frameon=False, loc="lower left")

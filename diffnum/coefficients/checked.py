@@ -15,6 +15,7 @@ import numpy as np
 from diffnum.types import Scalar
 
 __all__ = [
+    "NoStepError",
     "clock_step",
     "distinct",
     "inner_node",
@@ -84,18 +85,22 @@ def _is_seen(value: Any) -> bool:
     )
 
 
+class NoStepError(ValueError):
+    """A step is negative, infinite or not a number."""
+
+
 def step_length(h: Any, name: str = "h") -> Scalar:
     """Step in half-log-SNR, >= 0.
 
     Raises
     ------
-    ValueError
+    NoStepError
         If it is negative or not a number.
     """
     h = number(name, h)
     if not within(h, 0.0, math.inf):
         msg = f"{name}={h} is no step: the half-log-SNR increases while a sampler runs, use finite {name} >= 0"
-        raise ValueError(msg)
+        raise NoStepError(msg)
     return h
 
 
@@ -104,13 +109,13 @@ def clock_step(h: Any, name: str = "h") -> Scalar:
 
     Raises
     ------
-    ValueError
+    NoStepError
         If it is infinite or not a number.
     """
     h = number(name, h)
     if not within(h, -math.inf, math.inf, closed=False):
         msg = f"{name}={h} is no step: use a finite one, negative in sigma/alpha"
-        raise ValueError(msg)
+        raise NoStepError(msg)
     return h
 
 

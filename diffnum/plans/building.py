@@ -10,6 +10,7 @@ import numpy as np
 
 from diffnum import grids
 from diffnum.coefficients.catalogue import method as find_method
+from diffnum.coefficients.checked import NoStepError
 from diffnum.coefficients.method import DENOISING, Method
 from diffnum.coefficients.programme import LOWERING, Placement, Start
 from diffnum.forms import Nodes
@@ -237,7 +238,7 @@ def _from_pure_noise(
 ) -> list[Tableau]:
     """Steps of a run with a node at pure noise; refuses methods whose weights have no limit as the signal vanishes."""
     largest, steps = float("inf"), list[Tableau]()
-    with suppress(OverflowError), np.errstate(divide="ignore", invalid="ignore"):  # looked at below
+    with suppress(OverflowError, NoStepError), np.errstate(divide="ignore", invalid="ignore"):  # looked at below
         steps = list(tableaux(placements, schedule, nodes, first, given))
         matrices = [getattr(step, name) for step in steps for name in ("U", "A", "V", "B", "stage_noise", "noise")]
         largest = float(np.max([np.max(np.abs(m)) for m in matrices if m.size], initial=0.0))
