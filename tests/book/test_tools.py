@@ -137,6 +137,29 @@ def test_code_in_chapters_fits_a_page() -> None:
     assert long_lines(f"```{{code-cell}} python\n---\nmystnb: {{}}\n---\n{'x' * 77}\n```\n") == ["x" * 77]
 
 
+CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def open_plumbing(chapter: str) -> list[str]:
+    """First lines of cells that draw, tabulate or tile, are longer than twelve lines and are not folded."""
+    found = []
+    for text in CELL.findall(chapter):
+        head, _, body = text.rpartition("\n---\n") if text.startswith("---\n") else ("", "", text)
+        code = [line for line in body.strip("\n").split("\n") if not line.startswith(":")]
+        folded = re.search(r"tags:.*\b(hide|remove)-(input|cell)", head + body)
+        if len(code) > 12 and re.search(r"show\.(axes|table|images)", body) and not folded:
+            found.append(code[0])
+    return found
+
+
+def test_plumbing_is_folded() -> None:
+    long = "show.axes()\n" * 13
+    assert open_plumbing(f"```{{code-cell}} python\n{long}```\n") == ["show.axes()"]
+    assert open_plumbing(f"```{{code-cell}} python\n:tags: [hide-input]\n{long}```\n") == []
+    chapters = [f for f in BOOK.rglob("*.md") if not {"_build", "node_modules"} & set(f.parts)]
+    assert {f.name: found for f in chapters if (found := open_plumbing(f.read_text(encoding="utf-8")))} == {}
+
+
 @pytest.fixture
 def look() -> ModuleType:
     pytest.importorskip("tornado", reason="the connection to the browser comes with the book: make book")
