@@ -32,6 +32,7 @@ NO_FAMILIES = {
     "derivation": {
         "records",
         "given",
+        "guidance",
         "tableaux",
         "response",
         "jumps",
