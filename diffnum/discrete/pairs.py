@@ -19,6 +19,7 @@ import numpy as np
 from diffnum.discrete.checks import TokenArray
 from diffnum.discrete.enumeration import StateSpace, products
 from diffnum.discrete.steps import Leap, acting, node_of
+from diffnum.problems._threads import UNSPREAD
 from diffnum.types import FloatArray
 
 __all__ = ["at_letters", "leap_twice"]
@@ -132,20 +133,29 @@ class _PairSums(_Sums):
     def __call__(self, origins: TokenArray, weights: TokenArray) -> FloatArray:
         """Law of the results that leap from some origins, each counted so many times."""
         # memory that is asked for anew costs more than what is done with it
-        space = self.space
-        kernel = np.empty((space.length, space.letters, space.size))
-        left, right = _Products(self.half, kernel), _Products(space.length - self.half, kernel)
-        out, at = np.zeros(self.sizes), np.arange(space.length)
-        for origin, weight in zip(origins.tolist(), weights.tolist(), strict=True):
-            own = at, space.states[origin]
-            np.add(self.elsewhere, self.at_origin[origin, :, :, None], out=kernel)
+        space, out = self.space, np.zeros(self.sizes)
+        together = max(1, min(len(origins), BYTES // (16 * space.length * space.letters * space.size)))
+        for first in range(0, len(origins), together):
+            some = origins[first : first + together]
+            if first == 0 or len(some) != together:
+                kernel = np.empty((space.length, space.letters, len(some), space.size))
+                flat = kernel.reshape(space.length, space.letters, -1)
+                left, right = _Products(self.half, flat), _Products(space.length - self.half, flat)
+                at = np.arange(space.length)[:, None]
+            own = at, space.states[some].T, np.arange(len(some))
+            np.add(self.elsewhere[:, :, None], np.moveaxis(self.at_origin[some], 0, -1)[..., None], out=kernel)
             np.maximum(kernel, 0.0, out=kernel)
             kernel[own] = 0.0
             share, stay = acting(np.add.reduce(kernel, axis=1), self.span, self.rule.jump)
             np.multiply(kernel, share[:, None], out=kernel)
             kernel[own] = stay
-            kernel[0] *= weight * (self.to(origin) if self.rule.path[1].origin == 1 else self.after(origin))
-            out += left(kernel[: self.half]) @ right(kernel[self.half :]).T
+            before = self.to if self.rule.path[1].origin == 1 else self.after
+            kernel[0] *= weights[first : first + together, None] * np.stack([before(n) for n in some.tolist()])
+            one, other = left(flat[: self.half]), right(flat[self.half :])
+            many = max(1, UNSPREAD // out.size)
+            for begin in range(0, flat.shape[-1], many):  # products that stay in this thread
+                part = slice(begin, begin + many)
+                out += one[:, part] @ other[:, part].T
         return out.ravel()
 
     def to(self, second: int) -> FloatArray:
