@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from array_api_compat import array_namespace
 
 from diffnum.forms import predict
+from diffnum.guidance.of_main import OfMain
 from diffnum.jobs.checked import check_model
 from diffnum.jobs.shown import facts_html
 from diffnum.types import Array, Denoiser, Prediction, Schedule
@@ -20,7 +21,7 @@ Alteration: TypeAlias = Callable[[Any, Array, Any], Array]
 
 
 @dataclass(frozen=True)
-class Altered:
+class Altered(OfMain):
     """A guided model; a :class:`diffnum.types.Denoiser`.
 
     Attributes that are not its own (``sample_shape``, ``dtype``, ``to_image``, ...) are those of the main model.
@@ -45,31 +46,9 @@ class Altered:
     def _repr_html_(self) -> str:
         return facts_html({"main": self.main, "rule": self.rule, "prediction": self.prediction}, "guided model")
 
-    @property
-    def schedule(self) -> Schedule:
-        """Schedule of the main model."""
-        return self.main.schedule
-
-    def conditioned(self, condition: Any) -> Altered:
-        """Return the same guidance with a condition bound to the main model.
-
-        Parameters
-        ----------
-        condition
-            As the main model takes it.
-        """
-        main: Any = self.main
-        return replace(self, main=main.conditioned(condition))
-
     def __call__(self, x: Array, t: Any) -> Array:
         """Predict at states ``x``, shape (batch, ...), and time ``t``, a number or shape (batch,)."""
         return self.rule(self.main, x, t)
-
-    def __getattr__(self, name: str) -> Any:
-        """Look up what is not guidance in the main model."""
-        if name.startswith("__") or "main" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self.__dict__["main"], name)
 
 
 def unconditional_of(model: Any, given: Denoiser | None) -> Any:

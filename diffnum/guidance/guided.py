@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from array_api_compat import array_namespace, is_array_api_obj
 
 from diffnum.forms import predict
+from diffnum.guidance.of_main import OfMain
 from diffnum.jobs.checked import check_model
 from diffnum.jobs.shown import facts_html
 from diffnum.solver.pullbacks import Back, Wrt, pullback_of
-from diffnum.types import Array, Denoiser, Prediction, Schedule
+from diffnum.types import Array, Denoiser, Prediction
 
 __all__ = ["Guided", "Scale", "beside", "check_scale", "weight_at"]
 
@@ -22,7 +23,7 @@ Scale: TypeAlias = float | Callable[[float], float]
 
 
 @dataclass(frozen=True)
-class Guided:
+class Guided(OfMain):
     """A model guided by a weaker one; a :class:`diffnum.types.Denoiser`.
 
     Attributes that are not its own (``sample_shape``, ``dtype``, ``to_image``, ...) are those of the main model.
@@ -90,22 +91,6 @@ class Guided:
     def prediction(self) -> Prediction:
         """What the main model predicts."""
         return self.main.prediction
-
-    @property
-    def schedule(self) -> Schedule:
-        """Schedule of both models."""
-        return self.main.schedule
-
-    def conditioned(self, condition: Any) -> Guided:
-        """Return the same guidance with a condition bound to the main model.
-
-        Parameters
-        ----------
-        condition
-            As the main model takes it.
-        """
-        main: Any = self.main
-        return replace(self, main=main.conditioned(condition))
 
     def weight(self, t: Any) -> Any:
         """Weight of the main model at time ``t``: a float, or an array for an array of times."""
@@ -197,12 +182,6 @@ class Guided:
             conditional, unconditional = main.with_unconditional(x, t)
             return conditional, unconditional
         return main(x, t), predict(self._weak(), x, t, main.prediction)
-
-    def __getattr__(self, name: str) -> Any:
-        """Look up what is not guidance in the main model."""
-        if name.startswith("__") or "main" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self.__dict__["main"], name)
 
 
 # ---------------------------------------------------------------- scales and arrays
