@@ -1,0 +1,129 @@
+"""What a chapter gives its reader to do and to see: graded exercises, each with a solution, and figures with words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+yaml = pytest.importorskip("yaml", reason="the contents are read with what comes with the book: make book")
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+
+LEAST = 8
+"""Exercises that a chapter has at least."""
+
+FIGURES = 80
+"""Figures that the book has at least."""
+
+NO_CHAPTERS = frozenset({"playground", "which_sampler"})
+"""Pages of the numbered parts that are for use, not for study."""
+
+SHORT = frozenset({
+    "audits", "best_possible", "few_steps", "found_grids", "gaussian", "grids", "interop", "learned_solvers",
+    "mean_reverting", "models", "parallel", "step_control", "stochastic", "ten_minutes", "weighted_samplers",
+    "wrong_score", "your_sampler",
+})  # fmt: skip
+"""Chapters that still have too few exercises. The list only shrinks; with the last name it goes."""
+
+EXERCISE = re.compile(
+    r"^`{3,}\{(?P<kind>(?:exercise|solution)(?:-start)?)\} ?(?P<title>[^\n]*)\n(?P<options>(?::[^\n]*\n)*)",
+    re.MULTILINE,
+)
+GRADES = ("by hand", "by computer", "project")
+
+
+def chapters() -> dict[str, Path]:
+    """Pages of the numbered parts, by name."""
+    contents = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    pages = [page["file"] for part in contents["parts"] if part.get("numbered") for page in part["chapters"]]
+    return {Path(page).name: BOOK / f"{page}.md" for page in pages if Path(page).name not in NO_CHAPTERS}
+
+
+def exercises(page: str) -> dict[str, str]:
+    """Labels of the exercises of a page, and their titles, which say how they are to be solved."""
+    found = {}
+    for one in EXERCISE.finditer(page):
+        label = re.search(r":label: (\S+)", one["options"])
+        if one["kind"].startswith("exercise") and label:
+            found[label[1]] = one["title"]
+    return found
+
+
+def solutions(page: str) -> list[str]:
+    """Labels of the exercises that a page solves."""
+    return [one["title"].strip() for one in EXERCISE.finditer(page) if one["kind"].startswith("solution")]
+
+
+def too_few(pages: Mapping[str, str], short: Sequence[str] | frozenset[str]) -> list[str]:
+    """What is wrong: chapters with too few exercises that are not listed, and names that are listed for nothing."""
+    few = {name for name, page in pages.items() if len(exercises(page)) < LEAST}
+    return [
+        *(f"{name} has fewer than {LEAST} exercises" for name in sorted(few - set(short))),
+        *(f"{name} has {LEAST} exercises: take it off SHORT" for name in sorted(set(short) - few)),
+    ]
+
+
+def figures(page: str) -> list[tuple[str, str, str]]:
+    """Name, caption and description of the figures that cells of a page draw."""
+    found = []
+    for head in re.findall(r"^```\{code-cell\}[^\n]*\n---\n(.*?)^---$", page, re.MULTILINE | re.DOTALL):
+        told = yaml.safe_load(head).get("mystnb", {})
+        if figure := told.get("figure"):
+            found.append((figure.get("name", ""), figure.get("caption", ""), told.get("image", {}).get("alt", "")))
+    return found
+
+
+PAGES = {name: path.read_text(encoding="utf-8") for name, path in chapters().items()}
+
+
+def test_a_chapter_has_at_least_eight_exercises() -> None:
+    assert len(PAGES) > 30
+    assert too_few(PAGES, SHORT) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_exercise_is_graded_and_solved_once(name: str) -> None:
+    asked = exercises(PAGES[name])
+    assert sorted(solutions(PAGES[name])) == sorted(asked)
+    assert {label: title for label, title in asked.items() if not title.lower().startswith(GRADES)} == {}
+
+
+def page_of(count: int) -> str:
+    return "\n".join(
+        f"```{{exercise}} By hand\n:label: ex-{i}\nWhy?\n```\n```{{solution}} ex-{i}\n:class: dropdown\nSo.\n```"
+        for i in range(count)
+    )
+
+
+def test_a_chapter_that_is_short_is_found_and_so_is_a_name_that_may_go() -> None:
+    pages = {"full": page_of(8), "short": page_of(7)}
+    assert too_few(pages, ["short"]) == []
+    assert too_few(pages, []) == ["short has fewer than 8 exercises"]
+    assert too_few(pages, ["short", "full"]) == ["full has 8 exercises: take it off SHORT"]
+    assert too_few(pages, ["short", "gone"]) == ["gone has 8 exercises: take it off SHORT"]
+
+
+def test_an_exercise_without_its_solution_is_found() -> None:
+    page = page_of(2).replace("{solution} ex-1", "{note} ex-1")
+    assert list(exercises(page)) == ["ex-0", "ex-1"]
+    assert solutions(page) == ["ex-0"]
+
+
+def test_the_book_has_at_least_eighty_figures_each_with_a_name_a_caption_and_a_description() -> None:
+    drawn = [
+        figure for path in BOOK.rglob("*.md") if not {"_build", "node_modules", "results"} & set(path.parts)
+        for figure in figures(path.read_text(encoding="utf-8"))
+    ]  # fmt: skip
+    assert len(drawn) >= FIGURES
+    assert [name for name, caption, told in drawn if not (name and len(caption) > 20 and len(told) > 20)] == []
+    names = [name for name, _, _ in drawn]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_a_figure_without_a_description_is_found() -> None:
+    head = "mystnb:\n  figure:\n    caption: |\n      What is drawn.\n    name: fig-a\n"
+    cell = f"```{{code-cell}} python\n---\n{head}---\n1\n```\n"
+    assert figures(cell) == [("fig-a", "What is drawn.\n", "")]
