@@ -118,7 +118,7 @@ def claim(holds: Any, sentence: str, **numbers: Any) -> Markdown:
     sentence says how they are written.
     """
     text = sentence.format(**{name: _Said(value) for name, value in numbers.items()})
-    if not np.all(holds):
+    if not (np.size(holds) and np.all(holds)):  # of nothing, everything is true
         msg = f"the page says what does not hold: {text}"
         raise ValueError(msg)
     return Markdown(text)

@@ -116,6 +116,13 @@ def test_tables_give_numbers_four_digits_and_signs_that_do_not_break(show: Modul
     ]
 
 
+@pytest.mark.parametrize("holds", [False, [], [True, False], np.array([])])
+def test_a_sentence_that_does_not_hold_is_not_printed(show: ModuleType, holds: object) -> None:
+    assert show.claim([True], "It is {a}.", a=0.12345).data == "It is 0.123."
+    with pytest.raises(ValueError, match="what does not hold: It is 3"):
+        show.claim(holds, "It is {a}.", a=3)
+
+
 def test_columns_of_sentences_are_told_from_columns_of_formulas_and_code(show: ModuleType) -> None:
     words, formula, code = "word " * 9, f"${'x' * 50}$", f"`{'c' * 50}`"
     head = show.table(["words", "formula", "code"], [[words, formula, code]]).data.splitlines()[0]
