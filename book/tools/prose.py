@@ -1,4 +1,4 @@
-"""Sentences of the book that rank, quantify or recommend: ``python book/tools/prose.py book/practice/grids.md ...``.
+"""Sentences of the book that rank, quantify or recommend: ``python book/tools/prose.py book/solvers/grids.md ...``.
 
 Nothing asserts prose. A sentence that says what is better, how much, or what to use belongs into a cell
 (``show.claim``), where it is printed only if it holds. One that stands outside has a reason in ``tests/data/prose.txt``

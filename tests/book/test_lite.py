@@ -17,19 +17,19 @@ ABSENT = ("torch", "diffusers", "transformers", "safetensors", "flint", "sklearn
 
 
 def test_chapters_on_networks_and_the_reference_are_left_out() -> None:
-    assert {"foundations/phi", "solvers/adams", "noise/discrete"} <= set(CHOSEN)
-    assert not {"practice/models", "practice/interop", "few_steps/found_grids"} & set(CHOSEN)
+    assert {"solvers/phi", "solvers/adams", "noise/discrete"} <= set(CHOSEN)
+    assert not {"practice/models", "practice/interop", "fitted/found_grids"} & set(CHOSEN)
     assert not [name for name in CHOSEN if name.startswith("reference/")]
 
 
 def test_a_notebook_for_the_browser_installs_the_package_first() -> None:
-    book = lite.for_the_browser("foundations/phi", {})
+    book = lite.for_the_browser("solvers/phi", {})
     assert book is not None
     assert book.cells[0].source == lite.INSTALL
 
 
 def test_a_chapter_runs_without_what_the_browser_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    book = lite.for_the_browser("foundations/phi", {})
+    book = lite.for_the_browser("solvers/phi", {})
     book.cells[0].source = f"import sys\nfor name in {ABSENT!r}:\n    sys.modules[name] = None"
     book.cells.append(lite.new_code_cell("import torch"))
     monkeypatch.setenv("PYTHONPATH", str(BOOK.parent))

@@ -50,7 +50,7 @@ def test_the_same_chapter_gives_the_same_notebook() -> None:
     assert nbformat.writes(notebooks.notebook(path, MACROS)) == nbformat.writes(notebooks.notebook(path, MACROS))
 
 
-@pytest.mark.parametrize("name", ["ten_minutes", "few_steps/learned_solvers"])
+@pytest.mark.parametrize("name", ["start/ten_minutes", "fitted/learned_solvers"])
 def test_a_chapter_runs_far_from_the_book(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = pytest.importorskip("nbclient", reason="notebooks run with the book: make book")
     book = notebooks.notebook(BOOK / f"{name}.md", MACROS)

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +19,8 @@ import pytest
 import diffnum as dn
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
+CONTENTS = re.findall(r"- file: (\S+)", (BOOK / "_toc.yml").read_text(encoding="utf-8"))
+"""Pages in the order in which they are read."""
 
 
 def load(path: Path) -> ModuleType:
@@ -138,8 +140,7 @@ def long_lines(chapter: str) -> list[str]:
 
 
 def test_code_in_chapters_fits_a_page() -> None:
-    parts = ("foundations", "solvers", "noise", "few_steps", "practice", "reference")
-    files = [BOOK / "index.md", *(file for part in parts for file in (BOOK / part).glob("*.md"))]
+    files = [BOOK / f"{name}.md" for name in ("index", *CONTENTS)]
     assert {f.name: lines for f in files if (lines := long_lines(f.read_text(encoding="utf-8")))} == {}
     assert long_lines(f"```{{code-cell}} python\n---\nmystnb: {{}}\n---\n{'x' * 77}\n```\n") == ["x" * 77]
 
@@ -212,11 +213,37 @@ def test_the_bibliography_has_no_key_twice_and_closes_every_entry() -> None:
 
 
 def test_every_chapter_is_in_the_table_of_contents_and_no_other() -> None:
-    listed = set(re.findall(r"- file: (\S+)", (BOOK / "_toc.yml").read_text(encoding="utf-8"))) | {"index"}
-    parts = ("foundations", "solvers", "noise", "few_steps", "practice", "reference")
-    written = {f"{part}/{file.stem}" for part in parts for file in (BOOK / part).glob("*.md")}
-    written |= {file.stem for file in BOOK.glob("*.md")}
-    assert listed == written
+    pages = [file.relative_to(BOOK).with_suffix("") for file in (*BOOK.glob("*.md"), *BOOK.glob("*/*.md"))]
+    written = {str(page) for page in pages if page.parts[0] not in {"_build", "node_modules", "results"}}
+    assert {*CONTENTS, "index"} == written
+
+
+def test_a_part_is_a_folder() -> None:
+    parts = re.split(r"- caption: ", (BOOK / "_toc.yml").read_text(encoding="utf-8"))[1:]
+    folders = [{name.split("/")[0] for name in re.findall(r"- file: (\S+)", part)} for part in parts]
+    assert [len(names) for names in folders] == [1] * len(parts)
+    assert len(set.union(*folders)) == len(parts)
+
+
+def wanting(pages: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Chapters, in the order of the pages, that need one which does not stand before them, with its label."""
+    label = re.compile(r"^\(([\w-]+)\)=$", re.MULTILINE)
+    homes = {found: name for name, page in pages.items() for found in label.findall(page)}
+    rank = {name: place for place, name in enumerate(pages)}
+    found = []
+    for name, page in pages.items():
+        need = re.search(r"\*\*You need\*\*(.*?)(?:\n\n|\*\*You get)", page, re.DOTALL)
+        labels = re.findall(r"\{ref\}`(?:[^`<]*<)?([\w-]+)>?`", need[1]) if need else []
+        found += [(name, one) for one in labels if rank[homes[one]] >= rank[name]]
+    return found
+
+
+def test_what_a_chapter_needs_stands_before_it() -> None:
+    pages = {name: (BOOK / f"{name}.md").read_text(encoding="utf-8") for name in CONTENTS}
+    assert wanting(pages) == []
+    first, second = "(one)=\n# One\n", "(two)=\n# Two\n**You need** {ref}`the first <one>`.\n\n**You get**"
+    assert wanting({"a": first, "b": second}) == []
+    assert wanting({"b": second, "a": first}) == [("b", "one")]
 
 
 ALIASES = {"strong_study", "weak_study", "law_study", "monte_carlo_study", "expectation_study"}
@@ -230,6 +257,5 @@ def test_every_function_and_class_of_the_face_is_on_the_page_of_the_api() -> Non
 
 
 def test_no_chapter_is_an_empty_page() -> None:
-    parts = ("foundations", "solvers", "noise", "few_steps", "practice")
-    files = [file for part in parts for file in (BOOK / part).glob("*.md")]
+    files = [BOOK / f"{name}.md" for name in CONTENTS if not name.startswith("reference/")]
     assert [file.name for file in files if len(file.read_text(encoding="utf-8")) < 2000] == []
