@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 
 import diffnum as dn
 from diffnum.calibration.exact import exact_statistics
@@ -117,3 +118,26 @@ def test_what_cannot_be_integrated_is_refused() -> None:
     with pytest.raises(ValueError, match=r"lam has shape \(3,\): give at least 4"):
         exact_statistics(MIXTURE, [0.0, 1.0, 2.0])
     assert exact_statistics(dn.problems.rotated_product(dim=4, seed=1), LAM, samples=50).element == (4,)
+
+
+LINE = (np.array([0.2, 0.5, 0.3]), np.array([[-1.5], [0.2], [1.6]]), np.array([[0.05], [0.1], [0.2]]))
+PLANE = (np.array([0.3, 0.7]), np.array([[-1.0, 0.2], [2.0, -0.5]]), np.array([[0.1, 0.3], [0.2, 0.1]]))
+
+
+@pytest.mark.parametrize(("parts", "nodes"), [(LINE, 128), (PLANE, 64)], ids=["line", "plane"])
+def test_the_law_follows_from_the_slope_and_two_moments_of_the_data(parts: tuple[np.ndarray, ...], nodes: int) -> None:
+    weights, means, variances = parts
+    lam = np.linspace(-2.5, 2.0, 181)
+    found = exact_statistics(dn.GaussianMixture(*parts), lam, nodes=nodes)
+    mean = weights @ means
+    variance = weights @ (variances + means**2) - mean**2
+
+    def law(variance: np.ndarray) -> np.ndarray:
+        """s = (log Var f)'/2 with Var f = l (l c - (1 - l) rho^2)."""
+        spread = found.l * (found.l * variance - (1 - found.l) * np.exp(-2 * lam)[:, None])
+        return np.asarray(CubicSpline(lam, np.log(spread))(lam, 1) / 2)
+
+    inner = slice(8, -8)
+    assert np.abs(law(variance) - found.s)[inner].max() < 2e-4
+    assert np.abs(mean * (found.s * found.l - found.slope_rate(lam)) - found.b)[inner].max() < 2e-4
+    assert np.abs(law(1.02 * variance) - found.s)[inner].max() > 0.1
