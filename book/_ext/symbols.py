@@ -6,6 +6,7 @@ The tables of the page say what a symbol means; the formulas of the sources say 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -41,6 +42,12 @@ def defined(page: str) -> Iterator[tuple[str, str]]:
             inside = True
         elif inside:
             yield from ((head(symbol), cells[1]) for symbol in re.findall(r"\$([^$]+)\$", cells[0]))
+
+
+def twice(symbols: Iterable[tuple[str, str]]) -> list[str]:
+    """Symbols that are given a second meaning."""
+    counts = Counter(symbol for symbol, _ in symbols)
+    return [symbol for symbol, count in counts.items() if count > 1]
 
 
 def head(symbol: str) -> str:
@@ -100,6 +107,9 @@ class SymbolIndex(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Make the table."""
         page = Path(self.env.doc2path(self.env.docname)).read_text(encoding="utf-8")
+        if again := twice(defined(page)):
+            msg = f"symbols with two meanings: {', '.join(again)}; give one of them another letter"
+            raise self.error(msg)
         pages = chapters()
         lines = ["| symbol | where |", "| --- | --- |"]
         for symbol, _, names in index(dict(defined(page)).items(), pages):

@@ -44,3 +44,8 @@ def test_only_tables_of_symbols_define() -> None:
     ours = "| symbol | meaning |\n| --- | --- |\n| $a(t)$, $b = c$ | two |"
     page = f"{ours}\n\n{ours.replace('symbol', 'source').replace('$a(t)$', '$d$')}"
     assert list(symbols.defined(page)) == [("a", "two"), ("b", "two")]
+
+
+def test_every_symbol_of_the_notation_has_one_meaning() -> None:
+    assert symbols.twice(symbols.defined((BOOK / "reference/notation.md").read_text(encoding="utf-8"))) == []
+    assert symbols.twice([("a", "one"), ("b", "two"), ("a", "three")]) == ["a"]
