@@ -40,7 +40,7 @@ ComplexArray = NDArray[np.complex128]
 
 _REHEARSAL = 36
 """Intervals of the programme from whose middle the steady step is taken."""
-_LIMIT = 1e-8
+LIMIT = 1e-8
 """Step that stands for the limit 0: rules of stochastic methods know their own kernel, and are not defined there."""
 
 
@@ -172,7 +172,7 @@ def linear_step(method: Method | str, h: float, parameters: Mapping[str, float] 
         not steady, or not linear in state and evaluations with numbers as weights.
     """
     record = record_of(method)
-    return build(record, check_step(h) or _LIMIT, parameters)
+    return build(record, check_step(h) or LIMIT, parameters)
 
 
 def build(record: Method, length: float, parameters: Mapping[str, float] | None = None) -> LinearStep:

@@ -463,16 +463,27 @@ class FrequencyResponse:
     def __str__(self) -> str:
         """Table by evaluations."""
         c = self.eigenvalues
+        # noise replaces the first state, as it should, so that its gain says nothing of a stochastic plan
+        noisy = any(np.any(output.noise_variance) for output in self.outputs)
+        head, of = ("worst std error", _spread_error) if noisy else ("worst gain error", _gain_error)
         lines = [
             f"{self.method} on Gaussian data, {len(c)} eigenvalues from {c.min():.3g} to {c.max():.3g}",
-            f"{'NFE':>5} {'W2':>11} {'KL (nats)':>11} {'Frechet':>11} {'worst gain error':>17}",
+            f"{'NFE':>5} {'W2':>11} {'KL (nats)':>11} {'Frechet':>11} {head:>17}",
         ]
         for output in self.outputs:
-            worst = np.abs(output.gain / output.exact_gain - 1).max()
-            lines.append(
-                f"{output.nfe:>5} {output.w2():>11.4g} {output.kl():>11.4g} {output.frechet():>11.4g} {worst:>17.4g}"
-            )
+            distances = " ".join(f"{value:>11.4g}" for value in (output.w2(), output.kl(), output.frechet()))
+            lines.append(f"{output.nfe:>5} {distances} {of(output):>17.4g}")
         return "\n".join(lines)
+
+
+def _gain_error(output: GaussianOutput) -> float:
+    """Largest relative error of the factor by which the first state is multiplied."""
+    return float(np.abs(output.gain / output.exact_gain - 1.0).max())
+
+
+def _spread_error(output: GaussianOutput) -> float:
+    """Largest relative error of the standard deviation at the last time."""
+    return float(np.abs(np.sqrt(output.variance / output.marginal_variance) - 1.0).max())
 
 
 def frequency_response(

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import eig
 from scipy.optimize import brentq
 
-from diffnum.analysis.amplification import ComplexArray, LinearStep, linear_step
+from diffnum.analysis.amplification import LIMIT, ComplexArray, LinearStep, build, linear_step, record_of
 from diffnum.coefficients.method import Method
 from diffnum.types import FloatArray
 
@@ -356,23 +356,25 @@ def zero_stability(method: Method | str, parameters: Parameters = None) -> ZeroS
     Notes
     -----
     Necessary and sufficient for convergence of a consistent method on constant steps (Dahlquist). Adams methods have
-    the roots 1, 0, ..., 0; a moving average adds 1 - beta.
+    the roots 1, 0, ..., 0; a moving average adds 1 - beta. The roots are rounded to twelve decimals.
 
     References
     ----------
     Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, section III.3.
     """
-    step = linear_step(method, 0.0, parameters)
-    roots = np.linalg.eigvals(step.V)
+    record = record_of(method)
+    # the mean over short steps of both signs is the limit itself, to the square of their length
+    V = 0.5 * sum(build(record, length, parameters).V for length in (LIMIT, -LIMIT))
+    roots = np.linalg.eigvals(V).round(12)
     roots = roots[np.argsort(-np.abs(roots), kind="stable")]
     on_circle = roots[np.abs(np.abs(roots) - 1) <= 1e-7]
     complete = all(
-        np.linalg.matrix_rank(step.V - root * np.eye(len(roots)), tol=1e-6)
+        np.linalg.matrix_rank(V - root * np.eye(len(roots)), tol=1e-6)
         == len(roots) - np.sum(np.abs(on_circle - root) < 1e-6)
         for root in on_circle
     )
     stable = bool(np.abs(roots[0]) <= 1 + 1e-7 and complete)
-    return ZeroStability(step.method, tuple(complex(r) for r in roots), stable)
+    return ZeroStability(record.name, tuple(complex(r) for r in roots), stable)
 
 
 def stability(method: Method | str, h: float = 0.0, parameters: Parameters = None) -> Stability:

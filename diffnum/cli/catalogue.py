@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
 from diffnum.cli.common import Jobs, Json, Kind, Name, Names, builder_of, echo, finish, print_json, records, schedule_of
+from diffnum.cli.outputs import some_path
 from diffnum.cli.progress import tracked
 from diffnum.coefficients.catalogue import methods as all_methods
 from diffnum.coefficients.noise import ORDERS
@@ -105,7 +105,7 @@ def cite(
     if not names:
         msg = "names is empty: name a method, such as dpmpp_2m, or the file of a plan"
         raise typer.BadParameter(msg)
-    echo(citation(*(Plan.from_json(Path(name)) if name.endswith(".json") else name for name in names)))
+    echo(citation(*(Plan.from_json(some_path(name)) if name.endswith(".json") else name for name in names)))
 
 
 def plan(

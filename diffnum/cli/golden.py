@@ -50,7 +50,7 @@ def export(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="Answers of a port, as JSON.")],
+    file: Annotated[Path, typer.Argument(help="Answers of a port, as JSON.", parser=some_path, metavar="FILE")],
     complete: Annotated[bool, typer.Option("--all", help="Require an answer to every vector.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -63,7 +63,13 @@ def sample(
     grid: Annotated[str, typer.Option(help="Grid of diffnum.grids.")] = "uniform_half_log_snr",
     terminal: Annotated[str, typer.Option(help="Terminal rule.")] = "stop",
     plan: Annotated[
-        Path | None, typer.Option(help="Plan from a file, in place of method, steps and grid.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Plan from a file, in place of method, steps and grid.",
+            show_default=False,
+            parser=some_path,
+            metavar="PATH",
+        ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu, or cuda (one GPU a process).")] = "cpu",
@@ -216,7 +222,13 @@ def compare(
     tolerance: Annotated[float, typer.Option(help="Tolerance of the converged reference.")] = 1e-7,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     plan: Annotated[
-        list[Path] | None, typer.Option(help="Plan from a file, in the table as one more row.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            help="Plan from a file, in the table as one more row.",
+            show_default=False,
+            parser=some_path,
+            metavar="PATH",
+        ),
     ] = None,
     out: Annotated[
         Path | None,

@@ -14,7 +14,7 @@ import typer
 
 from diffnum.jobs.extras import required
 
-__all__ = ["NEEDS", "Force", "as_folder", "check_file", "check_writable", "some_path"]
+__all__ = ["ENDINGS", "NEEDS", "Force", "as_folder", "check_file", "check_writable", "some_path"]
 
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 
@@ -29,12 +29,44 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Kind of file -> packages that make it."""
 
 
+ENDINGS = (".html", ".json", ".npy", ".pdf", ".png", ".svg")
+"""Endings of the files that commands write."""
+
+
 def some_path(text: str | Path) -> Path:
-    """Path of an option; an empty one, as an unset variable of a shell gives, would be the working directory."""
-    if not str(text).strip():
+    """Path that an option means, with the home folder for a leading ``~``.
+
+    Shells replace ``~`` only where a word begins with it (not in ``--out=~/x`` or in quotes), and an unset variable
+    leaves an empty text, which would be the working directory.
+
+    Parameters
+    ----------
+    text : str or Path
+        What was typed.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is empty, names the home of nobody, or leaves open whether a file or a folder is meant.
+    """
+    typed = str(text)
+    if not typed.strip():
         msg = f"{text!r} is no path: is a variable of the shell unset?"
         raise typer.BadParameter(msg)
-    return Path(text)
+    path = Path(os.path.expanduser(typed))  # noqa: PTH111: a Path forgets the stroke of ./~x, which is not the home
+    if typed.startswith("~") and str(path).startswith("~"):
+        msg = f"{typed!r} begins with the home folder of nobody known here: write ./{typed}, or the whole path"
+        raise typer.BadParameter(msg)
+    if path.name.strip(".") and path.name.endswith("."):
+        msg = f"{typed!r} ends in a dot, which is neither the ending of a file nor the name of a folder: leave it out"
+        raise typer.BadParameter(msg)
+    if path.name in ENDINGS:
+        msg = f"{typed!r} has an ending and no name: write a name before it"
+        raise typer.BadParameter(msg)
+    if typed.endswith(("/", os.sep)) and path.suffix in ENDINGS and not path.is_dir():
+        msg = f"{typed!r} has the ending of a file and the stroke of a folder: leave one of the two out"
+        raise typer.BadParameter(msg)
+    return path
 
 
 def as_folder(path: Path) -> bool:

@@ -24,9 +24,12 @@ def audit(
     only: Annotated[
         str | None, typer.Option(help="Parts of names or configurations, separated by commas.", show_default=False)
     ] = None,
-    cache: Annotated[Path, typer.Option(help="Folder for finished rows; an interrupted audit goes on there.")] = Path(
-        "out/audit"
-    ),
+    cache: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for finished rows; an interrupted audit goes on there.", parser=some_path, metavar="PATH"
+        ),
+    ] = Path("out/audit"),
     out: Annotated[
         Path | None, typer.Option(help="HTML file to write as well.", parser=some_path, metavar="PATH")
     ] = None,

@@ -6,10 +6,13 @@ device are kept; integer arrays become float64). No formula subtracts nearly equ
 schedule are accurate to rounding.
 
 Domain: ``t_min`` (data) to ``t_max`` (noise). ``t_min`` may have ``sigma = 0`` (``half_log_snr = +inf``), and
-``t_max`` may have ``alpha = 0`` (``-inf``); ``default_t_start`` and ``default_t_end`` are finite. Analytic
-schedules evaluate their formula wherever it is real; :func:`check_time` is the guard that grids use. Where a
-formula is not real a float raises ``ValueError`` and a numpy array gives numpy's ``RuntimeWarning``; other
-arrays are not inspected, since that would wait for the device.
+``t_max`` may have ``alpha = 0`` (``-inf``); ``default_t_start`` and ``default_t_end`` are finite. Where the signal
+is never scaled (VE, EDM, Brownian) the formulas go on beyond ``t_max``, since churn asks for more noise than a
+run begins with; grids keep to ``t_max``. Every function of a schedule raises ``ValueError``, which names argument,
+value and domain, for a time outside, and for a half-log-SNR whose time is outside; what lies outside by rounding
+(1e-9 of the longer end, 8 units in the last place of a coarser dtype) is taken for the end. Tensors on an
+accelerator, and inside ``vmap`` or ``jit``, are not looked at, which would wait for the device: there the result
+is NaN. :func:`check_time` is the guard of grids, without a margin.
 """
 
 from __future__ import annotations

@@ -38,17 +38,17 @@ class FlowMatching:
 
     def alpha(self, t: Any) -> Any:
         """Signal factor at time ``t``."""
-        _, t = maths(t)
+        _, t = tools.at(self, t)
         return (1.0 - t) / (1.0 + (self.shift - 1.0) * t)
 
     def sigma(self, t: Any) -> Any:
         """Noise standard deviation at time ``t``."""
-        _, t = maths(t)
+        _, t = tools.at(self, t)
         return self.shift * t / (1.0 + (self.shift - 1.0) * t)
 
     def half_log_snr(self, t: Any) -> Any:
         """Natural logarithm of ``alpha / sigma`` at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return m.log1p(-t) - m.log(t) - math.log(self.shift)
 
     def time(self, half_log_snr: Any) -> Any:
@@ -56,18 +56,18 @@ class FlowMatching:
         m, lam = maths(half_log_snr)
         centred = lam + math.log(self.shift)
         small = m.exp(-abs(centred))
-        return m.where(centred > 0.0, small, m.one(small)) / (1.0 + small)
+        return tools.reached(self, lam, m.where(centred > 0.0, small, m.one(small)) / (1.0 + small))
 
     def drift(self, t: Any) -> tuple[Any, Any]:
         """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         stretch = 1.0 + (self.shift - 1.0) * t
         rate = self.shift / (stretch * (1.0 - t))  # of -log alpha
         return -rate, rate * m.one(t)
 
     def rates(self, t: Any) -> tuple[Any, Any]:
         """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
-        _, t = maths(t)
+        _, t = tools.at(self, t)
         stretch = 1.0 + (self.shift - 1.0) * t
         rate = self.shift / (stretch * stretch)
         return -rate, rate * self.sigma(t)

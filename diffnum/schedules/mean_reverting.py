@@ -70,27 +70,27 @@ class MeanReverting:
 
     def alpha(self, t: Any) -> Any:
         """Signal factor at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return m.exp(-self.theta * t)
 
     def sigma(self, t: Any) -> Any:
         """Noise standard deviation at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return self.sigma_inf * tools.vp_sigma(m, 2.0 * self.theta * t)
 
     def half_log_snr(self, t: Any) -> Any:
         """Natural logarithm of ``alpha / sigma`` at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return tools.vp_half_log_snr(m, 2.0 * self.theta * t) - math.log(self.sigma_inf)
 
     def time(self, half_log_snr: Any) -> Any:
         """Inverse of :meth:`half_log_snr`."""
         m, lam = maths(half_log_snr)
-        return tools.vp_exponent(m, lam + math.log(self.sigma_inf)) / (2.0 * self.theta)
+        return tools.reached(self, lam, tools.vp_exponent(m, lam + math.log(self.sigma_inf)) / (2.0 * self.theta))
 
     def drift(self, t: Any) -> tuple[Any, Any]:
         """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``, for ``x - mean``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return -self.theta * m.one(t), self.theta * self.sigma_inf**2 / self.sigma(t)
 
     def rates(self, t: Any) -> tuple[Any, Any]:

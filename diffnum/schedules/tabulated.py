@@ -15,9 +15,11 @@ from numpy.typing import ArrayLike
 from diffnum.schedules.tools import (
     Maths,
     SymbolicSchedule,
+    at,
     check_positive,
     maths,
     parameters,
+    reached,
     vp_alpha,
     vp_exponent,
     vp_half_log_snr,
@@ -25,8 +27,6 @@ from diffnum.schedules.tools import (
     vp_sigma,
 )
 from diffnum.types import FloatArray
-
-_SLACK = 1e-9  # times this far outside the table are rounding, not mistakes
 
 
 class _Interpolant(NamedTuple):
@@ -100,9 +100,7 @@ class Tabulated:
 
     Notes
     -----
-    Outside ``[-1, N - 1]`` floats and numpy arrays raise ``ValueError``; other arrays are clipped, since a
-    check would wait for the device. Tables rounded to float32 work, but their noise shows in the derivatives:
-    prefer :meth:`from_betas` in float64.
+    Tables rounded to float32 work, but their noise shows in the derivatives: prefer :meth:`from_betas` in float64.
     """
 
     alphas_cumprod: tuple[float, ...]
@@ -180,17 +178,17 @@ class Tabulated:
 
     def alpha(self, t: Any) -> Any:
         """Signal factor at time ``t``."""
-        m, t = maths(t)
+        m, t = at(self, t)
         return vp_alpha(m, self._exponent(m, t))
 
     def sigma(self, t: Any) -> Any:
         """Noise standard deviation at time ``t``."""
-        m, t = maths(t)
+        m, t = at(self, t)
         return vp_sigma(m, self._exponent(m, t))
 
     def half_log_snr(self, t: Any) -> Any:
         """Natural logarithm of ``alpha / sigma`` at time ``t``."""
-        m, t = maths(t)
+        m, t = at(self, t)
         return vp_half_log_snr(m, self._exponent(m, t))
 
     def time(self, half_log_snr: Any) -> Any:
@@ -198,18 +196,18 @@ class Tabulated:
         m, lam = maths(half_log_snr)
         exponent = vp_exponent(m, lam)
         if isinstance(exponent, float):
-            return float(self._inverse(*maths(np.asarray(exponent))))
-        return self._inverse(m, exponent)
+            return reached(self, lam, float(self._inverse(*maths(np.asarray(exponent)))))
+        return reached(self, lam, self._inverse(m, exponent))
 
     def drift(self, t: Any) -> tuple[Any, Any]:
         """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``, at kinks of the noisier side."""
-        _, t = maths(t)
+        _, t = at(self, t)
         beta = self._rate(t)
         return -0.5 * beta, 0.5 * beta / self.sigma(t)
 
     def rates(self, t: Any) -> tuple[Any, Any]:
         """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, at kinks of the noisier side."""
-        _, t = maths(t)
+        _, t = at(self, t)
         if isinstance(t, float):
             slope, noising = self.rates(np.asarray(t))
             return float(slope), float(noising)
@@ -230,16 +228,11 @@ class Tabulated:
         """JSON-able record; :func:`diffnum.schedules.from_dict` reads it."""
         return parameters(self)
 
-    def _outside(self, t: float) -> ValueError:
-        return ValueError(f"t = {t!r} is outside the table's domain [-1, {self.t_max!r}]; choose labels inside it")
-
     def _exponent(self, m: Maths, t: Any) -> Any:
         """``-2 log alpha`` at time ``t``."""
         values = self._table.values
         last = values.size - 1
         if isinstance(t, float):
-            if not -1.0 - _SLACK <= t <= self.t_max + _SLACK:
-                raise self._outside(t)
             if t < 0.0:
                 return float(values[0]) * max(1.0 + t, 0.0)
             if t > last and self.zero_terminal:
@@ -247,12 +240,7 @@ class Tabulated:
             cell = min(int(t), last - 1)
             return _horner(self._rows[cell], t - cell)
         xp = array_api_compat.array_namespace(t)
-        if array_api_compat.is_numpy_namespace(xp):
-            inside = (t >= -1.0 - _SLACK) & (t <= self.t_max + _SLACK)
-            if not np.all(inside):
-                raise self._outside(float(t[~inside].ravel()[0]))
-        t = xp.clip(t, min=-1.0, max=self.t_max)
-        cell = xp.clip(xp.floor(t), min=0.0, max=last - 1.0)
+        cell = self._cell(xp, t)
         result = _horner(self._rows_at(xp, cell, t), t - cell)
         result = xp.where(t < 0.0, float(values[0]) * (1.0 + t), result)
         if self.zero_terminal:
@@ -266,13 +254,18 @@ class Tabulated:
             return float(self._rate(np.asarray(t)))
         last, first = self._table.values.size - 1, float(self._table.values[0])
         xp = array_api_compat.array_namespace(t)
-        cell = xp.clip(xp.floor(t), min=0.0, max=last - 1.0)
+        cell = self._cell(xp, t)
         slopes = [k * row for k, row in enumerate(self._rows_at(xp, cell, t))][1:]
         rate = xp.where(t < 0.0, first, _horner(slopes, t - cell))
         if self.zero_terminal:
             with np.errstate(divide="ignore"):
                 rate = xp.where(t > last, 2.0 / (last + 1.0 - t), rate)
         return rate
+
+    def _cell(self, xp: Any, t: Any) -> Any:
+        """Label below ``t``; 0 below the first, and where ``t`` is NaN."""
+        inside = xp.where(t > 0.0, t, xp.zeros_like(t))
+        return xp.clip(xp.floor(inside), min=0.0, max=self._table.values.size - 2.0)
 
     def _rows_at(self, xp: Any, cell: Any, like: Any) -> list[Any]:
         """Coefficients on each cell, one array of the shape of ``cell`` for each power."""
@@ -285,13 +278,6 @@ class Tabulated:
         xp = array_api_compat.array_namespace(exponent)
         values = self._table.values
         last, top = values.size - 1, float(values[-1])
-        bounded = array_api_compat.is_numpy_namespace(xp) and not self.zero_terminal
-        if bounded and not np.all(exponent <= top * (1.0 + _SLACK)):
-            msg = (
-                f"half_log_snr is NaN or below {self.half_log_snr(self.t_max)!r}, its value at label "
-                f"{self.t_max!r}, the last; choose a larger half-log-SNR"
-            )
-            raise ValueError(msg)
         target = xp.clip(exponent, min=float(values[0]), max=top)
         nodes = xp.asarray(values, dtype=exponent.dtype, device=array_api_compat.device(exponent))
         index = xp.reshape(xp.searchsorted(nodes, xp.reshape(target, (-1,)), side="right"), target.shape)
@@ -301,8 +287,9 @@ class Tabulated:
         below = exponent / float(values[0]) - 1.0
         result = xp.where(exponent < float(values[0]), below, inside)
         if self.zero_terminal:
-            result = xp.where(exponent > top, last - m.expm1(-0.5 * m.positive_part(exponent - top)), result)
-        return result
+            return xp.where(exponent > top, last - m.expm1(-0.5 * m.positive_part(exponent - top)), result)
+        beyond = last + (exponent - top) / float(values[-1] - values[-2])  # outside of the domain: `reached` says so
+        return xp.where(exponent <= top, result, beyond)
 
 
 def _newton(xp: Any, rows: list[Any], target: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -67,6 +68,10 @@ _FLOAT = Maths(
 
 @cache
 def _array_maths(xp: Any) -> Maths:
+    def exp(x: Any) -> Any:
+        with np.errstate(over="ignore"):
+            return xp.exp(x)
+
     def log(x: Any) -> Any:
         with np.errstate(divide="ignore"):
             return xp.log(x)
@@ -76,7 +81,7 @@ def _array_maths(xp: Any) -> Maths:
             return xp.log1p(x)
 
     return Maths(
-        exp=xp.exp,
+        exp=exp,
         expm1=xp.expm1,
         log=log,
         log1p=log1p,
@@ -105,6 +110,115 @@ def maths(x: Any) -> tuple[Maths, Any]:
     if not xp.isdtype(x.dtype, "real floating"):
         x = xp.astype(x, xp.float64)
     return _array_maths(xp), x
+
+
+# ---------------------------------------------------------------- domains
+
+
+def _domain(schedule: Any) -> tuple[float, float]:
+    """First and last time at which the formulas are asked, infinite where more noise only follows."""
+    return float(schedule.t_min), math.inf if schedule.name in _OPEN else float(schedule.t_max)
+
+
+_OPEN = ("ve", "edm", "brownian")
+_ROUNDING = 1e-9  # of the longer end: so far outside is rounding, not a mistake
+
+
+def _slack(schedule: Any, eps: float = 0.0) -> float:
+    """How far outside of the domain a time may lie that was meant to be its end."""
+    return max(_ROUNDING, 8.0 * eps) * max(abs(float(schedule.t_min)), abs(float(schedule.t_max)))
+
+
+def _said(low: float, high: float) -> str:
+    return f"[{low!r}, {high!r}{')' if math.isinf(high) else ']'}"
+
+
+def _outside(schedule: Any, t: float) -> ValueError:
+    msg = (
+        f"t = {t!r} is outside the domain {_said(*_domain(schedule))} of schedule {schedule.name!r}; choose a time "
+        "inside it, or a schedule with a wider domain"
+    )
+    return ValueError(msg)
+
+
+def _not_reached(schedule: Any, lam: float) -> ValueError:
+    low, high = _domain(schedule)
+    least = -math.inf if math.isinf(high) else float(schedule.half_log_snr(high))
+    most = float(schedule.half_log_snr(low))
+    value = "NaN" if math.isnan(lam) else repr(lam)
+    msg = (
+        f"half_log_snr = {value} is not reached by schedule {schedule.name!r}, which has [{least!r}, {most!r}] on its "
+        f"domain {_said(low, high)}; choose one between, or a schedule with a wider domain"
+    )
+    return ValueError(msg)
+
+
+def _on_host(xp: Any, inside: Any) -> bool | None:
+    """Whether all hold; None where looking would make the host wait for a device, or cannot be done at all."""
+    if array_api_compat.is_numpy_namespace(xp):
+        return bool(inside.all())
+    if array_api_compat.is_torch_array(inside) and inside.device.type == "cpu":
+        torch = sys.modules["torch"]
+        if not torch.compiler.is_compiling():
+            try:
+                return bool(inside.all())
+            except RuntimeError:  # torch.func.vmap shows no values
+                return None
+    return None
+
+
+def _inside(schedule: Any, t: Any, given: Any, refusal: Callable[[Any, float], ValueError]) -> Any:
+    """Times that lie in the domain, those of its ends that rounding put outside moved back; the rest is refused.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Gives the domain.
+    t : float or array
+        Times, floating.
+    given : float or array
+        What the caller passed, of the same shape: a time, or the half-log-SNR that it is the time of.
+    refusal : callable
+        Error for a schedule and a value of ``given``.
+
+    Raises
+    ------
+    ValueError
+        If a time is NaN or outside. Arrays on an accelerator, or within a transformation (``vmap``, ``jit``), are
+        not looked at, which would wait for the device: there the time becomes NaN, and all that is made of it.
+    """
+    low, high = _domain(schedule)
+    if isinstance(t, float):
+        if low <= t <= high and t != math.inf:
+            return t
+        slack = _slack(schedule)
+        if not low - slack <= t <= high + slack or t == math.inf:
+            raise refusal(schedule, float(given))
+        return min(max(t, low), high)
+    xp = array_api_compat.array_namespace(t)
+    inside = (t >= low) & (t <= high if high < math.inf else t < high)
+    if _on_host(xp, inside):
+        return t
+    slack = _slack(schedule, float(xp.finfo(t.dtype).eps))
+    near = (t >= low - slack) & (t <= high + slack if high < math.inf else t < high)
+    if _on_host(xp, near) is False:
+        flat, outside = xp.reshape(xp.asarray(given), (-1,)), xp.reshape(~near, (-1,))
+        raise refusal(schedule, float(flat[int(xp.argmax(xp.astype(outside, xp.int64)))]))
+    if high < math.inf:
+        t = xp.where(near & (t > high), xp.full_like(t, high), t)
+    t = xp.where(near & (t < low), xp.full_like(t, low), t)
+    return xp.where(near, t, xp.full_like(t, math.nan))
+
+
+def at(schedule: Any, t: Any) -> tuple[Maths, Any]:
+    """Functions for the kind of ``t``, and ``t`` as floating point in the domain of a schedule."""
+    m, t = maths(t)
+    return m, _inside(schedule, t, t, _outside)
+
+
+def reached(schedule: Any, lam: Any, t: Any) -> Any:
+    """Times ``t`` of half-log-SNRs ``lam``, refused where they are outside of the domain of a schedule."""
+    return _inside(schedule, t, lam, _not_reached)
 
 
 # ---------------------------------------------------------------- formulas, in exponent = -2 log(alpha)

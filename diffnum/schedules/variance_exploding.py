@@ -39,32 +39,32 @@ class VE:
 
     def alpha(self, t: Any) -> Any:
         """Signal factor at time ``t``: 1."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return m.one(t)
 
     def sigma(self, t: Any) -> Any:
         """Noise standard deviation at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return self.sigma_min * m.exp(math.log(self.sigma_max / self.sigma_min) * t)
 
     def half_log_snr(self, t: Any) -> Any:
         """Natural logarithm of ``alpha / sigma`` at time ``t``."""
-        _, t = maths(t)
+        _, t = tools.at(self, t)
         return -math.log(self.sigma_min) - math.log(self.sigma_max / self.sigma_min) * t
 
     def time(self, half_log_snr: Any) -> Any:
         """Inverse of :meth:`half_log_snr`."""
         _, lam = maths(half_log_snr)
-        return (-math.log(self.sigma_min) - lam) / math.log(self.sigma_max / self.sigma_min)
+        return tools.reached(self, lam, (-math.log(self.sigma_min) - lam) / math.log(self.sigma_max / self.sigma_min))
 
     def drift(self, t: Any) -> tuple[Any, Any]:
         """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return 0.0 * m.one(t), math.log(self.sigma_max / self.sigma_min) * self.sigma(t)
 
     def rates(self, t: Any) -> tuple[Any, Any]:
         """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return 0.0 * m.one(t), math.log(self.sigma_max / self.sigma_min) * self.sigma(t) ** 2
 
     def symbolic(self) -> SymbolicSchedule:
@@ -119,31 +119,31 @@ class EDM:
 
     def alpha(self, t: Any) -> Any:
         """Signal factor at time ``t``: 1."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return m.one(t)
 
     def sigma(self, t: Any) -> Any:
         """Noise standard deviation at time ``t``: ``t``."""
-        return maths(t)[1]
+        return tools.at(self, t)[1]
 
     def half_log_snr(self, t: Any) -> Any:
         """Natural logarithm of ``alpha / sigma`` at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return -m.log(t)
 
     def time(self, half_log_snr: Any) -> Any:
         """Inverse of :meth:`half_log_snr`."""
         m, lam = maths(half_log_snr)
-        return m.exp(-lam)
+        return tools.reached(self, lam, m.exp(-lam))
 
     def drift(self, t: Any) -> tuple[Any, Any]:
         """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return 0.0 * m.one(t), m.one(t)
 
     def rates(self, t: Any) -> tuple[Any, Any]:
         """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return 0.0 * m.one(t), t
 
     def symbolic(self) -> SymbolicSchedule:
@@ -196,32 +196,32 @@ class Brownian:
 
     def alpha(self, t: Any) -> Any:
         """Signal factor at time ``t``: 1."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return m.one(t)
 
     def sigma(self, t: Any) -> Any:
         """Noise standard deviation at time ``t``: its root."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return m.sqrt(t)
 
     def half_log_snr(self, t: Any) -> Any:
         """Natural logarithm of ``alpha / sigma`` at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return -0.5 * m.log(t)
 
     def time(self, half_log_snr: Any) -> Any:
         """Inverse of :meth:`half_log_snr`."""
         m, lam = maths(half_log_snr)
-        return m.exp(-2.0 * lam)
+        return tools.reached(self, lam, m.exp(-2.0 * lam))
 
     def drift(self, t: Any) -> tuple[Any, Any]:
         """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return 0.0 * m.one(t), 0.5 / m.sqrt(t)
 
     def rates(self, t: Any) -> tuple[Any, Any]:
         """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return 0.0 * m.one(t), 0.5 * m.one(t)
 
     def symbolic(self) -> SymbolicSchedule:

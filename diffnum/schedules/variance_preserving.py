@@ -27,33 +27,33 @@ class _LinearBeta:
 
     def alpha(self, t: Any) -> Any:
         """Signal factor at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return tools.vp_alpha(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
 
     def sigma(self, t: Any) -> Any:
         """Noise standard deviation at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return tools.vp_sigma(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
 
     def half_log_snr(self, t: Any) -> Any:
         """Natural logarithm of ``alpha / sigma`` at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return tools.vp_half_log_snr(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
 
     def time(self, half_log_snr: Any) -> Any:
         """Inverse of :meth:`half_log_snr`."""
         m, lam = maths(half_log_snr)
-        return tools.linear_time(m, self.beta_min, self.beta_max, tools.vp_exponent(m, lam))
+        return tools.reached(self, lam, tools.linear_time(m, self.beta_min, self.beta_max, tools.vp_exponent(m, lam)))
 
     def drift(self, t: Any) -> tuple[Any, Any]:
         """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``."""
-        _, t = maths(t)
+        _, t = tools.at(self, t)
         beta = tools.linear_rate(self.beta_min, self.beta_max, t)
         return -0.5 * beta, 0.5 * beta / self.sigma(t)
 
     def rates(self, t: Any) -> tuple[Any, Any]:
         """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
-        _, t = maths(t)
+        _, t = tools.at(self, t)
         return tools.vp_rates(self.alpha(t), tools.linear_rate(self.beta_min, self.beta_max, t))
 
     def symbolic(self) -> SymbolicSchedule:
@@ -203,17 +203,17 @@ class SubVP:
 
     def alpha(self, t: Any) -> Any:
         """Signal factor at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return tools.vp_alpha(m, tools.linear_exponent(self.beta_min, self.beta_max, t))
 
     def sigma(self, t: Any) -> Any:
         """Noise standard deviation at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return -m.expm1(-tools.linear_exponent(self.beta_min, self.beta_max, t))
 
     def half_log_snr(self, t: Any) -> Any:
         """Natural logarithm of ``alpha / sigma`` at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         exponent = tools.linear_exponent(self.beta_min, self.beta_max, t)
         return -0.5 * exponent - m.log(-m.expm1(-exponent))
 
@@ -223,17 +223,17 @@ class SubVP:
         small = m.exp(-abs(lam))  # asinh(exp(-lam) / 2) written so that neither sign of lam can overflow
         noisy = abs(lam) + m.log1p(2.0 * small * small / (1.0 + m.sqrt(1.0 + 4.0 * small * small)))
         exponent = 2.0 * m.where(lam > 0.0, m.asinh(0.5 * small), noisy)
-        return tools.linear_time(m, self.beta_min, self.beta_max, exponent)
+        return tools.reached(self, lam, tools.linear_time(m, self.beta_min, self.beta_max, exponent))
 
     def drift(self, t: Any) -> tuple[Any, Any]:
         """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``."""
-        _, t = maths(t)
+        _, t = tools.at(self, t)
         beta = tools.linear_rate(self.beta_min, self.beta_max, t)
         return -0.5 * beta, 0.5 * beta * (1.0 + self.alpha(t) ** 2)
 
     def rates(self, t: Any) -> tuple[Any, Any]:
         """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
-        _, t = maths(t)
+        _, t = tools.at(self, t)
         alpha, beta = self.alpha(t), tools.linear_rate(self.beta_min, self.beta_max, t)
         return -0.5 * beta * alpha, beta * self.sigma(t) * alpha * alpha
 
@@ -300,17 +300,17 @@ class VPCosine:
 
     def alpha(self, t: Any) -> Any:
         """Signal factor at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return self._signal(m, t) / math.cos(self._offset)
 
     def sigma(self, t: Any) -> Any:
         """Noise standard deviation at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return m.sqrt(self._noise_squared(m, t)) / math.cos(self._offset)
 
     def half_log_snr(self, t: Any) -> Any:
         """Natural logarithm of ``alpha / sigma`` at time ``t``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         return m.log(self._signal(m, t)) - 0.5 * m.log(self._noise_squared(m, t))
 
     def time(self, half_log_snr: Any) -> Any:
@@ -325,11 +325,11 @@ class VPCosine:
         sin_b = m.sqrt(sin_a * sin_a + cos_a * cos_a * noise)
         sin_angle = cos_a * cos_a * noise / (sin_b * cos_a + cos_b * sin_a)  # b - a without the difference
         angle = m.atan2(sin_angle, cos_b * cos_a + sin_b * sin_a)
-        return angle / (0.5 * math.pi / (1.0 + self.s))
+        return tools.reached(self, lam, angle / (0.5 * math.pi / (1.0 + self.s)))
 
     def drift(self, t: Any) -> tuple[Any, Any]:
         """Coefficients (a, b) of the probability-flow ODE ``dx/dt = a x + b eps``."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         rate = 0.5 * math.pi / (1.0 + self.s)
         signal = m.sin(rate * (1.0 - t))
         damping = rate * m.sin(0.5 * math.pi - rate * (1.0 - t)) / signal
@@ -337,7 +337,7 @@ class VPCosine:
 
     def rates(self, t: Any) -> tuple[Any, Any]:
         """Derivatives of ``alpha`` and of ``sigma^2 / 2`` with respect to time, finite at both ends."""
-        m, t = maths(t)
+        m, t = tools.at(self, t)
         rate = 0.5 * math.pi / (1.0 + self.s)
         slope = -rate * m.sin(0.5 * math.pi - rate * (1.0 - t)) / math.cos(self._offset)
         return slope, -slope * self.alpha(t)

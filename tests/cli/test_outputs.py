@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
 from diffnum import cli
+from diffnum.cli.outputs import some_path
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -26,6 +29,11 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
         return int(left.value.code or 0), *capsys.readouterr()
 
     return command
+
+
+def untimed(err: str) -> str:
+    """What was said without the lines of progress, which a busy machine adds."""
+    return "".join(line for line in err.splitlines(keepends=True) if not re.search(r" \.\.\.( \d+ s)?$", line))
 
 
 WRITERS = [
@@ -51,7 +59,7 @@ def test_what_is_there_is_kept_and_told_of_before_the_work(run: Run, words: tupl
     place.write_text("mine")
     status, out, err = run(*words)
     assert (status, out) == (2, "")
-    assert err == f"diffnum: {place} exists: give another place, or replace it with --force\n"
+    assert untimed(err) == f"diffnum: {place} exists: give another place, or replace it with --force\n"
     assert place.read_text() == "mine"
 
 
@@ -262,3 +270,40 @@ def test_a_closed_output_is_told_of(tmp_path: Path) -> None:
     done = shell("diffnum methods >&-", tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("diffnum: standard output is closed")
+
+
+@pytest.mark.parametrize("typed", ["~", "~/out", "~/out/v1.5", "~/x.npy"])
+def test_the_home_folder_is_meant_by_a_tilde(typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert some_path(typed) == tmp_path / typed.removeprefix("~").removeprefix("/")
+    assert some_path("./~") == Path("./~")  # what shells pass for a folder of that name
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["x.npy.", "x.", "runs/v1.", "~nobody-of-this-name/x.npy", ".png", "out/.html", "x.npy/", "a/x.html//", "", " "],
+)
+def test_a_name_that_leaves_open_what_is_meant_is_refused(typed: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        some_path(typed)
+
+
+@pytest.mark.parametrize("typed", [".", "..", "../..", ".cache", "runs/v1.5", "runs/", "a.b/", "x.npy", "x y.npy"])
+def test_other_names_are_taken_as_they_are(typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert some_path(typed) == Path(typed)
+
+
+def test_a_folder_with_the_name_of_a_file_may_be_named_with_its_stroke(tmp_path: Path) -> None:
+    (tmp_path / "x.png").mkdir()
+    assert some_path(f"{tmp_path}/x.png/") == tmp_path / "x.png"
+
+
+@needs_all
+def test_no_folder_is_made_of_a_tilde(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    assert run("sample", "toy/digits", "--n", "2", "--steps", "2", "--out", "~/new/x.npy")[0] == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["home"]
+    assert (home / "new" / "x.npy").is_file()

@@ -103,7 +103,15 @@ def test_round_trip_keeps_relative_accuracy_next_to_the_data(schedule: Any, expo
         assert schedule.half_log_snr(noise) == pytest.approx(lam - math.log(distance), rel=4e-15)
 
 
-@pytest.mark.parametrize("schedule", [sch.VPLinear(), sch.SubVP(), sch.MeanReverting(), sch.VPLinear(1.0, 1.0, 10.0)])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        sch.VPLinear(t_max=1e3),
+        sch.SubVP(t_max=1e3),
+        sch.MeanReverting(t_max=1e4),
+        sch.VPLinear(1.0, 1.0, 1e4),
+    ],
+)
 @law
 @given(lam=st.floats(-2000.0, 300.0))
 def test_inverse_survives_extreme_half_log_snr_in_both_directions(schedule: Any, lam: float) -> None:
@@ -239,9 +247,10 @@ def test_floats_numpy_and_torch_agree(schedule: Any, method: str) -> None:
 
 @pytest.mark.parametrize("schedule", ALL, ids=_id)
 def test_integer_arrays_and_integers_are_times(schedule: Any) -> None:
-    assert schedule.sigma(np.array([1, 1])).dtype == np.float64
-    assert schedule.sigma(torch.tensor([1])).dtype == torch.float64
-    assert schedule.alpha(1) == schedule.alpha(1.0) == schedule.alpha(np.float64(1.0))
+    whole = math.ceil(schedule.t_min)
+    assert schedule.sigma(np.array([whole, whole])).dtype == np.float64
+    assert schedule.sigma(torch.tensor([whole])).dtype == torch.float64
+    assert schedule.alpha(whole) == schedule.alpha(float(whole)) == schedule.alpha(np.float64(whole))
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=_id)
@@ -304,13 +313,89 @@ def test_other_arguments_are_refused() -> None:
         sch.VPLinear().alpha("0.3")
 
 
-def test_floats_outside_the_real_domain_raise() -> None:
-    with pytest.raises(ValueError, match="not defined at this argument"):
-        sch.EDM().half_log_snr(-1.0)
-    with pytest.raises(ValueError, match="not defined at this argument"):
-        sch.VPLinear().sigma(-0.005)
-    with pytest.warns(RuntimeWarning, match="invalid value"):
-        sch.EDM().half_log_snr(np.array([-1.0]))
+# ---------------------------------------------------------------- domains
+
+KINDS = {
+    "float": float,
+    "float64": np.float64,
+    "float32": np.float32,
+    "integer": int,
+    "array": lambda t: np.array([[t, 0.5]]),
+    "tensor": lambda t: torch.tensor([0.5, t], dtype=torch.float64),
+    "float32 tensor": lambda t: torch.tensor(t),
+}
+OPEN = ("ve", "edm", "brownian")
+OF_TIME = ("alpha", "sigma", "half_log_snr", "drift", "rates")
+
+
+@pytest.mark.parametrize("function", OF_TIME)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schedule", ALL, ids=_id)
+def test_times_outside_the_domain_are_refused(schedule: Any, kind: str, function: str) -> None:
+    wrong = [schedule.t_min - 2.0, -1e9, *([] if schedule.name in OPEN else [schedule.t_max + 2.0, 1e9])]
+    if kind != "integer":
+        wrong += [math.nan, math.inf, -math.inf]
+    for t in wrong:
+        with pytest.raises(ValueError, match=r"t = .* is outside the domain \[.* of schedule '.*'; choose a time"):
+            getattr(schedule, function)(KINDS[kind](t))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schedule", ALL, ids=_id)
+def test_half_log_snrs_that_are_not_reached_are_refused(schedule: Any, kind: str) -> None:
+    low, high = (schedule.half_log_snr(t) for t in (schedule.t_max, schedule.t_min))
+    wrong = [] if kind == "integer" else [math.nan]
+    wrong += [] if schedule.name in OPEN or math.isinf(low) else [low - 2.0, -1e9]
+    wrong += [] if math.isinf(high) else [high + 2.0, 1e9]
+    for lam in wrong:
+        with pytest.raises(ValueError, match=r"half_log_snr = .* is not reached by schedule '.*', which has \["):
+            schedule.time(KINDS[kind](lam))
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=_id)
+def test_what_rounding_put_outside_is_the_end(schedule: Any) -> None:
+    """Both ends, once from the inverse and once given, for floats and arrays; a hundred times more is a mistake."""
+    for end, outward in ((schedule.t_min, -1.0), (schedule.t_max, 1.0)):
+        scale = max(abs(schedule.t_min), abs(schedule.t_max))
+        if schedule.name in OPEN and outward > 0.0:
+            continue
+        near, far = end + outward * 1e-10 * scale, end + outward * 1e-7 * scale
+        for function in ("alpha", "sigma"):
+            there = getattr(schedule, function)(float(end))
+            assert getattr(schedule, function)(near) == there
+            assert getattr(schedule, function)(np.array([near]))[0] == pytest.approx(there, rel=1e-13)
+            assert float(getattr(schedule, function)(torch.tensor([near], dtype=torch.float64))[0]) == pytest.approx(
+                there, rel=1e-13
+            )
+            with pytest.raises(ValueError, match="is outside the domain"):
+                getattr(schedule, function)(far)
+        lam = schedule.half_log_snr(float(end))
+        if math.isfinite(lam):
+            assert schedule.t_min <= schedule.time(lam * (1.0 + outward * 1e-15)) <= schedule.t_max
+
+
+@pytest.mark.parametrize("schedule", [s for s in ANALYTIC if s.name in OPEN], ids=_id)
+def test_where_the_signal_is_never_scaled_more_noise_than_at_the_start_may_be_asked_for(schedule: Any) -> None:
+    more = 1.4 * schedule.sigma(schedule.t_max)
+    t = schedule.time(-math.log(more))
+    assert t > schedule.t_max
+    assert schedule.sigma(t) == pytest.approx(more, rel=1e-13)
+    assert schedule.alpha(t) == 1.0
+    with pytest.raises(ValueError, match="is outside the domain"):
+        sch.check_time(schedule, t)
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=_id)
+def test_in_a_transformation_times_outside_give_nan_and_no_number(schedule: Any) -> None:
+    """vmap shows no values, as an accelerator does not without waiting for it."""
+    inside = 0.5 * (schedule.default_t_start + schedule.default_t_end)
+    times = torch.tensor([inside, schedule.t_min - 2.0], dtype=torch.float64)
+    found = torch.func.vmap(schedule.sigma)(times)
+    assert float(found[0]) == pytest.approx(schedule.sigma(inside), rel=1e-13)
+    assert torch.isnan(found[1])
+    lam = torch.tensor([schedule.half_log_snr(inside), math.nan], dtype=torch.float64)
+    if schedule.name != "tabulated":  # whose inverse iterates until it is exact
+        assert torch.isnan(torch.func.vmap(schedule.time)(lam)[1])
 
 
 # ---------------------------------------------------------------- tables
@@ -407,7 +492,7 @@ def test_zero_terminal_snr_is_pure_noise_at_the_last_label() -> None:
 
 def test_tables_refuse_what_they_do_not_cover() -> None:
     table = TABLES[0]
-    with pytest.raises(ValueError, match=r"t = 1000.0 is outside the table's domain"):
+    with pytest.raises(ValueError, match=r"t = 1000.0 is outside the domain \[-1.0, 999.0\] of"):
         table.alpha(1000.0)
     with pytest.raises(ValueError, match=r"t = -1.5 is outside"):
         table.alpha(np.array([3.0, -1.5]))
