@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from diffnum.calibration.weights import Numbers, Slopes
+from diffnum.schedules import nearest_time
 from diffnum.types import Array, FloatArray, Schedule
 
 __all__ = ["LOSSES", "EndpointGoal", "FeatureGoal", "Goal", "TrajectoryGoal"]
@@ -132,7 +133,7 @@ class TrajectoryGoal:
 
     def _size(self, level: float) -> float:
         """Standard deviation of the marginal of data with unit variance."""
-        t = float(np.clip(self.schedule.time(level), self.schedule.t_min, self.schedule.t_max))
+        t = nearest_time(self.schedule, level)
         return float(np.hypot(self.schedule.alpha(t), self.schedule.sigma(t)))
 
     def _state(self, level: float) -> Array:

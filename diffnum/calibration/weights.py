@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from diffnum.forms import DATA, NOISE, VELOCITY, ExponentialKernel, Nodes, SemilinearForm
 from diffnum.plans import Plan
+from diffnum.schedules import nearest_time
 from diffnum.tableau import Tableau
 from diffnum.types import FloatArray, Prediction, Schedule
 
@@ -206,10 +207,9 @@ class SolverSpace:
 
     def _times(self, levels: FloatArray) -> FloatArray:
         """Times of half-log-SNRs, inside the schedule; those of the ends are exact."""
-        found = np.asarray(self.schedule.time(levels), dtype=np.float64)
+        found = nearest_time(self.schedule, levels)
         first, last = self.ends
-        found = np.where(levels == first, self.t_start, np.where(levels == last, self.t_end, found))
-        return np.clip(found, self.schedule.t_min, self.schedule.t_max)
+        return np.where(levels == first, self.t_start, np.where(levels == last, self.t_end, found))
 
     def _constrained(
         self, weights: FloatArray, seen: FloatArray, clock: FloatArray, h: FloatArray, mean: FloatArray

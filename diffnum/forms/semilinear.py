@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from diffnum.forms.kernels import ExponentialKernel, Kernel, Nodes, Quadrature, time_kernel
+from diffnum.schedules.tools import anywhere
 from diffnum.types import FloatArray, Prediction, Schedule
 
 __all__ = [
@@ -68,6 +69,7 @@ class SemilinearForm:
         """Nodes at ``fraction`` of the way from ``start`` to ``end``, measured in the clock."""
         if isinstance(fraction, int) and fraction in (0, 1):
             return end if fraction else start
+        schedule = anywhere(schedule)  # a step with churn begins before its node; plans say what is too much
         begin = self.clock(start)
         tau = begin + fraction * (self.clock(end) - begin)
         if self.half_log_snr is None:
@@ -250,6 +252,7 @@ def drift_form(clock: Schedule) -> SemilinearForm:
 
 
 def _clocked(written: SemilinearForm, clock: Schedule) -> SemilinearForm:
+    clock = anywhere(clock)
     return replace(
         written,
         name=f"{written.name} of {clock.name}",

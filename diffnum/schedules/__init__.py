@@ -25,7 +25,7 @@ from typing import Any
 from diffnum.schedules.flow_matching import FlowMatching
 from diffnum.schedules.mean_reverting import MeanReverting
 from diffnum.schedules.tabulated import Tabulated, cosine_betas, linear_betas, scaled_linear_betas
-from diffnum.schedules.tools import SymbolicSchedule, check_time
+from diffnum.schedules.tools import SymbolicSchedule, check_time, nearest_time
 from diffnum.schedules.variance_exploding import EDM, VE, Brownian
 from diffnum.schedules.variance_preserving import SubVP, VPCosine, VPFitted, VPLinear
 from diffnum.types import Schedule
@@ -47,6 +47,7 @@ __all__ = [
     "cosine_betas",
     "from_dict",
     "linear_betas",
+    "nearest_time",
     "scaled_linear_betas",
 ]
 

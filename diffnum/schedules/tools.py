@@ -6,6 +6,7 @@ import dataclasses
 import math
 import sys
 from collections.abc import Callable
+from copy import copy
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -117,9 +118,33 @@ def maths(x: Any) -> tuple[Maths, Any]:
 
 def _domain(schedule: Any) -> tuple[float, float]:
     """First and last time at which the formulas are asked, infinite where more noise only follows."""
+    if hasattr(schedule, _ANYWHERE):
+        return -math.inf, math.inf
     return float(schedule.t_min), math.inf if schedule.name in _OPEN else float(schedule.t_max)
 
 
+def anywhere(schedule: Any) -> Any:
+    """Schedule whose formulas are asked outside of its domain too, as a clock for other processes.
+
+    A clock needs no more than an invertible map between time and half-log-SNR: the method that goes by the time of
+    EDM's fitted VP does so on processes with more noise than that has at its end.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Left as it is.
+
+    Returns
+    -------
+    Schedule
+        Equal copy.
+    """
+    clock = copy(schedule)
+    object.__setattr__(clock, _ANYWHERE, True)
+    return clock
+
+
+_ANYWHERE = "_asked_anywhere"
 _OPEN = ("ve", "edm", "brownian")
 _ROUNDING = 1e-9  # of the longer end: so far outside is rounding, not a mistake
 
@@ -188,6 +213,8 @@ def _inside(schedule: Any, t: Any, given: Any, refusal: Callable[[Any, float], V
         not looked at, which would wait for the device: there the time becomes NaN, and all that is made of it.
     """
     low, high = _domain(schedule)
+    if low == -math.inf:
+        return t
     if isinstance(t, float):
         if low <= t <= high and t != math.inf:
             return t
@@ -376,6 +403,27 @@ def check_time(schedule: Schedule, t: Any, argument_name: str = "t") -> None:
         f"{schedule.name!r}; choose a time inside it, or a schedule with a wider domain"
     )
     raise ValueError(msg)
+
+
+def nearest_time(schedule: Schedule, lam: Any) -> Any:
+    """Time of a half-log-SNR, that of the nearer end where the schedule does not reach it.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The noising process.
+    lam : float or ndarray
+        Half-log-SNR, natural log of alpha/sigma, any shape.
+
+    Returns
+    -------
+    float or ndarray
+        In ``[schedule.t_min, schedule.t_max]``, of the shape of ``lam``.
+    """
+    ends = (float(schedule.half_log_snr(t)) for t in (float(schedule.t_max), float(schedule.t_min)))
+    inside = np.clip(np.asarray(lam, dtype=np.float64), *ends)
+    t = np.clip(schedule.time(inside), schedule.t_min, schedule.t_max)
+    return float(t) if np.ndim(lam) == 0 else t
 
 
 class SymbolicSchedule(NamedTuple):

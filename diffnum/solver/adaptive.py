@@ -20,6 +20,7 @@ from diffnum.coefficients.runge_kutta import dpm_solver_2, dpm_solver_3
 from diffnum.coefficients.splitting import length_down
 from diffnum.forms import DATA, NOISE, ExponentialKernel, Nodes, SemilinearForm, predict
 from diffnum.jobs.checked import check_model
+from diffnum.schedules import nearest_time
 from diffnum.types import Array, Denoiser, Scalar, Schedule
 
 __all__ = [
@@ -177,7 +178,7 @@ def renoised(schedule: Schedule, x: Array, down: float, lam: float, noise: Calla
 
 def _node(schedule: Schedule, lam: float) -> Nodes:
     """Schedule values at a half-log-SNR; an ulp outside the schedule is rounding of the inverse."""
-    t = min(max(float(schedule.time(lam)), float(schedule.t_min)), float(schedule.t_max))
+    t = nearest_time(schedule, lam)
     return Nodes.at(schedule, t, lam)  # type: ignore[arg-type]
 
 

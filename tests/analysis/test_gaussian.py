@@ -210,6 +210,20 @@ def test_more_evaluations_bring_the_output_closer_to_the_data() -> None:
     assert "eigenvalue" in str(response.outputs[0])
 
 
+def test_noise_that_replaces_the_first_state_is_no_error_of_the_law() -> None:
+    """What a stochastic plan keeps of its first state says nothing: its table has the spread at the end."""
+    found = frequency_response("sde_dpmpp_2m", VPLinear(), (10, 20, 40), EIGENVALUES)
+    assert np.abs(found.gain / found.exact_gain - 1.0).max() > 0.99  # true, and meant to be so
+    head, *rows = str(found).splitlines()[1:]
+    assert head.endswith("worst std error")
+    worst = [float(row.split()[-1]) for row in rows]
+    assert worst == sorted(worst, reverse=True)
+    for output, printed in zip(found.outputs, worst, strict=True):
+        ratio = np.sqrt(output.variance / output.marginal_variance)
+        assert printed == pytest.approx(np.abs(ratio - 1.0).max(), rel=1e-3)
+    assert "worst gain error" in str(frequency_response("ddim", VPLinear(), (10,), EIGENVALUES))
+
+
 def test_budgets_are_never_exceeded() -> None:
     assert (frequency_response("dpm_solver_3", VPLinear(), [5, 10], [1.0]).nfe <= [5, 10]).all()
 

@@ -149,6 +149,18 @@ def test_every_method_can_be_analysed_and_is_zero_stable(name: str) -> None:
     assert np.abs(np.linalg.eigvals(step.matrix(-1e-9)) - 1).min() < 1e-8, "the principal root is not consistent"
 
 
+@pytest.mark.parametrize("name", [n for n, r in dn.methods().items() if r.noise is None and not r.parameters])
+def test_roots_are_those_of_the_limit_and_not_of_a_short_step(name: str) -> None:
+    """One is a root of every consistent method; the others are rational, and none is off in its last digits."""
+    try:
+        found = zero_stability(name)
+    except ValueError:
+        pytest.skip("no steady step")
+    first, *others = found.roots
+    assert first == 1.0
+    assert all(root == round(root.real, 6) for root in others), others
+
+
 def test_longer_steps_of_exponential_methods_bear_more() -> None:
     limits = [real_interval("dpmpp_2m", h) for h in (0.0, 0.5, 1.0, 2.0)]
     assert limits == sorted(limits)

@@ -27,6 +27,7 @@ from diffnum.jobs.ledger import Progress
 from diffnum.models.denoiser import NetworkDenoiser
 from diffnum.models.runs.sampling import initial_noise
 from diffnum.plans import Plan, plan_for
+from diffnum.schedules import nearest_time
 from diffnum.solver import solve
 from diffnum.types import FloatArray
 
@@ -436,7 +437,7 @@ def _integrate(
         return size, sigma / size
 
     def slope(lam: float, y: FloatArray) -> FloatArray:
-        t = min(max(float(schedule.time(lam)), low), high)
+        t = min(max(nearest_time(schedule, lam), low), high)
         size, s = scale(t)
         state = torch.from_numpy(y).reshape(x.shape).to(x.device)
         noise = predict(model, size * state + mean, t, to="noise")
