@@ -12,6 +12,7 @@ from diffnum.grids.grid import Grid, Terminal, checked_steps
 from diffnum.grids.nodes import in_half_log_snr, in_time, model_timesteps
 from diffnum.jobs.checked import check_schedule
 from diffnum.schedules import check_time
+from diffnum.schedules.tools import anywhere
 from diffnum.types import FloatArray, Schedule
 
 __all__ = [
@@ -303,7 +304,7 @@ def _time_of_sigma(schedule: Schedule, sigma_name: str, sigma: float, time_name:
     if time is not None:
         msg = f"{sigma_name} = {sigma!r} and {time_name} = {time!r} say the same thing; pass one of them"
         raise ValueError(msg)
-    found = float(schedule.time(-math.log(_positive(sigma_name, sigma))))
+    found = float(anywhere(schedule).time(-math.log(_positive(sigma_name, sigma))))
     # An end that was given as sigma must not fall outside the domain, or miss it, by an ulp.
     for end in (
         schedule.t_max,
@@ -312,6 +313,13 @@ def _time_of_sigma(schedule: Schedule, sigma_name: str, sigma: float, time_name:
     ):
         if math.isclose(found, end, rel_tol=1e-14):
             return float(end)
+    if not schedule.t_min <= found <= schedule.t_max:
+        low, high = (math.exp(-float(schedule.half_log_snr(t))) for t in (schedule.t_min, schedule.t_max))
+        msg = (
+            f"{sigma_name} = {sigma!r} is outside the noise levels sigma/alpha of schedule {schedule.name!r}, "
+            f"{low:g} to {high:g}; choose one of them, or a schedule with a wider domain"
+        )
+        raise ValueError(msg)
     return found
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from diffnum.grids.grid import Grid, Terminal, check_monotone, checked_nodes, checked_steps, find_terminal
 from diffnum.jobs.checked import check_schedule
 from diffnum.schedules import Tabulated, check_time
+from diffnum.schedules.tools import anywhere
 from diffnum.types import FloatArray, Schedule
 
 __all__ = ["from_half_log_snr", "from_times", "in_half_log_snr", "in_time", "model_timesteps", "to_zero"]
@@ -75,7 +76,7 @@ def from_half_log_snr(schedule: Schedule, lam: ArrayLike, *, terminal: Terminal 
     check_schedule(schedule)
     values = checked_nodes("lam", lam)
     check_monotone("lam", values, "increase")
-    t = np.array(schedule.time(values))
+    t = np.array(anywhere(schedule).time(values))  # checked below, under the caller's name
     for end, bound in (
         (0, schedule.t_max),
         (-1, schedule.t_min),

@@ -139,6 +139,8 @@ def anywhere(schedule: Any) -> Any:
     Schedule
         Equal copy.
     """
+    if not hasattr(schedule, "__dict__"):
+        return schedule  # of the user's own, and unmarked anyway
     clock = copy(schedule)
     object.__setattr__(clock, _ANYWHERE, True)
     return clock
