@@ -147,8 +147,12 @@ class KDiffusionSampler:
         start, _ = _scaled(model, x, float(lam[0]), VE)
         evaluate = study_model(model)
 
-        def denoise(z: torch.Tensor, sigma: Any, **_: Any) -> torch.Tensor:
-            return torch.as_tensor(evaluate(z.detach().numpy().astype(np.float64), (1.0, _level(sigma)))[0]).to(z.dtype)
+        def denoise(z: Any, sigma: Any, **_: Any) -> Any:
+            if isinstance(z, torch.Tensor):
+                state = z.detach().numpy().astype(np.float64)
+                return torch.as_tensor(evaluate(state, (1.0, _level(sigma)))[0]).to(z.dtype)
+            state = np.asarray(z)  # of a sampler that goes by numpy inside
+            return evaluate(state.astype(np.float64), (1.0, _level(sigma)))[0].astype(state.dtype)
 
         accepted = inspect.signature(self.function).parameters
         options = {**({"disable": True} if "disable" in accepted else {}), **self.options}

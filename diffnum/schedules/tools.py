@@ -422,8 +422,8 @@ def nearest_time(schedule: Schedule, lam: Any) -> Any:
     float or ndarray
         In ``[schedule.t_min, schedule.t_max]``, of the shape of ``lam``.
     """
-    ends = (float(schedule.half_log_snr(t)) for t in (float(schedule.t_max), float(schedule.t_min)))
-    inside = np.clip(np.asarray(lam, dtype=np.float64), *ends)
+    low, high = (float(schedule.half_log_snr(t)) for t in (float(schedule.t_max), float(schedule.t_min)))
+    inside = np.clip(np.asarray(lam, dtype=np.float64), low, high)
     t = np.clip(schedule.time(inside), schedule.t_min, schedule.t_max)
     return float(t) if np.ndim(lam) == 0 else t
 
