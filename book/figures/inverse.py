@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 import diffnum as dn
 from diffnum.jobs.files import write_json
+from diffnum.jobs.ledger import Ledger, digest, source_digest
 from diffnum.models.gradients import KeptBytes
 from diffnum.plans.reversible import SCHEMES, parasitic_roots, reversible_plan
 from diffnum.solver import iterate
@@ -223,12 +224,8 @@ def roundtrip() -> list[dict[str, Any]]:
 
 def bits() -> dict[str, Any]:
     """Bits per dimension of held-out digits, dequantised by uniform noise of one level, with exact and drawn traces."""
-    from sklearn.datasets import load_digits
-
     model = dn.load("toy/digits", dtype=torch.float64)
-    images = torch.from_numpy(load_digits().images).double()[:, None] / 8.0 - 1.0
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(2024))
-    held = images[order][:16]
+    held = _held_out(16)
     cell = 1.0 / 8.0
     drawn = torch.tensor(np.random.default_rng(0).uniform(-0.5, 0.5, held.shape))
     found: dict[str, Any] = {"images": len(held), "levels": 17, "cell": cell, "dimension": 64, "rows": []}
@@ -263,6 +260,37 @@ def bits() -> dict[str, Any]:
                     )  # fmt: skip
             found["rows"].append(row)
     return found
+
+
+def many_bits() -> dict[str, Any]:
+    """The same of many more digits, with a few probes: at half-log-SNR 3, where the number is least."""
+    model, count, cell, probes = dn.load("toy/digits", dtype=torch.float64), 256, 1.0 / 8.0, 8
+    held = _held_out(count)
+    data = held + cell * torch.tensor(np.random.default_rng(1).uniform(-0.5, 0.5, held.shape))
+    t_end = float(model.schedule.time(3.0))
+    alpha = float(model.schedule.alpha(t_end))
+    plan = dn.plan("dpm_solver_3", model.schedule, grid_of(model, 20, t_end=t_end))
+    parts, errors = [], []
+    for some in data.split(32):
+        got = dn.log_likelihood(plan, model, alpha * some, trace="hutchinson", probes=probes, seed=1)
+        parts.append(got.bits_per_dimension() - np.log2(alpha) - np.log2(cell))
+        errors.append(got.standard_error / (64 * np.log(2)))
+    each, told = (np.concatenate([np.asarray(part) for part in rows]) for rows in (parts, errors))
+    return {
+        "images": count, "probes": probes, "half_log_snr": 3.0, "steps": 20, "mean": float(each.mean()),
+        # of images and probes together: both differ from image to image
+        "error": float(each.std(ddof=1) / count**0.5), "spread": float(each.std(ddof=1)),
+        "of_probes": float((told**2).mean() ** 0.5 / count**0.5),
+    }  # fmt: skip
+
+
+def _held_out(count: int) -> torch.Tensor:
+    """Digits that the network was not trained on."""
+    from sklearn.datasets import load_digits
+
+    images = torch.from_numpy(load_digits().images).double()[:, None] / 8.0 - 1.0
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(2024))
+    return images[order][:count]
 
 
 # -- starts ---------------------------------------------------------------------------------------------
@@ -340,61 +368,157 @@ def _starts(
 
 # -- measurements on networks ---------------------------------------------------------------------------
 
+CHUNK = 2
+"""Images that are restored at a time; a run that was stopped goes on after them."""
 
-def restored() -> list[dict[str, Any]]:
-    """Blur, downsampling and masks on three networks: error against the truth, spread, residual and images."""
+POSTERIORS: tuple[tuple[str, str, bool], ...] = (
+    ("dps", "dps", False),
+    ("dds", "dds", False),
+    ("ddrm", "ddrm", False),
+    ("diffpir", "diffpir", False),
+    ("dds_corrected", "dds_corrected", False),
+    ("pigdm", "pigdm", False),
+    ("pigdm, variance of the pixels", "pigdm", True),
+)
+"""Label, method, and whether it is told the variance of the prior's pixels in place of 1."""
+
+
+class Case(NamedTuple):
+    """A network behind an operator, as a user would have it."""
+
+    model: str
+    operator: str
+    op: Any
+    noise: float
+    span: tuple[float, float]
+    images: int
+    samples: int
+    steps: int
+    over: Any = None
+    """Pixels over which errors are taken, all by default."""
+
+
+def cases() -> list[Case]:
+    """Masks, blurs and lower resolution on digits, galaxies and emoji."""
     line = np.arange(-4, 5)
     psf = np.exp(-0.5 * (line[:, None] ** 2 + line[None, :] ** 2) / 1.5**2)
-    small = np.outer([1, 2, 1], [1, 2, 1]) / 16
-    hidden = np.ones((3, 32, 32), dtype=bool)
-    hidden[:, 8:24, 8:24] = False
-    cases: list[tuple[str, str, Any, float, tuple[float, float], int]] = [
-        ("toy/digits", "blur", dn.inverse.blur(small, (1, 8, 8)), 0.1, (-1.0, 1.0), 8),
-        ("toy/digits", "downsample", dn.inverse.downsample((1, 8, 8), 2), 0.1, (-1.0, 1.0), 8),
-        ("galaxies/hsc-32", "point-spread", dn.inverse.blur(psf / psf.sum(), (1, 32, 32)), 0.2, (0.0, 7.0), 2),
-        ("toy/emoji-32", "mask", dn.inverse.mask(hidden), 0.05, (-1.0, 1.0), 1),
-        ("toy/emoji-32", "point-spread", dn.inverse.blur(psf / psf.sum(), (3, 32, 32)), 0.05, (-1.0, 1.0), 1),
+    psf, small = psf / psf.sum(), np.outer([1, 2, 1], [1, 2, 1]) / 16
+    half = np.ones((1, 8, 8), dtype=bool)
+    half[:, 4:] = False
+    columns = np.ones((1, 32, 32), dtype=bool)
+    columns[:, :, 13:19] = False
+    hole = np.ones((3, 32, 32), dtype=bool)
+    hole[:, 8:24, 8:24] = False
+    inv = dn.inverse
+    unit = (-1.0, 1.0)
+    return [
+        Case("toy/digits", "mask", inv.mask(half), 0.1, unit, 64, 9, 40, ~half),
+        Case("toy/digits", "blur", inv.blur(small, (1, 8, 8)), 0.1, unit, 64, 9, 40),
+        Case("toy/digits", "downsample", inv.downsample((1, 8, 8), 2), 0.1, unit, 64, 9, 40),
+        Case("galaxies/hsc-32", "mask", inv.mask(columns), 0.2, (0.0, 7.0), 8, 4, 60, ~columns),
+        Case("galaxies/hsc-32", "blur", inv.blur(psf, (1, 32, 32)), 0.2, (0.0, 7.0), 8, 4, 60),
+        Case("galaxies/hsc-32", "downsample", inv.downsample((1, 32, 32), 2), 0.2, (0.0, 7.0), 8, 4, 60),
+        Case("toy/emoji-32", "mask", inv.mask(hole), 0.05, unit, 8, 4, 15, ~hole),
+        Case("toy/emoji-32", "blur", inv.blur(psf, (3, 32, 32)), 0.05, unit, 8, 4, 15),
+        Case("toy/emoji-32", "downsample", inv.downsample((3, 32, 32), 4), 0.05, unit, 8, 4, 15),
     ]
-    rows = []
-    for name, what, op, noise, span, n in cases:
-        model, k = dn.load(name), 2 if "emoji" in name else 4
-        steps = 15 if "emoji" in name else 40
-        fine = dn.plan("dpmpp_2m", model.schedule, grid_of(model, 20))
-        truth = dn.solve(fine, model, start_of(fine, (n, *op.shape), 5)).detach()
-        y = op(truth) + noise * normals(n, *op.measured, seed=6)
-        each = y.repeat_interleave(k, 0)
-        for method in ("dps", "diffpir", "dds_corrected", "pigdm"):
+
+
+def restored() -> list[dict[str, Any]]:
+    """Masks, blur and lower resolution on three networks: error against the truth, spread, coverage, and images.
+
+    Finished images are kept in out/restored.jsonl, so that a run that was stopped goes on.
+    """
+    kept, found = Ledger(ROOT / "out/restored.jsonl"), []
+    for case in cases():
+        model = dn.load(case.model)
+        op, shape = case.op, case.op.shape
+        fine = dn.plan("dpmpp_2m", model.schedule, grid_of(model, 40))
+        # the last ones tell the variance of pixels, and none of them is restored
+        drawn = torch.cat(
+            [dn.solve(fine, model, start_of(fine, (8, *shape), 5 + i)).detach() for i in range(case.images // 8 + 2)]
+        )
+        truth, variance = drawn[: case.images], float(drawn[case.images :].var(0).mean())
+        y = op(truth) + case.noise * normals(case.images, *op.measured, seed=6)
+        rows = []
+        # what the variance of the pixels changes is measured on the digits, which are fast
+        for label, method, told in POSTERIORS if "digits" in case.model else POSTERIORS[:-1]:
             record = dn.inverse.METHODS[method]
-            plan = dn.plan(record.method, model.schedule, grid_of(model, steps))
-            begun = process_time()
-            shared = {
-                "model": name, "operator": what, "noise": noise, "method": method, "nfe": plan.nfe, "samples": k,
-                "gradient": "gradient" in record.needs, "shape": list(op.shape),
-                "seen": pixels(4 * op.adjoint(y[:1]) if what == "downsample" else op.adjoint(y[:1]), *span),
-                "truth": pixels(truth[:1], *span),
-            }  # fmt: skip
-            try:
-                x = dn.inverse.sample(
-                    model, op, each, noise, method=method, plan=plan, x=start_of(plan, (n * k, *op.shape), 7), seed=1
-                ).detach()
-            except ValueError as error:
-                rows.append({**shared, "failed": str(error)})
-                continue
-            seconds = process_time() - begun
-            every = x.reshape(n, k, *op.shape)
-            error = float(((every.mean(1) - truth) ** 2).mean() ** 0.5)
-            spread = float(every.var(1).mean() ** 0.5)
-            rows.append(
-                {
-                    **shared, "error": error, "spread": spread,
-                    # of a right sampler the mean of k samples is off by sqrt(1 + 1/k) times the spread
-                    "ratio": error / (1 + 1 / k) ** 0.5 / spread,
-                    "residual": float(((op(x) - each) ** 2).mean() ** 0.5) / noise, "seconds": seconds,
-                    "image": pixels(every[0, :1], *span),
-                }
-            )  # fmt: skip
-            print("   ", name, what, method, error, spread, rows[-1]["residual"], seconds, flush=True)
-    return rows
+            plan = dn.plan(record.method, model.schedule, grid_of(model, case.steps))
+            options = {"variance": variance} if told else {}
+            parts = []
+            for first in range(0, case.images, CHUNK):
+                settings = [case.model, case.operator, case.noise, case.images, case.steps, case.samples, label, first]
+                key = digest([*settings, source_digest()])
+                if key not in kept:
+                    places = slice(first, first + CHUNK)
+                    kept.put(key, _restored(model, case, plan, method, options, truth[places], y[places], first))
+                parts.append(kept[key])
+            rows.append({"label": label, "method": method, **_summed(parts, case, record, plan)})
+            print("   ", case.model, case.operator, {k: v for k, v in rows[-1].items() if k != "image"}, flush=True)
+        back = op.adjoint if case.operator == "blur" else op.pseudo_inverse
+        found.append(
+            {
+                "model": case.model, "operator": case.operator, "noise": case.noise, "images": case.images,
+                "samples": case.samples, "steps": case.steps, "shape": list(shape), "variance": variance,
+                # the true image is one of k + 1 exchangeable ones: as often the least or the largest of a pixel as any
+ "expected": (case.samples - 1) / (case.samples + 1), "seen": pixels(back(y[:1]), *case.span),
+                "truth": pixels(truth[:1], *case.span), "rows": rows,
+            }
+        )  # fmt: skip
+    return found
+
+
+def _restored(
+    model: Any, case: Case, plan: dn.Plan, method: str, options: Any, truth: torch.Tensor, y: torch.Tensor, first: int
+) -> dict[str, Any]:
+    """Squared error, variance, coverage and squared residual of some images, and one sample of the first."""
+    n, shape, begun = len(truth), case.op.shape, process_time()
+    each = y.repeat_interleave(case.samples, 0)
+    start = start_of(plan, (n * case.samples, *shape), 1000 + first)
+    try:
+        x = dn.inverse.sample(
+            model, case.op, each, case.noise, method=method, plan=plan, x=start, seed=first, **options
+        )
+    except ValueError as error:
+        return {"failed": str(error)}
+    x = x.detach()
+    every, where = x.reshape(n, case.samples, *shape), np.ones(shape, dtype=bool) if case.over is None else case.over
+    over = torch.tensor(where)
+    inside = (every.amin(1) < truth) & (truth < every.amax(1))
+    return {
+        "error": ((every.mean(1) - truth) ** 2)[:, over].mean(1).tolist(),
+        "variance": every.var(1)[:, over].mean(1).tolist(),
+        "inside": inside[:, over].float().mean(1).tolist(),
+        "residual": ((case.op(x) - each) ** 2).reshape(n, -1).mean(1).tolist(),
+        "image": pixels(every[0, :1], *case.span),
+        "seconds": process_time() - begun,
+    }
+
+
+def _summed(parts: list[dict[str, Any]], case: Case, record: Any, plan: dn.Plan) -> dict[str, Any]:
+    """Means over images with their standard errors; those of ratios by leaving out one image after the other."""
+    about = {"nfe": plan.nfe, "gradient": "gradient" in record.needs}
+    if failed := [part["failed"] for part in parts if "failed" in part]:
+        return {**about, "failed": failed[0], "lost": len(failed) / len(parts)}
+    error, variance, inside, residual = (
+        np.array([v for part in parts for v in part[key]]) for key in ("error", "variance", "inside", "residual")
+    )
+    n = len(error)
+
+    def ratio(chosen: Any) -> float:
+        # of a right sampler the mean of k samples is off by sqrt(1 + 1/k) times the spread
+        return float(np.sqrt(error[chosen].mean() / (1 + 1 / case.samples) / variance[chosen].mean()))
+
+    without = np.array([ratio(np.arange(n) != i) for i in range(n)])
+    return {
+        **about, "error": float(error.mean() ** 0.5), "spread": float(variance.mean() ** 0.5),
+        "ratio": ratio(np.arange(n)),
+        "ratio_error": float(np.sqrt((n - 1) / n * np.sum((without - without.mean()) ** 2))),
+        "inside": float(inside.mean()), "inside_error": float(inside.std(ddof=1) / n**0.5),
+        "residual": float(residual.mean() ** 0.5) / case.noise, "seconds": sum(part["seconds"] for part in parts),
+        "image": parts[0]["image"],
+    }  # fmt: skip
 
 
 PARTS: dict[str, Callable[[], Any]] = {
@@ -402,6 +526,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "adjoints": adjoints,
     "roundtrip": roundtrip,
     "bits": bits,
+    "many_bits": many_bits,
     "starts": starts,
     "restored": restored,
 }

@@ -288,7 +288,7 @@ def test_bad_input_says_what_to_do() -> None:
 @pytest.mark.parametrize("record", START_METHODS.values(), ids=lambda r: r.name)
 def test_records_say_what_they_find_and_need(record: Any) -> None:
     answer = found(record.name, **{k: 10 for k in ("rounds",) if k in record.options})
-    assert (answer.factor is None) == (record.finds == "point")
+    assert (answer.map is None) == (record.finds == "point")
 
     class Plain:
         prediction, schedule = MODEL.prediction, SCHEDULE

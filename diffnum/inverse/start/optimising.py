@@ -10,7 +10,7 @@ from array_api_compat import array_namespace, device
 
 from diffnum.inverse.start import methods
 from diffnum.inverse.start.problem import EachLoss, StartProblem
-from diffnum.inverse.start.record import OptimisedStart, StartMethod
+from diffnum.inverse.start.record import OptimisedStart, StartMethod, normal_map
 from diffnum.jobs.stems import gathered
 from diffnum.plans import Plan
 from diffnum.solver.noise import check_key
@@ -52,7 +52,7 @@ def optimise_start(
         Where to begin, in standard normals; tells shape, library, dtype and device.
     weight : float
         Weight of the prior term, >= 0.
-    method : {"descent", "surrogate", "policy", "candidates", "reverse_kl"} or StartMethod
+    method : {"descent", "surrogate", "policy", "candidates", "reverse_kl", "reverse_kl_coupling"} or StartMethod
         Which; :data:`diffnum.inverse.START_METHODS` has them with source and options.
     seed : int
         Of all that the method draws.
@@ -109,4 +109,5 @@ def optimise_start(
         curve=answer.curve,
         evaluations=problem.evaluations,
         reason=answer.reason,
+        map=answer.map if answer.factor is None else normal_map(answer.z, answer.factor),
     )

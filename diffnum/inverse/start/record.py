@@ -7,13 +7,20 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from diffnum.inverse.start.problem import StartProblem
+from diffnum.problems._states import positive_count
 from diffnum.types import Array, FloatArray
 
-__all__ = ["Curve", "OptimisedStart", "StartAnswer", "StartMethod", "Tries"]
+__all__ = ["Curve", "LawMap", "OptimisedStart", "StartAnswer", "StartMethod", "Tries", "normal_map"]
 
 Curve: TypeAlias = tuple[tuple[int, float], ...]
 """Evaluations of the model so far, and what was minimised."""
+
+
+LawMap: TypeAlias = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+"""From normals, shape (k, d), to starts and the logarithms of their densities, shapes (k, d) and (k,)."""
 
 
 class StartAnswer(NamedTuple):
@@ -29,12 +36,15 @@ class StartAnswer(NamedTuple):
         See :data:`Curve`.
     reason : str
         Why it stopped.
+    map : callable, optional
+        See :data:`LawMap`: of a law that is not normal.
     """
 
     z: FloatArray
     factor: FloatArray | None
     curve: Curve
     reason: str
+    map: LawMap | None = None
 
 
 Tries: TypeAlias = Callable[[StartProblem, int, Mapping[str, Any]], StartAnswer]
@@ -110,7 +120,8 @@ class OptimisedStart:
     method : str
         How it was found.
     z : array, shape (1, ...)
-        Start in standard normals (the mean of the law where a law was found), in the library of what was given.
+        Start in standard normals, in the library of what was given; where a law was found the image of 0, which is the
+        mean of a normal one.
     x : array, shape (1, ...)
         The same as a state at the plan's first node.
     end : array, shape (1, ...)
@@ -128,6 +139,9 @@ class OptimisedStart:
         Evaluations of the model on one sample, those of the last run included.
     reason : str
         Why the method stopped.
+    map : callable or None
+        From normals, shape (k, d), to starts of the law that was found and the logarithms of their densities; None for
+        a point. :meth:`draw` is the usual way in.
     """
 
     method: str
@@ -140,3 +154,49 @@ class OptimisedStart:
     curve: Curve = field(repr=False)
     evaluations: int
     reason: str
+    map: LawMap | None = field(repr=False, default=None)
+
+    def draw(self, n: int, seed: int = 0) -> tuple[FloatArray, FloatArray]:
+        """Draw starts from the law that was found.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        seed : int
+            Seed.
+
+        Returns
+        -------
+        tuple of ndarray
+            Starts in standard normals, shape (n, d), and the logarithms of their densities, shape (n,).
+
+        Raises
+        ------
+        ValueError
+            If a point was found, and no law.
+        """
+        if self.map is None:
+            msg = f"method={self.method!r} found a point: draw from a law, of 'policy' or 'reverse_kl' for example"
+            raise ValueError(msg)
+        count = positive_count(n)
+        d = int(np.prod(self.z.shape[1:]))
+        return self.map(np.random.default_rng(seed).standard_normal((count, d)))
+
+
+def normal_map(mean: FloatArray, factor: FloatArray) -> LawMap:
+    """Map of a normal law.
+
+    Parameters
+    ----------
+    mean : ndarray, shape (d,)
+        Its mean.
+    factor : ndarray, shape (d, d)
+        Lower triangular, of its covariance ``factor @ factor.T``.
+    """
+    size = float(np.sum(np.log(np.abs(np.diag(factor))))) + 0.5 * len(mean) * float(np.log(2.0 * np.pi))
+
+    def found(u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return mean + u @ factor.T, -0.5 * np.sum(u * u, axis=1) - size
+
+    return found
