@@ -23,8 +23,8 @@ Guess: TypeAlias = Callable[[Reading, Inverse, Options], Array]
 Launch: TypeAlias = Callable[[Inverse, Plan, Array, Noise, Options], Array]
 """``launch(problem, plan, x, noise, options)``: samples, from states at the first node."""
 
-Takes: TypeAlias = Literal["any plan", "steps of one evaluation", "nodes"]
-"""What a sampler uses of a plan: any; one whose steps evaluate once; or nothing but its nodes."""
+Takes: TypeAlias = Literal["any plan", "steps of one evaluation", "single steps", "nodes"]
+"""What a sampler uses of a plan: any; steps that evaluate once; such that remember nothing besides; or its nodes."""
 
 
 @dataclass(frozen=True)
@@ -158,15 +158,24 @@ class PosteriorSampler:
         guess: Any = self.guess
         return Conditioned(problem, lambda look, p: guess(look, p, options), "gradient" in self.needs)
 
-    def run(self, problem: Inverse, plan: Plan, x: Array, noise: Noise, options: Options) -> Array:
-        """Samples from states at the first node; :func:`diffnum.inverse.sample` is the usual way in."""
-        self.check(problem)
-        if self.takes == "steps of one evaluation" and any(step.nfe != 1 for step in plan.steps):
+    def _check_steps(self, plan: Plan) -> None:
+        if self.takes in ("steps of one evaluation", "single steps") and any(step.nfe != 1 for step in plan.steps):
             msg = (
                 f"plan: {plan.method!r} has steps of several evaluations; {self.name!r} corrects each step by one, use "
                 f"{self.method!r} and the like"
             )
             raise ValueError(msg)
+        if self.takes == "single steps" and any(set(step.inputs) - {"x"} for step in plan.steps):
+            msg = (
+                f"plan: {plan.method!r} remembers past evaluations, which {self.name!r} would mix up as it repeats "
+                f"steps or chooses among states; use {self.method!r} and the like"
+            )
+            raise ValueError(msg)
+
+    def run(self, problem: Inverse, plan: Plan, x: Array, noise: Noise, options: Options) -> Array:
+        """Samples from states at the first node; :func:`diffnum.inverse.sample` is the usual way in."""
+        self.check(problem)
+        self._check_steps(plan)
         chosen = self.chosen(options)
         if self.launch is not None:
             return self.launch(problem, plan, x, noise, chosen)

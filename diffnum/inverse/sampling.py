@@ -28,7 +28,7 @@ STEPS = 100
 """Steps of a plan that is not given."""
 
 END_TIME = 1e-3
-"""Last time of a plan that is not given, as a share of the schedule's."""
+"""Last time of a plan that is not given, as a share of the schedule's, where the schedule itself names none."""
 
 
 def method_of(method: str | PosteriorSampler) -> PosteriorSampler:
@@ -48,7 +48,7 @@ def method_of(method: str | PosteriorSampler) -> PosteriorSampler:
 
 
 def default_plan(method: str | PosteriorSampler, schedule: Schedule, steps: int = STEPS) -> Plan:
-    """Plan of the method of the catalogue that a sampler runs by, uniform in half-log-SNR.
+    """Plan of the method of the catalogue that a sampler runs by, uniform in half-log-SNR between the schedule's ends.
 
     Parameters
     ----------
@@ -64,7 +64,8 @@ def default_plan(method: str | PosteriorSampler, schedule: Schedule, steps: int 
     Plan
     """
     start = getattr(schedule, "default_t_start", schedule.t_max)
-    grid = uniform_half_log_snr(schedule, steps, t_start=float(start), t_end=END_TIME * float(schedule.t_max))
+    end = getattr(schedule, "default_t_end", END_TIME * float(schedule.t_max))
+    grid = uniform_half_log_snr(schedule, steps, t_start=float(start), t_end=float(end))
     return plan(method_of(method).method, schedule, grid)
 
 

@@ -25,7 +25,13 @@ def operator_of(name):
 
 
 def options_of(name):
-    return {"langevin": 5} if name == "daps" else {"particles": 32} if "particles" in METHODS[name].options else {}
+    return (
+        {"langevin": 5, "lr": 2e-5}
+        if name == "daps"
+        else {"particles": 32}
+        if "particles" in METHODS[name].options
+        else {}
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -159,6 +165,54 @@ def test_plans_that_evaluate_more_than_once_a_step_are_refused_where_one_is_corr
     plan = dn.plan("heun", SCHEDULE, grid)
     with pytest.raises(ValueError, match="has steps of several evaluations; 'dps' corrects each step by one"):
         sample(LAW.denoiser(SCHEDULE), OP, [0.7], 0.3, method="dps", plan=plan)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "message"),
+    [
+        ("repaint", "dpmpp_2m", "'dpmpp_2m' remembers past evaluations, which 'repaint' would mix up"),
+        ("twisted", "sde_dpmpp_2m", "'sde_dpmpp_2m' remembers past evaluations, which 'twisted' would mix up"),
+        ("twisted_wide", "ddim", "'ddim' draws no noise, and particles are told apart by theirs; use 'sde_dpmpp_1'"),
+        ("twisted", "heun", "steps of several evaluations; 'twisted' corrects each step by one, use 'sde_dpmpp_1'"),
+    ],
+)
+def test_plans_that_make_no_sense_are_refused_with_one_that_does(name, method, message):
+    grid = dn.grids.uniform_half_log_snr(SCHEDULE, 5, t_start=1.0, t_end=1e-3)
+    arguments = {"method": name, "n": 4, **options_of(name)}
+    model = LAW.denoiser(SCHEDULE)
+    with pytest.raises(ValueError, match=message):
+        sample(model, operator_of(name), [0.7], 0.3, plan=dn.plan(method, SCHEDULE, grid), **arguments)
+    named = METHODS[name].method  # what the message asks for is taken
+    sample(model, operator_of(name), [0.7], 0.3, plan=dn.plan(named, SCHEDULE, grid), **arguments)
+
+
+SCHEDULES = {
+    "variance exploding": dn.schedules.VE(),
+    "edm": dn.schedules.EDM(),
+    "brownian": dn.schedules.Brownian(),
+    "flow": dn.schedules.FlowMatching(),
+    "table": dn.schedules.Tabulated(np.cumprod(1.0 - np.linspace(1e-4, 0.02, 1000))),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("name", [n for n in PLAIN if n not in ("repaint", "twisted")])
+def test_every_schedule_is_gone_through_to_its_end(name, schedule):
+    """Mean within a standard deviation and a half of the posterior's: the methods' own bias, and no fault of plans."""
+    plan = default_plan(name, schedule, 20)
+    level = float(schedule.sigma(float(plan.times[-1]))) / float(schedule.alpha(float(plan.times[-1])))
+    assert level < 0.05
+    x = sample(LAW.denoiser(schedule), OP, [0.8], 0.3, method=name, plan=plan, n=64, **options_of(name))
+    exact = LAW.posterior(OP.matrix, [0.8], 0.3)
+    assert np.linalg.norm(x.mean(0) - exact.weights @ exact.means) < 1.6
+
+
+def test_a_chain_whose_steps_are_too_long_is_refused_and_not_run():
+    schedule = dn.schedules.SubVP()
+    with pytest.raises(ValueError, match=r"lr=2e-05: at noise level .* longer than it can be without growing"):
+        sample(
+            LAW.denoiser(schedule), OP, [0.8], 0.3, method="daps", n=4, lr=2e-5, plan=default_plan("daps", schedule, 5)
+        )
 
 
 def test_samplers_that_alter_states_are_no_models():

@@ -31,12 +31,13 @@ def _flowed(problem: Inverse, t: float, x: Array, steps: int) -> Array:
     """Data at the end of a few Euler steps of the flow, in units of the data."""
     schedule = problem.schedule
     alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
-    start, end = sigma / alpha, min(FLOW_END, 0.5 * sigma / alpha)
+    start, least = sigma / alpha, float(schedule.sigma(schedule.t_min)) / float(schedule.alpha(schedule.t_min))
+    end = max(min(FLOW_END, 0.5 * start), min(least, start))  # not below what the schedule reaches
     shares = [i / max(steps - 1, 1) for i in range(steps)]
     levels = [(start ** (1 / RHO) + share * (end ** (1 / RHO) - start ** (1 / RHO))) ** RHO for share in shares]
     y = x / alpha
     for index, (level, after) in enumerate(zip(levels, [*levels[1:], 0.0], strict=True)):
-        at = t if index == 0 else float(schedule.time(-math.log(level)))
+        at = t if index == 0 else max(float(schedule.time(-math.log(level))), float(schedule.t_min))
         look = problem.look(float(schedule.alpha(at)) * y, at, derivative=False)
         y = y + (after - level) * look.noise
     return y
@@ -45,6 +46,13 @@ def _flowed(problem: Inverse, t: float, x: Array, steps: int) -> Array:
 def _chained(problem: Inverse, step: int, steps: int, rho: float, data: Array, noise: Noise, options: Options) -> Array:
     """A Langevin chain as shipped: its likelihood and its steps do not know the noise of the measurement."""
     lr = options["lr"] * (1.0 + step / steps * (options["lr_min_ratio"] - 1.0))
+    steepest = 0.0 if problem.op.modes is None else float(problem.op.modes.values.max())
+    if not lr * (2.0 * steepest**2 / options["tau"] ** 2 + 1.0 / rho**2) < 2.0:
+        msg = (
+            f"lr={options['lr']!r}: at noise level {rho:.2g} a step of the chain is longer than it can be without "
+            "growing; give a smaller lr, a larger tau, or a plan that ends at a higher noise level"
+        )
+        raise ValueError(msg)
     x = data
     for k in range(options["langevin"]):
         pull = 2.0 / options["tau"] ** 2 * problem.op.adjoint(problem.residual(x)) + (data - x) / rho**2

@@ -65,6 +65,12 @@ def _repeated(problem: Inverse, x: Array, particles: int) -> Array:
 
 
 def _launch(problem: Inverse, plan: Plan, x: Array, noise: Noise, options: Options) -> Array:
+    if not any(step.noises for step in plan.steps):
+        msg = (
+            f"plan: {plan.method!r} draws no noise, and particles are told apart by theirs; use 'sde_dpmpp_1' and the "
+            "like"
+        )
+        raise ValueError(msg)
     xp, n = array_namespace(x), int(x.shape[0])
     y = on_host(problem.measurement(x))
     # samples of one measurement that follow each other share a population
@@ -95,7 +101,7 @@ _COMMON: dict[str, Any] = {
     "cite": "wu2023practical",
     "launch": _launch,
     "method": "sde_dpmpp_1",
-    "takes": "steps of one evaluation",
+    "takes": "single steps",
     "affine": False,
     "needs": frozenset({"gradient", "noise"}),
     "consistent": True,
