@@ -324,7 +324,7 @@ def blur(kernel: ArrayLike, shape: Sequence[int]) -> Linear:
         If the kernel is larger than the sample, or zero.
     """
     psf = real_array(kernel, "kernel", (1, 2, 3))
-    size = tuple(int(n) for n in shape)
+    size = check_shape(shape)
     acted = size[len(size) - psf.ndim :] if psf.ndim <= len(size) else ()
     if not acted or any(k > n for k, n in zip(psf.shape, acted, strict=True)):
         msg = f"kernel has shape {psf.shape}: it must not be larger than the last axes of a sample of shape {size}"
@@ -438,7 +438,7 @@ def projections(forward: Action, adjoint: Action, shape: Sequence[int], *, like:
     if not (callable(forward) and callable(adjoint)):
         msg = "forward and adjoint: pass two functions of batches"
         raise TypeError(msg)
-    size = tuple(int(n) for n in shape)
+    size = check_shape(shape)
     like = np.zeros(1) if like is None else like
     xp = array_namespace(like)
     trial = forward(xp.zeros((1, *size), dtype=like.dtype, device=device(like)))

@@ -101,6 +101,8 @@ def test_conjugate_gradients_end_after_as_many_steps_as_there_are_eigenvalues():
         (lambda: mask([False, False]), ValueError, "kept is False everywhere"),
         (lambda: blur(np.ones((5, 5)), (4, 4)), ValueError, r"kernel has shape \(5, 5\)"),
         (lambda: blur(np.zeros(3), (4,)), ValueError, "kernel is zero everywhere"),
+        (lambda: blur(np.ones(3), 8), TypeError, "shape=8 is a int: pass a tuple"),
+        (lambda: projections(lambda x: x, lambda y: y, 3), TypeError, "shape=3 is a int: pass a tuple"),
         (lambda: downsample((6, 6), 4), ValueError, "not divisible by factor=4"),
         (lambda: downsample((6, 6), 1), ValueError, "factor=1: give the side of a block"),
         (

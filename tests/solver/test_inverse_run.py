@@ -47,6 +47,20 @@ def test_the_way_is_picked_by_what_steps_carry() -> None:
     assert "take a history" in found.reason
 
 
+@pytest.mark.parametrize("name", dn.methods("all"))
+def test_every_method_is_inverted_or_the_reason_is_told(name: str) -> None:
+    law, start = dn.problems.three_peaks(), np.array([[0.4], [-1.1]])
+    grid = dn.grids.uniform_half_log_snr(SCHEDULE, 6, t_start=0.8, t_end=0.05)
+    plan = dn.plan(name, SCHEDULE, grid)
+    if any(step.noises for step in plan.steps):
+        with pytest.raises(ValueError, match="draws noise: many starts lead to an end"):
+            dn.invert(plan, law.denoiser(SCHEDULE), start)
+        return
+    found = dn.invert(plan, law.denoiser(SCHEDULE), start)
+    assert found.exact == (found.residual < 1e-9)
+    assert found.exact or "take more steps, or another way" in found.reason
+
+
 def test_the_plain_run_towards_the_noise_is_of_order_one_and_says_so() -> None:
     residuals = []
     for steps in (100, 200):

@@ -104,7 +104,8 @@ class CouplingMap:
     @property
     def below(self) -> tuple[Any, Any]:
         """Places of the affine map's entries."""
-        return np.diag_indices(self.dimension) if self.independent else np.tril_indices(self.dimension)
+        rows, columns = np.diag_indices(self.dimension) if self.independent else np.tril_indices(self.dimension)
+        return rows, columns
 
     def first(self, mean: FloatArray) -> FloatArray:
         """Parameters of the identity moved by ``mean``: the networks' last layers are zero, their first ones drawn."""
@@ -193,7 +194,8 @@ class CouplingMap:
             x[:, b] = after
             made.append(moved)
         log_density = log_density - np.sum(np.log(np.diag(factor)))
-        return Mapped(mean + x @ factor.T, log_density, np.linalg.solve(factor.T, score.T).T), made, x
+        carried = np.asarray(np.linalg.solve(factor.T, score.T).T, dtype=np.float64)
+        return Mapped(mean + x @ factor.T, log_density, carried), made, x
 
 
 def _moved(layer: list[FloatArray], a: FloatArray, b: FloatArray) -> tuple[FloatArray, _Moved]:

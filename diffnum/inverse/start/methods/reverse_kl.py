@@ -101,7 +101,7 @@ def _coupled(problem: StartProblem, seed: int, options: Mapping[str, Any]) -> St
         def pull(mapped: Mapped, share: float = share) -> FloatArray:
             nonlocal losses
             losses, slopes = problem.losses_and_slopes(mapped.z)
-            return (share * slopes + w * (mapped.z + mapped.score)) / count
+            return np.asarray((share * slopes + w * (mapped.z + mapped.score)) / count)
 
         half = generator.standard_normal(((count + 1) // 2, d))
         mapped, slope = flow.gradient(numbers, np.concatenate([half, -half])[:count], pull)
