@@ -38,6 +38,19 @@ def test_fit_writes_a_plan_that_says_for_what_it_was_found(plan_file: Path) -> N
     assert [p.name for p in plan_file.parent.iterdir()] == ["plan.json"]
 
 
+def test_fits_of_one_network_share_a_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    small = ("--n", "8", "--n-test", "4", "--starts", "1", "--iterations", "1", "--teacher-tolerance", "0.02", "--json")
+    way = ("--derivatives", "reverse", "--loss", "robust", "--cut", "0.1", "--cache", str(tmp_path / "cache.jsonl"))
+    sizes = []
+    for nfe in ("1", "2"):
+        out = tmp_path / f"plan-{nfe}.json"
+        assert run("fit", "toy/digits", "--nfe", nfe, *small, *way, "--out", str(out)) == 0
+        assert json.loads(capsys.readouterr().out)["found_for"]["loss"] == "robust"
+        sizes.append(sum("/ends/" in line for line in (tmp_path / "cache.jsonl").read_text().splitlines()))
+    assert sizes[0] == sizes[1] == 2  # the noises of the fit, and the unseen ones
+
+
 def test_sample_runs_a_plan_from_a_file(plan_file: Path, tmp_path: Path) -> None:
     assert run("sample", "toy/digits", "--plan", str(plan_file), "--n", "2", "--out", str(tmp_path / "x.npy")) == 0
     expected = dn.sample(dn.load("toy/digits"), dn.Plan.from_json(plan_file), n=2).numpy()
@@ -63,6 +76,8 @@ def test_compare_has_a_row_of_found_plans(plan_file: Path, capsys: pytest.Captur
         (("fit", "toy/digits", "--out", "plan.txt"), "ends in .json"),
         (("fit", "toy/digits", "--nfe", "0"), "greater than or equal to 1"),
         (("fit", "toy/digits", "--free", "nodes"), "choose among times"),
+        (("fit", "toy/digits", "--loss", "robust", "--cut", "0"), "use a positive number"),
+        (("fit", "toy/digits", "--loss", "trajectory", "--derivatives", "reverse"), "it knows 'endpoint' and 'robust'"),
         (("fit", "toy/digits", "--guidance", "2"), "give --label"),
         (("fit", "toy/digits", "--elsewhere", "2"), "give --label"),
         (("fit", "toy/digits", "--elsewhere", "much"), "give guidance scales"),

@@ -15,7 +15,12 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 RESULTS = Path(__file__).parents[1] / "results"
-NETWORKS = {"toy-digits": "toy/digits", "galaxies-hsc-32": "galaxies/hsc-32", "toy-emoji-32": "toy/emoji-32"}
+NETWORKS = {
+    "toy-digits": "toy/digits",
+    "toy-digits-flow": "toy/digits-flow",
+    "galaxies-hsc-32": "galaxies/hsc-32",
+    "toy-emoji-32": "toy/emoji-32",
+}
 SERIES = {"best_error": ("best of all methods on all grids", "o--", "#4c566a"), "error": ("found", "o-", "#d55e00")}
 
 
@@ -48,10 +53,14 @@ def main(path: str) -> None:
     written = [json.loads(f.read_text(encoding="utf-8")) for f in sorted(RESULTS.glob("found_plans*.json"))]
     rows = [row for one in written for row in one["rows"]]
     shown = panels(rows)
-    fig, axes = plt.subplots(1, len(shown), figsize=(10, 3.4), squeeze=False, layout="constrained")
-    for ax, (title, found) in zip(axes[0], shown.items(), strict=True):
+    high = -(-len(shown) // 2)
+    fig, axes = plt.subplots(high, 2, figsize=(10, 3.2 * high), squeeze=False, layout="constrained")
+    for ax in axes.flat[len(shown) :]:
+        ax.set_axis_off()
+    for ax, (title, found) in zip(axes.flat, shown.items(), strict=False):
         draw(ax, found, title)
-    axes[0, 0].set_ylabel("distance from the converged run")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("distance from the converged run")
     axes[0, 0].legend(frameon=False, loc="lower left")
     fig.savefig(path, dpi=144)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from diffnum.calibration.hosts import Host
-from diffnum.calibration.losses import Goal
+from diffnum.calibration.losses import Goal, cauchy
 from diffnum.calibration.sensitivities import Native, run, run_with_tangents
 from diffnum.calibration.weights import SolverSpace
 from diffnum.types import Array, FloatArray
@@ -21,7 +21,22 @@ __all__ = ["SumOfSquares", "last"]
 
 @dataclass(frozen=True, eq=False)
 class SumOfSquares:
-    """Loss of a vector of the space over all chunks, relative to the size of what is aimed at."""
+    """Loss of a vector of the space over all chunks, relative to the size of what is aimed at.
+
+    Parameters
+    ----------
+    host : Host
+        Where the model lives.
+    space : SolverSpace
+        Space of samplers.
+    vector : ndarray, shape (space.size,)
+        Where the numbers that are not free stand.
+    parts, x, goals : sequences
+        Model, first states, and what is aimed at, of each chunk.
+    cut : float or None
+        Where a sample stops counting in full (:func:`diffnum.calibration.losses.cauchy`), relative to the size of a
+        sample; None for the sum of squares.
+    """
 
     host: Host
     space: SolverSpace
@@ -29,6 +44,7 @@ class SumOfSquares:
     parts: tuple[Any, ...]
     x: list[Array]
     goals: tuple[Goal, ...]
+    cut: float | None = None
 
     def whole(self, theta: FloatArray) -> FloatArray:
         """Whole vector, the fixed numbers included."""
@@ -46,6 +62,13 @@ class SumOfSquares:
         for part, x, goal in zip(self.parts, self.x, self.goals, strict=True):
             yield Native(self.host.differentiable(part), self.space.form.prediction), x, goal
 
+    def judged(self, r: FloatArray) -> tuple[float, FloatArray]:
+        """Loss of a chunk, and how much each sample, along the first axis, counts in its normal equations."""
+        squares = np.asarray((r.reshape(len(r), -1) ** 2).sum(axis=1))
+        if self.cut is None:
+            return float(squares.sum()), np.ones(len(r))
+        return cauchy(squares, self.cut**2 * self.size / sum(map(len, self.x)))
+
     def loss(self, theta: FloatArray) -> float:
         """Sum of squares."""
         full = self.whole(theta)
@@ -55,7 +78,7 @@ class SumOfSquares:
         for native, x, goal in self.natives():
             states = list(run(native, numbers, x)) if goal.whole else [last(run(native, numbers, x))]
             r = self.host.numpy(goal.residuals(states, numbers))
-            total += float(r @ r)
+            total += self.judged(r.reshape((len(x), -1)) if self.cut else r[None])[0]
         return total / self.size if math.isfinite(total) else math.inf
 
     def linearise(self, theta: FloatArray) -> tuple[float, FloatArray, FloatArray]:
@@ -69,9 +92,11 @@ class SumOfSquares:
             states, along = [p[0] for p in kept], [p[1] for p in kept]
             r = self.host.numpy(goal.residuals(states, numbers))
             jacobian = self.host.numpy(goal.tangents(states, along, numbers, slopes))
-            total += float(r @ r)
-            gradient += jacobian @ r
-            gram += jacobian @ jacobian.T
+            value, factors = self.judged(r.reshape((len(x), -1)) if self.cut else r[None])
+            total += value
+            weighted = jacobian * np.repeat(factors, len(r) // len(factors)) if self.cut else jacobian
+            gradient += weighted @ r
+            gram += weighted @ jacobian.T
         if not math.isfinite(total + float(gram.sum())):
             msg = "the model, or its derivatives, returned NaN or infinity on the way: check its weights"
             raise ValueError(msg)

@@ -21,10 +21,11 @@ from diffnum.calibration.diagnostics import Diagnostics, diagnose
 from diffnum.calibration.hosts import Host, host_of, start_states
 from diffnum.calibration.least_squares import Iterate, LeastSquares, levenberg_marquardt
 from diffnum.calibration.losses import LOSSES, EndpointGoal, FeatureGoal, Goal, TrajectoryGoal
+from diffnum.calibration.probes import ProbedSum, probes_for
 from diffnum.calibration.relaxed import RelaxedSum
-from diffnum.calibration.rivals import Rival, Samples, catalogue_plans, chunked_samples, endpoint_error, ranked
+from diffnum.calibration.rivals import Rival, Samples, catalogue_plans, endpoint_error, ranked
 from diffnum.calibration.sensitivities import DERIVATIVES
-from diffnum.calibration.teachers import Teacher, converged_teacher, own_teacher
+from diffnum.calibration.teachers import Teacher, converged_teacher, memo_of, own_teacher, taught
 from diffnum.calibration.transfer import Transfer, check_others, transferred
 from diffnum.calibration.weights import FREE, SolverSpace
 from diffnum.jobs.ledger import Ledger, Progress, digest
@@ -36,8 +37,11 @@ __all__ = ["Fit", "fit_plan", "run_ends", "transfer_table"]
 _SCREENED = (2, 8, 32)
 """Noises on which all rivals, then the better ones, are tried; the best are measured on all."""
 
-_KEPT = (72, 24, 8)
+_KEPT = (36, 12, 6)
 """Rivals that are left after each."""
+
+_REVERSED = 8
+"""Samples of which a whole run is remembered at once for its reverse derivatives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +128,7 @@ def fit_plan(
     free: Sequence[str] = FREE,
     loss: str = "endpoint",
     radius: float = 0.05,
+    cut: float = 0.2,
     features: Callable[[Array], Array] | None = None,
     rows: str = "free",
     starts: int = 2,
@@ -136,6 +141,7 @@ def fit_plan(
     t_end: float | None = None,
     memory: int = 2**28,
     ledger: str | Path | None = None,
+    cache: str | Path | None = None,
     progress: Progress | None = None,
     command: str = "",
     elsewhere: Mapping[str, Any] | None = None,
@@ -155,11 +161,14 @@ def fit_plan(
     free : sequence of str
         What may change, of ``"times"`` (the level that the network is told), ``"levels"`` (that of the states),
         ``"weights"``, ``"scale"`` (a factor on the state in the last step).
-    loss : {"endpoint", "relaxed", "trajectory", "features"}
-        Squared distance of the end points; the same, where each start may move by ``radius`` times its norm; of all
-        states on the way; of ``features`` of the end points. Errors are measured from the starts as they are.
+    loss : {"endpoint", "robust", "relaxed", "trajectory", "features"}
+        Squared distance of the end points; Cauchy's of the same, for which samples that miss by more than ``cut`` count
+        less; the first, where each start may move by ``radius`` times its norm; of all states on the way; of
+        ``features`` of the end points. Errors are measured from the starts as they are.
     radius : float
         For the relaxed loss.
+    cut : float
+        For the robust loss: distance, relative to the size of a sample, at which a sample counts half.
     features : callable, optional
         For the loss of that name: a differentiable torch function from samples to features, shape (n, m).
     rows : {"free", "order_1", "order_2"}
@@ -172,9 +181,11 @@ def fit_plan(
         Plan to follow; by default one of so many steps that twice as many change less than ``teacher_tolerance``.
     teacher_tolerance : float
         Root-mean-square change, relative to the size of the end points.
-    derivatives : {"forward", "differences"}
-        How a network is differentiated: ``torch.func.jvp``, or central differences, for networks without it (and on a
-        CPU sometimes the faster way).
+    derivatives : {"forward", "differences", "reverse"}
+        How a network is differentiated: ``torch.func.jvp``; central differences, for networks without it (and on a
+        CPU sometimes the faster way); or backwards, with a matrix of the normal equations from random directions, at a
+        cost that does not grow with the number of unknowns (:class:`~diffnum.calibration.probes.ProbedSum`), for large
+        networks and losses of end points.
     label : int, "each" or None
         Condition of a network with classes; ``"each"`` for all in turn.
     t_start, t_end : float, optional
@@ -183,6 +194,9 @@ def fit_plan(
         Bytes for tangents: it decides how many samples go through at once.
     ledger : path, optional
         File in which finished work is written down; a run that was interrupted goes on from there.
+    cache : path, optional
+        File in which the teacher's end points and the errors of the catalogue are kept, for other fits of the same
+        model and seed: with other numbers of evaluations, other losses. By default they stand in ``ledger``.
     progress : callable, optional
         Called as ``progress(done, total, what)``.
     command : str
@@ -207,6 +221,7 @@ def fit_plan(
     """
     _check(nfe, n, n_test, seed, loss, radius, features, starts, iterations)
     _check_kinds(free, teacher, teacher_tolerance, derivatives, memory, ledger, elsewhere)
+    _check_reverse(loss, cut, derivatives)
     host = host_of(model, derivatives=derivatives, label=label)
     others = dict(elsewhere or {})
     check_others(model.schedule, others)
@@ -227,17 +242,27 @@ def fit_plan(
     identity = host.identity()
     settings = {
         "identity": identity, "nfe": int(nfe), "n": n, "n_test": n_test, "seed": seed, "free": list(free), "loss": loss,
-        "radius": radius, "rows": rows, "starts": starts, "ends": list(ends), "derivatives": derivatives,
+        "radius": radius, "cut": cut, "rows": rows, "starts": starts, "ends": list(ends), "derivatives": derivatives,
         "memory": memory, "teacher": teacher_tolerance if teacher is None else teacher.to_dict(),
         "schedule": model.schedule.to_dict(),
     }  # fmt: skip
-    chunk = max(1, min(64, n, memory // ((nfe + 3) * unknowns * dim * host.itemsize)))
+    chunk = (
+        _REVERSED
+        if derivatives == "reverse"
+        else max(1, min(64, n, memory // ((nfe + 3) * unknowns * dim * host.itemsize)))
+    )
     job = _Job(host, space, chunk, seed, Ledger(None if ledger is None else Path(ledger)), digest(settings), progress)
     total = starts * iterations + 3
     job.report(0, total, "teacher")
-    guide = converged_teacher(host, seed, ends, teacher_tolerance) if teacher is None else own_teacher(teacher, ends)
+    memo = memo_of(
+        host, seed, ends, teacher_tolerance if teacher is None else teacher,
+        job.ledger if cache is None else Ledger(Path(cache)),
+    )  # fmt: skip
+    guide = (
+        converged_teacher(host, seed, ends, teacher_tolerance, memo) if teacher is None else own_teacher(teacher, ends)
+    )
     count = n if n_test is None else n_test
-    train, test = job.samples(guide, range(n)), job.samples(guide, range(n, n + count))
+    train, test = (taught(host, guide, seed, some, ends, chunk, memo) for some in (range(n), range(n, n + count)))
     job.report(1, total, "catalogue")
     rivals = catalogue_plans(model.schedule, ends, nfe)
     for noises, kept in zip(_SCREENED, _KEPT, strict=True):
@@ -247,8 +272,7 @@ def fit_plan(
     goals = job.goals(loss, train, guide, features)
     best: tuple[float, Rival, FloatArray, tuple[float, ...]] | None = None
     for number, (rival, vector) in enumerate(_beginnings(space, rivals, starts)):
-        relaxed = radius if loss == "relaxed" else None
-        theta, losses = job.descend(number, vector, train, goals, iterations, total, relaxed)
+        theta, losses = job.descend(number, vector, train, goals, iterations, total, settings)
         error = endpoint_error(space.plan(theta), train) if loss != "features" else losses[-1]
         if best is None or error < best[0]:
             best = (error, rival, theta, losses)
@@ -352,6 +376,16 @@ def _check_kinds(
         raise TypeError(msg)
 
 
+def _check_reverse(loss: str, cut: Any, derivatives: str) -> None:
+    """Refuse losses that reverse differentiation does not know, and a cut that is none."""
+    if isinstance(cut, bool) or not isinstance(cut, Real) or not 0.0 < float(cut) < math.inf:
+        msg = f"cut={cut!r}: use a positive number; 0.2 halves what a sample counts that misses by a fifth"
+        raise ValueError(msg)
+    if derivatives == "reverse" and loss not in ("endpoint", "robust"):
+        msg = f"loss={loss!r} and derivatives='reverse': it knows 'endpoint' and 'robust'; use derivatives='forward'"
+        raise ValueError(msg)
+
+
 def run_ends(model: Any, t_start: float | None, t_end: float | None) -> tuple[float, float]:
     """Ends of the run: the caller's, else the model's, else the schedule's."""
     found = []
@@ -399,16 +433,6 @@ class _Job:
         if self.progress is not None:
             self.progress(done, total, what)
 
-    def samples(self, guide: Teacher, indices: range) -> Samples:
-        """Noises and end points."""
-
-        def ends(part: Any, x: Array, first: int) -> Array:
-            return guide.ends(self.host, part, x, f"{self.key}/ends/{first}/{len(x)}", self.ledger)
-
-        where = (self.space.t_start, self.space.t_end)
-        parts, x, target = zip(*chunked_samples(self.host, ends, self.seed, indices, self.chunk, where), strict=True)
-        return Samples(self.host, parts, x, target, indices.start)
-
     def goals(self, loss: str, train: Samples, guide: Teacher, features: Any) -> tuple[Goal, ...]:
         """What each chunk is held against."""
         if loss == "features":
@@ -430,15 +454,20 @@ class _Job:
         goals: tuple[Goal, ...],
         iterations: int,
         total: int,
-        radius: float | None,
+        settings: Mapping[str, Any],
     ) -> tuple[FloatArray, tuple[float, ...]]:
         """Best vector from one start, and the roots of the losses on the way."""
         mean = self.host.model.schedule.mean
         shift = mean if isinstance(mean, float) else self.host.array(np.asarray(mean, dtype=np.float64))
         mask = self.space.mask
         states = [x - shift for x in train.x]
-        plain = SumOfSquares(self.host, self.space, vector, train.parts, states, goals)
-        problem: LeastSquares = plain if radius is None else RelaxedSum(plain, radius)
+        cut = settings["cut"] if settings["loss"] == "robust" else None
+        plain = SumOfSquares(self.host, self.space, vector, train.parts, states, goals, cut)
+        problem: LeastSquares = plain
+        if settings["loss"] == "relaxed":
+            problem = RelaxedSum(plain, settings["radius"])
+        if settings["derivatives"] == "reverse":
+            problem = ProbedSum(plain, self.seed, probes_for(int(mask.sum()), train.count))
         low, high = (bound[mask] for bound in self.space.bounds)
         now = Iterate(vector[mask], problem.loss(vector[mask]), 1e-2)
         losses = [math.sqrt(now.loss)]

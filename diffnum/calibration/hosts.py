@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from diffnum.calibration.identity import feed, guidance_of
-from diffnum.calibration.sensitivities import Differentiable, ExactDifferentiable, Native, run_with_tangents
-from diffnum.calibration.weights import Numbers
+from diffnum.calibration.sensitivities import Differentiable, ExactDifferentiable, Native, Pull, run_with_tangents
+from diffnum.calibration.weights import Numbers, Slopes
 from diffnum.solver.noise import start_noise
 from diffnum.types import Array, FloatArray, Prediction, Schedule
 
@@ -46,6 +46,9 @@ class Host(Protocol):
 
     def pull(self, part: Any, prediction: Prediction, numbers: Numbers, x: Array, cotangent: Array) -> Array:
         """Product of a direction with the Jacobian of a run by its start: the gradient of ``(end . cotangent)``."""
+
+    def reversed_run(self, part: Any, prediction: Prediction, numbers: Numbers, x: Array) -> tuple[Array, Pull]:
+        """End of a run, less the mean of the process, and products with its Jacobian by the sampler's numbers."""
 
     def array(self, values: FloatArray) -> Array:
         """Array of the host from numpy."""
@@ -103,6 +106,25 @@ class ExactHost:
         basis = np.broadcast_to(np.eye(x.shape[1])[:, None, :], (x.shape[1], *x.shape)).copy()
         *_, (_, columns) = run_with_tangents(native, numbers, None, x, basis)
         return np.einsum("dne,ne->nd", columns, cotangent)
+
+    def reversed_run(self, part: Any, prediction: Prediction, numbers: Numbers, x: Array) -> tuple[Array, Pull]:
+        """By one tangent for each of the sampler's numbers: exact problems are small."""
+        n = len(numbers.t)
+        rows, columns = np.tril_indices(n)
+        size = 2 * n + len(rows)
+        carry, weights, t = np.zeros((size, n)), np.zeros((size, n, n)), np.zeros((size, n))
+        carry[:n], t[-n:] = np.eye(n), np.eye(n)
+        weights[np.arange(n, size - n), rows, columns] = 1.0
+        slopes = Slopes(carry, weights, t, np.zeros((size, n + 1)))
+        *_, (end, along) = run_with_tangents(Native(self.differentiable(part), prediction), numbers, slopes, x)
+
+        def pull(cotangent: Array) -> Numbers:
+            found = np.einsum("pnd,nd->np", along, cotangent)
+            square = np.zeros((len(x), n, n))
+            square[:, rows, columns] = found[:, n:-n]
+            return Numbers(found[:, :n], square, found[:, -n:], np.zeros((len(x), n + 1)))
+
+        return end, pull
 
     def array(self, values: FloatArray) -> Array:
         """The same array."""

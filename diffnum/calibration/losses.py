@@ -12,10 +12,39 @@ from diffnum.calibration.weights import Numbers, Slopes
 from diffnum.schedules import nearest_time
 from diffnum.types import Array, FloatArray, Schedule
 
-__all__ = ["LOSSES", "EndpointGoal", "FeatureGoal", "Goal", "TrajectoryGoal"]
+__all__ = ["LOSSES", "EndpointGoal", "FeatureGoal", "Goal", "TrajectoryGoal", "cauchy"]
 
-LOSSES = ("endpoint", "relaxed", "trajectory", "features")
-"""End points; end points from starts that may move a little; all states on the way; features of the end points."""
+LOSSES = ("endpoint", "robust", "relaxed", "trajectory", "features")
+"""End points; end points, where samples that went elsewhere count less; end points from starts that may move a little;
+all states on the way; features of the end points."""
+
+
+def cauchy(squares: FloatArray, cut: float) -> tuple[float, FloatArray]:
+    r"""Cauchy's loss, and the weights with which iteratively reweighted least squares makes it small.
+
+    A sample of squared error :math:`s` costs :math:`c\log(1 + s/c)`, its square where it is near, hardly more than its
+    neighbours where it went to another mode: which noises do is no smooth function of a plan's numbers, and a fit that
+    counts them in full learns the noises of the fit.
+
+    Parameters
+    ----------
+    squares : ndarray, shape (n,)
+        Squared error of each sample.
+    cut : float
+        Squared error :math:`c` at which a sample counts half.
+
+    Returns
+    -------
+    loss : float
+        Its sum.
+    weights : ndarray, shape (n,)
+        Derivatives by the squares.
+
+    References
+    ----------
+    Holland and Welsch, Commun. Stat. A 6 (1977) 813, for the loss and its weights.
+    """
+    return float(cut * np.log1p(squares / cut).sum()), 1.0 / (1.0 + squares / cut)
 
 
 class Goal(Protocol):

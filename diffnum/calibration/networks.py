@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from diffnum.calibration.identity import guidance_of
-from diffnum.calibration.sensitivities import DERIVATIVES, Differentiable, Native, run, time_difference
+from diffnum.calibration.sensitivities import DERIVATIVES, Differentiable, Native, Pull, run, time_difference
 from diffnum.calibration.weights import Numbers
 from diffnum.guidance import Guided
 from diffnum.solver.noise import start_noise
@@ -121,6 +121,7 @@ class DifferencedNetwork:
 _WAYS: Mapping[str, Callable[[Any], Differentiable]] = {
     "forward": ForwardNetwork,
     "differences": DifferencedNetwork,
+    "reverse": DifferencedNetwork,
 }
 """What does it, for each of the ways."""
 
@@ -133,7 +134,7 @@ class NetworkHost:
     ----------
     model : NetworkDenoiser or Guided
         The network.
-    derivatives : {"forward", "differences"}
+    derivatives : {"forward", "differences", "reverse"}
         How it is differentiated.
     label : int, "each" or None
         Condition of every sample; "each" for all classes in turn.
@@ -202,6 +203,45 @@ class NetworkHost:
             *_, end = run(native, numbers, start)
             (found,) = torch.autograd.grad(end, start, cotangent)
         return found
+
+    def reversed_run(
+        self, part: Any, prediction: Prediction, numbers: Numbers, x: torch.Tensor
+    ) -> tuple[torch.Tensor, Pull]:
+        """Run with the graph kept; every sample has the sampler's numbers to itself, so that they are told apart."""
+        native = Native(self.differentiable(_with_graph(part)), prediction)
+        n, count = len(numbers.t), len(x)
+        beside = (count, *(1,) * (x.ndim - 1))
+
+        def leaf(value: float, dtype: torch.dtype) -> torch.Tensor:
+            return torch.full((count,), float(value), dtype=dtype, device=x.device, requires_grad=True)
+
+        carry = [leaf(value, x.dtype) for value in numbers.carry]
+        weights = [leaf(numbers.weights[i, j], x.dtype) for i in range(n) for j in range(i + 1)]
+        times = [leaf(t, torch.float64) for t in numbers.t]
+        factors = [[leaf(value, x.dtype) for value in native.factors(float(t))] for t in numbers.t]
+        with torch.enable_grad():
+            mean, state, values = native.mean(x), x, []
+            for i, (p, q, shift) in enumerate(factors):
+                own = native.inner.model(state + mean, times[i]) - shift.reshape(beside) * mean
+                values.append(p.reshape(beside) * state + q.reshape(beside) * own)
+                state = carry[i].reshape(beside) * state
+                for j, value in enumerate(values):
+                    state = state + weights[i * (i + 1) // 2 + j].reshape(beside) * value
+        leaves = [*carry, *weights, *times, *(one for three in factors for one in three)]
+        rates = np.array([native.factor_rates(float(t)) for t in numbers.t])
+
+        def pull(cotangent: torch.Tensor) -> Numbers:
+            found = torch.autograd.grad(
+                state, leaves, cotangent, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            columns = np.stack([self.numpy(one) for one in found], axis=1)
+            by_carry, by_weights, by_t, by_factors = np.split(columns, np.cumsum([n, len(weights), n]), axis=1)
+            square = np.zeros((count, n, n))
+            square[:, *np.tril_indices(n)] = by_weights
+            by_t = by_t + (by_factors.reshape(count, n, 3) * rates).sum(axis=2)
+            return Numbers(by_carry, square, by_t, np.zeros((count, n + 1)))
+
+        return state.detach(), pull
 
     def array(self, values: FloatArray) -> torch.Tensor:
         """Tensor of the network's dtype, on its device."""

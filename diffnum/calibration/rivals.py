@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from diffnum import grids
-from diffnum.calibration.hosts import Host, start_states
+from diffnum.calibration.hosts import Host
 from diffnum.calibration.weights import unrolled
 from diffnum.coefficients.catalogue import methods
+from diffnum.jobs.ledger import Ledger, digest
 from diffnum.plans import Plan, plan
 from diffnum.solver import solve
 from diffnum.types import Array, Schedule
 
-__all__ = ["Rival", "Samples", "catalogue_plans", "endpoint_error"]
+__all__ = ["Memo", "Rival", "Samples", "catalogue_plans", "endpoint_error", "ranked"]
+
+
+@dataclass(frozen=True)
+class Memo:
+    """What was measured on the noises of one seed, for one model and teacher, and need not be measured again.
+
+    Nothing in it depends on the number of evaluations, so that fits of 4, 5, 6, ... evaluations share the end points.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Where it is kept.
+    key : str
+        Digest of model, run, seed and teacher.
+    """
+
+    ledger: Ledger = field(default_factory=lambda: Ledger(None))
+    key: str = ""
+
+    def known(self, name: str, measure: Callable[[], Any]) -> Any:
+        """JSON-able value of that name, measured where it is not known."""
+        whole = f"{self.key}/{name}"
+        if whole not in self.ledger:
+            self.ledger.put(whole, measure())
+        return self.ledger[whole]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +57,23 @@ class Samples:
         The model for each chunk.
     x, target : tuple of arrays
         First states and wanted end points of each chunk.
+    first : int
+        Number of the first sample in the stream of its seed.
+    memo : Memo
+        Where errors on these samples are kept.
     """
 
     host: Host
     parts: tuple[Any, ...]
     x: tuple[Array, ...]
     target: tuple[Array, ...]
+    first: int = 0
+    memo: Memo = field(default_factory=Memo)
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return sum(map(len, self.x))
 
     @property
     def size(self) -> float:
@@ -55,9 +92,7 @@ class Samples:
             x.append(states[:taken])
             target.append(ends[:taken])
             first += taken
-        return Samples(self.host, tuple(parts), tuple(x), tuple(target), self.first)
-
-    first: int = 0
+        return Samples(self.host, tuple(parts), tuple(x), tuple(target), self.first, self.memo)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,17 +118,6 @@ class Rival:
     def name(self) -> str:
         """Method and grid."""
         return f"{self.method} on {self.grid}"
-
-
-def chunked_samples(
-    host: Host, teacher: Any, seed: int, indices: range, chunk: int, ends: tuple[float, float]
-) -> Iterator[tuple[Any, Array, Array]]:
-    """Parts of the model, first states and end points, chunk by chunk; ``teacher(part, x, first)`` makes the last."""
-    for first in range(indices.start, indices.stop, chunk):
-        count = min(chunk, indices.stop - first)
-        part = host.part(first, count)
-        x = start_states(host, seed, first, count, ends[0])
-        yield part, x, teacher(part, x, first)
 
 
 def endpoint_error(plan: Plan, samples: Samples, rounding: bool = False) -> float:
@@ -165,6 +189,12 @@ def catalogue_plans(schedule: Schedule, ends: tuple[float, float], nfe: int) -> 
 
 
 def ranked(rivals: Sequence[Rival], samples: Samples) -> list[Rival]:
-    """Rivals with their errors on these samples, best first."""
-    measured = [Rival(r.method, r.grid, endpoint_error(r.plan, samples), r.plan) for r in rivals]
+    """Rivals with their errors on these samples, best first; what the samples' memo knows is not measured again."""
+    where = f"error/{samples.first}/{samples.count}"
+
+    def error(numbers: Plan) -> float:
+        name = f"{where}/{digest(numbers.to_dict())}"
+        return float(samples.memo.known(name, lambda: endpoint_error(numbers, samples)))
+
+    measured = [Rival(r.method, r.grid, error(r.plan), r.plan) for r in rivals]
     return sorted(measured, key=lambda r: r.error)

@@ -7,9 +7,9 @@ the same lines serve exact problems in numpy and networks in torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -18,10 +18,14 @@ from diffnum.calibration.weights import Numbers, Slopes
 from diffnum.forms import PREDICTIONS, conversion
 from diffnum.types import Array, Denoiser, Prediction
 
-__all__ = ["DERIVATIVES", "Differentiable", "ExactDifferentiable", "Native", "run", "run_with_tangents"]
+__all__ = ["DERIVATIVES", "Differentiable", "ExactDifferentiable", "Native", "Pull", "run", "run_with_tangents"]
 
-DERIVATIVES = ("forward", "differences")
+DERIVATIVES = ("forward", "differences", "reverse")
 """Ways to differentiate a network; an exact problem has its own."""
+
+Pull: TypeAlias = Callable[[Array], Numbers]
+"""Takes a direction of the shape of a batch of end points to its products with their derivatives by carry, weights and
+t, sample by sample: the fields of the result (``levels`` left at zero) have a first axis of the batch."""
 
 
 class Differentiable(Protocol):
@@ -81,44 +85,43 @@ class Native:
 
     def value(self, x: Array, t: float) -> tuple[Array, Array]:
         """Prediction at a state, and the model's own, both of the process without its mean."""
-        model = self.inner.model
-        shift = self._shift(x, t, model.prediction)
-        own = model(x + self._mean(x), t) - shift
-        p, q = self._factors(t)
+        p, q, shift = self.factors(t)
+        own = self.inner.model(x + self.mean(x), t) - shift * self.mean(x)
         return p * x + q * own, own
 
     def push(self, x: Array, t: float, tangents: Array) -> Array:
         """Derivatives along tangents, shape (p, *x.shape)."""
-        p, q = self._factors(t)
-        return p * tangents + q * self.inner.push(x + self._mean(x), t, tangents)
+        p, q, _ = self.factors(t)
+        return p * tangents + q * self.inner.push(x + self.mean(x), t, tangents)
 
     def rate(self, x: Array, t: float, own: Array) -> Array:
         """Derivative by time; ``own`` is the model's prediction there."""
-        schedule = self.inner.model.schedule
-        step = 1e-6 * max(t, 1e-3 * schedule.t_max)
-        before, after = max(t - step, schedule.t_min), min(t + step, schedule.t_max)
-        slopes = [(b - a) / (after - before) for a, b in zip(self._factors(before), self._factors(after), strict=True)]
-        name = self.inner.model.prediction
-        drift = (self._shift(x, after, name) - self._shift(x, before, name)) / (after - before)
-        return slopes[0] * x + slopes[1] * own + self._factors(t)[1] * (self.inner.rate(x + self._mean(x), t) - drift)
+        p, q, drift = self.factor_rates(t)
+        inner = self.inner.rate(x + self.mean(x), t) - drift * self.mean(x)
+        return p * x + q * own + self.factors(t)[1] * inner
 
-    def _factors(self, t: float) -> tuple[float, float]:
-        """Factors of the state and of the model in the prediction wanted."""
+    def factors(self, t: float) -> tuple[float, float, float]:
+        """Factors of the state and of the model in the prediction wanted, and what of the mean the model's own has."""
         model = self.inner.model
         alpha, sigma = float(model.schedule.alpha(t)), float(model.schedule.sigma(t))
         p, q = conversion(model.prediction, self.prediction, alpha, sigma)
-        return float(p), float(q)
+        return float(p), float(q), float(PREDICTIONS[model.prediction](alpha, sigma)[0])
 
-    def _mean(self, x: Array) -> Any:
+    def factor_rates(self, t: float) -> tuple[float, float, float]:
+        """Derivatives of the three by time."""
+        schedule = self.inner.model.schedule
+        step = 1e-6 * max(t, 1e-3 * schedule.t_max)
+        before, after = max(t - step, schedule.t_min), min(t + step, schedule.t_max)
+        pairs = zip(self.factors(before), self.factors(after), strict=True)
+        p, q, shift = ((b - a) / (after - before) for a, b in pairs)
+        return p, q, shift
+
+    def mean(self, x: Array) -> Any:
+        """Mean of the process, beside a batch."""
         mean = self.inner.model.schedule.mean
         if isinstance(mean, float) and mean == 0.0:
             return 0.0
         return array_namespace(x).asarray(np.array(mean), dtype=x.dtype, device=device(x))
-
-    def _shift(self, x: Array, t: float, prediction: Prediction) -> Any:
-        """What the mean adds to a prediction."""
-        schedule = self.inner.model.schedule
-        return PREDICTIONS[prediction](float(schedule.alpha(t)), float(schedule.sigma(t)))[0] * self._mean(x)
 
 
 def run(native: Native, numbers: Numbers, x: Array) -> Iterator[Array]:

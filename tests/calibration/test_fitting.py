@@ -229,7 +229,7 @@ def test_a_model_that_returns_nan_is_named() -> None:
         (3, {"label": 1}, "an exact problem has no labels"),
         (3, {"memory": 0}, "memory=0: use a positive number"),
         (3, {"teacher_tolerance": np.nan}, "teacher_tolerance=nan: use a positive number"),
-        (3, {"derivatives": "reverse"}, "derivatives='reverse' is unknown"),
+        (3, {"derivatives": "adjoint"}, "derivatives='adjoint' is unknown"),
         (3, {"ledger": "."}, "ledger='.' is a folder"),
     ],
 )

@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import diffnum as dn
+from diffnum.jobs.ledger import digest
 from diffnum.plans.found import FoundElsewhereWarning
 
 pytest.importorskip("torch")
-FOLDER = Path(__file__).resolve().parents[2] / "toy_models" / "plans"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "toy_models" / "plans"
 DIGITS = sorted(FOLDER.glob("toy-digits-[0-9]*.json"))
-FLOW = sorted(FOLDER.glob("toy-digits-flow-*.json"))
+SHIPPED = sorted(FOLDER.glob("toy-*.json"))
+MEASURED: list[dict[str, Any]] = json.loads((ROOT / "book/results/found_plans.json").read_text(encoding="utf-8"))[
+    "rows"
+]
 PROMISED = {5: 0.40, 8: 0.33}
 """Error over that of the best of the catalogue, at most."""
+RATIOS = {"toy-digits-5": 0.40, "toy-digits-8": 0.33, "galaxies-hsc-32-5": 0.50, "galaxies-hsc-32-8": 0.50}
+"""The same, of the rows that the benchmark wrote."""
 
 
-@pytest.mark.parametrize("path", [*DIGITS, *FLOW], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_plan_says_which_network_and_command_it_is_of(path: Path) -> None:
     from diffnum.calibration.networks import weights_digest
 
-    plan, network = dn.Plan.from_json(path), dn.load("toy/digits-flow" if path in FLOW else "toy/digits")
+    plan = dn.Plan.from_json(path)
     assert plan.found_for is not None
-    assert plan.found_for["model"] == network.name
+    network = dn.load(plan.found_for["model"])
+    assert path.stem.startswith(network.name.replace("/", "-"))
     assert plan.found_for["sha256"] == weights_digest(network)
     assert plan.schedule == network.schedule
     assert f"--nfe {plan.nfe} " in plan.found_for["command"]
     assert f"--out toy_models/plans/{path.name}" in plan.found_for["command"]
     assert path.stem.endswith(f"-{plan.nfe}")
+
+
+def test_each_plan_was_measured_as_it_is_on_noises_of_another_seed() -> None:
+    home = {row["plan"]: row for row in MEASURED if row["on"] == "its own"}
+    assert set(home) <= {path.stem for path in FOLDER.glob("*.json")}
+    for name, row in home.items():
+        plan = dn.Plan.from_json(FOLDER / f"{name}.json")
+        assert (plan.found_for or {})["seed"] != row.get("seed", 1)
+        if "digest" in row:
+            assert row["digest"] == digest(replace(plan, found_for=None).to_dict())
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_a_measured_plan_keeps_its_promise_in_error_and_in_law(name: str) -> None:
+    (row,) = (row for row in MEASURED if (row["plan"], row["on"]) == (name, "its own"))
+    assert row["ratio"] <= RATIOS[name]
+    assert row["frechet"] <= row["best_frechet"]
 
 
 def test_there_is_a_plan_for_each_promised_number_of_evaluations() -> None:
