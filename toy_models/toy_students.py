@@ -15,13 +15,14 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
-from scipy.optimize import minimize
+from scipy.optimize import linear_sum_assignment, minimize
+from scipy.spatial.distance import cdist
 
 import diffnum as dn
 from diffnum import distillation as dd
@@ -135,8 +136,8 @@ def of_generator(student: dd.Generator, best: dd.Generator, start: dd.Generator,
     spread = np.linalg.eigvalsh(student.factors[0] @ student.factors[0].T)
     kl = {k: divergence(s, problem) for k, s in (("start", start), ("trained", student), ("best", best))}
     w2 = {"w2": generated(student, problem), "w2_best": generated(best, problem)}
-    excess = float(loss.value(student) - loss.value(best))
-    return kl | w2 | {"excess": excess, "deviation": float(np.sqrt(max(spread.min(), 0.0)))}
+    excess = {} if loss is None else {"excess": float(loss.value(student) - loss.value(best))}
+    return kl | w2 | excess | {"deviation": float(np.sqrt(max(spread.min(), 0.0)))}
 
 
 def regression_losses(problem: Any) -> dict[str, Any]:
@@ -313,45 +314,113 @@ def integrated(student: dd.FeatureStudent, problem: Any) -> tuple[float, int]:
     return distance(run.y[:, -1].reshape(z.shape), problem), int(run.nfev)
 
 
+def axes(steps: int) -> list[Row]:
+    """Slim on mixtures: a gain a principal axis, or one for all, as denoisers; law of 32 steps of DDIM."""
+    rows, times = [], np.linspace(1.0, 0.0, 33)
+    for problem in (LINE, PLANE):
+        frame = dd.principal_axes(problem)
+        kinds = {"an axis": np.eye(problem.dim), "of all axes": np.ones((1, problem.dim))}
+        kinds = kinds if problem.dim > 1 else {"an axis": np.eye(1)}
+        whole = distance(by_ddim(problem.denoiser(SCHEDULE), times, noise(problem)), problem)
+        for kind, weights in product(kinds, (None, 1.0 / frame.spectrum)):
+            loss = dd.principal_distillation(problem, SCHEDULE, times[:-1], kinds[kind], weights=weights)
+            name = f"one gain {kind}" + ("" if weights is None else ", weights 1/S")
+            train = lambda o=loss: dd.train_generator(o, o.start, steps=steps)  # noqa: E731
+            student, row = timed(name, problem, "KL", train, 20)
+            start, trained, best = (
+                frame.generated(SCHEDULE, times, net.gains) for net in (loss.start, student, loss.optimum)
+            )
+            row |= of_generator(trained, best, start, None, problem)
+            row |= {"excess": loss.value(student) - loss.value(loss.optimum), "floor": loss.floor}
+            row |= {"w2_full": whole}
+            print(name, problem.dim, row["trained"], row["best"], row["excess"], row["floor"], flush=True)
+            rows.append(row)
+    return rows
+
+
 def preferences(steps: int) -> list[Row]:
-    """PRDP and PSO: a Gaussian policy against the tilt, in closed form."""
-    reference, start, rows = dn.Gaussian([0.3], 0.7), dd.Generator([[0.3]], [[np.sqrt(0.7)]]), []
-    for name, by_rank in (("PRDP", False), ("PSO", True)):
-        loss = dd.preference_loss(reference, slope=0.6, curvature=0.8, temperature=0.5, pairwise=by_rank, spacing=0.4)
-        train = lambda o=loss: dd.train_generator(o, start, steps=steps)  # noqa: E731
-        student, row = timed(name, reference, "KL to the tilt", train, 25)
-        goal = loss.optimum
-
-        def gap(policy: dd.Generator, goal: Any = goal) -> float:
-            """KL of two Gaussians on the line."""
-            c, v = float(policy.factors[0, 0, 0]) ** 2, float(goal.eigenvalues[0])
-            return 0.5 * (c / v - 1.0 - np.log(c / v) + (float(policy.means[0, 0]) - float(goal.mean[0])) ** 2 / v)
-
-        rows.append(row | {"start": gap(start), "trained": gap(student), "best": 0.0})
+    """PRDP and PSO: affine policies on tilts of a Gaussian, which they reach, and of mixtures, each with its best."""
+    rows = []
+    for reference, name, slope in (
+        (dn.Gaussian([0.3], 0.7), " of a Gaussian", [0.6]),
+        (LINE, "", [0.6]),
+        (PLANE, "", [0.6, -0.3]),
+    ):
+        dim = reference.dim
+        start = dd.Generator([[0.3, 0.1][:dim]], [[np.sqrt(0.7)] * dim])
+        for by_rank in (False, True):
+            loss = dd.preference_loss(reference, slope=slope, curvature=0.8, temperature=0.5, pairwise=by_rank)
+            train = lambda o=loss, s=start: dd.train_generator(o, s, steps=steps)  # noqa: E731
+            student, row = timed(("PSO" if by_rank else "PRDP") + name, reference, "KL to the tilt", train, 25)
+            row |= of_generator(student, loss.affine_optimum, start, loss, loss.optimum)
+            print(row["loss"], dim, row["trained"], row["best"], row["excess"], row["w2"], flush=True)
+            rows.append(row)
     return rows
 
 
 def guided(steps: int) -> list[Row]:
-    """Guidance distilled into one network, against the best of its class."""
-    narrow = dn.problems.Mixture1D(np.array([1.0]), np.array([0.9]), np.array([0.1]))
-    model = dn.guidance.classifier_free(narrow.denoiser(SCHEDULE), 2.0, unconditional=LINE.denoiser(SCHEDULE))
-    loss, network = dd.guidance_distillation(model, [0.3, 0.6, 0.9]), dd.feature_student(units=20)
-    train = lambda: dd.train_student(loss, network, LINE, steps=steps, seed=SEED)  # noqa: E731
-    student, row = timed("guidance", LINE, "distance to the guided model", train, 25)
-    pairs = rule(LINE, 0, 0.5)
-    for key, net in (("start", network), ("trained", student), ("best", dd.resting_point(loss, network, pairs))):
-        row[key] = float(np.sqrt(loss.terms(net, pairs).value))
-    return [row]
+    """Guidance distilled into one network: its law, of 8 steps of DDIM, against that of the guided model's flow."""
+    rows, times = [], np.linspace(1.0, 0.0, 9)
+    for problem in (LINE, PLANE):
+        mixture = problem.mixture
+        some = dn.GaussianMixture([0.4, 0.6], mixture.means[-2:], mixture.covariances[-2:])
+        whole = mixture.denoiser(SCHEDULE)
+        model = dn.guidance.classifier_free(some.denoiser(SCHEDULE), 2.0, unconditional=whole)
+        loss, network = dd.guidance_distillation(model, times[:-1]), dd.feature_student(problem.dim, 20 * problem.dim)
+        train = lambda o=loss, n=network, p=problem: dd.train_student(o, n, p, steps=steps, seed=SEED)  # noqa: E731
+        student, row = timed("guidance", problem, "W2 to the guided law", train, 25)
+        pairs, z = rule(problem, 3000, 0.5), dd.normal_points(1000, problem.dim)
+        goal = by_ddim(model, np.linspace(1.0, 0.0, 1025), z)
+        for key, net in (("start", network), ("trained", student), ("best", dd.resting_point(loss, network, pairs))):
+            row[key] = apart(by_ddim(net, times, z), goal)
+            row[f"error_{key}"] = float(np.sqrt(loss.terms(net, pairs).value))
+        row["full"] = apart(by_ddim(model, times, z), goal)
+        row["excess"] = row["error_trained"] ** 2 - row["error_best"] ** 2
+        print("guidance", problem.dim, row["trained"], row["best"], row["full"], row["error_best"], flush=True)
+        rows.append(row)
+    return rows
+
+
+def by_ddim(model: Any, times: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Samples that DDIM makes with a prediction of data."""
+    for t, s in pairwise(times.tolist()):
+        x = s / t * x + (SCHEDULE.alpha(s) - s / t * SCHEDULE.alpha(t)) * np.asarray(model(x, t))
+    return x
+
+
+def apart(one: np.ndarray, other: np.ndarray) -> float:
+    """W2 of two sets of as many equally likely points: in order on the line, by assignment in the plane."""
+    if one.shape[1] == 1:
+        return float(np.sqrt(np.mean((np.sort(one[:, 0]) - np.sort(other[:, 0])) ** 2)))
+    cost = cdist(one, other, "sqeuclidean")
+    return float(np.sqrt(cost[linear_sum_assignment(cost)].mean()))
+
+
+GROUPS: dict[str, Callable[[], list[Row]]] = {
+    "transports": transports,
+    "spectra": spectra,
+    "observations": observations,
+    "axes": lambda: axes(300),
+    "preferences": lambda: preferences(200),
+    "guided": lambda: guided(400),
+    "penalised": lambda: [*penalised(LINE, (0.0, 1e4, 1e5), 500), *penalised(PLANE, (0.0, 1e5), 300)],
+    "generators": lambda: [*generators(LINE, 250), *generators(PLANE, 120)],
+    "regressions": lambda: [*regressions(LINE, 500), *regressions(PLANE, 500)],
+}
+"""Rows by the kind of student."""
 
 
 def main() -> None:
     """Train, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=GROUPS, help="renew these rows of the file, and keep the others")
     words = parser.parse_args()
-    rows = [*transports(), *spectra(), *observations(), *preferences(250), *guided(500)]
-    rows += [*penalised(LINE, (0.0, 1e4, 1e5), 500), *penalised(PLANE, (0.0, 1e5), 300)]
-    rows += [*generators(LINE, 250), *regressions(LINE, 500), *generators(PLANE, 120), *regressions(PLANE, 500)]
+    kept = [] if words.only is None else json.loads(words.out.read_text(encoding="utf-8"))["rows"]
+    rows = [row for row in kept if row["group"] not in words.only]
+    for name in words.only or GROUPS:
+        rows += [{"group": name} | row for row in GROUPS[name]()]
+    rows.sort(key=lambda row: list(GROUPS).index(row["group"]))
     command = "python -m toy_models.toy_students --out book/results/toy-students.json"
     record = {"command": command, "seed": SEED, "noise_of_kl": NEAR, "rows": rows}
     words.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

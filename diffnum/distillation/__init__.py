@@ -39,6 +39,12 @@ from diffnum.distillation.maps import FlowMap, MapDerivatives, MeanDerivatives, 
 from diffnum.distillation.mean_flow import MeanFlowLoss, mean_flow
 from diffnum.distillation.observations import ObservationLoss, observation_loss, undetermined
 from diffnum.distillation.preferences import PreferenceLoss, preference_loss
+from diffnum.distillation.principal import (
+    PrincipalAxes,
+    affine_residual,
+    principal_axes,
+    principal_distillation,
+)
 from diffnum.distillation.progressive import ProgressiveDistillation, progressive_distillation
 from diffnum.distillation.quadrature import Pairs, exact_batch, normal_points
 from diffnum.distillation.regularised import PenalisedTerms, RegularisedFlow, regularised_flow
@@ -90,6 +96,7 @@ __all__ = [
     "PenalisedTerms",
     "PolynomialKernelLoss",
     "PreferenceLoss",
+    "PrincipalAxes",
     "ProgressiveDistillation",
     "RegressionLoss",
     "RegressionTerms",
@@ -101,6 +108,7 @@ __all__ = [
     "Training",
     "TransportLoss",
     "affine_optimum",
+    "affine_residual",
     "band_error",
     "clipped_gradient",
     "composition_error",
@@ -125,6 +133,8 @@ __all__ = [
     "observation_loss",
     "polynomial_kernel_loss",
     "preference_loss",
+    "principal_axes",
+    "principal_distillation",
     "progressive_distillation",
     "regularised_flow",
     "resting_point",

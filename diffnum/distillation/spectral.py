@@ -145,7 +145,9 @@ class FilterStudent:
 
 @dataclass(frozen=True, eq=False)
 class SpectralDistillation:
-    """Expected squared distance of filtered and best denoised fields; made by :func:`spectral_distillation`.
+    """Expected squared distance of filtered and best denoised data.
+
+    Made by :func:`spectral_distillation`, and by :func:`~diffnum.distillation.principal_distillation` for mixtures.
 
     Attributes
     ----------
@@ -154,11 +156,14 @@ class SpectralDistillation:
     energy : ndarray, shape (T, k)
         Variance of each noisy coefficient times its weight in the loss, over the number of levels.
     responses : ndarray, shape (J, k)
+    floor : float
+        What no gains remove: zero where the best denoiser is linear.
     """
 
     goal: FloatArray
     energy: FloatArray
     responses: FloatArray
+    floor: float = 0.0
 
     @property
     def start(self) -> FilterStudent:
@@ -167,7 +172,7 @@ class SpectralDistillation:
 
     def value(self, student: FilterStudent) -> float:
         """Loss of a student."""
-        return float(np.sum(self.energy * (student.gains - self.goal) ** 2))
+        return self.floor + float(np.sum(self.energy * (student.gains - self.goal) ** 2))
 
     def gradient(self, student: FilterStudent) -> FloatArray:
         """Derivative of :meth:`value`, shape of ``student.parameters``."""

@@ -15,6 +15,7 @@ from diffnum.distillation import (
     FeatureStudent,
     Generator,
     Pairs,
+    affine_optimum,
     band_error,
     decision_level,
     difficulty_profile,
@@ -155,6 +156,56 @@ def test_the_optimum_is_the_reference_times_the_exponential_of_the_reward() -> N
     x = np.linspace(-2.0, 2.0, 9)[:, None]
     tilted = loss.reference.log_prob(x) + (0.6 * x - 0.4 * x**2)[:, 0] / 0.5
     assert np.ptp(tilted - loss.optimum.log_prob(x)) <= 1e-12
+
+
+TILTS = [
+    pytest.param(reference, slope, pairwise, id=f"{name}-{'PSO' if pairwise else 'PRDP'}")
+    for name, reference, slope in (
+        ("line", three_peaks(), [0.6]),
+        ("plane", rotated_product(2), [0.6, -0.3]),
+        ("mixture", rotated_product(2).mixture, [0.6, -0.3]),
+    )
+    for pairwise in (False, True)
+]
+
+
+@pytest.mark.parametrize(("reference", "slope", "pairwise"), TILTS)
+def test_tilts_of_mixtures_are_mixtures_and_rest_there(reference: Any, slope: list[float], pairwise: bool) -> None:
+    loss = preference_loss(reference, slope=slope, curvature=0.8, temperature=0.5, pairwise=pairwise)
+    goal, x = loss.optimum, reference.sample(20, 0)
+    assert type(goal) is type(reference)
+    reward = x @ np.asarray(slope) - 0.4 * np.sum(x**2, axis=1)
+    assert np.ptp(reference.log_prob(x) + reward / 0.5 - goal.log_prob(x)) <= 1e-11
+    made = goal.mixture
+    policy = Generator(made.means, np.linalg.cholesky(matrices(made.covariances, made.dim)), made.weights)
+    assert np.abs(loss.gradient(policy)).max() <= 1e-12
+    moved = policy.replace(policy.parameters + 0.05)
+    for e in 1e-3 * np.eye(len(moved.parameters))[:: 1 + len(moved.parameters) // 8]:
+        f = [loss.value(moved.replace(moved.parameters + k * e)) for k in (1, -1, 2, -2)]
+        numeric = (8.0 * (f[0] - f[1]) - (f[2] - f[3])) / 12e-3
+        assert loss.gradient(moved) @ e == pytest.approx(numeric * 1e-3, rel=1e-6, abs=1e-11)
+
+
+@pytest.mark.parametrize(("reference", "slope", "pairwise"), TILTS[:4])
+def test_the_best_affine_policy_of_a_mixture_is_a_least_point(
+    reference: Any, slope: list[float], pairwise: bool
+) -> None:
+    """Independent road: no policy near it or far from it has less, and the gradient vanishes."""
+    loss = preference_loss(reference, slope=slope, curvature=0.8, temperature=0.5, pairwise=pairwise)
+    best = loss.affine_optimum
+    assert np.abs(loss.gradient(best)).max() <= 1e-12
+    least, rng = loss.value(best), np.random.default_rng(0)
+    for scale in (1e-3, 0.1, 1.0):
+        away = best.replace(best.parameters + scale * rng.standard_normal(len(best.parameters)))
+        assert loss.value(away) > least
+
+
+def test_of_a_mixture_the_two_preference_losses_have_different_best_policies_and_none_is_that_of_moments() -> None:
+    settings: dict[str, Any] = {"slope": 0.6, "curvature": 0.8, "temperature": 0.5}
+    regression, ranks = (preference_loss(three_peaks(), pairwise=p, **settings) for p in (False, True))
+    moments = affine_optimum(regression.optimum, "forward-kl")
+    found = [g.parameters for g in (regression.affine_optimum, ranks.affine_optimum, moments)]
+    assert min(np.abs(found[i] - found[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 5e-3
 
 
 # ---------------------------------------------------------------- guidance
@@ -417,7 +468,7 @@ def test_bad_input_is_refused() -> None:
         (lambda: semi_discrete([0.0, 0.0]), "twice: use different points"),
         (lambda: semi_discrete([0.0, 1.0], [1.0, 0.0]), "1 of them zero"),
         (lambda: semi_discrete([0.0, 1.0], source="laplace"), "source='laplace' is not known"),
-        (lambda: preference_loss(gaussian_example(2), slope=1.0), "reference has dimension 2"),
+        (lambda: preference_loss(gaussian_example(3), slope=1.0), "reference has dimension 3"),
         (lambda: preference_loss(Gaussian([0.0], 1.0), slope=1.0, temperature=0.0), "temperature=0.0"),
         (lambda: preference_loss(Gaussian([0.0], 1.0), slope=1.0, curvature=-2.0), "tilts the reference to no density"),
         (lambda: wiener_gain([1.0, 0.0], SCHEDULE, 0.5), "spectrum has 0.0"),
