@@ -56,7 +56,10 @@ class FeatureStudent:
 
     def __call__(self, x: Array, t: Any, s: Any = 0.0) -> Array:
         """Output at states ``x``, shape (n, d), at ``t`` and for ``s``: numbers, or of shape (n,) or (n, 1)."""
-        return self.basis(x, t, s) @ self.coefficients
+        theta = self.coefficients
+        if theta.dtype != x.dtype:  # states in single precision get answers in single precision
+            theta = array_namespace(x).astype(theta, x.dtype)
+        return self.basis(x, t, s) @ theta
 
     def basis(self, x: Array, t: Any, s: Any = 0.0) -> Array:
         """Values of the features, shape (n, J + d + 1)."""

@@ -14,9 +14,9 @@ numbers, not guessed::
 
     print(dn.testing.targets.check(loss, "mean_flow", xp=torch))
 
-Times and weights arrive as columns of shape (n, 1), states too; reduce by the mean. Without ``xp`` the loss gets numpy
-arrays and returns a pair: value, and gradient with respect to ``student.coefficients`` (of losses of samples: to the
-sample).
+Times and weights arrive as columns of shape (n, 1), states too; reduce by the mean. A loss that computes in float32 is
+held to what float32 can tell (:data:`SINGLE`). Without ``xp`` the loss gets numpy arrays and returns a pair: value, and
+gradient with respect to ``student.coefficients`` (of losses of samples: to the sample).
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ from diffnum.testing.variants import TARGETS, Target, TrainingBatch, training_ba
 from diffnum.testing.weighing import ROBUST, Distance, Outcome, multipliers
 from diffnum.types import Array, FloatArray
 
-__all__ = ["TARGETS", "TargetReport", "assert_target", "check"]
+__all__ = ["DOUBLE", "SINGLE", "TARGETS", "TargetReport", "assert_target", "check"]
+
+DOUBLE, SINGLE = 1e-6, 1e-4
+"""Largest relative errors of value and gradient in float64, and in float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +96,7 @@ def check(
     target: str,
     *,
     xp: Any = None,
-    tolerance: float = 1e-6,
+    tolerance: float | None = None,
     batch: TrainingBatch | None = None,
 ) -> TargetReport:
     """Say whether a loss has the right value and gradient, and what is likely wrong.
@@ -107,8 +110,8 @@ def check(
         Name of the loss.
     xp : module, optional
         ``torch``: arguments are float64 tensors and the gradient is taken by ``backward``.
-    tolerance : float
-        Largest relative error of value and gradient.
+    tolerance : float, optional
+        Largest relative error of value and gradient; by default 1e-6, and 1e-4 of a loss that is computed in float32.
     batch : TrainingBatch, optional
         The batch; a fixed one by default.
 
@@ -128,8 +131,8 @@ def check(
         raise ValueError(msg)
     known = TARGETS[target]
     rows = training_batch() if batch is None else batch
-    found = _called(loss, known, rows) if xp is None else _traced(loss, known, rows, xp)
-    again = _called(loss, known, rows) if xp is None else _traced(loss, known, rows, xp)
+    found, single = _called(loss, known, rows) if xp is None else _traced(loss, known, rows, xp)
+    again, _ = _called(loss, known, rows) if xp is None else _traced(loss, known, rows, xp)
     right = known.right(rows)
     if found.gradient.shape != right.gradient.shape:
         msg = f"the gradient has shape {found.gradient.shape}: return one of shape {right.gradient.shape}"
@@ -138,15 +141,21 @@ def check(
         msg = "the loss or its gradient is not finite: look for divisions by t - r, and for logarithms"
         raise ValueError(msg)
     errors = _distance(found, right, known)
+    if tolerance is None:
+        tolerance = SINGLE if single else DOUBLE
     ok = max(errors) <= tolerance
-    cause, closest = ("", "") if ok else _explained(found, known, rows, tolerance)
-    if not (ok or cause) and not np.any(found.gradient):
+    nothing = float(np.linalg.norm(found.gradient)) <= 1e-12 * float(np.linalg.norm(right.gradient))
+    cause, closest = ("", "") if ok or nothing else _explained(found, known, rows, tolerance)
+    if not ok and nothing:
         cause = (
-            "the gradient is zero everywhere: something without a derivative (round, sign, argmax, a comparison) lies "
-            "between what is trained and the loss"
+            "the gradient is zero everywhere: the distance of single numbers is blind to their size (cosine), or "
+            "something without a derivative (round, sign, argmax, a comparison) lies between what is trained and the "
+            "loss"
         )
     if not (ok or cause) and (again.value != found.value or not np.array_equal(again.gradient, found.gradient)):
         cause = "called again it gives other numbers: it draws noise or times of its own, or changes the student"
+    if not (ok or cause) and max(errors) <= SINGLE:
+        cause = "the errors are those of single precision: compute in float64, or pass tolerance=1e-4"
     return TargetReport(target, ok, errors[0] if known.has_value else float("nan"), errors[1], cause, closest)
 
 
@@ -284,17 +293,21 @@ def _first(target: Target, student: FeatureStudent) -> Any:
     return ConsistencyStudent(student) if target.wraps == "consistency" else student
 
 
-def _called(loss: Callable[..., Any], target: Target, batch: TrainingBatch) -> Outcome:
+def _called(loss: Callable[..., Any], target: Target, batch: TrainingBatch) -> tuple[Outcome, bool]:
+    """Value and gradient that a loss says, and whether in single precision."""
     given = tuple(_column(a) if isinstance(a, np.ndarray) else a for a in target.arguments(batch))
     first = batch.x0 if target.wraps == "sample" else _first(target, batch.student)
     answer = loss(first, *given)
     if not (isinstance(answer, tuple) and len(answer) == 2):
         msg = f"the loss returned {type(answer).__name__}: return the pair (value, gradient), or pass xp=torch"
         raise TypeError(msg)
-    return Outcome(float(answer[0]), np.asarray(answer[1], dtype=np.float64))
+    single = np.asarray(answer[1]).dtype == np.float32
+    return Outcome(float(answer[0]), np.asarray(answer[1], dtype=np.float64)), bool(single)
 
 
-def _traced(loss: Callable[..., Any], target: Target, batch: TrainingBatch, xp: Any) -> Outcome:
+def _traced(loss: Callable[..., Any], target: Target, batch: TrainingBatch, xp: Any) -> tuple[Outcome, bool]:
+    """Value of a loss and its gradient by ``backward``, and whether in single precision."""
+
     def tensor(values: FloatArray) -> Any:
         return xp.tensor(np.array(values), dtype=xp.float64)
 
@@ -302,7 +315,7 @@ def _traced(loss: Callable[..., Any], target: Target, batch: TrainingBatch, xp: 
     trained = tensor(batch.x0 if target.wraps == "sample" else batch.student.coefficients).requires_grad_()
     first = trained if target.wraps == "sample" else _first(target, FeatureStudent(batch.student.inner, trained))
     answer = loss(first, *given)
-    if not isinstance(answer, xp.Tensor) or answer.ndim:
+    if not isinstance(answer, xp.Tensor) or answer.numel() != 1:
         shape = tuple(answer.shape) if isinstance(answer, xp.Tensor) else "none"
         msg = f"the loss returned {type(answer).__name__} of shape {shape}: return a tensor of one number"
         raise TypeError(msg)
@@ -311,8 +324,12 @@ def _traced(loss: Callable[..., Any], target: Target, batch: TrainingBatch, xp: 
             "the loss does not depend on the student: nothing that is trained has a gradient: look for detach, no_grad"
         )
         raise ValueError(msg)
-    answer.backward()
+    if answer.dtype not in (xp.float64, xp.float32):
+        msg = f"the loss is computed in {answer.dtype}, too coarse to judge it by: use float64, or float32"
+        raise ValueError(msg)
+    answer.reshape(()).backward()
     if trained.grad is None:
         msg = "what is trained got no gradient: use the student that is passed, not a copy"
         raise ValueError(msg)
-    return Outcome(float(answer.detach()), np.asarray(trained.grad.detach().cpu().numpy(), dtype=np.float64))
+    gradient = np.asarray(trained.grad.detach().cpu().numpy(), dtype=np.float64)
+    return Outcome(float(answer.detach()), gradient), bool(answer.dtype == xp.float32)

@@ -8,106 +8,18 @@ whose name says what went wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from diffnum.distillation import FeatureStudent, feature_student
-from diffnum.problems import Gaussian, three_peaks
-from diffnum.schedules import FlowMatching
+from diffnum.distillation import FeatureStudent
+from diffnum.testing.batches import Target, TrainingBatch, Variant, training_batch
 from diffnum.testing.weighing import ABSOLUTE, NOTHING, STUDENT, TARGET, Outcome, regress
 from diffnum.types import FloatArray
 
 __all__ = ["TARGETS", "Outcome", "Target", "TrainingBatch", "training_batch"]
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingBatch:
-    """One batch on the line: data, noise, two times and a weight a row, a student, and exact models of data and fake.
-
-    Attributes
-    ----------
-    x0, eps : ndarray, shape (n, 1)
-    late, early : ndarray, shape (n,)
-        Two times a row, ``early < late``.
-    weight : ndarray, shape (n,)
-    student : FeatureStudent
-    """
-
-    x0: FloatArray
-    eps: FloatArray
-    late: FloatArray
-    early: FloatArray
-    weight: FloatArray
-    student: FeatureStudent
-
-    @property
-    def x(self) -> FloatArray:
-        """States at the later time, shape (n, 1)."""
-        return self.noisy(self.late)
-
-    @property
-    def velocity(self) -> FloatArray:
-        """Conditional velocity ``eps - x_0``."""
-        return self.eps - self.x0
-
-    def noisy(self, t: FloatArray) -> FloatArray:
-        """States at times ``t``, shape (n, 1)."""
-        return np.asarray((1.0 - t)[:, None] * self.x0 + t[:, None] * self.eps)
-
-    @staticmethod
-    def model(prediction: Any, *, fake: bool = False) -> Any:
-        """Exact model of the data, or of the law that the student is supposed to have."""
-        law = Gaussian([0.2], 0.8) if fake else three_peaks()
-        return law.denoiser(FlowMatching(), prediction)
-
-
-def training_batch(n: int = 48, seed: int = 0) -> TrainingBatch:
-    """Batch that the bench uses, drawn once: the same seed gives the same batch."""
-    rng = np.random.default_rng(seed)
-    late = rng.uniform(0.1, 0.95, n)  # both sides of SNR 1, where truncated weights differ
-    early = late * rng.uniform(0.2, 0.7, n)
-    x0, eps = three_peaks().sample(n, seed), rng.standard_normal((n, 1))
-    return TrainingBatch(x0, eps, late, early, rng.uniform(0.5, 2.0, n), feature_student(units=6, seed=seed))
-
-
-Variant = Callable[..., Outcome]
-Stepped = Callable[..., Outcome]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A training loss that the bench knows.
-
-    Attributes
-    ----------
-    name : str
-    call : str
-        How the user's function is called.
-    arguments : callable
-        Arguments after the student (or sample), as numpy arrays and models, of a batch.
-    right : callable
-        Of a batch; ``rows`` multiplies the rows, and ``distance`` replaces the square of a regression.
-    slips : mapping of str to callable
-        What went wrong, to the loss with it.
-    stepped : callable or None
-        The loss with its derivative by a forward difference of a given step, or with ``central`` a central one.
-    has_value : bool
-        False where only the gradient is defined.
-    wraps : {"average velocity", "consistency", "data", "sample"}
-        What the first argument is.
-    """
-
-    name: str
-    call: str
-    arguments: Callable[[TrainingBatch], tuple[Any, ...]] = field(repr=False)
-    right: Variant = field(repr=False)
-    slips: Mapping[str, Variant] = field(repr=False)
-    stepped: Stepped | None = field(repr=False, default=None)
-    has_value: bool = True
-    wraps: str = "average velocity"
 
 
 def _of_any_regression(loss: Callable[..., Outcome]) -> dict[str, Variant]:
@@ -116,7 +28,22 @@ def _of_any_regression(loss: Callable[..., Outcome]) -> dict[str, Variant]:
         "the stop-gradient on the target is missing": lambda b: loss(b, still=NOTHING),
         "the stop-gradient holds the student instead of the target": lambda b: loss(b, still=STUDENT),
         "the distance is the absolute value instead of the square": lambda b: loss(b, distance=ABSOLUTE),
+        "each output meets each target: shapes (n,) and (n, 1) make (n, n)": lambda b: loss(b, crossed="outputs"),
     }
+
+
+def _crossed(loss: Callable[..., Outcome]) -> dict[str, Variant]:
+    """Shapes that do not fit, and are broadcast, of a loss with weights: they go with what stands in a column."""
+    return {
+        f"each output meets each target: {one} of shape (n,) among columns make (n, n)": lambda b, one=one: loss(
+            b, crossed=one
+        )
+        for one in ("outputs", "targets")
+    }
+
+
+EXCHANGED = "x_0 and eps are exchanged: the states are data at t = 1"
+PRESERVING = "the states are sqrt(1 - t^2) x_0 + t eps, not (1 - t) x_0 + t eps"
 
 
 # ---------------------------------------------------------------- MeanFlow
@@ -133,23 +60,28 @@ def _mean_flow(
     span: Callable[[TrainingBatch], FloatArray] = lambda b: b.late - b.early,
     length: bool = False,
     blind: bool = False,
+    states: FloatArray | None = None,
+    turned: bool = False,
     step: float = 0.0,
     central: bool = False,
     **how: Any,
 ) -> Outcome:
     net, theta, t, r = b.student, b.student.coefficients, b.late, b.early
+    x = b.x if states is None else states
     v = -b.velocity if reversed_ else b.velocity
     first, second = (r, t) if swapped else (t, r)
     second = t - r if length else np.zeros_like(r) if blind else second
-    basis = net.basis(b.x, first, second)
-    w = net.basis(b.x, t, t) @ theta if own else v
+    basis = net.basis(x, first, second)
+    w = net.basis(x, t, t) @ theta if own else v
     if step:
-        behind = net.basis(b.x - step * v, t - step, r) if central else basis
-        turn = (net.basis(b.x + step * v, t + step, r) - behind) / (2.0 * step if central else step)
+        behind = net.basis(x - step * v, t - step, r) if central else basis
+        turn = (net.basis(x + step * v, t + step, r) - behind) / (2.0 * step if central else step)
     else:
-        turn = net.tangent(b.x, first, second, along[0] * w, along[1], along[2])
+        turn = net.tangent(x, first, second, along[0] * w, along[1], along[2])
     moved = -sign * span(b)[:, None] * turn
-    return regress(basis @ theta, basis, v + moved @ theta, moved=moved, **how)
+    target = v + moved @ theta
+    basis = net.basis(x, second, first) if turned else basis
+    return regress(basis @ theta, basis, target, moved=moved, **how)
 
 
 _MEAN_FLOW = Target(
@@ -176,6 +108,15 @@ _MEAN_FLOW = Target(
         "r is not passed to the student": lambda b: _mean_flow(b, blind=True),
         "the factor t - r of the derivative is missing": lambda b: _mean_flow(b, span=lambda b: np.ones_like(b.late)),
         "the derivative is multiplied by t instead of t - r": lambda b: _mean_flow(b, span=lambda b: b.late),
+        "the derivative is multiplied by (t - r)^2 instead of t - r": lambda b: _mean_flow(
+            b, span=lambda b: (b.late - b.early) ** 2
+        ),
+        "the derivative enters the target twice": lambda b: _mean_flow(b, sign=2.0),
+        "half of the derivative enters the target": lambda b: _mean_flow(b, sign=0.5),
+        "r and t are exchanged in the output, not in the derivative": lambda b: _mean_flow(b, turned=True),
+        EXCHANGED: lambda b: _mean_flow(b.exchanged),
+        f"{EXCHANGED}, and the velocity is not": lambda b: _mean_flow(b.exchanged, reversed_=True),
+        PRESERVING: lambda b: _mean_flow(b, states=b.preserving(b.late)),
     },
     lambda b, h, **how: _mean_flow(b, step=h, **how),
 )
@@ -196,9 +137,10 @@ def _consistency(
     weight: FloatArray | float | None = None,
     late: FloatArray | None = None,
     early: FloatArray | None = None,
+    states: FloatArray | None = None,
     **how: Any,
 ) -> Outcome:
-    outputs, basis = _image(b, b.x, b.late if late is None else late)
+    outputs, basis = _image(b, b.x if states is None else states, b.late if late is None else late)
     targets, moved = _image(b, neighbour, b.early if early is None else early)
     return regress(outputs, basis, targets, b.weight if weight is None else weight, moved, **how)
 
@@ -214,6 +156,7 @@ def _shared(weight: FloatArray) -> FloatArray:
 def _slips_of_consistency(neighbour: Callable[[TrainingBatch], FloatArray]) -> dict[str, Variant]:
     return {
         **_of_any_regression(lambda b, **how: _consistency(b, neighbour(b), **how)),
+        **_crossed(lambda b, **how: _consistency(b, neighbour(b), **how)),
         "the weight is missing": lambda b: _consistency(b, neighbour(b), weight=1.0),
         "the weights are divided by their sum": lambda b: _consistency(b, neighbour(b), weight=_shared(b.weight)),
         "the weight is squared": lambda b: _consistency(b, neighbour(b), weight=b.weight**2),
@@ -223,6 +166,13 @@ def _slips_of_consistency(neighbour: Callable[[TrainingBatch], FloatArray]) -> d
         "the target is evaluated at the state of time t": lambda b: _consistency(b, b.x),
         "the target is the datum: this is denoising": lambda b: _consistency(b, b.x0, early=np.zeros_like(b.early)),
     }
+
+
+def _twice(b: TrainingBatch) -> FloatArray:
+    """Two Euler steps of half the length."""
+    model, half = b.model("velocity"), 0.5 * (b.early - b.late)
+    y = b.x + half[:, None] * model(b.x, b.late)
+    return np.asarray(y + half[:, None] * model(y, b.late + half))
 
 
 def _euler(b: TrainingBatch, *, at: FloatArray | None = None, sign: float = 1.0) -> FloatArray:
@@ -243,7 +193,14 @@ _TRAINING = Target(
     "loss(student, x0, eps, t, s, weight): student(x, t) is the consistency function",
     lambda b: (b.x0, b.eps, b.late, b.early, b.weight),
     lambda b, **how: _consistency(b, b.noisy(b.early), **how),
-    _slips_of_consistency(lambda b: b.noisy(b.early)),
+    {
+        **_slips_of_consistency(lambda b: b.noisy(b.early)),
+        EXCHANGED: lambda b: _consistency(b.exchanged, b.exchanged.noisy(b.early)),
+        PRESERVING: lambda b: _consistency(b, b.preserving(b.early), states=b.preserving(b.late)),
+        "each state is given to the student with the other's time": lambda b: _consistency(
+            b, b.x, states=b.noisy(b.early)
+        ),
+    },
     wraps="consistency",
 )
 _DISTILLATION = Target(
@@ -255,7 +212,11 @@ _DISTILLATION = Target(
     {
         **_slips_of_consistency(_euler),
         "the teacher is conditioned on s instead of t": lambda b: _consistency(b, _euler(b, at=b.early)),
+        "the teacher is conditioned on the middle": lambda b: _consistency(b, _euler(b, at=0.5 * (b.late + b.early))),
         "the teacher's step goes the wrong way": lambda b: _consistency(b, _euler(b, sign=-1.0)),
+        "the teacher's step goes half of the way": lambda b: _consistency(b, _euler(b, sign=0.5)),
+        "the teacher takes two steps instead of one": lambda b: _consistency(b, _twice(b)),
+        "the teacher's step is Ralston's, not Euler's": lambda b: _consistency(b, _two_stages(b, 2.0 / 3.0)),
         "the teacher's step is Heun's, not Euler's": lambda b: _consistency(b, _two_stages(b, 1.0)),
         "the teacher's step is of the midpoint rule, not Euler's": lambda b: _consistency(b, _two_stages(b, 0.5)),
         "the teacher's step goes all the way to time 0": lambda b: _consistency(
@@ -277,6 +238,8 @@ def _continuous(
     central: bool = False,
     of_noise: bool = False,
     reversed_: bool = False,
+    of_product: bool = False,
+    floor: float | None = None,
     rows: FloatArray | float = 1.0,
 ) -> Outcome:
     theta, t = b.student.coefficients, b.late
@@ -292,6 +255,11 @@ def _continuous(
         if boundary:
             turn = turn - along[1] * b.student.basis(b.x, t, 0.0)
         rate = along[0] * v + turn @ theta
+    if of_product:
+        share = 2.0 * np.reshape(rows, (-1, 1)) / len(rate)
+        return Outcome(0.0, np.asarray(basis.T @ (share * rate) + turn.T @ (share * outputs)))
+    if floor is not None:
+        rate = rate / (np.abs(rate) + floor)
     return regress(outputs, basis, outputs - sign * rate, moved=basis - sign * turn, still=still, rows=rows)
 
 
@@ -302,6 +270,13 @@ _CONTINUOUS = Target(
     _continuous,
     {
         "the stop-gradient on the derivative is missing": lambda b: _continuous(b, still=NOTHING),
+        "the stop-gradient on the derivative is missing in the product of output and derivative": lambda b: _continuous(
+            b, of_product=True
+        ),
+        "the derivative is normalised, divided by |df/dt| + 0.1: a choice, if it was meant": lambda b: _continuous(
+            b, floor=0.1
+        ),
+        EXCHANGED: lambda b: _continuous(b.exchanged),
         "the derivative of the factor t before the network is missing": lambda b: _continuous(b, boundary=False),
         "the derivative has the wrong sign": lambda b: _continuous(b, sign=-1.0),
         "the velocity is x_0 - eps: it points to the data": lambda b: _continuous(b, reversed_=True),
@@ -334,22 +309,29 @@ def _progressive(
     landed: bool = False,
     middle: FloatArray | None = None,
     borrowed: bool = False,
+    apart: bool = False,
+    mean: bool = False,
+    short: bool = False,
     **how: Any,
 ) -> Outcome:
     teacher, t, s = b.model("data"), b.late, b.early
     middle = 0.5 * (t + s) if middle is None else middle
-    data = teacher(b.x, t)
+    first = data = teacher(b.x, t)
     if steps == 1:
         y = _ddim(b.x, data, t, s)
     else:
         half = _ddim(b.x, data, t, middle)
-        data = teacher(half, t if stale else middle)
+        data = teacher(b.x if apart else half, t if stale else middle)
         y = _ddim(half, data, middle, s)
     decay = (s / t)[:, None]
     target = (y - decay * b.x) / (1.0 - s[:, None] - decay * (1.0 - t[:, None])) if solved else data
     if borrowed:
         noise = (b.x - (1.0 - t[:, None]) * teacher(b.x, t)) / t[:, None]
         target = (y - s[:, None] * noise) / (1.0 - s[:, None])
+    if mean:
+        target = 0.5 * (first + data)
+    if short:
+        target = (y - decay * b.x) / (1.0 - s[:, None])
     basis = b.student.basis(b.x, t if at is None else at)
     goal = y if landed else target
     return regress(basis @ b.student.coefficients, basis, goal, b.weight if weight is None else weight, **how)
@@ -380,6 +362,15 @@ _PROGRESSIVE = Target(
             b, solved=False
         ),
         "the student is conditioned on s instead of t": lambda b: _progressive(b, at=b.early),
+        "the teacher's second prediction is at the first state": lambda b: _progressive(b, apart=True),
+        "the target is the mean of the teacher's two predictions, not what one step needs": lambda b: _progressive(
+            b, mean=True
+        ),
+        "the target is divided by alpha_s alone: the share of the first state's datum is left out": lambda b: (
+            _progressive(b, short=True)
+        ),
+        "the middle is a third of the way": lambda b: _progressive(b, middle=(2.0 * b.late + b.early) / 3.0),
+        **_crossed(_progressive),
         "the student is conditioned on the middle": lambda b: _progressive(b, at=0.5 * (b.late + b.early)),
         "the middle is that of log-SNR, not of time": lambda b: _progressive(b, middle=_log_middle(b)),
         "the middle is the geometric mean of the times": lambda b: _progressive(b, middle=np.sqrt(b.late * b.early)),
@@ -394,6 +385,19 @@ _PROGRESSIVE = Target(
 # ---------------------------------------------------------------- shortcut models
 
 
+@dataclass(frozen=True)
+class _Exchanged:
+    """Basis of a student that is told its two times in the wrong order."""
+
+    inner: FeatureStudent
+
+    def basis(self, x: FloatArray, t: FloatArray, r: FloatArray) -> FloatArray:
+        return np.asarray(self.inner.basis(x, r, t))
+
+    def tangent(self, x: FloatArray, t: FloatArray, r: FloatArray, dx: FloatArray) -> FloatArray:
+        return self.inner.tangent(x, r, t, dx)
+
+
 def _shortcut(
     b: TrainingBatch,
     *,
@@ -403,10 +407,14 @@ def _shortcut(
     whole: bool = False,
     sign: float = 1.0,
     shares: tuple[float, float] = (0.5, 0.5),
+    turned: bool = False,
+    exchanged: bool = False,
+    share: float = 0.5,
     **how: Any,
 ) -> Outcome:
-    net, theta, t, r = b.student, b.student.coefficients, b.late, b.early
-    middle = 0.5 * (t + r)
+    theta, t, r = b.student.coefficients, b.late, b.early
+    net = _Exchanged(b.student) if exchanged else b.student
+    middle = t + share * (r - t)
     length = sign * ((t - r) if full else (t - middle))[:, None]
     late = net.basis(b.x, t, r if whole else middle)
     there = b.x - length * (late @ theta)
@@ -414,7 +422,7 @@ def _shortcut(
     early = net.basis(there, first, second)
     turn = net.tangent(there, first, second, np.ones_like(there)) @ theta
     moved = np.asarray(shares[0] * late + shares[1] * (early - length * turn * late))
-    basis = net.basis(b.x, t, middle if short else r)
+    basis = net.basis(b.x, *((r, t) if turned else (t, middle if short else r)))
     target = (shares[0] * late + shares[1] * early) @ theta
     return regress(basis @ theta, basis, target, moved=moved, **how)
 
@@ -435,6 +443,10 @@ _SHORTCUT = Target(
         "the target is the second half alone": lambda b: _shortcut(b, shares=(0.0, 1.0)),
         "the target is the first half alone": lambda b: _shortcut(b, shares=(1.0, 0.0)),
         "the student is conditioned on half of its step": lambda b: _shortcut(b, short=True),
+        "t and r are exchanged in the output, not in the halves": lambda b: _shortcut(b, turned=True),
+        "t and r are exchanged in the halves, not in the output": lambda b: _shortcut(b, exchanged=True, turned=True),
+        "t and r are exchanged in every call of the student": lambda b: _shortcut(b, exchanged=True),
+        "the halves meet at a third of the way": lambda b: _shortcut(b, share=1.0 / 3.0),
     },
 )
 
@@ -447,6 +459,7 @@ def _matching(
     *,
     sign: float = 1.0,
     clean: bool = False,
+    half_clean: bool = False,
     divided: bool = False,
     held: bool = True,
     noise: bool = False,
@@ -457,7 +470,7 @@ def _matching(
 ) -> Outcome:
     real, fake = b.model("data"), b.model("data", fake=True)
     x, at = b.x0 if clean else b.x, 1.0 - b.late if turned else b.late
-    pull = (fake(x, at) if own else b.x0) - real(x, at)
+    pull = (fake(b.x0 if half_clean else x, at) if own else b.x0) - real(x, at)
     if noise:
         pull = pull * ((1.0 - b.late) / b.late)[:, None]
     pull = pull * (1.0 - b.late)[:, None] ** power
@@ -479,6 +492,7 @@ _MATCHING = Target(
     {
         "the sign is reversed: the student flees the data": lambda b: _matching(b, sign=-1.0),
         "the denoisers see the clean sample": lambda b: _matching(b, clean=True),
+        "the fake denoiser sees the clean sample": lambda b: _matching(b, half_clean=True),
         "the denoisers are told 1 - t: their time runs from data to noise": lambda b: _matching(b, turned=True),
         "the difference is of noises, alpha/sigma times that of data": lambda b: _matching(b, noise=True),
         "the sample stands for the fake denoiser: this is score distillation": lambda b: _matching(b, own=False),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ __all__ = [
     "SQUARE",
     "STUDENT",
     "TARGET",
+    "Crossing",
     "Distance",
     "Outcome",
     "multipliers",
@@ -57,6 +58,10 @@ def _huber(c: float) -> Distance:
     )
 
 
+def _cauchy(c: float) -> Distance:
+    return Distance(lambda g: np.log1p(g * g / (c * c)), lambda g: 2.0 * g / (c * c + g * g))
+
+
 def _adaptive(power: float) -> Callable[[float], Distance]:
     """Square over a power of itself that is held still."""
     return lambda c: Distance(lambda g: g * g / (g * g + c) ** power, lambda g: 2.0 * g / (g * g + c) ** power)
@@ -66,11 +71,15 @@ ROBUST: Mapping[str, Callable[[float], Distance]] = MappingProxyType(
     {
         "the distance is the pseudo-Huber one, sqrt(e^2 + c^2) - c, instead of the square": _pseudo_huber,
         "the distance is Huber's (smooth L1) instead of the square, with its corner at c": _huber,
+        "the distance is log(1 + e^2 / c^2) instead of the square": _cauchy,
         "the square is divided by e^2 + c, held still: an adaptive weight": _adaptive(1.0),
         "the square is divided by the root of e^2 + c, held still: an adaptive weight": _adaptive(0.5),
     }
 )
 """What stands for the square, to its distance for a constant c."""
+
+Crossing = Literal["", "outputs", "targets"]
+"""What lies in a row where the rest are columns."""
 
 TARGET, NOTHING, STUDENT = "target", "nothing", "student"
 """What a loss holds still."""
@@ -86,8 +95,19 @@ def regress(
     still: str = TARGET,
     distance: Distance = SQUARE,
     rows: FloatArray | float = 1.0,
+    crossed: Crossing = "",
 ) -> Outcome:
-    """Mean of ``rows weight distance(output - target)`` and its gradient; ``moved``: derivative of the targets."""
+    """Mean of ``rows weight distance(output - target)`` and its gradient; ``moved``: derivative of the targets.
+
+    With ``crossed`` each output meets each target, as where one has the shape (n,) and the other (n, 1): the weight is
+    that of the other's row.
+    """
+    if crossed:
+        n = len(outputs)
+        shared = np.broadcast_to(np.asarray(weight * rows, dtype=np.float64).reshape(-1, 1), (n, 1))
+        inner, outer = np.tile(np.arange(n), n), np.repeat(np.arange(n), n)
+        mine, theirs = (inner, outer) if crossed == "outputs" else (outer, inner)
+        return regress(outputs[mine], basis[mine], targets[theirs], shared[outer], still=still, distance=distance)
     gap = outputs - targets
     share = np.broadcast_to(np.asarray(weight * rows, dtype=np.float64).reshape(-1, 1), gap.shape) / len(gap)
     of_target = np.zeros_like(basis) if moved is None else moved
@@ -104,8 +124,10 @@ def multipliers(late: FloatArray, early: FloatArray, weight: FloatArray) -> Iter
     yield "min(SNR, 5)", np.minimum(snr, 5.0)
     yield "min(SNR, 5) / SNR", np.minimum(snr, 5.0) / snr
     yield "1 / (1 + SNR)", 1.0 / (1.0 + snr)
+    yield "1 + SNR", 1.0 + snr
     yield "one over the weight's root", weight**-0.5
-    for a, b, c in product((0, 1, -1, 2, -2), (0, 1, -1, 2, -2), (0, 1, -1)):
+    yield "one over the square of the weight, which divides where it should multiply", weight**-2.0
+    for a, b, c in product((0, 1, -1, 2, -2), repeat=3):
         parts = [
             (name if power == 1 else f"{name}^{power}", base**power)
             for name, base, power in (("alpha", alpha, a), ("sigma", sigma, b), ("(t - s)", late - early, c))
