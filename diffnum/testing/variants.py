@@ -28,7 +28,6 @@ def _of_any_regression(loss: Callable[..., Outcome]) -> dict[str, Variant]:
         "the stop-gradient on the target is missing": lambda b: loss(b, still=NOTHING),
         "the stop-gradient holds the student instead of the target": lambda b: loss(b, still=STUDENT),
         "the distance is the absolute value instead of the square": lambda b: loss(b, distance=ABSOLUTE),
-        "each output meets each target: shapes (n,) and (n, 1) make (n, n)": lambda b: loss(b, crossed="outputs"),
     }
 
 
@@ -42,6 +41,7 @@ def _crossed(loss: Callable[..., Outcome]) -> dict[str, Variant]:
     }
 
 
+MEETING = "each output meets each target: shapes (n,) and (n, 1) make (n, n)"
 EXCHANGED = "x_0 and eps are exchanged: the states are data at t = 1"
 PRESERVING = "the states are sqrt(1 - t^2) x_0 + t eps, not (1 - t) x_0 + t eps"
 
@@ -91,6 +91,7 @@ _MEAN_FLOW = Target(
     _mean_flow,
     {
         **_of_any_regression(_mean_flow),
+        MEETING: lambda b: _mean_flow(b, crossed="outputs"),
         "the derivative enters the target with the wrong sign": lambda b: _mean_flow(b, sign=-1.0),
         "the derivative with respect to t is missing": lambda b: _mean_flow(b, along=(1.0, 0.0, 0.0)),
         "the derivative with respect to x is missing": lambda b: _mean_flow(b, along=(0.0, 1.0, 0.0)),
@@ -434,6 +435,7 @@ _SHORTCUT = Target(
     _shortcut,
     {
         **_of_any_regression(_shortcut),
+        MEETING: lambda b: _shortcut(b, crossed="outputs"),
         "the second half step is conditioned on the time of the first": lambda b: _shortcut(b, stale=True),
         "the first half step has the full length": lambda b: _shortcut(b, full=True),
         "the first half step goes the wrong way": lambda b: _shortcut(b, sign=-1.0),
