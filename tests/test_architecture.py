@@ -318,7 +318,7 @@ def test_the_wheel_holds_the_type_marker_and_the_toy_models(tmp_path: Path) -> N
         folder = tmp_path / kind
         subprocess.run([sys.executable, "-c", code, str(folder), kind], cwd=ROOT, check=True, capture_output=True)
         (wheel,) = folder.glob("diffnum-*.whl")
-        assert wheel.stat().st_size < 25e6
+        assert wheel.stat().st_size < 26e6  # the toy models, and the classifiers that guide them
         with zipfile.ZipFile(wheel) as archive:
             return archive.namelist()
 

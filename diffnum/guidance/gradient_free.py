@@ -96,8 +96,9 @@ def gradient_free(
 
     Notes
     -----
-    That the class and the scale are chosen by the classifier is the paper's; the dependence of the scale on the
-    confidence is ours, the simplest that vanishes where the class is certain.
+    That the class and the scale are chosen by the classifier, in inference alone, is the paper's. Only its abstract was
+    at hand: the dependence of the scale on the confidence is ours, the simplest that vanishes where the class is
+    certain.
 
     References
     ----------
@@ -141,7 +142,9 @@ RULES = MappingProxyType(
             judges="data",
             takes=("label", "classes"),
             unguided=0.0,
-            deviations=("how the scale follows from the confidence is ours, the simplest such rule",),
+            deviations=(
+                "how the scale follows from the confidence is ours, the simplest such rule: only the abstract was read",
+            ),
         )
     }
 )

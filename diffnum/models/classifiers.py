@@ -19,8 +19,8 @@ __all__ = ["LEVELS", "NetworkClassifier", "clean_time", "load_classifier", "with
 LEVELS = 3
 """Channels that tell a classifier the noise level: the half-log-SNR, its sine and its cosine."""
 
-FILES = {"noisy": "classifier.safetensors", "clean": "features.safetensors"}
-"""Weights of the classifier of noisy states, and of that of data, which also gives features."""
+FILES = {"noisy": "classifier.safetensors", "clean": "features.safetensors", "minority": "minority.safetensors"}
+"""Weights of the classifier of noisy states, of that of data, which also gives features, and of minority labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +100,10 @@ def load_classifier(model: Any, kind: str = "noisy") -> NetworkClassifier:
     ----------
     model : NetworkDenoiser
         ``dn.load("toy/digits")`` or ``dn.load("toy/emoji-32")``.
-    kind : {"noisy", "clean"}
-        Of noisy states, for classifier guidance; or of data, for rules that classify the predicted data, and for
-        rewards.
+    kind : {"noisy", "clean", "minority"}
+        Of noisy states, for classifier guidance; of data, for rules that classify the predicted data, and for rewards;
+        or of noisy states by minority label, 0 (the most ordinary quarter of the training images) to 3, for
+        :func:`diffnum.guidance.minority_guidance`.
 
     Returns
     -------
@@ -130,8 +131,9 @@ def load_classifier(model: Any, kind: str = "noisy") -> NetworkClassifier:
         )
         raise MissingModelError(msg)
     channels = int(model.sample_shape[0])
-    network, classes = _read(path, channels + (LEVELS if kind == "noisy" else 0))
-    return NetworkClassifier(network.to(model.device), classes, model.schedule if kind == "noisy" else None)
+    knows_levels = kind != "clean"
+    network, classes = _read(path, channels + (LEVELS if knows_levels else 0))
+    return NetworkClassifier(network.to(model.device), classes, model.schedule if knows_levels else None)
 
 
 def _read(path: Path, channels: int) -> tuple[FeatureNet, int]:

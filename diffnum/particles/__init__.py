@@ -15,6 +15,7 @@ True
 from diffnum.particles.audit import TargetAudit, TargetTask, audit_target
 from diffnum.particles.correctors import annealed, as_shipped, guided, product
 from diffnum.particles.exact import WeightedVariance, weighted_variance
+from diffnum.particles.learned_values import LearnedValue, learned_value
 from diffnum.particles.population import Population, populations, run
 from diffnum.particles.resampling import SCHEMES, ResamplingScheme, ancestors, effective_size
 from diffnum.particles.search import BestOfNormal, Found, best_of, noise_search, path_search, zero_order
@@ -26,6 +27,7 @@ __all__ = [
     "SCHEMES",
     "BestOfNormal",
     "Found",
+    "LearnedValue",
     "Node",
     "Population",
     "Potential",
@@ -43,6 +45,7 @@ __all__ = [
     "effective_size",
     "exact_value",
     "guided",
+    "learned_value",
     "linear_log_likelihood",
     "noise_search",
     "path_search",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -33,6 +34,9 @@ __all__ = ["DEFECTS", "MOMENTS", "TARGETS", "TargetAudit", "TargetTask", "audit_
 MOMENTS = ("mean", "second moment", "share below zero")
 SMALLEST = 0.012
 """Deviations that are not told from a bias of few particles."""
+
+ALIKE = 0.1
+"""Share of a deviation by which a defect of the same kind may differ."""
 
 ERRORS = 3.5
 """Standard errors beyond which a deviation counts."""
@@ -211,14 +215,14 @@ def _twisting(task: TargetTask, n: int, seed: int) -> Any:
     return _ran(task, _twisted(task), n, seed, "sde_dpmpp_1")
 
 
-def _plain(task: TargetTask, n: int, seed: int) -> Any:
+def _plain(task: TargetTask, n: int, seed: int, method: str = "") -> Any:
     """Every weight forgotten."""
     movers: dict[str, Callable[[], Any]] = {
         "tilted": lambda: task.models[0],
         "posterior": lambda: Twisted(task.models[0], task.log_likelihood or (lambda x: (x[:, 0], x))),
     }
     model = movers.get(task.target, lambda: product(task.models, task.exponents).model)()
-    x, _, _ = _ran(task, model, n, seed, "sde_dpmpp_1" if task.target == "posterior" else "")
+    x, _, _ = _ran(task, model, n, seed, "sde_dpmpp_1" if task.target == "posterior" else method)
     return x
 
 
@@ -232,10 +236,24 @@ def _all_rewards(task: TargetTask, n: int, seed: int) -> Any:
     return _ran(task, Weighted(task.models[0], potential), n, seed)
 
 
-def _early(task: TargetTask, n: int, seed: int) -> Any:
-    """Rewards up to the middle, and the last factor dropped."""
-    nodes = range(len(task.nodes) // 3)
+def _early(task: TargetTask, n: int, seed: int, share: float = 0.55) -> Any:
+    """Rewards up to a share of the nodes, and the last factor dropped."""
+    nodes = range(round(share * len(task.nodes)))
     return _steered(task, n, seed, nodes=nodes, complete=False)
+
+
+def _twice(task: TargetTask, n: int, seed: int) -> Any:
+    """The reward at twice its scale."""
+    sampler = steered(task.models[0], task.reward or _first, 2.0 * task.scale)
+    return _ran(task, sampler, n, seed)
+
+
+def _quiet(task: TargetTask, n: int, seed: int, share: float = 0.7) -> Any:
+    """Right weights, and noise that is too small in every step: its scale does not follow the step."""
+    numbers = task.plan("sde_dpmpp_2m")
+    steps = tuple(replace(tableau, noise=share * tableau.noise) for tableau in numbers.steps)
+    sampler = steered(task.models[0], task.reward, task.scale) if task.reward else product(task.models, task.exponents)
+    return _returned(run(replace(numbers, steps=steps), sampler, n, x=task.start(n, seed), seed=seed))
 
 
 def _doubled(task: TargetTask, n: int, seed: int) -> Any:
@@ -278,6 +296,7 @@ _CORRECTOR_DEFECTS: Mapping[str, OwnSampler] = {
     "weights dropped": _plain,
     "wrong potential": _doubled,
     "missing divergence term": _without_divergence,
+    "noise not rescaled": _quiet,
 }
 
 DEFECTS: Mapping[str, Mapping[str, OwnSampler]] = MappingProxyType(
@@ -287,6 +306,7 @@ DEFECTS: Mapping[str, Mapping[str, OwnSampler]] = MappingProxyType(
             "last increment dropped": _early,
             "wrong potential": _all_rewards,
             "argmax for multinomial": _largest,
+            "noise not rescaled": _quiet,
         },
         "power": _CORRECTOR_DEFECTS,
         "product": _CORRECTOR_DEFECTS,
@@ -294,6 +314,21 @@ DEFECTS: Mapping[str, Mapping[str, OwnSampler]] = MappingProxyType(
     }
 )
 """Planted defects of each target, by what is wrong."""
+
+_ANCESTRAL = partial(_plain, method="sde_dpmpp_1")
+VARIANTS: Mapping[str, Mapping[str, tuple[OwnSampler, ...]]] = MappingProxyType(
+    {
+        "tilted": {
+            "weights dropped": (_ANCESTRAL,),
+            "last increment dropped": (partial(_early, share=0.5), partial(_early, share=0.6)),
+            "wrong potential": (_twice,),
+            "noise not rescaled": (partial(_quiet, share=0.85),),
+        },
+        "power": {"weights dropped": (_ANCESTRAL,), "noise not rescaled": (partial(_quiet, share=0.85),)},
+        "product": {"weights dropped": (_ANCESTRAL,), "noise not rescaled": (partial(_quiet, share=0.85),)},
+    }
+)
+"""The same defects in other sizes, or with other steps, with which a sampler is compared too."""
 
 
 # -- the audit -------------------------------------------------------------------------------------------
@@ -384,7 +419,13 @@ def audit_target(
     bias = fine.mean(axis=0) - exact
     error = fine.std(axis=0, ddof=1) / np.sqrt(runs)
     ok = bool(np.all(allowed(bias, error, coarse, exact)))
-    cause = "" if ok else _cause(target, tasks[1], bias, error, n, runs, seed)
+    cause = ""
+    if not ok:
+        _, log_weights, log_evidence = understood(sampler(tasks[1], n, seed), n)
+        weighs = log_evidence is not None or float(np.ptp(log_weights)) > 0.0
+        # Who returns weights has not dropped them; of who returns none, that is likelier than noise that is too small.
+        ruled_out = "weights dropped" if float(np.ptp(log_weights)) > 0.0 else "" if weighs else "noise not rescaled"
+        cause = _cause(target, tasks[1], bias, error, n, runs, seed, ruled_out)
     numbers = (tuple(float(v) for v in row) for row in (fine.mean(axis=0), error, exact))
     found, errors, wanted = numbers
     return TargetAudit(target, found, errors, wanted, ok, cause, steps)
@@ -402,8 +443,10 @@ def allowed(bias: FloatArray, error: FloatArray, coarse: FloatArray, exact: Floa
     before = coarse.mean(axis=0) - exact
     before_error = coarse.std(axis=0, ddof=1) / np.sqrt(len(coarse))
     within = np.abs(bias) < ERRORS * error + SMALLEST
-    # Of first order or more: what is left after taking the step out is within its own error.
-    falls = np.abs(bias) < 0.75 * np.abs(before)
+    # Of first order or more, as far as the noise of both lets it be seen; and what is left after taking the step out is
+    # within its own error.
+    noise = 2.0 * np.sqrt(error**2 + (0.75 * before_error) ** 2)
+    falls = np.abs(bias) < 0.75 * np.abs(before) + noise
     left = np.abs(2.0 * bias - before) < ERRORS * np.sqrt(4.0 * error**2 + before_error**2) + SMALLEST
     return np.asarray(within | (falls & left))
 
@@ -451,15 +494,31 @@ def _moments(x: FloatArray) -> FloatArray:
     return np.stack([x[:, 0], x[:, 0] ** 2, x[:, 0] < 0.0], axis=1).astype(float)
 
 
-def _cause(target: str, task: TargetTask, bias: FloatArray, error: FloatArray, n: int, runs: int, seed: int) -> str:
-    """Defect whose deviations are the most similar ones, in standard errors of both."""
+def _cause(
+    target: str,
+    task: TargetTask,
+    bias: FloatArray,
+    error: FloatArray,
+    n: int,
+    runs: int,
+    seed: int,
+    ruled_out: str,
+) -> str:
+    """Defect whose deviations, in any of its sizes, are the most similar ones, in standard errors of both."""
     exact = np.array([*task.exact, task.log_evidence])
-    distances = {}
-    for name, planted in DEFECTS[target].items():
+
+    def apart(planted: OwnSampler) -> float:
         rows = _measured(planted, task, n, max(4, runs // 2), seed + runs)
         size = min(rows.shape[1], len(bias))
         other = rows.mean(axis=0)[:size] - exact[:size]
         spread = rows.std(axis=0, ddof=1)[:size] / np.sqrt(len(rows))
-        apart = (other - bias[:size]) / np.sqrt(error[:size] ** 2 + spread**2 + SMALLEST**2)
-        distances[name] = float(np.sqrt(np.mean(apart**2)))
+        unit = np.sqrt(error[:size] ** 2 + spread**2 + SMALLEST**2 + (ALIKE * other) ** 2)
+        return float(np.sqrt(np.mean(((other - bias[:size]) / unit) ** 2)))
+
+    sizes = VARIANTS.get(target, {})
+    distances = {
+        name: min(apart(one) for one in (planted, *sizes.get(name, ())))
+        for name, planted in DEFECTS[target].items()
+        if name != ruled_out
+    }
     return min(distances, key=lambda name: distances[name])

@@ -55,7 +55,7 @@ def soft_values(
         In proportion to :math:`e^{v/a}`, as derived, or the largest, as shipped.
     value : callable, optional
         ``value(x, t)``; by default the reward of the predicted data (the "posterior mean" variant), for one evaluation
-        a proposal. :func:`exact_value` knows it on mixtures.
+        a proposal. :func:`exact_value` knows it on mixtures, :func:`learned_value` learns it from samples.
 
     Returns
     -------

@@ -8,7 +8,15 @@ import pytest
 import torch
 
 import diffnum as dn
-from diffnum.guidance import RULES, Classifier, classifier_guidance, clean_classifier_guidance, gradient_free
+from diffnum.guidance import (
+    RULES,
+    Classifier,
+    classifier_guidance,
+    clean_classifier_guidance,
+    gradient_free,
+    minority_guidance,
+    minority_score,
+)
 from diffnum.models import MissingModelError, NetworkClassifier, load_classifier, perturbed_attention
 
 
@@ -98,3 +106,22 @@ def test_an_identity_map_keeps_the_value_of_each_place() -> None:
     pulled = own - picture
     torch.testing.assert_close((mean - picture)[0, :, 0, 0], pulled.mean(dim=(2, 3))[0], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(plain, own)
+
+
+def test_minority_labels_of_digits_are_quarters_by_score_and_are_guided_to() -> None:
+    bare = dn.load("toy/digits")
+    judge = load_classifier(bare, "minority")
+    assert judge.num_classes == 4
+    guided = minority_guidance(bare, judge, 8.0)
+    plain, unusual = (dn.sample(model, "dpmpp_2m", 12, n=64, seed=1) for model in (bare, guided))
+    t = float(bare.schedule.time(0.0))
+    before, after = (float(minority_score(bare, x, t).mean()) for x in (plain, unusual))
+    assert after > 1.05 * before
+
+
+def test_the_classifier_of_noisy_emoji_reads_samples_as_the_one_of_data_does() -> None:
+    pytest.importorskip("diffusers")
+    emoji = dn.load("toy/emoji-32")
+    noisy = load_classifier(emoji)
+    assert noisy.num_classes == emoji.num_classes == 6
+    assert noisy(torch.zeros(2, 3, 32, 32), 300.0).shape == (2, 6)
