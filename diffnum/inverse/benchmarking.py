@@ -26,7 +26,7 @@ from diffnum.inverse.bias import calibration, measured_bias
 from diffnum.inverse.exact_law import exact_law
 from diffnum.inverse.operators import Linear, mask
 from diffnum.inverse.record import PosteriorSampler
-from diffnum.inverse.sampling import METHODS
+from diffnum.inverse.sampling import METHODS, method_of
 from diffnum.jobs.data import jsonable
 from diffnum.jobs.ledger import Ledger, Progress, digest, source_digest
 from diffnum.problems.gaussian import Gaussian
@@ -136,7 +136,7 @@ def tasks(records: Sequence[PosteriorSampler]) -> Iterator[BenchmarkTask]:
 
 
 def benchmark(
-    records: Sequence[PosteriorSampler] | None = None,
+    records: Sequence[str | PosteriorSampler] | None = None,
     *,
     ledger: Path | None = None,
     progress: Progress | None = None,
@@ -145,7 +145,7 @@ def benchmark(
 
     Parameters
     ----------
-    records : sequence of PosteriorSampler, optional
+    records : sequence of str or PosteriorSampler, optional
         Samplers; all of :data:`~diffnum.inverse.METHODS` by default.
     ledger : Path, optional
         File of finished entries: a run that was stopped goes on from there.
@@ -157,7 +157,7 @@ def benchmark(
     dict
         ``rows``, one an entry, with ``version`` and ``seconds`` of processor time in all.
     """
-    chosen = list(METHODS.values()) if records is None else list(records)
+    chosen = [method_of(record) for record in (METHODS if records is None else records)]
     known = {record.name: record for record in chosen}
     kept, entries = Ledger(ledger), list(tasks(chosen))
     for done, task in enumerate(entries):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -9,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from diffnum.inverse.operators import Linear
 from diffnum.inverse.problem import Conditioned, Inverse, Reading, hosted
+from diffnum.jobs.checked import check_count, check_number
 from diffnum.plans import Plan
 from diffnum.solver import Noise
 from diffnum.types import Array, Denoiser
@@ -25,6 +27,31 @@ Launch: TypeAlias = Callable[[Inverse, Plan, Array, Noise, Options], Array]
 
 Takes: TypeAlias = Literal["any plan", "steps of one evaluation", "single steps", "nodes"]
 """What a sampler uses of a plan: any; steps that evaluate once; such that remember nothing besides; or its nodes."""
+
+RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "eta": (0.0, 1.0), "eta_b": (0.0, 1.0), "zeta": (0.0, 1.0), "threshold": (0.0, 1.0),
+        "scale": (0.0, math.inf), "variance": (0.0, math.inf), "gamma": (0.0, math.inf), "obs_weight": (0.0, math.inf),
+        "iterations": (0, math.inf), "flow": (1, math.inf), "langevin": (1, math.inf), "particles": (2, math.inf),
+        "jump_length": (1, math.inf), "jump_samples": (1, math.inf),
+    }
+)  # fmt: skip
+"""Least and largest value of an option, wherever it occurs; numbers that are not here are positive."""
+
+
+def _check_option(name: str, value: Any, usual: Any) -> None:
+    """Refuse a value that is not of the default's kind, or outside its range."""
+    if isinstance(usual, bool):
+        if not isinstance(value, bool):
+            msg = f"{name}={value!r}: give True or False"
+            raise TypeError(msg)
+    elif isinstance(usual, int):
+        check_count(name, value, int(RANGES.get(name, (1, math.inf))[0]))
+    elif isinstance(usual, float):
+        if name in RANGES:
+            check_number(name, value, *RANGES[name])
+        else:
+            check_number(name, value, 0.0, closed=False)
 
 
 @dataclass(frozen=True)
@@ -88,12 +115,16 @@ class PosteriorSampler:
         Raises
         ------
         TypeError
-            If an option is unknown.
+            If an option is unknown or of the wrong kind.
+        ValueError
+            If one is out of range.
         """
         if unknown := sorted(given.keys() - self.options.keys()):
             known = ", ".join(self.options) or "none"
             msg = f"{unknown[0]}={given[unknown[0]]!r} is no option of {self.name!r}: its options are {known}"
             raise TypeError(msg)
+        for name, value in given.items():
+            _check_option(name, value, self.options[name])
         return {**self.options, **given}
 
     def check(self, problem: Inverse) -> None:

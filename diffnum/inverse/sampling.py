@@ -12,6 +12,7 @@ from diffnum.inverse import samplers
 from diffnum.inverse.operators import Linear
 from diffnum.inverse.problem import Inverse, start_of
 from diffnum.inverse.record import PosteriorSampler
+from diffnum.jobs.checked import check_callable
 from diffnum.jobs.stems import gathered
 from diffnum.plans import Plan, plan
 from diffnum.problems._states import positive_count
@@ -141,6 +142,8 @@ def sample(
     numbers = default_plan(record, problem.schedule) if plan is None else plan
     _check_plan(numbers, problem)
     check_key(seed, 0)
+    if noise is not None:
+        check_callable("noise", noise, "a function noise(step, index, like)")
     source: Noise = PopulationStreams(seed) if noise is None else noise
     each = int(problem.y.shape[0])
     if x is None:

@@ -49,3 +49,8 @@ def test_a_stopped_run_goes_on_and_a_sampler_of_ones_own_takes_part(tmp_path, mo
     assert len(kept.splitlines()) == 5
     assert {row["part"] for row in found["rows"]} == {"exact", "mixture", "calibration"}
     assert found["seconds"] == sum(row["seconds"] for row in found["rows"])
+
+
+def test_samplers_are_named_or_given() -> None:
+    with pytest.raises(ValueError, match="method='dsp' is unknown: use one of"):
+        benchmark(["dsp"])
