@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import multiprocessing
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -40,6 +41,38 @@ def test_a_record_of_the_catalogue_is_itself_again(name: str) -> None:
     record = dn.method(name)
     assert all(pickle.loads(pickle.dumps(record, protocol)) is record for protocol in range(2, 6))
     assert copy.deepcopy(record) is record
+
+
+def listed() -> list[Any]:
+    """What the public registries of all rooms list, with its place."""
+    rooms = (
+        "analysis",
+        "audits",
+        "calibration",
+        "convergence",
+        "discrete",
+        "distillation",
+        "forms",
+        "grids",
+        "guidance",
+    )
+    rooms += ("inverse", "particles", "plans", "problems", "schedules", "solver")
+    found = []
+    for room in rooms:
+        module = importlib.import_module(f"diffnum.{room}")
+        for name in module.__all__:
+            registry = getattr(module, name)
+            if isinstance(registry, Mapping):
+                found += [pytest.param(value, id=f"{room}.{name}[{key}]") for key, value in registry.items()]
+    return found
+
+
+@pytest.mark.parametrize("record", listed())
+def test_what_a_public_registry_lists_pickles(record: Any) -> None:
+    for protocol in range(2, 6):
+        again = pickle.loads(pickle.dumps(record, protocol))
+        assert type(again) is type(record)
+        assert repr(again) == repr(record)
 
 
 def test_an_alias_names_the_same_record() -> None:

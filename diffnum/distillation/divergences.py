@@ -108,16 +108,31 @@ class LevelWeight(NamedTuple):
     source: str
 
 
+def _even(_: float, __: float) -> float:
+    """Weight of the divergence itself."""
+    return 1.0
+
+
+def _variational(alpha: float, sigma: float) -> float:
+    """Weight of variational score distillation."""
+    return sigma / alpha * sigma**2
+
+
+def _matched(alpha: float, sigma: float) -> float:
+    """Weight of moment matching."""
+    return (sigma / alpha) ** 2
+
+
 LEVEL_WEIGHTS: Mapping[str, LevelWeight] = MappingProxyType(
     {
-        "kl": LevelWeight(lambda alpha, sigma: 1.0, "the divergence itself"),  # noqa: ARG005
+        "kl": LevelWeight(_even, "the divergence itself"),
         "vsd": LevelWeight(
-            lambda alpha, sigma: sigma / alpha * sigma**2,
+            _variational,
             "Wang et al. 2023, arXiv:2305.16213, with w = sigma^2: thu-ml/prolificdreamer at 186c8b8f, nerf/sd.py, "
             "train_step multiplies (eps_p - eps_q) by w, without the alpha of dx_t/dx",
         ),
         "moments": LevelWeight(
-            lambda alpha, sigma: (sigma / alpha) ** 2,
+            _matched,
             "Salimans et al. 2024, arXiv:2406.04103, with w = 1 and one step: the gradient is "
             "E[D_q(x_t) - D_p(x_t)] dx/dtheta",
         ),

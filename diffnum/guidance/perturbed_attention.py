@@ -89,6 +89,11 @@ def _build(model: Denoiser, scale: Scale, *, perturbed: Denoiser, interval: Any 
     return perturbed_attention(model, perturbed, scale, interval=interval)
 
 
+def _exponent(s: float) -> float:
+    """Power of the network's density at a scale."""
+    return 1.0 + s
+
+
 RULES = MappingProxyType(
     {
         "perturbed_attention": GuidanceRule(
@@ -101,7 +106,7 @@ RULES = MappingProxyType(
             needs=("perturbed",),
             takes=("interval",),
             unguided=0.0,
-            exponent=lambda s: 1.0 + s,
+            exponent=_exponent,
             code="KU-CVLAB/Perturbed-Attention-Guidance",
         )
     }

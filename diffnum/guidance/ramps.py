@@ -13,11 +13,26 @@ from diffnum.types import Schedule
 __all__ = ["RAMPS", "Ramp"]
 
 
+def _linear(u: float) -> float:
+    """Rising on a line."""
+    return u
+
+
+def _cosine(u: float) -> float:
+    """Rising with level ends."""
+    return 0.5 - 0.5 * math.cos(math.pi * u)
+
+
+def _window(u: float) -> float:
+    """Rising and falling again."""
+    return math.sin(math.pi * u) ** 2
+
+
 RAMPS: Final[Mapping[str, Callable[[float], float]]] = MappingProxyType(
     {
-        "linear": lambda u: u,
-        "cosine": lambda u: 0.5 - 0.5 * math.cos(math.pi * u),
-        "window": lambda u: math.sin(math.pi * u) ** 2,
+        "linear": _linear,
+        "cosine": _cosine,
+        "window": _window,
     }
 )
 """Shapes of a scale schedule on [0, 1], from the noisy end to the clean end; "window" rises and falls again."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from diffnum.inverse.operators import Linear
@@ -103,7 +102,7 @@ class PosteriorSampler:
     takes: Takes = "any plan"
     affine: bool = True
     needs: frozenset[str] = frozenset()
-    options: Options = field(default_factory=lambda: MappingProxyType({}))
+    options: Options = field(default_factory=dict)  # a mapping proxy cannot be pickled
     code: str = ""
     deviations: tuple[str, ...] = ()
     consistent: bool = False

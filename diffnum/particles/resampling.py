@@ -82,14 +82,24 @@ class ResamplingScheme:
     source: str
 
 
+def _one_each(n: int) -> int:
+    """A uniform number for each particle."""
+    return n
+
+
+def _one(_: int) -> int:
+    """One uniform number for all particles."""
+    return 1
+
+
 SCHEMES: Mapping[str, ResamplingScheme] = MappingProxyType(
     {
         scheme.name: scheme
         for scheme in (
-            ResamplingScheme("multinomial", _multinomial, lambda n: n, "Gordon, Salmond and Smith 1993"),
-            ResamplingScheme("residual", _residual, lambda n: n, "Liu and Chen 1998"),
-            ResamplingScheme("stratified", _stratified, lambda n: n, "Kitagawa 1996"),
-            ResamplingScheme("systematic", _systematic, lambda n: 1, "Carpenter, Clifford and Fearnhead 1999"),  # noqa: ARG005
+            ResamplingScheme("multinomial", _multinomial, _one_each, "Gordon, Salmond and Smith 1993"),
+            ResamplingScheme("residual", _residual, _one_each, "Liu and Chen 1998"),
+            ResamplingScheme("stratified", _stratified, _one_each, "Kitagawa 1996"),
+            ResamplingScheme("systematic", _systematic, _one, "Carpenter, Clifford and Fearnhead 1999"),
         )
     }
 )

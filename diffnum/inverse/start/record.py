@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -84,7 +83,7 @@ class StartMethod:
     tries: Tries
     finds: str
     gradient: bool
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, Any] = field(default_factory=dict)  # a mapping proxy cannot be pickled
     code: str = ""
     deviations: tuple[str, ...] = ()
 
