@@ -22,8 +22,8 @@ NO_CHAPTERS = frozenset({"playground", "which_sampler"})
 """Pages of the numbered parts that are for use, not for study."""
 
 SHORT = frozenset({
-    "interop", "models",
-    "your_sampler",
+
+
 })  # fmt: skip
 """Chapters that still have too few exercises. The list only shrinks; with the last name it goes."""
 
