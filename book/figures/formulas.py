@@ -1,0 +1,82 @@
+"""The formula sheet: each listed method, its derived step, orders, source and names, under a heading with an anchor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from IPython.display import Markdown
+
+import diffnum as dn
+from diffnum.coefficients.method import Method
+from diffnum.report.prose import broken
+
+KINDS = ("uniform", "smooth", "irregular")
+
+SHEETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "Exponential Adams methods and their relatives": ("adams", "dpmpp_2m", "dpmpp_3m", "dpmpp_3m_corrected"),
+        "Weights of constant steps": ("plms", "ipndm_v", "abm"),
+        "Runge-Kutta methods": ("heun", "dpm_solver", "explicit_runge_kutta", "exponential_runge_kutta", "res_3s"),
+        "Predictor-corrector methods": ("unip", "unipc", "unipc_pece", "unipc_vary", "pseudo_corrector"),
+        "Momentum": ("ghvb", "ghvb_variable", "heavy_ball", "nesterov", "mdpm2"),
+        "Few steps without training": ("cab", "stork", "pfdiff", "rx_euler", "epd"),
+    }
+)
+"""Title of a sheet -> families of methods on it."""
+
+
+def family(title: str) -> list[Method]:
+    """Listed methods of a sheet."""
+    return [record for record in dn.methods().values() if record.family in SHEETS[title]]
+
+
+def missing() -> set[str]:
+    """Listed methods that are on no sheet."""
+    return set(dn.methods()) - {record.name for title in SHEETS for record in family(title)}
+
+
+def anchor(name: str) -> str:
+    """Label of a method's heading."""
+    return "method-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def orders(record: Method) -> str:
+    """Orders of the formula, one number where the grids agree."""
+    found = [record.order_on(kind) for kind in KINDS]
+    if len(set(found)) == 1:
+        return f"Order {found[0]}"
+    return "Order " + ", ".join(f"{order} ({kind})" for order, kind in zip(found, KINDS, strict=True))
+
+
+def entry(record: Method) -> str:
+    """Heading, formula and facts of one method, in MyST Markdown."""
+    formula = broken(dn.derive(record).latex()).replace(r"\\", r"\\[0.5em]")
+    title = record.title[0].upper() + record.title[1:]
+    parts = [
+        f"```{{rubric}} {title}: `{record.name}`\n:name: {anchor(record.name)}\n:heading-level: 3\n```",
+        f"$$\n{formula}\n$$",
+        f"{orders(record)}; claimed {record.claimed_order}; as shipped {record.order_with_startup}. {record.summary}",
+        f"Source: {{cite:t}}`{record.cite}`, {record.equation}.",
+    ]
+    if record.aliases:
+        parts.append("Elsewhere: " + "; ".join(f"{where}: `{name}`" for where, name in record.aliases.items()) + ".")
+    if record.distinguish:
+        parts.append(f"Not to be confused with: {record.distinguish}")
+    return "\n\n".join(parts)
+
+
+def sheet(title: str) -> Markdown:
+    """Entries of all methods of a sheet."""
+    return Markdown("\n\n".join(entry(record) for record in family(title)))
+
+
+def contents(titles: Iterable[str] = tuple(SHEETS)) -> Markdown:
+    """All methods, by sheet, with links to their entries."""
+    lines = []
+    for title in titles:
+        links = (f"{{ref}}`{record.name} <{anchor(record.name)}>`" for record in family(title))
+        lines.append(f"- **{title}**: {' · '.join(links)}")
+    return Markdown("\n".join(lines))
