@@ -56,7 +56,7 @@ def entry(record: Method) -> str:
     formula = broken(dn.derive(record).latex()).replace(r"\\", r"\\[0.5em]")
     title = record.title[0].upper() + record.title[1:]
     parts = [
-        f"```{{rubric}} {title}: `{record.name}`\n:name: {anchor(record.name)}\n:heading-level: 3\n```",
+        f":::{{rubric}} {title}: `{record.name}`\n:name: {anchor(record.name)}\n:heading-level: 3\n:::",
         f"$$\n{formula}\n$$",
         f"{orders(record)}; claimed {record.claimed_order}; as shipped {record.order_with_startup}. {record.summary}",
         f"Source: {{cite:t}}`{record.cite}`, {record.equation}.",
