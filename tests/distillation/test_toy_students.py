@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from diffnum import distillation as dd
 from toy_models import toy_students
 
 RECORD = Path(__file__).resolve().parents[2] / "book" / "results" / "toy-students.json"
@@ -16,7 +18,7 @@ ROWS: dict[tuple[str, int], dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("made", ["transports", "spectra", "observations", "axes"])
+@pytest.mark.parametrize("made", ["transports", "spectra", "observations"])
 def test_the_script_gives_what_is_recorded(made: str) -> None:
     for row in toy_students.GROUPS[made]():
         recorded = ROWS[row["loss"], row["dimension"]]
@@ -39,6 +41,15 @@ def test_every_loss_has_a_student_of_a_mixture_on_the_line_and_in_the_plane() ->
 
 def test_rows_are_those_of_the_groups_of_the_script() -> None:
     assert {row["group"] for row in ROWS.values()} == set(toy_students.GROUPS)
+
+
+def test_the_best_gains_that_are_recorded_are_those_of_the_closed_form() -> None:
+    frame, times = dd.principal_axes(toy_students.LINE), np.linspace(1.0, 0.0, 33)
+    gains = [dd.wiener_gain(frame.spectrum, toy_students.SCHEDULE, t) for t in times[:-1]]
+    made = frame.generated(toy_students.SCHEDULE, times, gains)
+    row = ROWS["one gain an axis", 1]
+    assert toy_students.divergence(made, toy_students.LINE) == pytest.approx(row["best"], rel=1e-9)
+    assert row["trained"] == pytest.approx(row["best"], abs=1e-6)
 
 
 def test_of_a_mixture_no_student_of_preferences_or_gains_reaches_the_law_and_of_a_gaussian_each_does() -> None:
