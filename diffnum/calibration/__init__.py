@@ -5,7 +5,6 @@ What needs torch is loaded when it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from diffnum.calibration.compensation import CascadeRegression, RatioSearch, exact_reference, search_ratios
@@ -18,6 +17,7 @@ from diffnum.calibration.learned import LearnedGrid, LearnedSolver, learned_name
 from diffnum.calibration.statistics import ModelStatistics, dpm_solver_v3
 from diffnum.calibration.time_shift import TimeShift, time_shifted
 from diffnum.calibration.transfer import Transfer
+from diffnum.jobs.extras import found_or_explained
 
 if TYPE_CHECKING:
     from diffnum.calibration.estimate import estimate_statistics
@@ -59,7 +59,7 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         msg = f"module {__name__!r} has no attribute {name!r}: use one of {', '.join(__all__)}"
         raise AttributeError(msg)
-    return getattr(import_module(_LAZY[name]), name)
+    return found_or_explained(_LAZY[name], name, f"dn.calibration.{name}")
 
 
 def __dir__() -> list[str]:

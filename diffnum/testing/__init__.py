@@ -21,6 +21,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from diffnum.jobs.extras import found_or_explained
 from diffnum.testing.orders import assert_convergence_order, exact_problems
 
 if TYPE_CHECKING:
@@ -42,4 +43,4 @@ def __getattr__(name: str) -> Any:
     if name not in _STRATEGIES:
         msg = f"module 'diffnum.testing' has no attribute {name!r}: use one of {', '.join(__all__)}"
         raise AttributeError(msg)
-    return getattr(import_module("diffnum.testing.strategies"), name)
+    return found_or_explained("diffnum.testing.strategies", name, f"diffnum.testing.{name}")

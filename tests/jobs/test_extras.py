@@ -41,7 +41,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     [
         ("import diffnum as dn; dn.load('toy/digits')", "dn.load needs torch", "images"),
         ("import diffnum as dn; dn.sample(None)", "dn.sample needs torch", "images"),
-        ("import diffnum as dn; dn.audit('diffusers')", "dn.audit needs torch", "images"),
+        ("import diffnum as dn; dn.audit('diffusers')", "dn.audit needs torch", "audit"),
         ("import diffnum as dn; dn.models.wrap(None)", "dn.models.wrap needs torch", "images"),
         ("import diffnum as dn; dn.models.fused(None, None)", "dn.models.fused needs torch", "images"),
         ("import diffnum as dn; dn.interop.PlanScheduler()", "dn.interop.PlanScheduler needs torch", "interop"),
@@ -108,3 +108,24 @@ def test_errors_about_other_modules_are_left_alone() -> None:
     said = lacking("this", "torch.nn")
     assert explained("that", said) is said
     assert said.name == "torch"
+
+
+def test_every_public_name_of_every_room_is_there_or_says_what_brings_it() -> None:
+    done = run("""
+import importlib, pkgutil, diffnum
+for room in pkgutil.iter_modules(diffnum.__path__):
+    if not room.ispkg or room.name.startswith("_"):
+        continue
+    try:
+        module = importlib.import_module(f"diffnum.{room.name}")
+    except ModuleNotFoundError as error:
+        assert "pip install" in str(error), (room.name, error)
+        continue
+    for name in getattr(module, "__all__", ()):
+        try:
+            getattr(module, name)
+        except ModuleNotFoundError as error:
+            assert "pip install" in str(error), (room.name, name, error)
+print("walked")
+""")
+    assert (done.returncode, done.stdout) == (0, "walked\n"), done.stderr
