@@ -3,7 +3,7 @@ r"""Audit of posterior samplers: what a sampler of one's own makes of a posterio
 It is called as ``sampler(task, n, seed)`` with a :class:`~diffnum.particles.TargetTask` that has the operator ``A``,
 the measurement ``y`` and ``noise_std`` besides the model, and is held first against a Gaussian prior in two dimensions,
 where a right guidance is exact, and then against a mixture. On the Gaussian the likely cause is the planted defect that
-has the most similar deviations.
+has the most similar deviations, if any has.
 """
 
 from __future__ import annotations
@@ -130,6 +130,9 @@ FAULTS: Mapping[str, OwnSampler] = MappingProxyType(
             lambda look, r, std: _pull(look, r, std**2, jacobians=2)
         ),
         "noise of the measurement not accounted for": _guided(lambda look, r, std: _pull(look, r, 1e-6 * std)),
+        "sign of the likelihood's gradient": _guided(lambda look, r, std: _pull(look, r, std**2, factor=-1.0)),
+        "no guidance: the prior is sampled": _guided(lambda look, r, std: _pull(look, r, std**2, factor=0.0)),
+        "half of the likelihood's gradient": _guided(lambda look, r, std: _pull(look, r, std**2, factor=0.5)),
         **DEFECTS["posterior"],
     }
 )
@@ -249,8 +252,14 @@ def _measured(sampler: OwnSampler, task: TargetTask, n: int, runs: int, seed: in
     return out
 
 
+UNLIKE = "none of the faults that are known deviates like this"
+
+FARTHEST = 2.0
+"""Root mean square of the differences from a fault's deviations, in standard errors, up to which it is named."""
+
+
 def _cause(task: TargetTask, bias: FloatArray, error: FloatArray, n: int, runs: int, seed: int) -> str:
-    """Fault whose deviations are the most similar ones, in standard errors of both."""
+    """Fault whose deviations are the most similar ones, in standard errors of both; none that is too far away."""
     exact = np.array([*task.exact, task.log_evidence])
     distances = {}
     weighted = len(bias) > len(MOMENTS)
@@ -262,4 +271,5 @@ def _cause(task: TargetTask, bias: FloatArray, error: FloatArray, n: int, runs: 
         other, spread = rows.mean(axis=0)[:size] - exact[:size], rows.std(axis=0, ddof=1)[:size] / np.sqrt(len(rows))
         apart = (other - bias[:size]) / np.sqrt(error[:size] ** 2 + spread**2 + SMALLEST**2)
         distances[name] = float(np.sqrt(np.mean(apart**2)))
-    return min(distances, key=lambda name: distances[name])
+    nearest = min(distances, key=lambda name: distances[name])
+    return nearest if distances[nearest] < FARTHEST else UNLIKE

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffnum.inverse import Linear, audit_posterior, sample
-from diffnum.inverse.audit import APPROXIMATION, FAULTS, RIGHT, gaussian_task
+from diffnum.inverse.audit import APPROXIMATION, FAULTS, RIGHT, UNLIKE, gaussian_task
 from diffnum.particles.audit import RIGHT as WEIGHTED
 
 
@@ -41,6 +41,19 @@ def test_each_planted_fault_is_found_and_named(fault):
     found = audit_posterior(FAULTS[fault], runs=8, n=600, seed=1000)
     assert not found.ok, found.sentences
     assert found.cause == fault, found.sentences
+
+
+@pytest.mark.slow
+def test_a_fault_that_is_like_none_of_them_is_found_and_not_named():
+    def narrow(task, n, seed):
+        return sample(
+            task.models[0], Linear(task.A), task.y, task.noise_std, method="moment_matching", seed=seed,
+            plan=task.plan("dpmpp_2m"), x=0.7 * task.start(n, seed),
+        )  # fmt: skip
+
+    found = audit_posterior(narrow, runs=8, n=600, seed=1000)
+    assert not found.ok
+    assert found.cause == UNLIKE
 
 
 def test_the_task_is_the_posterior_at_its_last_node():
