@@ -8,6 +8,7 @@ lines serve them all.
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ def number(name: str, value: Any) -> Scalar:
     ------
     TypeError
         If ``value`` is a text, a truth value, complex, of more digits than float64 (mpmath has those), or nothing.
+    ValueError
+        If it is a whole number beyond the range of float64.
     """
     if isinstance(value, list | tuple | range):
         value = np.asarray(value)
@@ -43,6 +46,9 @@ def number(name: str, value: Any) -> Scalar:
     if not _is_real(value):
         msg = f"{name}={value!r} has type {type(value).__name__}: use a real number or an array of them"
         raise TypeError(msg)
+    if type(value) is int and abs(value) > sys.float_info.max:
+        msg = f"{name} is a whole number of more than 308 digits, which no float holds: use a smaller one"
+        raise ValueError(msg)
     return _widened(value)
 
 

@@ -139,6 +139,13 @@ def test_what_is_no_real_number_is_named(wrong: str, function: str) -> None:
         STEPS[function](WRONG[wrong])
 
 
+@pytest.mark.parametrize("function", STEPS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_whole_numbers_that_no_float_holds_are_named(sign: int, function: str) -> None:
+    with pytest.raises(ValueError, match="h is a whole number of more than 308 digits"):
+        STEPS[function](sign * 10**400)
+
+
 def flat(weights: Any) -> list[Any]:
     return [w for part in weights for w in flat(part)] if isinstance(weights, tuple) else [weights]
 
