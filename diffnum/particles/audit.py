@@ -443,10 +443,8 @@ def allowed(bias: FloatArray, error: FloatArray, coarse: FloatArray, exact: Floa
     before = coarse.mean(axis=0) - exact
     before_error = coarse.std(axis=0, ddof=1) / np.sqrt(len(coarse))
     within = np.abs(bias) < ERRORS * error + SMALLEST
-    # Of first order or more, as far as the noise of both lets it be seen; and what is left after taking the step out is
-    # within its own error.
-    noise = 2.0 * np.sqrt(error**2 + (0.75 * before_error) ** 2)
-    falls = np.abs(bias) < 0.75 * np.abs(before) + noise
+    # Of first order or more: what is left after taking the step out is within its own error.
+    falls = np.abs(bias) < 0.75 * np.abs(before)
     left = np.abs(2.0 * bias - before) < ERRORS * np.sqrt(4.0 * error**2 + before_error**2) + SMALLEST
     return np.asarray(within | (falls & left))
 
