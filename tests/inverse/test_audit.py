@@ -28,7 +28,7 @@ def test_the_consistent_sampler_passes_on_both_priors():
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", [RIGHT, guided], ids=["planted", "sampled"])
 def test_right_guidance_passes_on_the_gaussian_and_is_told_of_its_approximation(sampler):
-    found = audit_posterior(sampler, runs=12, seed=1000)
+    found = audit_posterior(sampler, n=1600, seed=1000)
     assert found.gaussian.ok, found.sentences
     assert not found.mixture.ok
     assert found.cause == APPROXIMATION
