@@ -1,14 +1,15 @@
 """Found plans beside the best of the catalogue, on noises that no fit has seen: error, Frechet distance, transfer.
 
     python tests/benchmarks/found_plans.py toy_models/plans/*.json [--n 256] [--seed 1] [--transfer] [--json FILE]
-        [--cache FILE] [--tolerance 1e-3]
+        [--cache FILE] [--tolerance 1e-3] [--screened 4:64,16:16]
 
 For each plan file: its error (root mean square distance from a converged run, relative) over that of the best of all
 catalogue methods x all grids at the same evaluations, on the same noises; both Frechet distances to the converged set
 in the features of the network; the median of the distances of single samples, and what share of the mean square the
-worst twentieth of them has; with --transfer the ratio again where the plan was not found: with classes, and under
-guidance. Each row is written to --json as it is known, beside the rows of other plans that the file has; --cache keeps
-end points and errors, so that rows of one network share them and a stopped run goes on.
+worst twentieth of them has; a bootstrap interval of the ratio; with --transfer the ratio again where the plan was not
+found: with classes, and under guidance. Each row is written to --json as it is known, beside the rows of other plans
+that the file has; --cache keeps end points and errors, so that rows of one network share them and a stopped run goes
+on.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from diffnum.jobs.ledger import digest
 from diffnum.models.quality.features import features_for
 from diffnum.models.quality.metrics import frechet_distance
 
-SCREENED = ((4, 64), (16, 16))
+SCREENED = "4:64,16:16"
 """On how many noises all plans of the catalogue are tried, and how many of them are left; those are tried on all."""
 
 
@@ -55,6 +56,13 @@ def distances(plan: dn.Plan, samples: Samples) -> np.ndarray:
     return np.concatenate(found) / np.sqrt(samples.size / samples.count)
 
 
+def interval(mine: np.ndarray, other: np.ndarray, draws: int = 2000) -> list[float]:
+    """Range in which nine tenths of the ratios lie, were the noises drawn again from themselves."""
+    drawn = np.random.default_rng(0).integers(0, len(mine), (draws, len(mine)))
+    ratios = np.sqrt((mine[drawn] ** 2).sum(axis=1) / (other[drawn] ** 2).sum(axis=1))
+    return [float(end) for end in np.quantile(ratios, [0.05, 0.95])]
+
+
 def held(plan: dn.Plan, model: Any, label: Any, words: argparse.Namespace, features: bool) -> dict[str, Any]:
     """Error of a plan beside the best of the catalogue on one model."""
     host = host_of(model, label=label)
@@ -62,13 +70,14 @@ def held(plan: dn.Plan, model: Any, label: Any, words: argparse.Namespace, featu
     n = words.n
     samples = converged_samples(host, ends, n, words.seed, tolerance=words.tolerance, cache=words.cache)
     rivals = catalogue_plans(model.schedule, ends, plan.nfe)
-    for count, kept in SCREENED:
+    for count, kept in (map(int, pair.split(":")) for pair in words.screened.split(",")):
         rivals = ranked(rivals, samples.head(min(count, n)))[:kept]
     best = ranked(rivals, samples)[0]
     error = endpoint_error(plan, samples)
     found: dict[str, Any] = {"error": error, "best": best.name, "best_error": best.error, "ratio": error / best.error}
-    for name, one in (("", plan), ("best_", best.plan)):
-        each = distances(one, samples)
+    far = {name: distances(one, samples) for name, one in (("", plan), ("best_", best.plan))}
+    found["interval"] = interval(far[""], far["best_"])
+    for name, each in far.items():
         found[f"{name}median"] = float(np.median(each))
         found[f"{name}share_of_worst"] = float((np.sort(each)[-max(1, n // 20) :] ** 2).sum() / (each**2).sum())
     if features:
@@ -101,6 +110,7 @@ def main() -> None:
     parser.add_argument("--transfer", action="store_true", help="also where the plan was not found")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--tolerance", type=float, default=1e-3, help="what twice the teacher's steps may change")
+    parser.add_argument("--screened", default=SCREENED, help="noises:plans left, in turn")
     parser.add_argument("--cache", type=Path)
     words = parser.parse_args()
     numbers = f"{'error':>9}{'best':>9}{'ratio':>7}{'Frechet':>9}{'best':>9}"
@@ -121,8 +131,8 @@ def main() -> None:
             row["command"] = shlex.join(["python", "tests/benchmarks/found_plans.py", *sys.argv[1:]])
             if words.json is not None:
                 written(words.json, row)
-            far = [f"{row[k]:>9.3g}" if k in row else " " * 9 for k in ("frechet", "best_frechet")]
-            numbers = f"{row['error']:>9.4f}{row['best_error']:>9.4f}{row['ratio']:>7.2f}{''.join(far)}"
+            laws = [f"{row[k]:>9.3g}" if k in row else " " * 9 for k in ("frechet", "best_frechet")]
+            numbers = f"{row['error']:>9.4f}{row['best_error']:>9.4f}{row['ratio']:>7.2f}{''.join(laws)}"
             print(f"{path.stem:<24}{place:<22}{plan.nfe:>4}{numbers}  {row['best']}", flush=True)
 
 
