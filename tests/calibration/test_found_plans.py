@@ -23,7 +23,13 @@ MEASURED: list[dict[str, Any]] = json.loads((ROOT / "book/results/found_plans.js
 ]
 PROMISED = {5: 0.40, 8: 0.33}
 """Error over that of the best of the catalogue, at most."""
-RATIOS = {"toy-digits-5": 0.40, "toy-digits-8": 0.33, "galaxies-hsc-32-5": 0.50, "galaxies-hsc-32-8": 0.50}
+RATIOS = {
+    "toy-digits-5": 0.40,
+    "toy-digits-8": 0.33,
+    "galaxies-hsc-32-5": 0.50,
+    "galaxies-hsc-32-8": 0.50,
+    "toy-emoji-32-8": 0.70,
+}
 """The same, of the rows that the benchmark wrote."""
 
 
