@@ -135,7 +135,7 @@ def _check_inside(schedule: Schedule, t: float, name: str = "t") -> None:
     Where the signal is never scaled, later times only hold more noise, as churn asks for at the first step.
     """
     slack = 1e-9 * schedule.t_max if math.isfinite(schedule.t_max) else 0.0
-    if t > schedule.t_max and schedule.alpha(t) == 1.0:
+    if t > schedule.t_max and schedule.alpha(schedule.t_max) == 1.0:
         return
     if not schedule.t_min - slack <= t <= schedule.t_max + slack:
         domain = f"[{schedule.t_min}, {schedule.t_max}]"
