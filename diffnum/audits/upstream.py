@@ -9,6 +9,7 @@ from typing import Final
 from diffnum.audits.experiments import Row
 from diffnum.audits.findings import Finding
 from diffnum.audits.report import AuditReport
+from diffnum.jobs.shown import short
 
 __all__ = ["REPORTS", "UpstreamReport", "upstream"]
 
@@ -51,6 +52,10 @@ class UpstreamReport:
     new: str = ""
     advice: str = ""
     prior: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Short form."""
+        return short("UpstreamReport", self.stem, library=self.library, sampler=self.sampler, part=self.part)
 
     def of(self, audit: AuditReport) -> tuple[Row, Finding] | None:
         """First row and finding of an audit that the report rests on."""

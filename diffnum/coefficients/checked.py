@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -100,9 +101,14 @@ def step_length(h: Any, name: str = "h") -> Scalar:
 
     Raises
     ------
+    TypeError
+        If it is no number, or a fraction, whose exponentials are none.
     NoStepError
         If it is negative or not a number.
     """
+    if isinstance(h, Fraction):
+        msg = f"{name}={h!r} has type Fraction: its exponential is none, use float({name}) or an mpmath number"
+        raise TypeError(msg)
     h = number(name, h)
     if not within(h, 0.0, math.inf):
         msg = f"{name}={h} is no step: the half-log-SNR increases while a sampler runs, use finite {name} >= 0"

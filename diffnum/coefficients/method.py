@@ -10,6 +10,7 @@ from typing import Any
 from diffnum.coefficients.noise import Noise
 from diffnum.coefficients.programme import LOWERING, OwnStart, Placement, Rule, Start, programme
 from diffnum.forms import SemilinearForm
+from diffnum.jobs.shown import facts_html, short
 
 __all__ = ["DENOISING", "GRID_KINDS", "Method"]
 
@@ -113,6 +114,15 @@ class Method:
     corrected: str = field(default="", repr=False)
     stiff_order: int | None = None
     noise: Noise | None = None
+
+    def __repr__(self) -> str:
+        """Short form."""
+        return short("Method", self.name, form=self.form.name, order=self.order, depth=self.depth, cite=self.cite)
+
+    def _repr_html_(self) -> str:
+        facts = {"title": self.title, "summary": self.summary, "form": self.form.name, "order": self.order}
+        more = {"claimed order": self.claimed_order, "source": self.equation, "deviation": self.deviation or None}
+        return facts_html({**facts, **more}, self.name)
 
     def order_on(self, grid: str) -> int:
         """Order of the update formula with exact history on one of the :data:`GRID_KINDS`."""

@@ -12,6 +12,8 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
 
+from diffnum.jobs.shown import short
+
 __all__ = ["LOWER", "TABLEAUX", "ButcherTableau", "two_stage"]
 
 
@@ -48,6 +50,10 @@ class ButcherTableau:
     b: tuple[Fraction, ...]
     order: int
     source: str = ""
+
+    def __repr__(self) -> str:
+        """Short form."""
+        return short("ButcherTableau", self.title, stages=len(self.b), order=self.order, source=self.source)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "c", _exact("c", self.c))

@@ -11,6 +11,7 @@ import numpy as np
 from diffnum.discrete.jumps import Uniformisation
 from diffnum.discrete.steps import Bridge, Leap, LeapStage, Remask, StepRule
 from diffnum.discrete.unmasking import Unmask
+from diffnum.jobs.shown import facts_html, short
 
 __all__ = ["SAMPLERS", "TokenSampler", "sampler", "samplers", "theta_rk2", "theta_trapezoidal"]
 
@@ -59,6 +60,14 @@ class TokenSampler:
     def __post_init__(self) -> None:
         if self.rough_order is None:
             object.__setattr__(self, "rough_order", self.order)
+
+    def __repr__(self) -> str:
+        """Short form."""
+        return short("TokenSampler", self.name, processes=self.processes, order=self.order, cite=self.cite)
+
+    def _repr_html_(self) -> str:
+        facts = {"idea": self.idea, "processes": ", ".join(self.processes), "order": self.order, "exact": self.exact}
+        return facts_html({**facts, "source": self.source, "deviation": self.deviation or None}, self.name)
 
     @property
     def evaluations(self) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from diffnum.foreign.pictures import FLOW, VE, VP, Picture
+from diffnum.jobs.shown import short
 from diffnum.types import FloatArray
 
 __all__ = [
@@ -464,6 +465,10 @@ class Kind:
     predictions: Mapping[str, str] = field(default_factory=lambda: _PREDICTIONS)
     labels: Callable[[Any, float], float] = _table_rho
     brownian: bool = False
+
+    def __repr__(self) -> str:
+        """Short form."""
+        return short("Kind", self.family.name, picture=self.picture.name, brownian=self.brownian)
 
 
 USUAL = Kind()

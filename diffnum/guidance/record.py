@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from diffnum.guidance.guided import Scale, check_scale
 from diffnum.jobs.checked import check_model
+from diffnum.jobs.shown import facts_html, short
 from diffnum.types import Denoiser
 
 __all__ = ["PARTS", "GuidanceRule"]
@@ -82,6 +83,17 @@ class GuidanceRule:
     limit: bool = True
     code: str = ""
     deviations: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Short form."""
+        return short(
+            "GuidanceRule", self.name, title=self.title, needs=self.needs, unguided=self.unguided, cite=self.cite
+        )
+
+    def _repr_html_(self) -> str:
+        facts = {"title": self.title, "formula": f"${self.formula}$", "source": self.source, "code": self.code or None}
+        parts = {"needs": ", ".join(self.needs) or None, "takes": ", ".join(self.takes) or None}
+        return facts_html({**facts, **parts, "unguided": self.unguided}, self.name)
 
     def __call__(self, model: Denoiser, scale: Scale, **given: Any) -> Denoiser:
         """Guided model.

@@ -10,6 +10,7 @@ import numpy as np
 
 from diffnum import grids
 from diffnum.interop.levels import LEVELS, spacing_flag
+from diffnum.models.loading.understood import alike
 from diffnum.types import FloatArray, Schedule
 
 __all__ = ["FLOWS", "SPACED_AS", "SPACINGS", "check_spacing", "continuous", "table_nodes"]
@@ -86,8 +87,8 @@ def table_nodes(config: Any, schedule: Schedule, n: int) -> tuple[FloatArray, fl
     zero, flag = config.final_sigmas_type == "zero", spacing_flag(config)
     if config.spacing_as.removesuffix("Scheduler") in _DISTILLED and config.timestep_spacing in LABELS:
         msg = (
-            f"spacing_as={config.spacing_as!r}: its labels are those of a distilled network, which a plan does not "
-            "know; pass timesteps=..., or spacing_as='DDIMScheduler' for an ordinary network"
+            f"the labels of {alike(config.spacing_as)} are those of a distilled network, which a plan does not know: "
+            "pass timesteps=... to set_timesteps, or spacing_as='DDIMScheduler' to from_config for an ordinary network"
         )
         raise ValueError(msg)
     if flag is None and config.timestep_spacing not in LABELS:
@@ -120,7 +121,7 @@ def _labels(config: Any, schedule: Schedule, n: int) -> FloatArray:
 def _check_labels(config: Any, t: FloatArray, n: int) -> None:
     """Refuse labels that the network has not, or twice."""
     size = config.num_train_timesteps
-    spacing = f"timestep_spacing={config.timestep_spacing!r} of {config.spacing_as}"
+    spacing = f"timestep_spacing={config.timestep_spacing!r} of {alike(config.spacing_as)}"
     if n > 1 and not bool((np.diff(t) < 0.0).all()):
         msg = (
             f"num_inference_steps={n}: {spacing} has labels twice, as the network has {size}; take fewer steps, or "

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 from diffnum.inverse.operators import Linear
 from diffnum.inverse.problem import Conditioned, Inverse, Reading, hosted
 from diffnum.jobs.checked import check_count, check_number
+from diffnum.jobs.shown import facts_html, short
 from diffnum.plans import Plan
 from diffnum.solver import Noise
 from diffnum.types import Array, Denoiser
@@ -108,6 +109,15 @@ class PosteriorSampler:
     deviations: tuple[str, ...] = ()
     consistent: bool = False
     returns: Literal["state", "data"] = "state"
+
+    def __repr__(self) -> str:
+        """Short form."""
+        return short("PosteriorSampler", self.name, title=self.title, method=self.method, cite=self.cite)
+
+    def _repr_html_(self) -> str:
+        facts = {"title": self.title, "source": self.source, "takes": self.takes, "method": self.method}
+        more = {"needs": ", ".join(sorted(self.needs)) or None, "code": self.code or None}
+        return facts_html({**facts, **more, **self.options}, self.name)
 
     def chosen(self, given: Options) -> dict[str, Any]:
         """Defaults with what is given in their place.

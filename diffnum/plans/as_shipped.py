@@ -16,6 +16,7 @@ import numpy as np
 
 from diffnum.forms import conversion
 from diffnum.jobs.checked import check_name
+from diffnum.jobs.shown import short
 from diffnum.plans.correct_rounding import CORRECT
 from diffnum.plans.host_tables import DTYPES, HostOperation, HostStep, HostTable, rounded_to
 from diffnum.schedules import FlowMatching
@@ -315,6 +316,10 @@ class HostEvaluation:
     predictions: tuple[Prediction, ...]
     flows_only: bool
     step: Callable[[_Writer, _Levels, int, _Run], None]
+
+    def __repr__(self) -> str:
+        """Short form."""
+        return short("HostEvaluation", self.scheduler, methods=list(self.methods), flows_only=self.flows_only)
 
 
 EVALUATIONS: Final[Mapping[str, HostEvaluation]] = MappingProxyType(

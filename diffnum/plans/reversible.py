@@ -23,6 +23,7 @@ import numpy as np
 
 from diffnum.forms import DATA, RHO, Nodes, SemilinearForm
 from diffnum.grids import Grid
+from diffnum.jobs.shown import short
 from diffnum.plans.record import Plan
 from diffnum.tableau import Tableau
 from diffnum.types import FloatArray, Schedule
@@ -91,6 +92,12 @@ class ReversibleScheme:
     summary: str
     deviation: str = ""
     least: float = 0.0
+
+    def __repr__(self) -> str:
+        """Short form."""
+        return short(
+            "ReversibleScheme", self.name, order=self.order, irregular_order=self.irregular_order, cite=self.cite
+        )
 
 
 def _two_steps(

@@ -161,6 +161,12 @@ class RotatedProduct:
         object.__setattr__(self, "rotation", rotation)
         object.__setattr__(self, "core", _stack(mixtures, rotation))
 
+    def __repr__(self) -> str:
+        """Short form."""
+        components = "x".join(str(len(mixture.weights)) for mixture in self.mixtures[:8])
+        more = "..." if len(self.mixtures) > 8 else ""
+        return f"RotatedProduct(dim={self.dim}, components={components}{more}, rotated={self.rotation is not None})"
+
     @property
     def dim(self) -> int:
         """Dimension d of the data."""

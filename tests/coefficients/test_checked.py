@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import mpmath
@@ -269,3 +270,35 @@ def test_logarithms_keep_their_digits_in_every_arithmetic() -> None:
         assert float(np.ravel(log1p(x))[0]) == pytest.approx(1e-12 - 5e-25, rel=1e-15)
     z = sympy.Symbol("z")
     assert log1p(z) == sympy.log(1 + z)
+
+
+EXPONENTIAL: dict[str, Callable[[Any], Any]] = {
+    "ddim": c.ddim,
+    "dpm_solver_2": c.dpm_solver_2,
+    "dpmpp_2m": lambda h: c.dpmpp_2m(h, -1.0),
+    "dpmpp_3m": lambda h: c.dpmpp_3m(h, -1.0, -2.0),
+    "exponential_adams": lambda h: c.exponential_adams(h, (0.0, -1.0)),
+    "unip": lambda h: c.unip(h, (-1.0,)),
+    "unic_vary": lambda h: c.unic_vary(h, (-1.0,)),
+    "etd_rk4": c.etd_rk4,
+    "krogstad_4": c.krogstad_4,
+    "res_3s": c.res_3s,
+    "ddim_eta": c.ddim_eta,
+    "dpmpp_sde": c.dpmpp_sde,
+    "sde_dpm_1": c.sde_dpm_1,
+    "noise_variance": c.noise_variance,
+    "stochastic_adams": lambda h: c.stochastic_adams(h, (0.0, -1.0)),
+}
+
+
+@pytest.mark.parametrize("name", EXPONENTIAL)
+def test_a_fraction_as_a_step_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(TypeError, match=r"^h=Fraction\(1, 2\).*use float\(h\)"):
+        EXPONENTIAL[name](Fraction(1, 2))
+    EXPONENTIAL[name](float(Fraction(1, 2)))  # the remedy works
+
+
+def test_rational_weights_keep_fractions() -> None:
+    weights = c.adams_bashforth(Fraction(1, 2), (Fraction(0), Fraction(-1)))
+    assert list(weights) == [Fraction(3, 4), Fraction(-1, 4)]
+    assert all(isinstance(weight, Fraction) for weight in weights)

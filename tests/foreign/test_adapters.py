@@ -35,6 +35,19 @@ def test_euler_in_sigma_is_ddim() -> None:
     assert probe(adapt(euler_sigmas), schedule=None).compare("ddim").ok
 
 
+def euler_in_numpy(model: Any, x: Any, sigmas: Any) -> Any:
+    state, levels = x.numpy(), sigmas.numpy()
+    for now, then in zip(levels[:-1], levels[1:], strict=True):
+        denoised = model(state, np.full(len(state), now))
+        assert isinstance(denoised, np.ndarray)
+        state = state + (then - now) / now * (state - denoised)
+    return torch.from_numpy(state)
+
+
+def test_a_sampler_in_sigma_may_ask_its_model_with_numpy_arrays() -> None:
+    assert probe(adapt(euler_in_numpy, "k-diffusion"), schedule=None).compare("ddim").ok
+
+
 @pytest.mark.parametrize("backend", ["torch", "numpy"])
 def test_euler_in_flow_time_is_the_flow_euler_method(backend: str) -> None:
     found = probe(adapt(euler_flow, backend=backend))

@@ -183,10 +183,29 @@ def test_labels_below_a_clipped_half_log_snr_are_left_out(spacing: str) -> None:
 def test_labels_of_a_distilled_network_are_refused_unless_given(name: str) -> None:
     theirs = getattr(diffusers, f"{name}Scheduler")()
     ours = PlanScheduler.from_config(theirs.config)
-    with pytest.raises(ValueError, match=r"are those of a distilled network.*pass timesteps"):
+    with pytest.raises(ValueError, match=rf"{name}Scheduler.*are those of a distilled network.*pass timesteps"):
         ours.set_timesteps(4)
+    ordinary = PlanScheduler.from_config(theirs.config, spacing_as="DDIMScheduler")
+    ordinary.set_timesteps(4)  # the remedies of the message work
+    assert len(ordinary.timesteps) == 4
     ours.set_timesteps(timesteps=[999, 759, 499, 259])
     assert ours.timesteps.tolist() == [999, 759, 499, 259]
+
+
+@pytest.mark.parametrize("name", ["LCM", "TCD"])
+def test_a_class_that_a_file_names_is_the_one_that_is_refused(name: str) -> None:
+    theirs = getattr(diffusers, f"{name}Scheduler")()
+    ours = PlanScheduler.from_config({**theirs.config, "_class_name": f"{name}Scheduler"})
+    with pytest.raises(ValueError, match=f"labels of {name}Scheduler .or "):
+        ours.set_timesteps(4)
+
+
+@pytest.mark.parametrize("name", ["DDIM", "DDIMParallel", "DDPM", "DDPMParallel"])
+def test_a_class_of_a_pair_is_named_with_its_twin(name: str) -> None:
+    spacing = {"timestep_spacing": "leading", "steps_offset": 500}
+    ours = PlanScheduler.from_config(getattr(diffusers, f"{name}Scheduler")(**spacing).config)
+    with pytest.raises(ValueError, match=rf"\b{name}Scheduler\b.* begins at label"):
+        ours.set_timesteps(4)
 
 
 # -- the methods of diffusers --------------------------------------------------------------------------

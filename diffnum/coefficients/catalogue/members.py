@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from diffnum.coefficients.method import Method
+from diffnum.jobs.shown import short
 
 __all__ = ["MAX_ORDER", "Kind", "Lookup", "Members", "Relatives", "fixed"]
 
@@ -44,6 +45,10 @@ class Members:
     listed: tuple[str, ...]
     aliases: Mapping[str, str] = field(default_factory=dict)
     kind: Kind = "deterministic"
+
+    def __repr__(self) -> str:
+        """Short form."""
+        return short("Members", ", ".join(self.listed), solves=self.kind)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ noise, books :math:`\varphi_k(z) = \psi_k(z)/z`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import factorial
 from typing import Any, TypeAlias
@@ -65,7 +65,7 @@ class Published:
     source: str
     rates: tuple[int | None, ...]
     orders: tuple[int, int]
-    rows: Callable[..., Rows]
+    rows: Callable[..., Rows] = field(repr=False)
 
     def covers(self, rate: int | None, order: int) -> bool:
         """Whether the formula is printed for this prediction and order."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from diffnum.inverse.start.problem import StartProblem
+from diffnum.jobs.shown import facts_html, short
 from diffnum.problems._states import positive_count
 from diffnum.types import Array, FloatArray
 
@@ -86,6 +87,16 @@ class StartMethod:
     options: Mapping[str, Any] = field(default_factory=dict)  # a mapping proxy cannot be pickled
     code: str = ""
     deviations: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Short form."""
+        return short(
+            "StartMethod", self.name, title=self.title, finds=self.finds, gradient=self.gradient, cite=self.cite
+        )
+
+    def _repr_html_(self) -> str:
+        facts = {"title": self.title, "source": self.source, "finds": self.finds, "code": self.code or None}
+        return facts_html({**facts, **self.options}, self.name)
 
     def chosen(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults with what is given in their place.

@@ -13,7 +13,7 @@ from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-__all__ = ["DEFAULTS", "FOREIGN", "KINDS", "OWN", "Kind", "check_values", "class_of", "in_force"]
+__all__ = ["DEFAULTS", "FOREIGN", "KINDS", "OWN", "Kind", "alike", "check_values", "class_of", "in_force"]
 
 Kind = Literal["table", "flow", "exploding", "preconditioned"]
 
@@ -233,6 +233,13 @@ def class_of(config: Mapping[str, Any]) -> str:
         msg = f"config has the keys of {' and of '.join(most)}: add '_class_name', the one that is in use"
         raise ValueError(msg)
     return most[0] if most else ""
+
+
+def alike(name: str) -> str:
+    """What to call a class in a message: with those whose configurations in memory are the same."""
+    keys = _keys(DEFAULTS.get(name, {}))
+    others = [other for other, theirs in DEFAULTS.items() if keys and other != name and _keys(theirs) == keys]
+    return f"{name} (or {' or '.join(others)}: in memory their configurations are the same)" if others else name
 
 
 def check_values(config: Mapping[str, Any], usual: Mapping[str, Any], name: str) -> None:
