@@ -67,6 +67,7 @@ def long_ones(found: dict[int, tuple[str, Any]]) -> list[str]:
     return [f"{place}: {len(line)} characters" for place, line in lines if len(line) > MOST or "\n" in line]
 
 
+@pytest.mark.slow
 def test_every_record_of_a_registry_is_one_short_line() -> None:
     found = records()
     assert len(found) > 200
