@@ -236,7 +236,18 @@ def class_of(config: Mapping[str, Any]) -> str:
 
 
 def alike(name: str) -> str:
-    """What to call a class in a message: with those whose configurations in memory are the same."""
+    """What to call a class in a message: with those whose configurations in memory are the same.
+
+    Parameters
+    ----------
+    name : str
+        Class, as :func:`class_of` found it.
+
+    Returns
+    -------
+    str
+        The name, and the others in brackets.
+    """
     keys = _keys(DEFAULTS.get(name, {}))
     others = [other for other, theirs in DEFAULTS.items() if keys and other != name and _keys(theirs) == keys]
     return f"{name} (or {' or '.join(others)}: in memory their configurations are the same)" if others else name
