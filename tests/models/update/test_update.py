@@ -224,6 +224,21 @@ def test_a_missing_compiler_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert not list(tmp_path.rglob("*.so"))
 
 
+def test_a_compiler_may_be_several_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", "echo-no-such-compiler first 'the second'")
+    asked: list[list[str]] = []
+
+    def refuse(command: list[str], **_: Any) -> None:
+        asked.append(command)
+        raise FileNotFoundError(command[0])
+
+    monkeypatch.setattr("subprocess.run", refuse)
+    with pytest.raises(RuntimeError, match="use combine=fused"):
+        kernel.__wrapped__()
+    assert asked[-1][:3] == ["echo-no-such-compiler", "first", "the second"]
+
+
 INTERPRETED = """
 import torch
 from diffnum.models.update.kernel import combine
