@@ -116,3 +116,19 @@ def test_noise_is_added_on_devices_without_float64(config: dict[str, Any]) -> No
         with pytest.raises(TypeError, match="no float64"):  # the control
             X.double()
     assert all(one.dtype == torch.float32 for one in found)
+
+
+@pytest.mark.parametrize("name", ["LCM", "TCD"])
+def test_a_class_that_a_file_names_is_the_one_that_is_refused(name: str) -> None:
+    theirs = getattr(diffusers, f"{name}Scheduler")()
+    ours = PlanScheduler.from_config({**theirs.config, "_class_name": f"{name}Scheduler"})
+    with pytest.raises(ValueError, match=f"labels of {name}Scheduler .or "):
+        ours.set_timesteps(4)
+
+
+@pytest.mark.parametrize("name", ["DDIM", "DDIMParallel", "DDPM", "DDPMParallel"])
+def test_a_class_of_a_pair_is_named_with_its_twin(name: str) -> None:
+    spacing = {"timestep_spacing": "leading", "steps_offset": 500}
+    ours = PlanScheduler.from_config(getattr(diffusers, f"{name}Scheduler")(**spacing).config)
+    with pytest.raises(ValueError, match=rf"\b{name}Scheduler\b.* begins at label"):
+        ours.set_timesteps(4)

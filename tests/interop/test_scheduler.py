@@ -192,22 +192,6 @@ def test_labels_of_a_distilled_network_are_refused_unless_given(name: str) -> No
     assert ours.timesteps.tolist() == [999, 759, 499, 259]
 
 
-@pytest.mark.parametrize("name", ["LCM", "TCD"])
-def test_a_class_that_a_file_names_is_the_one_that_is_refused(name: str) -> None:
-    theirs = getattr(diffusers, f"{name}Scheduler")()
-    ours = PlanScheduler.from_config({**theirs.config, "_class_name": f"{name}Scheduler"})
-    with pytest.raises(ValueError, match=f"labels of {name}Scheduler .or "):
-        ours.set_timesteps(4)
-
-
-@pytest.mark.parametrize("name", ["DDIM", "DDIMParallel", "DDPM", "DDPMParallel"])
-def test_a_class_of_a_pair_is_named_with_its_twin(name: str) -> None:
-    spacing = {"timestep_spacing": "leading", "steps_offset": 500}
-    ours = PlanScheduler.from_config(getattr(diffusers, f"{name}Scheduler")(**spacing).config)
-    with pytest.raises(ValueError, match=rf"\b{name}Scheduler\b.* begins at label"):
-        ours.set_timesteps(4)
-
-
 # -- the methods of diffusers --------------------------------------------------------------------------
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
