@@ -418,9 +418,9 @@ def cases() -> list[Case]:
         Case("galaxies/hsc-32", "mask", inv.mask(columns), 0.2, (0.0, 7.0), 8, 4, 60, ~columns),
         Case("galaxies/hsc-32", "blur", inv.blur(psf, (1, 32, 32)), 0.2, (0.0, 7.0), 8, 4, 60),
         Case("galaxies/hsc-32", "downsample", inv.downsample((1, 32, 32), 2), 0.2, (0.0, 7.0), 8, 4, 60),
-        Case("toy/emoji-32", "mask", inv.mask(hole), 0.05, unit, 8, 4, 15, ~hole),
-        Case("toy/emoji-32", "blur", inv.blur(psf, (3, 32, 32)), 0.05, unit, 8, 4, 15),
-        Case("toy/emoji-32", "downsample", inv.downsample((3, 32, 32), 4), 0.05, unit, 8, 4, 15),
+        Case("toy/emoji-32", "mask", inv.mask(hole), 0.05, unit, 8, 4, 30, ~hole),
+        Case("toy/emoji-32", "blur", inv.blur(psf, (3, 32, 32)), 0.05, unit, 8, 4, 30),
+        Case("toy/emoji-32", "downsample", inv.downsample((3, 32, 32), 4), 0.05, unit, 8, 4, 30),
     ]
 
 
@@ -462,7 +462,7 @@ def restored() -> list[dict[str, Any]]:
                 "model": case.model, "operator": case.operator, "noise": case.noise, "images": case.images,
                 "samples": case.samples, "steps": case.steps, "shape": list(shape), "variance": variance,
                 # the true image is one of k + 1 exchangeable ones: as often the least or the largest of a pixel as any
- "expected": (case.samples - 1) / (case.samples + 1), "seen": pixels(back(y[:1]), *case.span),
+                "expected": (case.samples - 1) / (case.samples + 1), "seen": pixels(back(y[:1]), *case.span),
                 "truth": pixels(truth[:1], *case.span), "rows": rows,
             }
         )  # fmt: skip

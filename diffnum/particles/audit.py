@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -425,7 +425,7 @@ def audit_target(
         weighs = log_evidence is not None or float(np.ptp(log_weights)) > 0.0
         # Who returns weights has not dropped them; of who returns none, that is likelier than noise that is too small.
         ruled_out = "weights dropped" if float(np.ptp(log_weights)) > 0.0 else "" if weighs else "noise not rescaled"
-        cause = _cause(target, tasks[1], bias, error, n, runs, seed, ruled_out)
+        cause = _cause(target, steps[1], bias, error, n, runs, seed, ruled_out)
     numbers = (tuple(float(v) for v in row) for row in (fine.mean(axis=0), error, exact))
     found, errors, wanted = numbers
     return TargetAudit(target, found, errors, wanted, ok, cause, steps)
@@ -492,9 +492,17 @@ def _moments(x: FloatArray) -> FloatArray:
     return np.stack([x[:, 0], x[:, 0] ** 2, x[:, 0] < 0.0], axis=1).astype(float)
 
 
+@lru_cache(maxsize=64)
+def _planted(planted: OwnSampler, target: str, steps: int, n: int, runs: int, seed: int) -> FloatArray:
+    """What each run makes of a planted defect: the same for every sampler that is audited with the same counts."""
+    rows = _measured(planted, TARGETS[target](steps), n, runs, seed)
+    rows.flags.writeable = False
+    return rows
+
+
 def _cause(
     target: str,
-    task: TargetTask,
+    steps: int,
     bias: FloatArray,
     error: FloatArray,
     n: int,
@@ -503,10 +511,11 @@ def _cause(
     ruled_out: str,
 ) -> str:
     """Defect whose deviations, in any of its sizes, are the most similar ones, in standard errors of both."""
+    task = TARGETS[target](steps)
     exact = np.array([*task.exact, task.log_evidence])
 
     def apart(planted: OwnSampler) -> float:
-        rows = _measured(planted, task, n, max(4, runs // 2), seed + runs)
+        rows = _planted(planted, target, steps, n, max(4, runs // 2), seed + runs)
         size = min(rows.shape[1], len(bias))
         other = rows.mean(axis=0)[:size] - exact[:size]
         spread = rows.std(axis=0, ddof=1)[:size] / np.sqrt(len(rows))

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from diffnum.particles.audit import DEFECTS, RIGHT, TARGETS, TargetTask, audit_target
+from diffnum.particles.audit import DEFECTS, RIGHT, TARGETS, TargetTask, _planted, audit_target
 
 PAIRS = [(target, defect) for target, defects in DEFECTS.items() for defect in defects]
 
@@ -49,6 +49,19 @@ def test_a_sampler_of_ones_own_that_forgets_its_weights_is_told_so():
     assert not found.ok
     assert found.cause == "weights dropped"
     assert len(found.found) == 3
+
+
+def test_a_second_audit_with_the_same_counts_measures_no_defect_again():
+    def audited(seed):
+        return audit_target(own, "tilted", steps=(4, 8), n=60, runs=4, seed=seed)
+
+    first = audited(0)
+    before = _planted.cache_info().misses
+    assert not first.ok
+    assert audited(0) == first
+    assert _planted.cache_info().misses == before
+    audited(1)
+    assert _planted.cache_info().misses > before
 
 
 # Written apart from the package, in numpy alone: a sampler with a reward, and one of combined scores, each with ways to
