@@ -441,8 +441,7 @@ def restored() -> list[dict[str, Any]]:
         truth, variance = drawn[: case.images], float(drawn[case.images :].var(0).mean())
         y = op(truth) + case.noise * normals(case.images, *op.measured, seed=6)
         rows = []
-        # what the variance of the pixels changes is measured on the digits, which are fast
-        for label, method, told in POSTERIORS if "digits" in case.model else POSTERIORS[:-1]:
+        for label, method, told in POSTERIORS:
             record = dn.inverse.METHODS[method]
             plan = dn.plan(record.method, model.schedule, grid_of(model, case.steps))
             options = {"variance": variance} if told else {}
