@@ -263,7 +263,7 @@ FARTHEST = 2.0
 def _planted(name: str, steps: int, n: int, runs: int, seed: int) -> FloatArray:
     """What each run makes of a planted fault: the same for every sampler that is audited with the same counts."""
     rows = _measured(FAULTS[name], gaussian_task(steps), n, runs, seed)
-    rows.flags.writeable = False
+    rows.setflags(write=False)
     return rows
 
 

@@ -496,7 +496,7 @@ def _moments(x: FloatArray) -> FloatArray:
 def _planted(planted: OwnSampler, target: str, steps: int, n: int, runs: int, seed: int) -> FloatArray:
     """What each run makes of a planted defect: the same for every sampler that is audited with the same counts."""
     rows = _measured(planted, TARGETS[target](steps), n, runs, seed)
-    rows.flags.writeable = False
+    rows.setflags(write=False)
     return rows
 
 
