@@ -223,7 +223,11 @@ def _check_arguments(method: Any, schedule: Any, grid: Any) -> None:
     if not isinstance(grid, Grid):
         msg = f"grid={grid!r}: pass a Grid, such as diffnum.grids.uniform_time(schedule, n=10)"
         raise TypeError(msg)
-    lam = schedule.half_log_snr(grid.t)
+    try:
+        lam = schedule.half_log_snr(grid.t)
+    except ValueError as error:
+        msg = f"grid has times that the schedule lacks: {error}. Make the grid with the same schedule"
+        raise ValueError(msg) from error
     finite = np.isfinite(grid.lam) & np.isfinite(lam)
     if not np.allclose(lam[finite], grid.lam[finite], rtol=1e-6, atol=1e-6):
         msg = (
