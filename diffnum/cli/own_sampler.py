@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +98,8 @@ def verify_own(
     arguments = wishes.arguments()
     sampler, options = _sampler(path, options)
     busy = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1.0  # by others
-    longest = (LONGER * wishes.patience + 1.0) * max(1.0, busy)
+    # What it took to get here counts: with the usual patience a command ends within 20 s.
+    longest = max(wishes.patience, LONGER * wishes.patience + 1.0 - time.process_time()) * max(1.0, busy)
     with progress_bar("measuring"), outspoken(), time_limit(longest):
         try:
             found = judge(sampler, order, schedule=schedule, **arguments, **options)
