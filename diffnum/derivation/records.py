@@ -114,7 +114,7 @@ class OnBases:
 
     def on(self, bases: Mapping[str, Any]) -> Callable[..., Any]:
         """Return the function with its bases."""
-        return partial(self.function, bases=bases)
+        return partial(self.function, bases=dict(bases))  # a read-only view would not pickle
 
 
 @dataclass(frozen=True)
