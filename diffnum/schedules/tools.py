@@ -120,7 +120,8 @@ def _domain(schedule: Any) -> tuple[float, float]:
     """First and last time at which the formulas are asked, infinite where more noise only follows."""
     if hasattr(schedule, _ANYWHERE):
         return -math.inf, math.inf
-    return float(schedule.t_min), math.inf if schedule.name in _OPEN else float(schedule.t_max)
+    endless = hasattr(schedule, "only_adds_noise")  # later times hold the same signal, as churn asks for
+    return float(schedule.t_min), math.inf if endless else float(schedule.t_max)
 
 
 def anywhere(schedule: Any) -> Any:
@@ -147,7 +148,6 @@ def anywhere(schedule: Any) -> Any:
 
 
 _ANYWHERE = "_asked_anywhere"
-_OPEN = ("ve", "edm", "brownian")
 _ROUNDING = 1e-9  # of the longer end: so far outside is rounding, not a mistake
 
 

@@ -27,6 +27,7 @@ class VE:
     sigma_min: float = 0.01
     sigma_max: float = 50.0
     name: ClassVar[str] = "ve"
+    only_adds_noise: ClassVar[bool] = True
     t_min: ClassVar[float] = 0.0
     t_max: ClassVar[float] = 1.0
     mean: ClassVar[float] = 0.0
@@ -95,6 +96,7 @@ class EDM:
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     name: ClassVar[str] = "edm"
+    only_adds_noise: ClassVar[bool] = True
     t_min: ClassVar[float] = 0.0
     mean: ClassVar[float] = 0.0
 
@@ -172,6 +174,7 @@ class Brownian:
     sigma_min: float = 0.02
     sigma_max: float = 100.0
     name: ClassVar[str] = "brownian"
+    only_adds_noise: ClassVar[bool] = True
     t_min: ClassVar[float] = 0.0
     mean: ClassVar[float] = 0.0
 
