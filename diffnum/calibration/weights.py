@@ -288,9 +288,13 @@ class SolverSpace:
         if not np.isclose(levels[0], self.ends[0], rtol=1e-9, atol=1e-9) or (np.diff(levels) < 2e-3).any():
             msg = f"plan {name} evaluates at levels that do not increase: start from a multistep plan"
             raise ValueError(msg)
-        vector[groups["levels"]], vector[groups["times"]], vector[groups["scale"]] = levels[1:-1], told - levels[:-1], 1.0
+        vector[groups["levels"]], vector[groups["times"]], vector[groups["scale"]] = (
+            levels[1:-1],
+            told - levels[:-1],
+            1.0,
+        )
         rows, columns = np.tril_indices(self.nfe)
-        vector[groups["weights"]] = 1.0
+        vector[groups["weights"]] = vector[groups["scale"]] = 1.0
         base = replace(self, rows="free").numbers(vector)  # the gains, where all weights are one
         carry = base.carry.copy()
         carry[-1] = states[-1, 0] / np.prod(carry[:-1])

@@ -70,11 +70,11 @@ def test_where_a_fit_cannot_begin_is_named_before_any_work() -> None:
     flow = dn.schedules.FlowMatching()
     with pytest.raises(ValueError, match="has 3 evaluations and the space 4"):
         fit_plan(MODEL, 4, begin=dn.plan("dpmpp_2m", VP, nodes), **SMALL)
-    with pytest.raises(ValueError, match="begin=.* is no point of the space"):
+    with pytest.raises(ValueError, match=r"begin=.* is no point of the space"):
         fit_plan(MODEL, 3, begin=dn.plan("dpmpp_2m_sde", VP, nodes), **SMALL)
     with pytest.raises(ValueError, match="give one of its own"):
         fit_plan(MODEL, 3, begin=dn.plan("ddim", flow, dn.grids.uniform_time(flow, 3)), **SMALL)
-    with pytest.raises(ValueError, match="is no point of the space .* runs from 1 to 0.1 and the"):
+    with pytest.raises(ValueError, match=r"is no point of the space .* runs from 1 to 0.1 and the"):
         fit_plan(MODEL, 3, begin=dn.plan("ddim", VP, dn.grids.uniform_time(VP, 3, t_end=0.1)), **SMALL)
 
 
