@@ -157,6 +157,34 @@ def test_columns_of_sentences_are_told_from_columns_of_formulas_and_code(show: M
     assert head == f"| words{show.STRUT} | formula | code |"
 
 
+def shades(row: str) -> list[tuple[float, bool]]:
+    """How dark the numbers of a row are, and which are bold."""
+    found = re.findall(r'--shade: ([\d.]+)">(<b>)?', row)
+    return [(float(part), bool(bold)) for part, bold in found]
+
+
+def test_the_best_of_a_table_is_bold_and_darkest(show: ModuleType) -> None:
+    body = [["a", 2, 1.0, 0.5], ["b", 1, 10.0, None], ["c", 3, 100.0, 2.0], ["d", 3, 1.0, 1.0]]
+    rows = show.shaded(["", "order", "x", "y"], body).data.splitlines()[2:]
+    assert [shades(row) for row in rows] == [
+        [(1, True), (1, True)], [(0.5, False)], [(0, False), (0, False)], [(1, True), (0.5, False)],
+    ]  # fmt: skip
+    assert rows[1].endswith("| – |")
+    most = show.shaded(["", "x", "y"], [["a", 1.0, 3.0], ["b", 5.0, 4.0]], best="most", over="rows").data
+    assert [shades(row) for row in most.splitlines()[2:]] == [[(0, False), (1, True)], [(1, True), (0, False)]]
+    near = show.shaded(["x"], [[0.5], [0.9], [3.0]], best=1.0).data
+    assert [bold for row in near.splitlines()[2:] for _, bold in shades(row)] == [False, True, False]
+
+
+def test_rows_and_columns_of_images_have_names(show: ModuleType) -> None:
+    html = show.images(np.zeros((6, 2, 2)), 3, alt="six", rows=["one", "two"], heads=["x", "y", "z"]).data
+    assert re.findall(r"<p>(\w+)</p>", html) == ["one", "two"]
+    assert re.findall(r"<span>(\w)</span>", html) == ["x", "y", "z"]
+    assert re.findall(r'alt="(\w*)"', html) == ["six", ""]
+    with pytest.raises(ValueError, match="6 pictures are no 2 rows of 4"):
+        show.images(np.zeros((6, 2, 2)), 4, alt="six", rows=["one", "two"])
+
+
 def long_lines(chapter: str) -> list[str]:
     """Lines of code that a page cuts off, unless the reader has to unfold them."""
     cells = re.findall(r"^```\{code-cell\} python\n(.*?)^```$", chapter, re.MULTILINE | re.DOTALL)
