@@ -44,12 +44,12 @@ def page(folder: Path) -> str:
 
 
 def linked(
-    name: str,
+    name: str,  # noqa: ARG001 - the signature of a role
     rawtext: str,
     text: str,
-    lineno: int,
+    lineno: int,  # noqa: ARG001
     inliner: Any,
-    options: Any = None,
+    options: Any = None,  # noqa: ARG001
     content: Any = (),  # noqa: ARG001
 ) -> tuple[list[nodes.Node], list[nodes.Node]]:
     """Role: its words, as a link where there is an address."""
