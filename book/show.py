@@ -19,6 +19,7 @@ import sympy
 from IPython.core.getipython import get_ipython
 from IPython.display import HTML, Markdown, Math
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 import diffnum as dn
@@ -156,7 +157,7 @@ def shaded(
     over: str = "columns",
     of: Sequence[int] | None = None,
 ) -> Markdown:
-    """Table of numbers, three digits each, with the best of each column (``over="rows"``: of each row) in bold, the better the darker.
+    """Table of numbers of three digits: the best of each column (``over="rows"``: row) in bold, the better the darker.
 
     ``best`` is ``"least"``, ``"most"`` or a number that is to be met; ``of`` are the columns that are compared, by
     default those that hold nothing but real numbers and gaps.
@@ -279,7 +280,13 @@ def axes(columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = 
 
 
 def shown(ax: Axes) -> Any:
-    """Figure of axes, to be shown once, as the value of its cell."""
+    """Figure of axes, to be shown once, as the value of its cell; short logarithmic axes get plain numbers."""
+    for one in ax.figure.axes:
+        low, high = sorted(one.get_xlim())
+        if isinstance(one.xaxis.get_major_locator(), LogLocator) and 0 < high < 30 * low:
+            marks = [m * 10.0**k for k in range(-12, 12) for m in (1, 2, 5) if low <= m * 10.0**k <= high]
+            one.set_xticks(marks, [f"{mark:g}" for mark in marks])
+            one.xaxis.set_minor_locator(NullLocator())
     plt.close(ax.figure)  # type: ignore[arg-type]
     return ax.figure
 

@@ -137,3 +137,25 @@ def test_a_figure_without_a_description_is_found() -> None:
     head = "mystnb:\n  figure:\n    caption: |\n      What is drawn.\n    name: fig-a\n"
     cell = f"```{{code-cell}} python\n---\n{head}---\n1\n```\n"
     assert figures(cell) == [("fig-a", "What is drawn.\n", "")]
+
+
+def unseen(page: str) -> list[str]:
+    """Colours in cells that vanish, or glare, on a dark page: black, white areas and the lightest greys."""
+    cells = re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [found for cell in cells for found in re.findall(r'"k[-.:o]+"|color="(?:k|black|white|0\.[89]\d*)"', cell)]
+
+
+ON_ITS_OWN_GROUND = frozenset({"parallel", "discrete", "audits", "decisions", "momentum"})
+"""Chapters that write on coloured tiles, or whose light grey is a thin guide."""
+
+
+@pytest.mark.parametrize("name", sorted(set(PAGES) - ON_ITS_OWN_GROUND))
+def test_no_figure_draws_in_a_colour_that_a_dark_page_hides(name: str) -> None:
+    assert unseen(PAGES[name]) == []
+
+
+def test_black_lines_are_found() -> None:
+    assert unseen('```{code-cell} python\nax.plot(x, y, "k-")\nax.bar(x, y, color="0.9")\n```\n') == [
+        '"k-"',
+        'color="0.9"',
+    ]
