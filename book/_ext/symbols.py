@@ -1,7 +1,8 @@
 """Sphinx directive that says in which chapters each symbol of the page's tables is used: the index of symbols.
 
-The tables of the page say what a symbol means; the formulas of the sources say where it stands, and the nouns before it
-say as what. A noun that names a quantity and is not in the meaning of the symbol is a second meaning, which no build accepts.
+The tables of the page say what a symbol means; the formulas of the sources say where it stands, and the nouns before
+it say as what. A noun that names a quantity and is not in the meaning of the symbol is a second meaning, which no build
+accepts.
 """
 
 from __future__ import annotations
@@ -26,13 +27,19 @@ CALLED = re.compile(r"\b([A-Za-z][a-z-]+)\s+\$([^$\n]+)\$")
 ACCENTS = frozenset({r"\mathfrak", r"\bar", r"\hat", r"\tilde", r"\dot", r"\mathbf", r"\mathcal", r"\mathrm"})
 
 QUANTITIES = frozenset(
-    "angle clock condition covariance curve datum decay denoiser density deviation diffusion dimension distance drift "
-    "eigenvalue entropy error exponent field fraction frequency function gain growth height index interval jacobian "
-    "label law length level loss map matrix mean moment node noise number order parameter penalty place point "
-    "prediction probability product range rate ratio reward sample scale score sequence share shift sign size slope "
-    "stage state statistic step stiffness strength student target temperature time token tree variance velocity weight "
-    "window".split()
-)
+    {
+        "angle", "clock", "condition", "covariance", "curve", "datum", "decay", "denoiser", "density", "deviation",
+        "diffusion", "dimension", "distance", "drift", "eigenvalue", "entropy", "error", "exponent", "field",
+        "fraction",
+        "frequency", "function", "gain", "growth", "height", "index", "interval", "jacobian", "label", "law", "length",
+        "level", "loss", "map", "matrix", "mean", "moment", "node", "noise", "number", "order", "parameter", "penalty",
+        "place", "point", "prediction", "probability", "product", "range", "rate", "ratio", "reward", "sample", "scale",
+        "score", "sequence", "share", "shift", "sign", "size", "slope", "stage", "state", "statistic", "step",
+        "stiffness",
+        "strength", "student", "target", "temperature", "time", "token", "tree", "variance", "velocity", "weight",
+        "window",
+    }
+)  # fmt: skip
 """Nouns that say what a symbol beside them is, in the singular."""
 
 Tokens = tuple[str, ...]

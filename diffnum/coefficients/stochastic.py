@@ -11,7 +11,8 @@ with exact data prediction D or noise prediction epsilon has the same marginals;
 tau = 1 the time reversal of the noising process. Over a step both are integrated exactly but for the prediction:
 
 .. math:: x_{n+1} = \frac{\sigma_{n+1}}{\sigma_n} e^{-\eta^2 h} x_n
-          + \alpha_{n+1} \int_0^1 (1+\eta^2) h\, e^{-(1+\eta^2) h (1-s)} D\, ds + \sigma_{n+1} \sqrt{1 - e^{-2\eta^2 h}}\; z .
+          + \alpha_{n+1} \int_0^1 (1+\eta^2) h\, e^{-(1+\eta^2) h (1-s)} D\, ds
+          + \sigma_{n+1} \sqrt{1 - e^{-2\eta^2 h}}\; z .
 
 So a stochastic method is a deterministic one on another kernel (for data prediction: with a step longer by the factor
 1 + tau^2), plus noise: :func:`reverse_sde_step` says it once, for
@@ -20,8 +21,8 @@ Brownian path, one standard normal draw for each part of the step between two no
 is :math:`\sqrt2 \eta \int_0^c e^{\rho h (c - s)} dW` with rho = -tau^2 for data and +1 for noise prediction, and its
 variance follows from Ito's isometry.
 
-The level is :math:`\eta` in formulas and ``tau`` in code, where ``eta`` is the keyword of other authors: tau^2 is that of
-k-diffusion's SDE samplers, and tau the ``tau`` of SA-Solver; the eta of DDIM differs, see :func:`ddim_eta`.
+The level is :math:`\eta` in formulas and ``tau`` in code, where ``eta`` is the keyword of other authors: tau^2 is that
+of k-diffusion's SDE samplers, and tau the ``tau`` of SA-Solver; the eta of DDIM differs, see :func:`ddim_eta`.
 """
 
 from __future__ import annotations

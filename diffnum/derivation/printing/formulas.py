@@ -446,7 +446,7 @@ def term(weight: sympy.Expr, vector: str) -> str:
 
 
 def _tex(value: Any) -> str:
-    """LaTeX, with the letters of the book: in code the noise level is ``tau``, since ``eta`` is what others call theirs."""
+    """LaTeX, with the letters of the book; in code the noise level is ``tau``, since ``eta`` is what others have."""
     return str(sympy.latex(value, symbol_names=_LETTERS))
 
 
