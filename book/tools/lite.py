@@ -24,7 +24,7 @@ sys.path.insert(0, str(BOOK / "_ext"))
 
 from notebooks import notebook  # noqa: E402
 
-INSTALL = "%pip install -q 'diffnum[plot]'"
+INSTALL = "%pip install -q diffnum"
 ELSEWHERE = re.compile(
     r"\b(torch|diffusers|transformers|flint|subprocess|dn\.load|dn\.interop|diffnum\.(?:models|interop|audits|report))\b"
 )
