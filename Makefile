@@ -73,7 +73,7 @@ test-lowest: .cache/lowest/.stamp  ## the same with the oldest libraries that py
 	$(FEW) .cache/lowest/bin/python -m pytest -m "not slow" -q -W ignore::DeprecationWarning \
 	  $(CORE) tests/plot tests/templates tests/certificates/test_accuracy.py
 
-test-wheel: .cache/wheel/.stamp  ## the wheel in a fresh environment elsewhere: the README's programs and commands
+test-wheel: .cache/wheel/.stamp $(VENV)/.book  ## the wheel in a fresh environment elsewhere: the README's programs, commands, chapters
 	$(PY) .ci/try_wheel.py .cache/wheel/diffnum-*.whl
 
 check: setup  ## ruff, mypy --strict, import-linter; dead code, spelling, dependencies
