@@ -23,7 +23,7 @@ from package_source import source
 from sphinx.application import Sphinx
 
 BOOK = Path(__file__).resolve().parents[1]
-DATA = ("book/results", "book/data", "toy_models")
+DATA = ("book/results", "book/data", "book/static", "toy_models")
 """Folders of the repository from which chapters read small files."""
 
 UNPACK = """\
@@ -146,7 +146,7 @@ def needed(code: str) -> dict[str, bytes]:
     # an f-string's fields may hold anything
     names = {
         re.sub(r"\{[^{}]*\}", "*", name)
-        for name in re.findall(r"""["'/]([\w.*{}-]+\.(?:json|csv|txt|safetensors))["']""", text)
+        for name in re.findall(r"""["'/]([\w.*{}-]+\.(?:json|csv|txt|png|safetensors))["']""", text)
     }
     files = [file for folder in DATA for file in sorted((root / folder).rglob("*")) if file.is_file()]
     wanted = [file for file in files if any(fnmatch(file.name, name) for name in names)]

@@ -6,6 +6,8 @@ import ast
 import json
 import re
 import sys
+from fnmatch import fnmatch
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,7 +52,26 @@ def test_a_notebook_carries_the_files_that_its_code_names() -> None:
         "book/results/guidance.json",
     }
     assert "book/results/compare-digits.json" in notebooks.needed('show.RESULTS / f"compare-{name}.json"')
+    assert "book/static/guidance-rules.png" in notebooks.needed('plt.imread(folder / f"static/guidance-{name}.png")')
     assert set(notebooks.needed("x = 1")) == {"book/pass_over.py", "book/show.py"}
+
+
+FILE = re.compile(r"""["'/]([\w.{}-]+\.[a-z]{2,11})["']""")
+"""A name of a file in code, of whatever kind."""
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_no_kind_of_file_that_a_chapter_names_is_left_behind(path: Path) -> None:
+    code = "\n".join(re.findall(r"^```\{code-cell\}.*?^```$", path.read_text("utf-8"), re.DOTALL | re.MULTILINE))
+    carried = {Path(name).name for name in notebooks.needed(code)}
+    named = {re.sub(r"\{[^{}]*\}", "*", name) for name in FILE.findall(code)}
+    assert {name for name in files_of_the_book() if any(fnmatch(name, pattern) for pattern in named)} <= carried
+
+
+@cache
+def files_of_the_book() -> frozenset[str]:
+    """Names of the files that a chapter may read."""
+    return frozenset(file.name for folder in notebooks.DATA for file in (BOOK.parent / folder).rglob("*.*"))
 
 
 def test_the_same_chapter_gives_the_same_notebook() -> None:
@@ -81,6 +102,7 @@ def imported(code: str) -> set[str]:
     return found - sys.stdlib_module_names - {"diffnum", "figures", "pass_over", "show"}
 
 
+@cache
 def in_a_base_install() -> set[str]:
     """Packages, as they are imported, that the package asks for, and what every Jupyter kernel brings."""
     asked = {canonical(requirement.name) for requirement in needed(PROJECT["dependencies"])}
