@@ -29,12 +29,20 @@ CHAPTERS = sorted(
     for path in BOOK.rglob("*.md")
     if not {"_build", "node_modules"} & set(path.parts) and "```{code-cell}" in path.read_text(encoding="utf-8")
 )
+
+
+@cache
+def notebook(path: Path) -> Any:
+    """Notebook of a chapter, made once."""
+    return notebooks.notebook(path, MACROS)
+
+
 MACROS = {"dd": r"\mathrm{d}", "norm": [r"\lVert #1 \rVert", 1]}
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 def test_nothing_of_the_site_is_left_in_the_text(path: Path) -> None:
-    book = notebooks.notebook(path, MACROS)
+    book = notebook(path)
     nbformat.validate(book)
     text = "\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown")
     for line in text.splitlines():
@@ -76,7 +84,12 @@ def files_of_the_book() -> frozenset[str]:
 
 def test_the_same_chapter_gives_the_same_notebook() -> None:
     path = BOOK / "foundations/schedules.md"
-    assert nbformat.writes(notebooks.notebook(path, MACROS)) == nbformat.writes(notebooks.notebook(path, MACROS))
+    assert nbformat.writes(notebook(path)) == nbformat.writes(notebooks.notebook(path, MACROS))
+
+
+def test_an_error_that_a_chapter_shows_stops_no_run_of_all_cells() -> None:
+    cells = [cell for cell in notebook(BOOK / "few_steps/flow_maps.md").cells if cell.metadata.get("tags")]
+    assert [(cell.metadata.tags, "plane = " in cell.source) for cell in cells] == [(["raises-exception"], True)]
 
 
 @pytest.mark.parametrize("name", ["start/ten_minutes", "fitted/learned_solvers"])
@@ -112,12 +125,12 @@ def in_a_base_install() -> set[str]:
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 def test_a_chapter_needs_a_base_install_or_passes_over_what_needs_more(path: Path) -> None:
-    book = notebooks.notebook(path, MACROS)
+    book = notebook(path)
     code = [cell.source for cell in book.cells if cell.cell_type == "code"]
     assert code[0].rstrip().endswith("pass_over.start()")
     assert set().union(*(imported(cell) for cell in code)) <= in_a_base_install() | set(EXTRAS)
     helpers = [name for name in notebooks.needed("\n".join(code)) if name.endswith(".py")]
-    for name in helpers:  # which are imported by first cells, on which everything stands
+    for name in helpers:  # which first cells import, on which everything stands
         assert imported((BOOK.parent / name).read_text(encoding="utf-8")) <= in_a_base_install(), name
 
 

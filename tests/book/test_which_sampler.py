@@ -19,6 +19,7 @@ def test_the_lines_on_record_are_those_of_the_installed_library() -> None:
 
 
 @pytest.mark.needs("diffusers")
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers and numpy
 def test_every_line_makes_a_scheduler_that_takes_its_settings() -> None:
     import diffusers
 
