@@ -13,6 +13,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ FLAGS = {"uniform_half_log_snr": "use_exponential_sigmas", "karras": "use_karras
 
 
 def lines() -> dict[str, dict[str, str]]:
-    """Schedulers of the installed diffusers: method -> grid -> line, where there is one."""
+    """Schedulers of the installed diffusers: method -> grid -> line, where there is one that the library takes."""
     import diffusers
 
     found: dict[str, dict[str, str]] = {}
@@ -134,8 +135,10 @@ def lines() -> dict[str, dict[str, str]]:
         known = inspect.signature(getattr(diffusers, kind)).parameters if hasattr(diffusers, kind) else ()
         for grid, flag in FLAGS.items():
             if flag in known:
-                words = [inside] * bool(inside) + [f"{flag}=True"]
-                found.setdefault(method, {})[grid] = f"{kind}({', '.join(words)})"
+                line = f"{kind}({', '.join([inside] * bool(inside) + [f'{flag}=True'])})"
+                with suppress(ValueError):  # DPM-Solver-3 ends at no noise there by default, and refuses to
+                    eval(line, {kind: getattr(diffusers, kind)})
+                    found.setdefault(method, {})[grid] = line
     return found
 
 
