@@ -178,7 +178,8 @@ def fit_plan(
     starts : int
         From how many of the best plans of the catalogue to begin; the best result on the noises of the fit is taken.
     begin : Plan, optional
-        A plan that takes the place of the first of them: found before, with fewer noises or for another model.
+        A plan that takes the place of the first of them: found before, with fewer noises or for another model. What it
+        was found for stands in ``plan.found_for["begin"]``.
     iterations : int
         Steps of Levenberg-Marquardt from each start, at most; sharp modes at three or four evaluations need 40.
     teacher : Plan, optional
@@ -232,8 +233,9 @@ def fit_plan(
     ends = run_ends(model, t_start, t_end)
     space = SolverSpace.native(model.prediction, model.schedule, ends, nfe)
     space = replace(space, free=tuple(free), rows=rows)
-    begin = begin if begin is None else replace(begin, found_for=None)
     given = None if begin is None else _given(space, begin)
+    origin = {} if begin is None else {"begin": begin.found_for or begin.method}
+    begin = begin if begin is None else replace(begin, found_for=None)
     if getattr(model, "rounds_time", False) and ({"times", "levels"} & set(free)):
         msg = f"free={tuple(free)!r}: the network rounds times to its labels; use free=('weights', 'scale')"
         raise ValueError(msg)
@@ -292,7 +294,7 @@ def fit_plan(
     _, rival, theta, losses = best
     job.report(total - 1, total, "unseen noises")
     found_for = {
-        **identity, "seed": seed, "n": n, "loss": loss, "free": list(free), "rows": rows, "command": command,
+        **identity, "seed": seed, "n": n, "loss": loss, "free": list(free), "rows": rows, "command": command, **origin,
     }  # fmt: skip
     plan = replace(space.plan(theta), found_for=found_for)
     result = Fit(

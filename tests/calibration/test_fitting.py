@@ -62,6 +62,9 @@ def test_a_fit_goes_on_from_a_plan_and_is_never_worse_than_it() -> None:
     assert stay.start.plan == replace(first.plan, found_for=None)
     assert np.allclose(dn.solve(stay.plan, MODEL, x), dn.solve(first.plan, MODEL, x), rtol=1e-9, atol=1e-12)
     assert further.losses[0] == pytest.approx(stay.train_error, rel=1e-9)
+    read = dn.Plan.from_json(further.plan.to_json())
+    assert (read.found_for or {})["begin"] == first.plan.found_for
+    assert "begin" not in (first.plan.found_for or {})
     assert further.train_error < stay.train_error
 
 
