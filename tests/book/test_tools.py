@@ -226,7 +226,7 @@ def test_plumbing_is_folded() -> None:
 
 
 def slips(page: str) -> list[str]:
-    """Fences that stand for text, of which the rest of a page may become code, and cells that print a traceback with paths."""
+    """Fences that stand for text, which turn what follows into code, and cells that print a traceback with paths."""
     return re.findall(r"^[^\s`>|:-][^\n`]*```\{[^\n]*|^.*raises-exception.*$", page, re.MULTILINE)
 
 
