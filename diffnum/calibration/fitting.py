@@ -58,7 +58,8 @@ class Fit:
     baseline : Rival
         The best plan of the catalogue on the same unseen noises: method, grid, error, plan.
     start : Rival
-        Plan of the catalogue from which it was found, with its error on the noises of the fit.
+        Plan of the catalogue from which it was found, or the one that was given, with its error on the noises of the
+        fit.
     losses : tuple of float
         Root of the loss after each step, the start included.
     teacher : Teacher
@@ -132,6 +133,7 @@ def fit_plan(
     features: Callable[[Array], Array] | None = None,
     rows: str = "free",
     starts: int = 2,
+    begin: Plan | None = None,
     iterations: int = 25,
     teacher: Plan | None = None,
     teacher_tolerance: float = 1e-3,
@@ -175,6 +177,8 @@ def fit_plan(
         Conditions on every row of weights.
     starts : int
         From how many of the best plans of the catalogue to begin; the best result on the noises of the fit is taken.
+    begin : Plan, optional
+        A plan that takes the place of the first of them: found before, with fewer noises or for another model.
     iterations : int
         Steps of Levenberg-Marquardt from each start, at most; sharp modes at three or four evaluations need 40.
     teacher : Plan, optional
@@ -221,7 +225,7 @@ def fit_plan(
     The space: Shaul et al., Bespoke Non-Stationary Solvers, arXiv:2403.01329, section 3.
     """
     _check(nfe, n, n_test, seed, loss, radius, features, starts, iterations)
-    _check_kinds(free, teacher, teacher_tolerance, derivatives, memory, ledger, cache, elsewhere)
+    _check_kinds(free, begin, teacher, teacher_tolerance, derivatives, memory, (ledger, cache), elsewhere)
     _check_reverse(loss, cut, derivatives)
     host = host_of(model, derivatives=derivatives, label=label)
     others = dict(elsewhere or {})
@@ -229,6 +233,8 @@ def fit_plan(
     ends = run_ends(model, t_start, t_end)
     space = SolverSpace.native(model.prediction, model.schedule, ends, nfe)
     space = replace(space, free=tuple(free), rows=rows)
+    begin = begin if begin is None else replace(begin, found_for=None)
+    given = None if begin is None else _given(space, begin)
     if getattr(model, "rounds_time", False) and ({"times", "levels"} & set(free)):
         msg = f"free={tuple(free)!r}: the network rounds times to its labels; use free=('weights', 'scale')"
         raise ValueError(msg)
@@ -244,6 +250,7 @@ def fit_plan(
     settings = {
         "identity": identity, "nfe": int(nfe), "n": n, "n_test": n_test, "seed": seed, "free": list(free), "loss": loss,
         "radius": radius, "cut": cut, "rows": rows, "starts": starts, "ends": list(ends), "derivatives": derivatives,
+        "begin": None if given is None else given.tolist(),
         "memory": memory, "teacher": teacher_tolerance if teacher is None else teacher.to_dict(),
         "schedule": model.schedule.to_dict(),
     }  # fmt: skip
@@ -275,7 +282,12 @@ def fit_plan(
         baseline = ranked(rivals, test)[0]
         goals = job.goals(loss, train, guide, features)
         best: tuple[float, Rival, FloatArray, tuple[float, ...]] | None = None
-        for number, (rival, vector) in enumerate(_beginnings(space, rivals, starts)):
+        chosen = list(_beginnings(space, rivals, starts))
+        if begin is not None and given is not None:
+            chosen = [(Rival(begin.method, "its own levels", endpoint_error(begin, train), begin), given), *chosen][
+                :starts
+            ]
+        for number, (rival, vector) in enumerate(chosen):
             theta, losses = job.descend(number, vector, train, goals, iterations, total, settings)
             error = endpoint_error(space.plan(theta), train) if loss != "features" else losses[-1]
             if best is None or error < best[0]:
@@ -356,15 +368,16 @@ def _check(
 
 
 def _check_kinds(
-    free: Any, teacher: Any, tolerance: Any, derivatives: Any, memory: Any, ledger: Any, cache: Any, elsewhere: Any
+    free: Any, begin: Any, teacher: Any, tolerance: Any, derivatives: Any, memory: Any, files: Any, elsewhere: Any
 ) -> None:
     """Refuse what is of another kind than it should be."""
     if isinstance(free, str):
         msg = f"free={free!r}: give a tuple of names, as free=({free!r},)"
         raise TypeError(msg)
-    if teacher is not None and not isinstance(teacher, Plan):
-        msg = f"teacher={teacher!r}: give a plan, as diffnum.plan('dpmpp_3m', model.schedule, grid), or leave it out"
-        raise TypeError(msg)
+    for name, plan in (("begin", begin), ("teacher", teacher)):
+        if plan is not None and not isinstance(plan, Plan):
+            msg = f"{name}={plan!r}: give a plan, as diffnum.plan('dpmpp_3m', model.schedule, grid), or leave it out"
+            raise TypeError(msg)
     for name, value in (("teacher_tolerance", tolerance), ("memory", memory)):
         if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) < math.inf:
             msg = f"{name}={value!r}: use a positive number"
@@ -372,7 +385,7 @@ def _check_kinds(
     if derivatives not in DERIVATIVES:
         msg = f"derivatives={derivatives!r} is unknown: use one of {', '.join(DERIVATIVES)}"
         raise ValueError(msg)
-    for name, path in (("ledger", ledger), ("cache", cache)):
+    for name, path in zip(("ledger", "cache"), files, strict=True):
         if path is not None and Path(path).is_dir():
             msg = f"{name}={str(path)!r} is a folder: give a file in it"
             raise ValueError(msg)
@@ -405,6 +418,18 @@ def run_ends(model: Any, t_start: float | None, t_end: float | None) -> tuple[fl
         msg = f"t_start={found[0]} is not later than t_end={found[1]}: sampling goes from noise to data"
         raise ValueError(msg)
     return found[0], found[1]
+
+
+def _given(space: SolverSpace, begin: Plan) -> FloatArray:
+    """Where in the space a plan is from which a fit is to begin."""
+    if begin.schedule != space.schedule:
+        msg = f"begin={begin!r} is for {begin.schedule!r} and the model has {space.schedule!r}: give one of its own"
+        raise ValueError(msg)
+    try:
+        return space.vector_of(begin)
+    except ValueError as error:
+        msg = f"begin={begin!r} is no point of the space that is searched: {error}"
+        raise ValueError(msg) from None
 
 
 def _beginnings(space: SolverSpace, rivals: Sequence[Rival], count: int) -> Iterator[tuple[Rival, FloatArray]]:

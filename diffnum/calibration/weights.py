@@ -254,7 +254,8 @@ class SolverSpace:
         Parameters
         ----------
         plan : Plan
-            Deterministic, with N evaluations whose levels increase, that keeps constant data and constant noise.
+            Deterministic, with N evaluations whose levels increase, that keeps constant data and constant noise but for
+            a factor in its last step: such as multistep plans of the catalogue, and plans of this space.
 
         Raises
         ------
@@ -264,22 +265,45 @@ class SolverSpace:
         if plan.nfe != self.nfe:
             msg = f"plan {plan.method} has {plan.nfe} evaluations and the space {self.nfe}: make them equal"
             raise ValueError(msg)
+        levels = np.asarray(self.schedule.half_log_snr(plan.times))
+        if not np.allclose(levels[[0, -1]], self.ends, rtol=1e-9, atol=1e-9):
+            msg = (
+                f"plan {plan.method} runs from {plan.times[0]:g} to {plan.times[-1]:g} and the space from "
+                f"{self.t_start:g} to {self.t_end:g}: make them equal"
+            )
+            raise ValueError(msg)
         states, t = unrolled(plan.for_prediction(self.form.prediction))
-        levels = np.array([*np.asarray(self.schedule.half_log_snr(t)), self.ends[1]])
-        if not np.isclose(levels[0], self.ends[0], rtol=1e-9, atol=1e-9) or (np.diff(levels) < 1e-2).any():
-            msg = f"plan {plan.method} evaluates at levels that do not increase: start from a multistep plan"
-            raise ValueError(msg)
+        told = np.asarray(self.schedule.half_log_snr(t))
+        if len(plan) == self.nfe:
+            # one evaluation a step: its state has the level of the step, whatever the network is told
+            try:
+                return self._vector(plan.method, levels, told, states)
+            except ValueError:
+                pass  # the states at which it evaluates are others
+        return self._vector(plan.method, np.array([*told, self.ends[1]]), told, states)
+
+    def _vector(self, name: str, levels: FloatArray, told: FloatArray, states: FloatArray) -> FloatArray:
+        """Vector of a plan whose states, in the first state and the evaluations, have these levels."""
         groups, vector = self.groups, np.zeros(self.size)
-        vector[groups["levels"]], vector[groups["scale"]] = levels[1:-1], 1.0
-        rows, columns = np.tril_indices(self.nfe)
-        unit = replace(self, rows="free")
-        vector[groups["weights"]] = 1.0
-        base = unit.numbers(vector)  # the gains, where all weights are one
-        products = np.concatenate([[1.0], np.cumprod(base.carry)])
-        if np.abs(states[:, 0] / products - 1.0).max() > 1e-6:
-            msg = f"plan {plan.method} does not keep constants: start from another one"
+        if not np.isclose(levels[0], self.ends[0], rtol=1e-9, atol=1e-9) or (np.diff(levels) < 2e-3).any():
+            msg = f"plan {name} evaluates at levels that do not increase: start from a multistep plan"
             raise ValueError(msg)
-        own = states[1:, 1:] - base.carry[:, None] * states[:-1, 1:]
+        vector[groups["levels"]], vector[groups["times"]], vector[groups["scale"]] = (
+            levels[1:-1],
+            told - levels[:-1],
+            1.0,
+        )
+        rows, columns = np.tril_indices(self.nfe)
+        vector[groups["weights"]] = vector[groups["scale"]] = 1.0
+        base = replace(self, rows="free").numbers(vector)  # the gains, where all weights are one
+        carry = base.carry.copy()
+        carry[-1] = states[-1, 0] / np.prod(carry[:-1])
+        products = np.concatenate([[1.0], np.cumprod(carry)])
+        if np.abs(states[:, 0] / products - 1.0).max() > 1e-6:
+            msg = f"plan {name} does not keep constants: start from another one"
+            raise ValueError(msg)
+        vector[groups["scale"]] = carry[-1] / base.carry[-1]
+        own = states[1:, 1:] - carry[:, None] * states[:-1, 1:]
         vector[groups["weights"]] = own[rows, columns] / base.weights[rows, columns]
         return vector
 

@@ -40,6 +40,10 @@ def fit(
     radius: Annotated[float, typer.Option(help="How far relaxed starts may move, relative to their norm.")] = 0.05,
     cut: Annotated[float, typer.Option(help="Relative distance at which robust samples count half.")] = 0.2,
     starts: Annotated[int, typer.Option(help="Plans of the catalogue to start from.", min=1)] = 2,
+    begin: Annotated[
+        Path | None,
+        typer.Option(help="A plan to start from instead of the first of them.", parser=some_path, metavar="PLAN.json"),
+    ] = None,
     iterations: Annotated[int, typer.Option(help="Steps from each start, at most.", min=0)] = 25,
     teacher_tolerance: Annotated[
         float, typer.Option(help="What twice as many steps of the teacher may change, relative.")
@@ -65,6 +69,7 @@ def fit(
     check_file("--out", out, (".json",), force=force, kinds={})
     from diffnum.calibration import fit_plan
     from diffnum.models import load
+    from diffnum.plans import Plan
 
     labels = label_of(label)
     loaded: Any = load(model, dtype=dtype, device=device)
@@ -84,6 +89,7 @@ def fit(
             radius=radius,
             cut=cut,
             starts=starts,
+            begin=None if begin is None else Plan.from_json(begin),
             iterations=iterations,
             teacher_tolerance=teacher_tolerance,
             derivatives=derivatives,

@@ -54,6 +54,30 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_does_not() -> None:
     assert first.plan != other.plan
 
 
+def test_a_fit_goes_on_from_a_plan_and_is_never_worse_than_it() -> None:
+    first = fit_plan(MODEL, 3, **SMALL)
+    more = {**SMALL, "n": 48, "begin": first.plan}
+    stay, further = (fit_plan(MODEL, 3, **{**more, "iterations": n}) for n in (0, 6))
+    x = float(VP.sigma(1.0)) * start_noise(8, (4,), 5)
+    assert stay.start.plan == replace(first.plan, found_for=None)
+    assert np.allclose(dn.solve(stay.plan, MODEL, x), dn.solve(first.plan, MODEL, x), rtol=1e-9, atol=1e-12)
+    assert further.losses[0] == pytest.approx(stay.train_error, rel=1e-9)
+    assert further.train_error < stay.train_error
+
+
+def test_where_a_fit_cannot_begin_is_named_before_any_work() -> None:
+    nodes = dn.grids.uniform_half_log_snr(VP, 3, t_end=1e-2, t_start=1.0)
+    flow = dn.schedules.FlowMatching()
+    with pytest.raises(ValueError, match="has 3 evaluations and the space 4"):
+        fit_plan(MODEL, 4, begin=dn.plan("dpmpp_2m", VP, nodes), **SMALL)
+    with pytest.raises(ValueError, match=r"begin=.* is no point of the space"):
+        fit_plan(MODEL, 3, begin=dn.plan("dpmpp_2m_sde", VP, nodes), **SMALL)
+    with pytest.raises(ValueError, match="give one of its own"):
+        fit_plan(MODEL, 3, begin=dn.plan("ddim", flow, dn.grids.uniform_time(flow, 3)), **SMALL)
+    with pytest.raises(ValueError, match=r"is no point of the space .* runs from 1 to 0.1 and the"):
+        fit_plan(MODEL, 3, begin=dn.plan("ddim", VP, dn.grids.uniform_time(VP, 3, t_end=0.1)), **SMALL)
+
+
 @pytest.mark.parametrize("make", [dn.problems.rotated_product, dn.problems.gaussian_example])
 def test_a_problem_is_told_by_its_numbers_and_not_by_its_use(make: Any) -> None:
     from diffnum.calibration.hosts import ExactHost
@@ -300,6 +324,7 @@ def test_bad_arguments_are_refused_before_any_work(nfe: Any, settings: dict[str,
     [
         ({"free": "weights"}, r"free='weights': give a tuple"),
         ({"teacher": "dpmpp_2m"}, "teacher='dpmpp_2m': give a plan"),
+        ({"begin": "plan.json"}, "begin='plan.json': give a plan"),
         ({"t_end": "late"}, "t_end='late': give a time"),
         ({"elsewhere": [MODEL]}, "give a mapping from names to models"),
     ],

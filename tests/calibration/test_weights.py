@@ -41,6 +41,17 @@ def test_a_catalogue_plan_is_a_point_of_the_space(name: str, schedule: object, f
     assert np.allclose(dn.solve(again, model, x), dn.solve(plan, model, x), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("schedule", [VP, FM], ids=["vp", "fm"])
+@pytest.mark.parametrize("nfe", [1, 2, 5])
+def test_a_plan_of_the_space_is_read_as_the_vector_that_made_it(nfe: int, schedule: object, form: str) -> None:
+    where = space(nfe, schedule, form)
+    vector = some_vector(where)
+    vector[where.groups["scale"]] = 0.97
+    vector[where.groups["times"].start] = 0.01
+    assert np.allclose(where.vector_of(where.plan(vector)), vector, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("nfe", [1, 2, 4])
 def test_the_numbers_are_as_many_as_the_coefficients_and_independent(nfe: int) -> None:
     where = space(nfe)
