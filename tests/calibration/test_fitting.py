@@ -249,7 +249,7 @@ class Failing(Broken):
         return MODEL(x, t) * (1.0 if self.below >= 0 else np.nan)
 
 
-@pytest.mark.parametrize("calls", [0, 300])
+@pytest.mark.parametrize("calls", [0, 600])
 def test_a_fit_that_is_refused_leaves_no_log(calls: int, tmp_path: Path) -> None:
     log, cache = tmp_path / "fit.jsonl", tmp_path / "cache.jsonl"
     grown: list[bool] = []
