@@ -53,7 +53,7 @@ def some_path(text: str | Path) -> Path:
     if not typed.strip():
         msg = f"{text!r} is no path: is a variable of the shell unset?"
         raise typer.BadParameter(msg)
-    path = Path(os.path.expanduser(typed))  # noqa: PTH111: a Path forgets the stroke of ./~x, which is not the home
+    path = Path(os.path.expanduser(typed))  # a Path forgets the stroke of ./~x, which is not the home
     if typed.startswith("~") and str(path).startswith("~"):
         msg = f"{typed!r} begins with the home folder of nobody known here: write ./{typed}, or the whole path"
         raise typer.BadParameter(msg)

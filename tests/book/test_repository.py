@@ -1,0 +1,55 @@
+"""Where a clone came from, as an address that a reader may follow."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.book.test_tools import BOOK, load
+
+pytest.importorskip("sphinx", reason="Sphinx comes with the book: make book")
+repository = load(BOOK / "_ext/repository.py")
+
+
+@pytest.mark.parametrize(
+    ("remote", "page"),
+    [
+        ("https://example.org/group/name.git", "https://example.org/group/name"),
+        ("https://example.org/group/name/\n", "https://example.org/group/name"),
+        ("https://someone:secret@example.org/name", "https://example.org/name"),
+        ("git@example.org:group/name.git", "https://example.org/group/name"),
+        ("ssh://git@example.org:2222/group/name.git", "https://example.org/group/name"),
+        ("ssh://git@example.org/group/name", "https://example.org/group/name"),
+        ("/somewhere/here", ""),
+        ("../here", ""),
+        ("file:///somewhere/here", ""),
+        ("http://localhost/name", ""),
+        ("", ""),
+    ],
+)
+def test_an_address_leads_to_a_page_and_carries_no_secret(remote: str, page: str) -> None:
+    assert repository.page_of(remote) == page
+
+
+def test_a_clone_knows_its_address_and_a_plain_folder_has_none(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    git("init")
+    assert repository.page(tmp_path) == ""
+    git("remote", "add", "origin", "git@example.org:group/name.git")
+    assert repository.page(tmp_path) == "https://example.org/group/name"
+
+
+@pytest.mark.parametrize("address", ["https://example.org/name", ""])
+def test_the_role_is_a_link_where_there_is_an_address_and_its_words_where_there_is_none(address: str) -> None:
+    config = SimpleNamespace(html_theme_options={"repository_url": address})
+    settings = SimpleNamespace(env=SimpleNamespace(config=config))
+    inliner: Any = SimpleNamespace(document=SimpleNamespace(settings=settings))
+    (node,), errors = repository.linked("repository", "", "the repository", 1, inliner)
+    assert (node.astext(), errors) == ("the repository", [])
+    assert (node.get("refuri") if address else None) == (address or None)
