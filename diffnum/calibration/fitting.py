@@ -177,6 +177,7 @@ def fit_plan(
         Conditions on every row of weights.
     starts : int
         From how many of the best plans of the catalogue to begin; the best result on the noises of the fit is taken.
+        Sharp modes have many local optima: there 16 find what 4 miss.
     begin : Plan, optional
         A plan that takes the place of the first of them: found before, with fewer noises or for another model.
     iterations : int
