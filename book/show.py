@@ -19,6 +19,7 @@ import sympy
 from IPython.core.getipython import get_ipython
 from IPython.display import HTML, Markdown, Math
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 import diffnum as dn
@@ -50,6 +51,7 @@ __all__ = [
     "plot_work_precision",
     "proof",
     "rows",
+    "shaded",
     "shown",
     "table",
 ]
@@ -147,11 +149,57 @@ def table(columns: Sequence[Any], body: Iterable[Sequence[Any]]) -> Markdown:
     return Markdown("\n".join(_line(row) for row in [heads, ["---"] * len(columns), *cells]))
 
 
+def shaded(
+    columns: Sequence[Any],
+    body: Iterable[Sequence[Any]],
+    *,
+    best: str = "least",
+    over: str = "columns",
+    of: Sequence[int] | None = None,
+) -> Markdown:
+    """Table of numbers of three digits: the best of each column (``over="rows"``: row) in bold, the better the darker.
+
+    ``best`` is ``"least"``, ``"most"`` or a number that is to be met; ``of`` are the columns that are compared, by
+    default those that hold nothing but real numbers and gaps.
+    """
+    lines = [list(row) for row in body]
+    gap = type(None)
+    real = [gap not in (kinds := {type(row[k]) for row in lines}) or len(kinds) > 1 for k in range(len(columns))]
+    real = [some and {type(row[k]) for row in lines} <= {float, np.float64, gap} for k, some in enumerate(real)]
+    chosen = [k for k, good in enumerate(real) if good] if of is None else list(of)
+    groups = [[(i, k) for i in range(len(lines))] for k in chosen]
+    if over == "rows":
+        groups = [[(i, k) for k in chosen] for i in range(len(lines))]
+    cells: dict[tuple[int, int], str] = {}
+    for group in groups:
+        values = [np.nan if lines[i][k] is None else float(lines[i][k]) for i, k in group]
+        for at, part, bold in zip(group, *_ranked(np.array(values), best), strict=True):
+            if np.isfinite(part):
+                text = _cell(f"{lines[at[0]][at[1]]:.3g}")
+                mark = f"<b>{text}</b>" if bold else text
+                cells[at] = f'<span class="shade" style="--shade: {part:.2f}">{mark}</span>'
+            else:
+                cells[at] = "–"
+    return table(columns, [[cells.get((i, k), value) for k, value in enumerate(row)] for i, row in enumerate(lines)])
+
+
+def _ranked(values: Any, best: str | float) -> tuple[Any, Any]:
+    """How good values are, from 0 to 1 on a scale that suits them, and which are as good as the best when printed."""
+    loss = values if best == "least" else -values if best == "most" else np.abs(values - float(best))
+    seen = loss[np.isfinite(loss)]
+    if not seen.size:
+        return loss, np.zeros(loss.shape, dtype=bool)
+    scaled = np.log(loss) if seen.min() > 0 else loss
+    low, high = (f(scaled[np.isfinite(loss)]) for f in (np.min, np.max))
+    first = float(values[np.flatnonzero(loss == seen.min())[0]])
+    return (high - scaled) / (high - low or 1.0), np.array([f"{v:.3g}" == f"{first:.3g}" for v in values])
+
+
 PROSE = 40
 """Length of a cell above which its column counts as sentences."""
 
-MARKUP = r"\$[^$]*\$|`[^`]*`|\{[^}]*\}"
-"""Formulas, code and roles, which are no sentences."""
+MARKUP = r"\$[^$]*\$|`[^`]*`|\{[^}]*\}|<[^>]*>"
+"""Formulas, code, roles and elements, which are no sentences."""
 
 STRUT = '<span class="strut"></span>'
 """Keeps a column from becoming narrower than the style sheet says."""
@@ -232,12 +280,42 @@ def axes(columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = 
 
 
 def shown(ax: Axes) -> Any:
-    """Figure of axes, to be shown once, as the value of its cell."""
+    """Figure of axes, to be shown once, as the value of its cell; short logarithmic axes get plain numbers."""
+    for one in ax.figure.axes:
+        low, high = sorted(one.get_xlim())
+        if isinstance(one.xaxis.get_major_locator(), LogLocator) and 0 < high < 30 * low:
+            marks = [m * 10.0**k for k in range(-12, 12) for m in (1, 2, 5) if low <= m * 10.0**k <= high]
+            one.set_xticks(marks, [f"{mark:g}" for mark in marks])
+            one.xaxis.set_minor_locator(NullLocator())
     plt.close(ax.figure)  # type: ignore[arg-type]
     return ax.figure
 
 
-def images(pictures: Any, columns: int | None = None, *, scale: int = 4, alt: str) -> HTML:
-    """Tile images, intensities in [0, 1], into one picture with a text for those who do not see it."""
-    uri = plot.to_data_uri(plot.image_grid(pictures, columns, scale=scale))
-    return HTML(f'<img class="pixels" src="{uri}" alt="{alt}">')
+def images(
+    pictures: Any,
+    columns: int | None = None,
+    *,
+    scale: int = 4,
+    alt: str,
+    rows: Sequence[str] = (),
+    heads: Sequence[str] = (),
+) -> HTML:
+    """Tile images, intensities in [0, 1], into one picture with a text for those who do not see it.
+
+    ``rows`` names the rows, each above its images; ``heads`` names the columns, or groups of them.
+    """
+    if not (rows or heads):
+        uri = plot.to_data_uri(plot.image_grid(pictures, columns, scale=scale))
+        return HTML(f'<img class="pixels" src="{uri}" alt="{alt}">')
+    count, names = columns or len(pictures), rows or [""]
+    if count * len(names) != len(pictures) or (heads and count % len(heads)):
+        msg = f"{len(pictures)} pictures are no {len(names)} rows of {count} under {len(heads)} heads"
+        raise ValueError(msg)
+    wide = count * (scale * np.shape(pictures)[2] + 1) - 1
+    above = "".join(f"<span>{head}</span>" for head in heads)
+    lines = [f'<div class="heads" style="--heads: {len(heads)}">{above}</div>'] if heads else []
+    for k, name in enumerate(names):
+        uri = plot.to_data_uri(plot.image_grid(pictures[k * count : (k + 1) * count], count, scale=scale))
+        lines += [f"<p>{name}</p>"] * bool(name)
+        lines += [f'<img class="pixels" src="{uri}" alt="{alt if k == 0 else ""}">']
+    return HTML(f'<div class="strips" style="width: {wide}px">{"".join(lines)}</div>')

@@ -5,8 +5,8 @@
 ```
 ````
 
-shows the code as it ships, less remarks to linters, with the first line of its docstring (the whole docstring is in the
-API reference). A name that does not exist is an error of the build. ``:docstring:`` keeps the docstring whole.
+shows the code as it ships, less remarks to linters and its docstrings (they are in the API reference), laid out by ruff
+in lines that fit a page. A name that does not exist is an error of the build. ``:docstring:`` keeps the docstrings.
 """
 
 from __future__ import annotations
@@ -14,14 +14,23 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
-from textwrap import dedent
 from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+WIDTH = 80
+"""Columns that a page shows of a line of code."""
+
+LONGEST = 30
+"""Lines of code that stand open; more are folded."""
 
 
 def locate(name: str) -> tuple[Path, list[str]]:
@@ -56,21 +65,61 @@ def _names(node: ast.AST) -> tuple[str, ...]:
 
 
 def source(name: str, *, docstring: bool = False) -> tuple[Path, str]:
-    """File and text of a definition, its docstring cut to the first line unless wanted whole."""
+    """File and text of a definition, without its docstring unless wanted."""
     file, path = locate(name)
     text = file.read_text(encoding="utf-8")
     node = find(ast.parse(text), path)
     first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
     lines = text.splitlines()
-    block = lines[first - 1 : node.end_lineno]
-    documented = isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None
-    if documented and not docstring:
-        doc = node.body[0]
-        opening = lines[doc.lineno - 1]
-        if doc.end_lineno > doc.lineno:
-            opening = opening.rstrip() + '"""'
-        block = [*lines[first - 1 : doc.lineno - 1], opening, *lines[doc.end_lineno : node.end_lineno]]
-    return file, dedent("\n".join(re.sub(r"  # (noqa|type: ignore).*", "", line) for line in block))
+    kept = dict(enumerate(lines[first - 1 : node.end_lineno], first))
+    if not docstring:
+        for at in _docstrings(node):
+            kept.pop(at, None)
+    return file, fitted(textwrap.dedent("\n".join(re.sub(REMARK, "", line) for line in kept.values())))
+
+
+REMARK = r"  # (noqa|type: ignore|fmt: ).*"
+"""What is said to linters."""
+
+
+def _docstrings(node: ast.AST) -> Iterator[int]:
+    """Numbers of the lines that hold docstrings."""
+    for one in ast.walk(node):
+        if isinstance(one, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(one) is not None:
+            doc = one.body[0]
+            alone = len(one.body) == 1  # a body must stay
+            yield from () if alone else range(doc.lineno, (doc.end_lineno or doc.lineno) + 1)
+
+
+def fitted(code: str, width: int = WIDTH) -> str:
+    """The same code in lines of so many columns: comments that stick out stand above, long words of errors are cut."""
+    code = "\n".join(_above(line, width) for line in code.split("\n"))
+    ruff = [sys.executable, "-m", "ruff", "format", "--isolated", f"--line-length={width}", "-"]
+    laid = subprocess.run(ruff, input=code, capture_output=True, text=True, check=True).stdout.rstrip("\n")
+    return "\n".join(_in_pieces(line, width) for line in laid.split("\n"))
+
+
+def _above(line: str, width: int) -> str:
+    """A line whose comment, if it sticks out, stands above it."""
+    found = re.fullmatch(r"(?P<indent> *)(?P<code>[^#]*?) *# (?P<words>[^#\"]*)", line)
+    if len(line) <= width or not found:
+        return line
+    comment = textwrap.wrap(found["words"], width - len(found["indent"]) - 2)
+    return "\n".join(found["indent"] + part for part in [*(f"# {c}" for c in comment), found["code"]] if part)
+
+
+def _in_pieces(line: str, width: int) -> str:
+    """A line of text, alone or as the value of ``msg``, in pieces that are joined by standing together."""
+    found = re.fullmatch(r"(?P<indent> *)(?P<name>msg = )?(?P<kind>f?)\"(?P<words>[^\"\\]*)\"(?P<end>,?)", line)
+    if len(line) <= width or not found:
+        return line
+    inner = found["indent"] + " " * 4 * bool(found["name"])
+    pieces, room = [""], width - len(inner) - len(found["kind"]) - 3
+    for word in re.findall(r"(?:\{[^}]*\}|[^ ])+ *", found["words"]):
+        pieces = [*pieces, word] if len(pieces[-1] + word) > room else [*pieces[:-1], pieces[-1] + word]
+    body = [f'{inner}{found["kind"] if "{" in piece else ""}"{piece}"' for piece in pieces if piece]
+    body[-1] += found["end"]
+    return "\n".join([f"{found['indent']}msg = (", *body, f"{found['indent']})"] if found["name"] else body)
 
 
 class PackageSource(SphinxDirective):
@@ -90,7 +139,7 @@ class PackageSource(SphinxDirective):
         self.env.note_dependency(str(file))
         block = nodes.literal_block(code, code, language="python", classes=["package-source"])
         self.set_source_info(block)
-        return [block]
+        return [nodes.container("", block, classes=["toggle"]) if code.count("\n") >= LONGEST else block]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -80,6 +80,31 @@ def test_every_exercise_is_graded_and_solved_once(name: str) -> None:
     assert {label: title for label, title in asked.items() if not title.lower().startswith(GRADES)} == {}
 
 
+def wordless(page: str) -> list[str]:
+    """Labels of the solutions that end in a cell which prints no sentence."""
+    found = []
+    for label, body in re.findall(r"\{solution-start\} (\S+)\n(.*?)```\{solution-end\}", page, re.DOTALL):
+        last = body.rstrip().split("```")
+        if not last[-1].strip() and "show.claim" not in last[-2]:
+            found.append(label)
+    return found
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_solution_ends_with_words(name: str) -> None:
+    assert wordless(PAGES[name]) == []
+
+
+def test_a_solution_that_ends_with_a_number_is_found() -> None:
+    def page(code: str, words: str = "") -> str:
+        cell = f"```{{code-cell}} python\n{code}\n```\n"
+        return f"```{{solution-start}} ex\n:class: dropdown\n```\n\n{cell}\n{words}```{{solution-end}}\n```\n"
+
+    assert wordless(page("1")) == ["ex"]
+    assert wordless(page("1", "So it is one.\n")) == []
+    assert wordless(page('show.claim(True, "One.")')) == []
+
+
 def page_of(count: int) -> str:
     return "\n".join(
         f"```{{exercise}} By hand\n:label: ex-{i}\nWhy?\n```\n```{{solution}} ex-{i}\n:class: dropdown\nSo.\n```"
@@ -112,3 +137,25 @@ def test_a_figure_without_a_description_is_found() -> None:
     head = "mystnb:\n  figure:\n    caption: |\n      What is drawn.\n    name: fig-a\n"
     cell = f"```{{code-cell}} python\n---\n{head}---\n1\n```\n"
     assert figures(cell) == [("fig-a", "What is drawn.\n", "")]
+
+
+def unseen(page: str) -> list[str]:
+    """Colours in cells that vanish, or glare, on a dark page: black, white areas and the lightest greys."""
+    cells = re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [found for cell in cells for found in re.findall(r'"k[-.:o]+"|color="(?:k|black|white|0\.[89]\d*)"', cell)]
+
+
+ON_ITS_OWN_GROUND = frozenset({"parallel", "discrete", "audits", "decisions", "momentum"})
+"""Chapters that write on coloured tiles, or whose light grey is a thin guide."""
+
+
+@pytest.mark.parametrize("name", sorted(set(PAGES) - ON_ITS_OWN_GROUND))
+def test_no_figure_draws_in_a_colour_that_a_dark_page_hides(name: str) -> None:
+    assert unseen(PAGES[name]) == []
+
+
+def test_black_lines_are_found() -> None:
+    assert unseen('```{code-cell} python\nax.plot(x, y, "k-")\nax.bar(x, y, color="0.9")\n```\n') == [
+        '"k-"',
+        'color="0.9"',
+    ]

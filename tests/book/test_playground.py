@@ -62,11 +62,9 @@ RUN = """data.plans.map((raw) => {
 })"""
 
 
-@needs_node
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_every_method_ends_where_the_package_ends(schedule: str) -> None:
+def every_plan(schedule: str) -> list[dn.Plan]:
+    """A plan of each method, in a prediction that the playground reads."""
     noising, ends = SCHEDULES[schedule]
-    model = MIXTURE.denoiser(noising)
     grid = dn.grids.uniform_half_log_snr(noising, 7, **ends)
     plans = []
     for name in dn.methods("all"):
@@ -76,10 +74,46 @@ def test_every_method_ends_where_the_package_ends(schedule: str) -> None:
             plans.append(steps.for_prediction("data") if steps.prediction == "velocity" else steps)
     plans.append(dn.plan("dpmpp_2m", noising, grid).for_prediction("v"))
     assert len(plans) > 70
-    found = ask(RUN, {"plans": [p.to_dict() for p in plans], "components": COMPONENTS, "starts": START.tolist()})
+    return plans
+
+
+def asked(plans: list[dn.Plan]) -> dict[str, Any]:
+    """What :data:`RUN` is given."""
+    return {"plans": [p.to_dict() for p in plans], "components": COMPONENTS, "starts": START.tolist()}
+
+
+def hold(schedule: str, plans: list[dn.Plan], found: Any) -> None:
+    """Fail unless the ends are those of the package to 1e-12."""
+    model = MIXTURE.denoiser(SCHEDULES[schedule][0])
     for steps, got in zip(plans, found, strict=True):
         wanted = dn.solve(steps, model, START, noise=drawn)
         np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12 * np.abs(wanted).max(), err_msg=steps.method)
+
+
+@needs_node
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_method_ends_where_the_package_ends(schedule: str) -> None:
+    plans = every_plan(schedule)
+    hold(schedule, plans, ask(RUN, asked(plans)))
+
+
+def test_every_method_ends_there_in_chromium_too(tmp_path: Path) -> None:
+    look = load(BOOK / "tools/look.py")
+    program = look.installed()
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    shutil.copy(CORE, tmp_path)
+    page = tmp_path / "page.html"
+    page.write_text('<!doctype html><article></article><script src="core.js"></script>', encoding="utf-8")
+    plans = every_plan("vp-linear")
+
+    async def run() -> Any:
+        async with look.chromium(program) as browser:
+            await browser.open(page, look.VIEWS[0])
+            given = f"const core = DiffnumPlayground, data = {json.dumps(asked(plans))};"
+            return json.loads(await browser.evaluate(f"(() => {{ {given} return JSON.stringify({RUN}); }})()"))
+
+    hold("vp-linear", plans, asyncio.run(asyncio.wait_for(run(), 120)))
 
 
 @needs_node

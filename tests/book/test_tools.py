@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import importlib.util
 import re
@@ -77,14 +78,39 @@ def included() -> ModuleType:
     return load(BOOK / "_ext/package_source.py")
 
 
-def test_code_is_included_as_it_ships_with_one_line_of_its_docstring(included: ModuleType) -> None:
-    file, code = included.source("diffnum.coefficients.adams.dpmpp_2m")
-    shipped = file.read_text(encoding="utf-8")
-    body = [line for line in code.splitlines() if '"""' not in line]
-    assert body[0].startswith("def dpmpp_2m(")
-    assert all(line in shipped for line in body)
-    assert code.count('"""') == 2
-    assert len(included.source("diffnum.coefficients.adams.dpmpp_2m", docstring=True)[1]) > len(code)
+def program(code: str) -> str:
+    """What Python reads in a definition, docstrings apart."""
+    tree = ast.parse(code)
+    for one in ast.walk(tree):
+        if isinstance(one, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(one) is not None and len(one.body) > 1:
+            del one.body[0]
+    return ast.dump(tree)
+
+
+INCLUDED = sorted(
+    {
+        one
+        for name in CONTENTS
+        for one in re.findall(r"\{package-source\} (\S+)", (BOOK / f"{name}.md").read_text("utf-8"))
+    }
+)
+
+
+@pytest.mark.parametrize("name", INCLUDED)
+def test_code_is_included_as_it_ships_without_docstrings_in_lines_that_fit(included: ModuleType, name: str) -> None:
+    file, code = included.source(name)
+    node = included.find(ast.parse(file.read_text(encoding="utf-8")), included.locate(name)[1])
+    assert program(code) == program(ast.unparse(node))
+    assert [line for line in code.splitlines() if len(line) > included.WIDTH] == []
+    assert len(included.source(name, docstring=True)[1]) >= len(code)
+
+
+def test_comments_and_messages_that_stick_out_are_laid_out(included: ModuleType) -> None:
+    code = f"def f(n):\n    if n:  # {'why ' * 20}\n        msg = f'{{n}} {'is bad ' * 12}'\n        g(msg)\n"
+    laid = included.fitted(code)
+    assert max(map(len, laid.splitlines())) <= included.WIDTH
+    assert program(laid) == program(code)
+    assert laid.count("why") == 20
 
 
 def test_constants_are_included_too(included: ModuleType) -> None:
@@ -131,6 +157,34 @@ def test_columns_of_sentences_are_told_from_columns_of_formulas_and_code(show: M
     assert head == f"| words{show.STRUT} | formula | code |"
 
 
+def shades(row: str) -> list[tuple[float, bool]]:
+    """How dark the numbers of a row are, and which are bold."""
+    found = re.findall(r'--shade: ([\d.]+)">(<b>)?', row)
+    return [(float(part), bool(bold)) for part, bold in found]
+
+
+def test_the_best_of_a_table_is_bold_and_darkest(show: ModuleType) -> None:
+    body = [["a", 2, 1.0, 0.5], ["b", 1, 10.0, None], ["c", 3, 100.0, 2.0], ["d", 3, 1.0, 1.0]]
+    rows = show.shaded(["", "order", "x", "y"], body).data.splitlines()[2:]
+    assert [shades(row) for row in rows] == [
+        [(1, True), (1, True)], [(0.5, False)], [(0, False), (0, False)], [(1, True), (0.5, False)],
+    ]  # fmt: skip
+    assert rows[1].endswith("| – |")
+    most = show.shaded(["", "x", "y"], [["a", 1.0, 3.0], ["b", 5.0, 4.0]], best="most", over="rows").data
+    assert [shades(row) for row in most.splitlines()[2:]] == [[(0, False), (1, True)], [(1, True), (0, False)]]
+    near = show.shaded(["x"], [[0.5], [0.9], [3.0]], best=1.0).data
+    assert [bold for row in near.splitlines()[2:] for _, bold in shades(row)] == [False, True, False]
+
+
+def test_rows_and_columns_of_images_have_names(show: ModuleType) -> None:
+    html = show.images(np.zeros((6, 2, 2)), 3, alt="six", rows=["one", "two"], heads=["x", "y", "z"]).data
+    assert re.findall(r"<p>(\w+)</p>", html) == ["one", "two"]
+    assert re.findall(r"<span>(\w)</span>", html) == ["x", "y", "z"]
+    assert re.findall(r'alt="(\w*)"', html) == ["six", ""]
+    with pytest.raises(ValueError, match="6 pictures are no 2 rows of 4"):
+        show.images(np.zeros((6, 2, 2)), 4, alt="six", rows=["one", "two"])
+
+
 def long_lines(chapter: str) -> list[str]:
     """Lines of code that a page cuts off, unless the reader has to unfold them."""
     cells = re.findall(r"^```\{code-cell\} python\n(.*?)^```$", chapter, re.MULTILINE | re.DOTALL)
@@ -146,16 +200,17 @@ def test_code_in_chapters_fits_a_page() -> None:
 
 
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SOLUTION = re.compile(r"^(`{3,})\{solution-start\}.*?\{solution-end\}\n\1$", re.DOTALL | re.MULTILINE)
 
 
 def open_plumbing(chapter: str) -> list[str]:
-    """First lines of cells that draw, tabulate or tile, are longer than twelve lines and are not folded."""
+    """First lines of cells that are longer than twelve lines and not folded; solutions are folded as a whole."""
     found = []
-    for text in CELL.findall(chapter):
+    for text in CELL.findall(SOLUTION.sub("", chapter)):
         head, _, body = text.rpartition("\n---\n") if text.startswith("---\n") else ("", "", text)
         code = [line for line in body.strip("\n").split("\n") if not line.startswith(":")]
         folded = re.search(r"tags:.*\b(hide|remove)-(input|cell)", head + body)
-        if len(code) > 12 and re.search(r"show\.(axes|table|images)", body) and not folded:
+        if len(code) > 12 and not folded:
             found.append(code[0])
     return found
 
@@ -163,7 +218,9 @@ def open_plumbing(chapter: str) -> list[str]:
 def test_plumbing_is_folded() -> None:
     long = "show.axes()\n" * 13
     assert open_plumbing(f"```{{code-cell}} python\n{long}```\n") == ["show.axes()"]
-    assert open_plumbing(f"```{{code-cell}} python\n:tags: [hide-input]\n{long}```\n") == []
+    cell = f"```{{code-cell}} python\n{long}```\n"
+    assert open_plumbing(cell.replace("python", "python\n:tags: [hide-input]")) == []
+    assert open_plumbing(f"```{{solution-start}} ex\n```\n{cell}```{{solution-end}}\n```\n") == []
     chapters = [f for f in BOOK.rglob("*.md") if not {"_build", "node_modules"} & set(f.parts)]
     assert {f.name: found for f in chapters if (found := open_plumbing(f.read_text(encoding="utf-8")))} == {}
 
