@@ -54,6 +54,8 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
             found.append(f"other {kind} of {here['model']!r}")
         if key == "sha256" or wanted == got:
             continue
+        if key == "label" and wanted is None:  # found without a class, and meant for any
+            continue
         if key == "label" and None not in (wanted, got) and (wanted == "each" or {wanted} == set(_flat(got))):
             continue
         found.append(f"{key} {wanted!r}, here {[*got[:3], ...] if isinstance(got, list) and len(got) > 4 else got!r}")
