@@ -65,7 +65,7 @@ test: setup $(VENV)/.audit try-models check  ## all checks, then all tests (slow
 test-fast: setup  ## the tests that take seconds, without the static checks
 	$(ONE_THREAD) $(PY) -m pytest $(PYTEST_FLAGS) -m "not slow"
 
-test-base: .cache/base/.stamp  ## tests of the core with the base dependencies alone: no torch, no matplotlib
+test-base: .cache/base/.stamp  ## tests of the core with the base dependencies alone: no torch
 	$(FEW) .cache/base/bin/python -m pytest -m "not slow" -q $(CORE)
 
 # Old libraries on newer ones that they bring are deprecated here and there; that is theirs.
@@ -73,7 +73,7 @@ test-lowest: .cache/lowest/.stamp  ## the same with the oldest libraries that py
 	$(FEW) .cache/lowest/bin/python -m pytest -m "not slow" -q -W ignore::DeprecationWarning \
 	  $(CORE) tests/plot tests/templates tests/certificates/test_accuracy.py
 
-test-wheel: .cache/wheel/.stamp  ## the wheel in a fresh environment elsewhere: the README's programs and commands
+test-wheel: .cache/wheel/.stamp $(VENV)/.book  ## the wheel in a fresh environment elsewhere: the README's programs, commands, chapters
 	$(PY) .ci/try_wheel.py .cache/wheel/diffnum-*.whl
 
 check: setup  ## ruff, mypy --strict, import-linter; dead code, spelling, dependencies
@@ -139,7 +139,7 @@ $(VENV)/.stamp: pyproject.toml diffnum/_version.py $(CONSTRAINTS) | $(VENV)/bin/
 .cache/lowest/.stamp: .ci/lowest.txt pyproject.toml | .cache/wheel/.stamp
 	@rm -rf .cache/lowest && $(PYTHON) -m venv .cache/lowest
 	@.cache/lowest/bin/python -m pip --disable-pip-version-check -qq install -c .ci/lowest.txt \
-	  "$$(echo .cache/wheel/diffnum-*.whl)[plot,report,verify]" pytest hypothesis
+	  "$$(echo .cache/wheel/diffnum-*.whl)[report,verify]" pytest hypothesis
 	@touch $@
 
 $(VENV)/.audit: $(VENV)/.stamp

@@ -1,7 +1,7 @@
 """Install a wheel in a fresh environment outside the clone, and do there what the README promises of a bare install.
 
-Run ``python .ci/try_wheel.py dist/diffnum-*.whl``. Nothing of the clone is read but the pinned versions and the
-README, whose first two programs need the base dependencies alone.
+Run ``python .ci/try_wheel.py dist/diffnum-*.whl``. Nothing of the clone is read but the pinned versions, the README,
+whose first two programs need the base dependencies alone, and chapters of the book, as their readers take them away.
 """
 
 from __future__ import annotations
@@ -16,6 +16,15 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book/_ext"))
+
+import nbformat  # noqa: E402
+
+from notebooks import file_of, notebook  # noqa: E402
+
+CHAPTERS = {"start/ten_minutes": False, "practice/interop": True}
+"""Chapter that is taken away and run -> whether cells of it need more than a base install, and say so."""
+
 PROGRAM = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 WHERE = """
 import importlib.metadata, pathlib, diffnum
@@ -39,6 +48,7 @@ def main(wheel: str) -> None:
         venv.create(folder / "venv", with_pip=True)
         commands = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
         environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+        environment["JUPYTER_PREFER_ENV_PATH"] = "1"  # its kernel, and not one of the user
 
         def run(*words: str, status: int = 0, program: str = "diffnum") -> str:
             done = subprocess.run(
@@ -70,6 +80,19 @@ def main(wheel: str) -> None:
         run("verify", "--sampler", "wrong:midpoint", "--schedule", "edm", "--order", "2", status=1)
         if "pip install 'diffnum[" not in run("sample", "toy/digits", "-n", "1", status=2):
             msg = "diffnum sample without torch does not say what to install"
+            raise SystemExit(msg)
+        run("install", *quiet, "-c", str(constraints), "nbclient", "ipykernel", program="pip")
+        for name, more in CHAPTERS.items():
+            file = folder / "empty" / file_of(name)
+            file.parent.mkdir(exist_ok=True)
+            nbformat.write(notebook(ROOT / "book" / f"{name}.md", {}), file)
+            run("--inplace", str(file), program="jupyter-execute")
+            if more != ("Passed over for want of torch: pip install" in file.read_text(encoding="utf-8")):
+                msg = f"{name}: what cells need beyond a base install is {'not ' * more}said"
+                raise SystemExit(msg)
+            file.unlink()
+        if left := list(file.parent.iterdir()):
+            msg = f"chapters leave {left}"
             raise SystemExit(msg)
 
 

@@ -12,7 +12,6 @@ import pytest
 NEEDS = {
     "audits": ("torch", "jinja2"),
     "benchmarks": ("torch",),
-    "book": ("matplotlib",),
     "calibration/test_decision_search.py": ("sklearn",),
     "calibration/test_estimate.py": ("torch",),
     "certificates": ("flint", "jinja2"),
@@ -20,19 +19,18 @@ NEEDS = {
     "foreign": ("torch",),
     "inverse/test_networks.py": ("torch", "safetensors"),
     "interop": ("torch", "safetensors"),
-    "jobs/test_moved.py": ("torch", "matplotlib"),
-    "models": ("torch", "safetensors", "PIL"),
+    "jobs/test_moved.py": ("torch",),
+    "models": ("torch", "safetensors"),
     "particles/test_networks.py": ("torch", "safetensors"),
-    "plot": ("matplotlib",),
     "problems/test_threads.py": ("torch",),
     "templates": ("jinja2",),
     "test_architecture.py": ("importlinter", "torch"),
-    "test_docstrings.py": ("torch", "diffusers", "flint", "matplotlib", "PIL", "jinja2"),
-    "test_misuses.py": ("torch", "diffusers", "flint", "matplotlib", "PIL", "jinja2"),
+    "test_docstrings.py": ("torch", "diffusers", "flint", "jinja2"),
+    "test_misuses.py": ("torch", "diffusers", "flint", "jinja2"),
     "test_notebooks.py": ("torch", "jupytext", "nbclient", "ipykernel"),
     "test_readme.py": ("torch",),
-    "test_report.py": ("torch", "matplotlib", "jinja2"),
-    "test_shown.py": ("torch", "matplotlib", "PIL", "nbclient", "ipykernel"),
+    "test_report.py": ("torch", "jinja2"),
+    "test_shown.py": ("torch", "nbclient", "ipykernel"),
 }
 """Folders and files of ``tests/`` that make no sense without these libraries. Everything else runs on the base
 dependencies; single tests that want more are marked ``needs``, or use :func:`optional` or ``pytest.importorskip``."""

@@ -280,7 +280,7 @@ def lower_bounds(*extras: str) -> dict[str, str]:
 
 def test_the_lowest_versions_that_are_tested_are_the_lowest_that_are_allowed() -> None:
     tested = pins("lowest.txt")
-    bounds = lower_bounds("plot", "report", "verify")
+    bounds = lower_bounds("report", "verify")
     bounds |= {name: bound for name, bound in lower_bounds("dev").items() if name in {"pytest", "hypothesis"}}
     assert len(bounds) > 10
     assert {name: Version(tested[name]) for name in bounds} == {name: Version(bound) for name, bound in bounds.items()}

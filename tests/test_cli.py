@@ -204,7 +204,6 @@ def test_verify_accepts_the_order_of_a_sampler_and_no_other(  # type: ignore[no-
     assert done.out.startswith("FAIL" if status else "ok")
 
 
-@pytest.mark.needs("matplotlib")
 def test_analyse_prints_draws_and_says_as_json_what_the_objects_know(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     words = ("analyse", "lms_2", "--nfe", "5,10", "--eigenvalues", "0.1,1")
     text = run(*words).out
@@ -229,7 +228,6 @@ def test_analyse_takes_heavy_ball_and_parameters(run) -> None:  # type: ignore[n
     assert compensated["stability"]["zero_stable"] is True
 
 
-@pytest.mark.needs("matplotlib")
 def test_analyse_places_methods_on_grids_beside_the_limit(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     words = ("analyse", "ddim", "dpmpp_2m", "--spectrum", "--jobs", "1")
     text = run(*words).out.splitlines()
@@ -277,11 +275,7 @@ def test_analyse_refuses_a_bad_spectrum_in_one_line(run, words, complaint: str) 
         (("lms_2", "--eigenvalues", "0,1"), "give the variances of the data, finite and > 0"),
         (("lms_2", "--start", "data"), "start='data' is unknown: use one of marginal, noise"),
         (("dc_solver_2_bh2",), "dc_solver_2_bh2 takes exactly ['ratio']"),
-        pytest.param(
-            ("lms_2", "ddim", "--out", "a.svg"),
-            "a figure shows one method, 2 are named",
-            marks=pytest.mark.needs("matplotlib"),
-        ),
+        (("lms_2", "ddim", "--out", "a.svg"), "a figure shows one method, 2 are named"),
         (("lms_2", "--parameter", "ratio"), "write NAME=VALUE"),
         (("lms_2", "--noise-levels", "80,1"), "is read with --spectrum only"),
     ],
@@ -337,7 +331,7 @@ def test_plan_is_a_table_or_a_plan(run) -> None:  # type: ignore[no-untyped-def]
     assert (made.prediction, made.terminal, len(made)) == ("v", "denoise", 7)
 
 
-@pytest.mark.needs("torch", "PIL")
+@pytest.mark.needs("torch")
 def test_sample_writes_a_picture_or_an_array(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     words = ("sample", "toy/digits", "--steps", "3", "--n", "2", "--label", "4", "--seed", "5", "--out")
     assert "2 images of toy/digits by dpmpp_2m, 3 evaluations each" in run(*words, str(tmp_path / "a" / "x.png")).out
@@ -363,7 +357,7 @@ def test_sample_guides_to_a_class(run, tmp_path: Path) -> None:  # type: ignore[
     assert (done.status, "--rule 'autoguidance': a network alone can be guided by" in done.err) == (2, True)
 
 
-@pytest.mark.needs("torch", "matplotlib", "jinja2")
+@pytest.mark.needs("torch", "jinja2")
 def test_compare_prints_errors_and_draws_them(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     words = ("compare", "toy/digits", "--methods", "ddim, dpmpp_2m", "--nfe", "5,10", "--n", "1", "--tolerance", "1e-4")
     words = (*words, "--images", "0")
@@ -374,7 +368,7 @@ def test_compare_prints_errors_and_draws_them(run, tmp_path: Path) -> None:  # t
     assert "dpmpp_2m" in run(*words).out
 
 
-@pytest.mark.needs("torch", "matplotlib", "jinja2")
+@pytest.mark.needs("torch", "jinja2")
 def test_report_writes_a_page_and_says_what_it_found(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     from diffnum import report
 

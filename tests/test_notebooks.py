@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = ("galaxies", "guidance", "pipeline", "your_checkpoint")
 NEEDS = {
-    "galaxies": ("torch", "matplotlib"),
-    "guidance": ("torch", "matplotlib"),
-    "pipeline": ("diffusers", "transformers", "matplotlib"),
-    "your_checkpoint": ("diffusers", "matplotlib"),
+    "galaxies": ("torch",),
+    "guidance": ("torch",),
+    "pipeline": ("diffusers", "transformers"),
+    "your_checkpoint": ("diffusers",),
 }
 HEADER = """---
 jupytext:

@@ -16,7 +16,7 @@ import diffnum as dn
 MOST = 400
 """Characters of a repr, in one line."""
 
-OPTIONAL = "torch", "triton", "diffusers", "flint", "matplotlib", "PIL", "jinja2", "safetensors", "sklearn", "typer"
+OPTIONAL = "torch", "triton", "diffusers", "flint", "jinja2", "safetensors", "sklearn", "typer"
 
 
 def rooms() -> Iterator[ModuleType]:

@@ -1,7 +1,8 @@
 """Sphinx extension: a chapter with code can be taken away as a notebook that needs the package, and not the book.
 
 A notebook is the chapter's source, its directives and roles turned into plain Markdown, behind a cell that unpacks the
-helpers and result files which the chapter reads. It is written beside the page, and the page ends in a link to it.
+helpers and result files which the chapter reads, and lets cells that need more than the base install say so
+(``pass_over.py``). It is written beside the page, which ends in a link to it and names it among its downloads.
 """
 
 from __future__ import annotations
@@ -22,18 +23,22 @@ from package_source import source
 from sphinx.application import Sphinx
 
 BOOK = Path(__file__).resolve().parents[1]
-DATA = ("book/results", "book/data", "toy_models")
+DATA = ("book/results", "book/data", "book/static", "toy_models")
 """Folders of the repository from which chapters read small files."""
 
 UNPACK = """\
 # The helpers of the book and the result files that this chapter reads, in a folder that goes with the session.
-# The package itself: pip install 'diffnum[plot]' (a chapter on networks says which extras it needs beside).
+# The package itself: pip install diffnum (a cell that needs more says what brings it, and the others run).
 import base64, io, sys, tempfile, zipfile
 
 _folder = tempfile.TemporaryDirectory(prefix="diffnum-book-")
 _packed = "{packed}"
 zipfile.ZipFile(io.BytesIO(base64.b64decode(_packed))).extractall(_folder.name)
 sys.path.insert(0, _folder.name + "/book")
+
+import pass_over
+
+pass_over.start()
 """
 
 FENCE = re.compile(r"^(?P<fence>`{3,}|:{3,})\{(?P<name>[\w:-]+)\}[ ]*(?P<title>.*)$")
@@ -130,7 +135,7 @@ def _until(lines: Iterator[str], fence: str) -> Iterator[str]:
 def needed(code: str) -> dict[str, bytes]:
     """Files of the repository that a chapter's code names, helpers among them: path from the root -> content."""
     root = BOOK.parent
-    modules = [BOOK / "show.py"]
+    modules = [BOOK / "pass_over.py", BOOK / "show.py"]
     modules += [
         BOOK / "figures" / f"{name}.py"
         for name in re.findall(r"figures\.(\w+)|from figures import (\w+)", code)
@@ -141,7 +146,7 @@ def needed(code: str) -> dict[str, bytes]:
     # an f-string's fields may hold anything
     names = {
         re.sub(r"\{[^{}]*\}", "*", name)
-        for name in re.findall(r"""["'/]([\w.*{}-]+\.(?:json|csv|txt|safetensors))["']""", text)
+        for name in re.findall(r"""["'/]([\w.*{}-]+\.(?:json|csv|txt|png|safetensors))["']""", text)
     }
     files = [file for folder in DATA for file in sorted((root / folder).rglob("*")) if file.is_file()]
     wanted = [file for file in files if any(fnmatch(file.name, name) for name in names)]
@@ -166,8 +171,7 @@ def notebook(path: Path, macros: Mapping[str, Any]) -> nbformat.NotebookNode | N
     newcommands = "".join(_newcommand(name, value) for name, value in macros.items())
     for cell in book.cells:
         if cell.cell_type == "code":
-            hidden = {"source_hidden": True} if "hide-input" in cell.metadata.get("tags", []) else {}
-            cell.metadata = nbformat.NotebookNode({"jupyter": hidden} if hidden else {})
+            cell.metadata = nbformat.NotebookNode(_kept(cell.metadata.get("tags", [])))
         else:
             cell.source = "\n".join(plain(cell.source.splitlines())).strip()
     head = [new_markdown_cell(f"${newcommands}$")] if newcommands else []
@@ -176,6 +180,12 @@ def notebook(path: Path, macros: Mapping[str, Any]) -> nbformat.NotebookNode | N
     for number, cell in enumerate(book.cells):
         cell["id"] = f"cell-{number}"  # the same in every build
     return book
+
+
+def _kept(tags: list[str]) -> dict[str, Any]:
+    """What a notebook knows of a cell's tags: whether its source is folded, and whether an error is meant."""
+    hidden = {"jupyter": {"source_hidden": True}} if "hide-input" in tags else {}
+    return hidden | ({"tags": ["raises-exception"]} if "raises-exception" in tags else {})
 
 
 def _newcommand(name: str, value: Any) -> str:
@@ -191,17 +201,29 @@ def write(app: Sphinx, exception: Exception | None) -> None:
     for name in sorted(app.env.found_docs):
         book = notebook(Path(app.env.doc2path(name)), macros) if _is_chapter(app, name) else None
         if book is not None:
-            nbformat.write(book, Path(app.outdir) / f"{name}.ipynb")
+            nbformat.write(book, (Path(app.outdir) / name).with_name(file_of(name)))
 
 
 def _is_chapter(app: Sphinx, name: str) -> bool:
-    return "```{code-cell}" in Path(app.env.doc2path(name)).read_text(encoding="utf-8")
+    """Whether a page has code, and is not the cover."""
+    code = "```{code-cell}" in Path(app.env.doc2path(name)).read_text(encoding="utf-8")
+    return code and name != app.config.root_doc
+
+
+def file_of(name: str) -> str:
+    """File of a page's notebook: it says among other downloads where it comes from."""
+    return f"diffnum-{name.rsplit('/', 1)[-1]}.ipynb"
 
 
 def link(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
-    """End the page of a chapter in a link to its notebook."""
+    """End the page of a chapter in a link to its notebook, and put it first among the theme's downloads."""
     if pagename in app.env.found_docs and _is_chapter(app, pagename) and "body" in context:
-        file = f"{pagename.rsplit('/', 1)[-1]}.ipynb"
+        file = file_of(pagename)
+        downloads = [group for group in context.get("header_buttons", ()) if group["label"] == "download-buttons"]
+        for group in downloads:
+            entry = {"type": "link", "url": file, "text": ".ipynb", "icon": "fas fa-code"}
+            entry |= {"tooltip": "Download notebook", "label": "download-notebook-button"}
+            group["buttons"].insert(0, entry)
         context["body"] += (
             f'<p class="take-away"><a href="{file}" download>Take this chapter away as a notebook</a></p>'
         )
@@ -210,5 +232,5 @@ def link(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any],
 def setup(app: Sphinx) -> dict[str, bool]:
     """Write the notebooks when the pages are done."""
     app.connect("build-finished", write)
-    app.connect("html-page-context", link)
+    app.connect("html-page-context", link, priority=502)  # after the theme's own buttons (501)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

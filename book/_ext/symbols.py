@@ -1,6 +1,8 @@
 """Sphinx directive that says in which chapters each symbol of the page's tables is used: the index of symbols.
 
-The tables of the page say what a symbol means; the formulas of the sources say where it stands.
+The tables of the page say what a symbol means; the formulas of the sources say where it stands, and the nouns before
+it say as what. A noun that names a quantity and is not in the meaning of the symbol is a second meaning, which no build
+accepts.
 """
 
 from __future__ import annotations
@@ -21,7 +23,24 @@ BOOK = Path(__file__).resolve().parents[1]
 TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[A-Za-z]|\d+|[^\s{}]")
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?)\$", re.DOTALL)
 CODE = re.compile(r"^(`{3,})(?:\{code-cell\}|python|\{package-source\}).*?^\1[ ]*$", re.DOTALL | re.MULTILINE)
-ACCENTS = frozenset({r"\bar", r"\hat", r"\tilde", r"\dot", r"\mathbf", r"\mathcal", r"\mathrm"})
+CALLED = re.compile(r"\b([A-Za-z][a-z-]+)\s+\$([^$\n]+)\$")
+ACCENTS = frozenset({r"\mathfrak", r"\bar", r"\hat", r"\tilde", r"\dot", r"\mathbf", r"\mathcal", r"\mathrm"})
+
+QUANTITIES = frozenset(
+    {
+        "angle", "clock", "condition", "covariance", "curve", "datum", "decay", "denoiser", "density", "deviation",
+        "diffusion", "dimension", "distance", "drift", "eigenvalue", "entropy", "error", "exponent", "field",
+        "fraction",
+        "frequency", "function", "gain", "growth", "height", "index", "interval", "jacobian", "label", "law", "length",
+        "level", "loss", "map", "matrix", "mean", "moment", "node", "noise", "number", "order", "parameter", "penalty",
+        "place", "point", "prediction", "probability", "product", "range", "rate", "ratio", "reward", "sample", "scale",
+        "score", "sequence", "share", "shift", "sign", "size", "slope", "stage", "state", "statistic", "step",
+        "stiffness",
+        "strength", "student", "target", "temperature", "time", "token", "tree", "variance", "velocity", "weight",
+        "window",
+    }
+)  # fmt: skip
+"""Nouns that say what a symbol beside them is, in the singular."""
 
 Tokens = tuple[str, ...]
 
@@ -48,6 +67,26 @@ def twice(symbols: Iterable[tuple[str, str]]) -> list[str]:
     """Symbols that are given a second meaning."""
     counts = Counter(symbol for symbol, _ in symbols)
     return [symbol for symbol, count in counts.items() if count > 1]
+
+
+def otherwise(symbols: Mapping[str, str], pages: Mapping[str, str]) -> list[str]:
+    """Places where a symbol is called what its meaning does not have: "the deviation $s$"."""
+    found = []
+    for name, page in pages.items():
+        text = CODE.sub(lambda cell: "\n" * cell[0].count("\n"), page)
+        for match in CALLED.finditer(text):
+            symbol, noun = head(match[2]), singular(match[1].lower())
+            if symbol in symbols and noun in QUANTITIES and not re.search(rf"\b{noun}", symbols[symbol]):
+                found.append(f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {noun} ${symbol}$")
+    return found
+
+
+def singular(noun: str) -> str:
+    """A noun of :data:`QUANTITIES` without its plural."""
+    if noun == "times":  # a product
+        return noun
+    forms = (noun, noun.removesuffix("s"), noun.removesuffix("es"), noun.removesuffix("ies") + "y")
+    return next((form for form in forms if form in QUANTITIES), noun)
 
 
 def head(symbol: str) -> str:
@@ -111,6 +150,9 @@ class SymbolIndex(SphinxDirective):
             msg = f"symbols with two meanings: {', '.join(again)}; give one of them another letter"
             raise self.error(msg)
         pages = chapters()
+        if others := otherwise(dict(defined(page)), pages):
+            msg = f"symbols that are called something else: {'; '.join(others)}; give these another letter, or reword"
+            raise self.error(msg)
         lines = ["| symbol | where |", "| --- | --- |"]
         for symbol, _, names in index(dict(defined(page)).items(), pages):
             links = " · ".join(f"[{title(pages[name])}](/{name}.md)" for name in names)

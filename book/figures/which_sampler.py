@@ -1,15 +1,19 @@
 """Hold samplers against converged runs on exact problems and networks: book/results/which_sampler.json.
 
 ``python book/figures/which_sampler.py`` takes half an hour on two cores, most of it for the colour network; ``--quick``
-measures the exact problems alone, in seconds. Every method runs on every grid at every budget of evaluations, started
-as it is shipped; the error is the root mean square distance to the converged run, relative to the spread of its ends.
+measures the exact problems alone, in seconds; ``--lines`` renews what a user of diffusers pastes, and nothing else.
+Every method runs on every grid at every budget of evaluations, started as it is shipped; the error is the root mean
+square distance to the converged run, relative to the spread of its ends.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,17 +121,43 @@ def measured(subject: Subject) -> dict[str, Any]:
     }
 
 
+FLAGS = {"uniform_half_log_snr": "use_exponential_sigmas", "karras": "use_karras_sigmas"}
+"""Grid -> what schedulers of diffusers call it; they have no other grid of these."""
+
+
+def lines() -> dict[str, dict[str, str]]:
+    """Schedulers of the installed diffusers: method -> grid -> line, where there is one that the library takes."""
+    import diffusers
+
+    found: dict[str, dict[str, str]] = {}
+    for method in METHODS:
+        kind, _, inside = dn.method(method).aliases.get("diffusers", "").rstrip(")").partition("(")
+        known = inspect.signature(getattr(diffusers, kind)).parameters if hasattr(diffusers, kind) else ()
+        for grid, flag in FLAGS.items():
+            if flag in known:
+                line = f"{kind}({', '.join([inside] * bool(inside) + [f'{flag}=True'])})"
+                with suppress(ValueError):  # DPM-Solver-3 ends at no noise there by default, and refuses to
+                    eval(line, {kind: getattr(diffusers, kind)})
+                    found.setdefault(method, {})[grid] = line
+    return found
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the exact problems alone")
+    parser.add_argument("--lines", action="store_true", help="the lines for diffusers alone, the errors as they are")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
+    if given.lines:
+        write_json(given.out, {**json.loads(RESULTS.read_text(encoding="utf-8")), "diffusers": lines()})
+        return
     subjects = list(exact()) if given.quick else [*exact(), *networks()]
     write_json(given.out, {
         "command": "python book/figures/which_sampler.py" + " --quick" * given.quick,
         "version": dn.__version__,
         "problems": [measured(subject) for subject in subjects],
+        "diffusers": lines(),
     })  # fmt: skip
 
 

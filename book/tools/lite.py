@@ -1,8 +1,8 @@
 """The chapters as a site that runs them in the browser: ``python book/tools/lite.py dist/diffnum-*.whl out/lite``.
 
-JupyterLite holds the pages, the notebooks and the wheel of the package; Python for the browser, with numpy, scipy and
-sympy, is fetched from its distribution when a notebook starts. There is no torch there, so that chapters which need a
-network are left out.
+JupyterLite holds the pages, the notebooks and the wheel of the package; Python for the browser, with numpy, scipy,
+sympy and matplotlib, is fetched from its distribution when a notebook starts. There is no torch there, so that
+chapters which need a network are left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ sys.path.insert(0, str(BOOK / "_ext"))
 
 from notebooks import notebook  # noqa: E402
 
-INSTALL = "%pip install -q 'diffnum[plot]'"
+INSTALL = "%pip install -q diffnum"
 ELSEWHERE = re.compile(
     r"\b(torch|diffusers|transformers|flint|subprocess|dn\.load|dn\.interop|diffnum\.(?:models|interop|audits|report))\b"
 )

@@ -9,7 +9,7 @@ the classical constant: that of the dominant error term of a linear multistep me
 (:math:`C_{p+1}/\sigma(1)`, 5/12 for Adams-Bashforth 2), and the residual of the tall tree of a Runge-Kutta method.
 Stochastic methods are compared with the exact mean.
 
-A second constant belongs to pure quadrature, :math:`M = \tau^p/p!`; the two agree for Adams methods and differ for
+A second constant belongs to pure quadrature, :math:`M = s^p/p!`; the two agree for Adams methods and differ for
 multistage and predictor-corrector ones. Neither needs a symbol, a derivation or a small step: the entries of the
 step are expanded in powers of h by interpolation, and the root by perturbation.
 """

@@ -160,7 +160,7 @@ def audit(
 
     Raises
     ------
-    ImportError
+    ModuleNotFoundError
         If the library is not installed.
     ValueError
         If ``target`` is an unknown name, ``claimed`` is missing or superfluous, or ``only`` names nothing.

@@ -70,7 +70,7 @@ def analyse(
     from diffnum.analysis import summary
 
     if out is not None:
-        check_file("--out", out, _PICTURES, force=force, kinds=dict.fromkeys(_PICTURES, "figure"))
+        check_file("--out", out, _PICTURES, force=force)
     if noise_levels and not spectrum:
         msg = f"--noise-levels {noise_levels!r}: is read with --spectrum only"
         raise typer.BadParameter(msg)

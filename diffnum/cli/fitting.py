@@ -66,7 +66,7 @@ def fit(
 
     It is the one that follows a converged plan best, and is held against those of the catalogue.
     """
-    check_file("--out", out, (".json",), force=force, kinds={})
+    check_file("--out", out, (".json",), force=force)
     from diffnum.calibration import fit_plan
     from diffnum.models import load
     from diffnum.plans import Plan

@@ -170,14 +170,13 @@ def _check_place(out: Path, many: bool, shard: int | None, fmt: str | None, *, f
         if fmt is not None or shard is not None:
             msg = f"--out {str(out)!r}: --format and --shard are for folders; give a folder, or leave them out"
             raise typer.BadParameter(msg)
-        check_file("--out", out, _FILES, force=force, kinds={".png": "picture"})
+        check_file("--out", out, _FILES, force=force)
         return
     if force:
         msg = f"--force: {str(out)!r} is a folder, which is continued and never replaced; remove it yourself"
         raise typer.BadParameter(msg)
-    packages = {"png": "PIL", "safetensors": "safetensors"}
-    if fmt in packages:
-        required(packages[fmt], f"--format {fmt}")
+    if fmt == "safetensors":
+        required("safetensors", f"--format {fmt}")
 
 
 def _write(out: Path, network: Any, parts: Sequence[Any]) -> None:
@@ -252,8 +251,7 @@ def compare(
 
     endings = (".html", ".json", ".svg", ".png", ".pdf")
     if out is not None:
-        kinds = {".html": "plots", **dict.fromkeys(endings[2:], "figure")}
-        check_file("--out", out, endings, force=force, kinds=kinds)
+        check_file("--out", out, endings, force=force)
     if not (n or images):
         msg = "--n 0 --images 0: nothing is left to do, give one of them"
         raise typer.BadParameter(msg)

@@ -18,15 +18,8 @@ __all__ = ["ENDINGS", "NEEDS", "Force", "as_folder", "check_file", "check_writab
 
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 
-NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "figure": ("matplotlib",),
-        "picture": ("matplotlib", "PIL"),
-        "page": ("jinja2",),
-        "plots": ("jinja2", "matplotlib"),
-    }
-)
-"""Kind of file -> packages that make it."""
+NEEDS: Mapping[str, str] = MappingProxyType({".html": "jinja2"})
+"""Ending of a file -> package of an extra that makes it."""
 
 
 ENDINGS = (".html", ".json", ".npy", ".pdf", ".png", ".svg")
@@ -74,7 +67,7 @@ def as_folder(path: Path) -> bool:
     return path.is_dir() or not path.suffix[1:2].isalpha()
 
 
-def check_file(option: str, path: Path, endings: Iterable[str], *, force: bool, kinds: Mapping[str, str]) -> None:
+def check_file(option: str, path: Path, endings: Iterable[str], *, force: bool) -> None:
     """Refuse a file that cannot be written, must not be replaced, or cannot be made here.
 
     Parameters
@@ -87,8 +80,6 @@ def check_file(option: str, path: Path, endings: Iterable[str], *, force: bool, 
         Endings that are understood.
     force : bool
         Whether a file that is there may be replaced.
-    kinds : mapping
-        Ending -> key of :data:`NEEDS`, where packages are needed that may be absent.
 
     Raises
     ------
@@ -106,7 +97,7 @@ def check_file(option: str, path: Path, endings: Iterable[str], *, force: bool, 
         listed = known[0] if len(known) == 1 else f"{', '.join(known[:-1])} or {known[-1]}"
         msg = f"{option} {str(path)!r}: give a file that ends in {listed}"
         raise typer.BadParameter(msg)
-    for package in NEEDS.get(kinds.get(path.suffix, ""), ()):
+    if package := NEEDS.get(path.suffix):
         required(package, f"{option} {path}")
     check_writable(path, force=force)
 

@@ -60,12 +60,12 @@ def audit(
         _audit_densities(only, as_json=as_json)
         return
     if out is not None:
-        check_file("--out", out, (".html",), force=force, kinds={".html": "page"})
+        check_file("--out", out, (".html",), force=force)
     if results is not None:
-        check_file("--results", results, (".json",), force=force, kinds={})
+        check_file("--results", results, (".json",), force=force)
     places = {} if upstream is None else {one.stem: upstream / f"{one.stem}.md" for one in REPORTS}
     for place in places.values():
-        check_file("--upstream", place, (".md",), force=force, kinds={})
+        check_file("--upstream", place, (".md",), force=force)
     parts = None if only is None else [part.strip() for part in only.split(",")]
     if parts is not None and not all(parts):
         msg = f"--only {only!r}: an empty part is part of every name; give parts of names, such as DDIM,Euler"
@@ -125,7 +125,7 @@ def report(
     """
     from diffnum.report import DEFAULT_MODELS, build_report
 
-    check_file("--out", out, (".html",), force=force, kinds={".html": "plots"})
+    check_file("--out", out, (".html",), force=force)
     names = [m.strip() for m in methods.split(",")] if methods else None
     networks = [m.strip() for m in models.split(",")] if models else DEFAULT_MODELS
     with progress_bar("report") as show:

@@ -221,7 +221,7 @@ def verify(
         raise typer.BadParameter(msg)
     if out is not None:
         page, record = places(out if as_folder(out) or out.suffix == ".html" else _no_page(out))
-        check_file("--out", page, (".html",), force=force, kinds={".html": "page"})
+        check_file("--out", page, (".html",), force=force)
         check_writable(record, force=force)
     fixed, drawn = ([r for r in chosen if r.stochastic is random] for random in (False, True))
     data: dict[str, Any] = {"ok": True}

@@ -3,7 +3,7 @@ r"""Adams methods: multistep weights from the kernel's moments against Lagrange 
 Every function works on floats, arrays, symbols and truncated series alike: it uses only ``+ - * /`` and the
 moments of a kernel, which are phi functions. In each, ``h`` is the step in the clock or, for callers who have
 one, the :class:`~diffnum.forms.Kernel` itself; past nodes are shifted and scaled by the step,
-:math:`u_j = (\tau_{n-j} - \tau_n)/h < 0` (papers write :math:`r = -u_1 > 0`).
+:math:`u_j = (\chi_{n-j} - \chi_n)/h < 0` (papers write :math:`r = -u_1 > 0`).
 """
 
 from __future__ import annotations

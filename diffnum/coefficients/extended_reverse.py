@@ -6,7 +6,7 @@ With :math:`\rho = \sigma/\alpha` and a function phi, the *noise scale function*
           + \int_{\rho_1}^{\rho_0} \frac{\varphi(\rho_1) \varphi'(\rho)}{\varphi(\rho)^2} D\, d\rho
           + \sqrt{\rho_1^2 - \rho_0^2 \varphi(\rho_1)^2/\varphi(\rho_0)^2}\; z ,
 
-the reverse equation with :math:`1 + \tau^2 = d\log\varphi/d\log\rho`: phi = rho is the probability flow, phi = rho^2
+the reverse equation with :math:`1 + \eta^2 = d\log\varphi/d\log\rho`: phi = rho is the probability flow, phi = rho^2
 the time reversal. D is replaced by polynomials in rho. In units of the data-prediction form the state is multiplied by
 :math:`g(\rho_1)/g(\rho_0)` with :math:`g = \varphi/\rho`, and the noise has variance
 :math:`1 - g(\rho_1)^2/g(\rho_0)^2`.
@@ -43,7 +43,7 @@ class NoiseScale:
     log_excess : callable
         :math:`\log g(\rho) = \log(\varphi(\rho)/\rho)` on arrays; increases wherever there is noise.
     squared : callable
-        Square of the noise level, :math:`\tau^2 = d\log g/d\log\rho`.
+        Square of the noise level, :math:`\eta^2 = d\log g/d\log\rho`.
     """
 
     name: str
@@ -69,7 +69,7 @@ class NoiseScale:
         Returns
         -------
         kernel, nodes, rise
-            Moments of the kernel and past nodes, both in s, and :math:`\int \tau^2 d\lambda`; the int 0 without noise.
+            Moments of the kernel and past nodes, both in s, and :math:`\int \eta^2 d\lambda`; the int 0 without noise.
         """
         start, end, past = _levels(window)
         nodes = tuple((rho - start) / (end - start) for rho in past[: count - 1])
@@ -77,7 +77,7 @@ class NoiseScale:
         return moments(self, start, end, count), nodes, 0 if self.name == "ode" else self.rise(start, end)
 
     def rise(self, start: FloatArray, end: FloatArray) -> FloatArray:
-        r""":math:`\int \tau^2 d\lambda` from ``start`` down to ``end``.
+        r""":math:`\int \eta^2 d\lambda` from ``start`` down to ``end``.
 
         Raises
         ------
@@ -188,7 +188,7 @@ def _rate_dance(x: FloatArray, eta: float) -> FloatArray:
 def dance_scale(eta: float) -> NoiseScale:
     r"""Noise scale of DanceGRPO's equation, whose diffusion in flow time is the number eta.
 
-    :math:`\tau^2 = \eta^2/(2\rho)`; a first-order step with it is Precise's ``dance_precise``.
+    :math:`\eta^2 = a^2/(2\rho)`; a first-order step with it is Precise's ``dance_precise``.
 
     Parameters
     ----------
@@ -291,8 +291,8 @@ def reverse_moments(scale: NoiseScale, start: Any, end: Any, count: int) -> Tabu
 
     Notes
     -----
-    :math:`K\,ds = (\varphi(\rho_1)/\varphi(\rho))(1 + \tau^2)\, d\lambda` is integrated over the half-log-SNR, in which
-    it is analytic, with :math:`\varphi(\rho_1)/\varphi(\rho) = e^{-\int (1 + \tau^2) d\lambda}`; the differences by
+    :math:`K\,ds = (\varphi(\rho_1)/\varphi(\rho))(1 + \eta^2)\, d\lambda` is integrated over the half-log-SNR, in which
+    it is analytic, with :math:`\varphi(\rho_1)/\varphi(\rho) = e^{-\int (1 + \eta^2) d\lambda}`; the differences by
     parts of the paper lose digits on short steps, and logarithms of phi far from 1.
     """
     ends = [np.asarray(r, dtype=np.float64) for r in (start, end)]

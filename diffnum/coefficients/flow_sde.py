@@ -3,19 +3,20 @@ r"""Stochastic steps of flow models, as reinforcement learning takes them: four 
 In flow time, :math:`s = \sigma/(\alpha + \sigma)`, a state is :math:`(1 - s) x_0 + s\, \epsilon` up to the factor
 alpha + sigma. Every one-step sampler with one draw that keeps the mean of known data is
 
-.. math:: x_1 = \alpha_1 D + \sigma_1 (d\, \epsilon + \sqrt v\, z), \qquad \epsilon = (x_0 - \alpha_0 D)/\sigma_0 ,
+.. math:: x_{n+1} = \alpha_{n+1} D + \sigma_{n+1} (d\, \epsilon + \sqrt v\, z), \quad
+          \epsilon = (x_n - \alpha_n D)/\sigma_n ,
 
 so that a family is a pair (d, v): how much of the old noise is kept, and the variance of the new. Known data keep their
 law where :math:`d^2 + v = 1`; an equation of noise level tau is approached where
-:math:`d = 1 - \tau^2 h + O(h^2)`, :math:`v = 2 \tau^2 h + O(h^2)` with the step h in half-log-SNR.
+:math:`d = 1 - \eta^2 h + O(h^2)`, :math:`v = 2 \eta^2 h + O(h^2)` with the step h in half-log-SNR.
 
 * Euler-Maruyama in flow time (Flow-GRPO, DanceGRPO) on :math:`dx = (u + g^2 \epsilon/(2 s))\, ds + g\, dW`, u the
   velocity: :math:`d = 1 - k/(2 r)`, :math:`v = k/r^2` with :math:`k = g^2 (s_0 - s_1)/s_0^2`,
   :math:`r = s_1/s_0`. Here :math:`d^2 + v = 1 + (k (1 - r) + k^2/4)/r^2`: too much noise at every step.
-* Ancestral in flow time (ComfyUI): Euler down to :math:`s_1 (1 - \eta (1 - r))`, then noise up to s_1.
+* Ancestral in flow time (ComfyUI): Euler down to :math:`s_1 (1 - a (1 - r))`, then noise up to s_1.
 * Coefficients-preserving (CPS): d and v are numbers, whatever the step. No equation is approached.
 
-Precise's step is the exponential Euler step of the constant level :math:`\eta/\sqrt2`; see :mod:`.stochastic`.
+Precise's step is the exponential Euler step of the constant level :math:`a/\sqrt2`; see :mod:`.stochastic`.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def _as_it_is(level: Any) -> Any:
 
 
 def _half_angle(level: Any) -> Any:
-    """Tangent of ``eta pi/4``."""
+    """Tangent of ``a pi/4``."""
     return np.tan(level * math.pi / 4) if isinstance(level, np.ndarray) else math.tan(level * math.pi / 4)
 
 
@@ -162,7 +163,7 @@ DIVISIONS: Mapping[str, Division] = MappingProxyType(
 def flow_step(
     start: Scalar, end: Scalar, level: Scalar = 0.7, family: str = "flow_sde"
 ) -> tuple[Scalar, Scalar, Scalar]:
-    r"""Weights of a step in flow time: :math:`x_1 = a\, x + b\, u + c\, z` with the velocity u = eps - x_0.
+    r"""Weights of a step in flow time: :math:`x_{n+1} = a\, x_n + b\, u + c\, z` with the velocity u = eps - x_0.
 
     Parameters
     ----------

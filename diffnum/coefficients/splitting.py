@@ -185,7 +185,7 @@ def churn_step(
     base : callable
         One-step rule ``base(window, order)``.
     tau : scalar
-        Noise level: :math:`\delta = \tau^2 h`, so that the reverse equation of this level is approached.
+        Noise level: :math:`\delta = \eta^2 h`, so that the reverse equation of this level is approached.
     noise_scale : float
         EDM's S_noise, the factor on the added noise; not 1 it breaks the marginals, as its authors intend.
     given : bool

@@ -2,26 +2,27 @@ r"""Stochastic methods: the reverse equations that share one family of marginals
 
 For every noise level tau >= 0 the equation, in the half-log-SNR and with Brownian motion W in it,
 
-.. math:: d\frac{x}{\sigma e^{-\tau^2\lambda}} = (1 + \tau^2)\, e^{(1+\tau^2)\lambda} D\, d\lambda
-          + \sqrt2\, \tau\, e^{\tau^2\lambda}\, dW
+.. math:: d\frac{x}{\sigma e^{-\eta^2\lambda}} = (1 + \eta^2)\, e^{(1+\eta^2)\lambda} D\, d\lambda
+          + \sqrt2\, \eta\, e^{\eta^2\lambda}\, dW
           \qquad\text{or}\qquad
-          d\frac{x}{\alpha} = -(1 + \tau^2)\, e^{-\lambda} \epsilon\, d\lambda + \sqrt2\, \tau\, e^{-\lambda}\, dW
+          d\frac{x}{\alpha} = -(1 + \eta^2)\, e^{-\lambda} \epsilon\, d\lambda + \sqrt2\, \eta\, e^{-\lambda}\, dW
 
 with exact data prediction D or noise prediction epsilon has the same marginals; tau = 0 is the probability flow,
 tau = 1 the time reversal of the noising process. Over a step both are integrated exactly but for the prediction:
 
-.. math:: x_1 = \frac{\sigma_1}{\sigma_0} e^{-\tau^2 h} x_0
-          + \alpha_1 \int_0^1 (1+\tau^2) h\, e^{-(1+\tau^2) h (1-s)} D\, ds + \sigma_1 \sqrt{1 - e^{-2\tau^2 h}}\; z .
+.. math:: x_{n+1} = \frac{\sigma_{n+1}}{\sigma_n} e^{-\eta^2 h} x_n
+          + \alpha_{n+1} \int_0^1 (1+\eta^2) h\, e^{-(1+\eta^2) h (1-s)} D\, ds
+          + \sigma_{n+1} \sqrt{1 - e^{-2\eta^2 h}}\; z .
 
 So a stochastic method is a deterministic one on another kernel (for data prediction: with a step longer by the factor
 1 + tau^2), plus noise: :func:`reverse_sde_step` says it once, for
 multistep, Runge-Kutta and predictor-corrector rules alike. The noise at inner stages and at the end is that of one
 Brownian path, one standard normal draw for each part of the step between two nodes; in units of sigma at the node c it
-is :math:`\sqrt2 \tau \int_0^c e^{\rho h (c - s)} dW` with rho = -tau^2 for data and +1 for noise prediction, and its
+is :math:`\sqrt2 \eta \int_0^c e^{\rho h (c - s)} dW` with rho = -tau^2 for data and +1 for noise prediction, and its
 variance follows from Ito's isometry.
 
-tau^2 is the ``eta`` of k-diffusion's SDE samplers, and tau the ``tau`` of SA-Solver; the eta of DDIM differs, see
-:func:`ddim_eta`.
+The level is :math:`\eta` in formulas and ``tau`` in code, where ``eta`` is the keyword of other authors: tau^2 is that
+of k-diffusion's SDE samplers, and tau the ``tau`` of SA-Solver; the eta of DDIM differs, see :func:`ddim_eta`.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ __all__ = [
 class ReverseKernel:
     r"""Kernel of the reverse equation at a noise level, with what its noise needs.
 
-    For data prediction :math:`(1+\tau^2) h\, e^{-(1+\tau^2) h (c - s)}`: the ordinary kernel of a step of length
-    :math:`(1+\tau^2) h`. For noise prediction :math:`(1+\tau^2) h\, e^{h (c - s)}`: the ordinary kernel, enlarged.
+    For data prediction :math:`(1+\eta^2) h\, e^{-(1+\eta^2) h (c - s)}`: the ordinary kernel of a step of length
+    :math:`(1+\eta^2) h`. For noise prediction :math:`(1+\eta^2) h\, e^{h (c - s)}`: the ordinary kernel, enlarged.
 
     Parameters
     ----------
@@ -111,13 +112,13 @@ class ReverseKernel:
         return self.ordinary.discount(fraction)
 
     def decay(self, fraction: Scalar = 1) -> Scalar:
-        r"""Share of ``x/sigma`` left after a part of the step (data), :math:`e^{-\tau^2 c h}`; 1 for noise."""
+        r"""Share of ``x/sigma`` left after a part of the step (data), :math:`e^{-\eta^2 c h}`; 1 for noise."""
         return phi(0, -self.squared * fraction * self.length) if self.prediction == "data" else 1
 
     def variance(self, fraction: Scalar = 1) -> Scalar:
         r"""Variance of the noise gathered over a part of the step, in units of sigma^2 at its end.
 
-        :math:`2\tau^2 c h \varphi_1(2 \rho c h)`: ``1 - exp(-2 tau^2 c h)`` for data, ``tau^2 (exp(2 c h) - 1)`` for
+        :math:`2\eta^2 c h \varphi_1(2 \rho c h)`: ``1 - exp(-2 tau^2 c h)`` for data, ``tau^2 (exp(2 c h) - 1)`` for
         noise prediction.
         """
         part = fraction * self.length
@@ -223,7 +224,7 @@ def stochastic_adams(
 def sde_dpmpp_1(h: Scalar, tau: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
     r"""Factors of SDE-DPM-Solver++(1).
 
-    .. math:: x_1 = d \frac{\sigma_1}{\sigma_0} x_0 + \alpha_1 w D_0 + \sigma_1 \sqrt v z
+    .. math:: x_{n+1} = d \frac{\sigma_{n+1}}{\sigma_n} x_n + \alpha_{n+1} w D_n + \sigma_{n+1} \sqrt v z
 
     Parameters
     ----------
@@ -282,7 +283,7 @@ def ddim_eta(h: Scalar, eta: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
     r"""Factors of DDIM(eta): :math:`x_1 = d \frac{\sigma_1}{\sigma_0} x_0 + \alpha_1 w D_0 + \sigma_1 \sqrt v z`.
 
     The variance is ``eta^2`` times that of the exact reversal for known data; of the noise in x_0, what remains
-    keeps its direction: :math:`v = \eta^2 (1 - e^{-2h})`, :math:`d = \sqrt{1 - v}`, :math:`w = 1 - d e^{-h}`.
+    keeps its direction: :math:`v = \mathtt{eta}^2 (1 - e^{-2h})`, :math:`d = \sqrt{1 - v}`, :math:`w = 1 - d e^{-h}`.
 
     Parameters
     ----------

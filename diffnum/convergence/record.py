@@ -296,7 +296,7 @@ class ConvergenceStudy:
 
     def plot(self, ax: Any = None) -> Any:
         """Draw errors against steps with guide lines; returns the matplotlib axes."""
-        from diffnum.plot import plot_study  # matplotlib is an extra
+        from diffnum.plot import plot_study  # matplotlib takes its time to load
 
         return plot_study(self, ax=ax)
 

@@ -1,12 +1,12 @@
 r"""The reverse equation on Gaussian data, exactly: transitions, solutions on a path, distances without sampling.
 
-With data variance c, :math:`V = e^{-2\lambda} + c` and :math:`p = (1 + \tau^2)/2`, deviations :math:`u = x - \alpha m`
+With data variance c, :math:`V = e^{-2\lambda} + c` and :math:`p = (1 + \eta^2)/2`, deviations :math:`u = x - \alpha m`
 obey, for a constant noise level,
 
 .. math:: \frac{u_t}{\alpha_t V_t^{p}} = \frac{u_s}{\alpha_s V_s^{p}}
-          + \sqrt2\, \tau \int_s^t e^{-\lambda}\, V^{-p}\, dW_\lambda ;
+          + \sqrt2\, \eta \int_s^t e^{-\lambda}\, V^{-p}\, dW_\lambda ;
 
-where it varies, :math:`\tau^2 \log V` becomes the integral of :math:`\tau^2\, d\log V`.
+where it varies, :math:`\eta^2 \log V` becomes the integral of :math:`\eta^2\, d\log V`.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def exact_transition(
     Returns
     -------
     gain, variance : ndarrays, shape (d,)
-        Deviations from ``alpha m`` are multiplied by :math:`(\alpha_t/\alpha_s)(V_t/V_s)^{(1+\tau^2)/2}`, and noise of
-        variance :math:`(\alpha_t^2 c + \sigma_t^2)(1 - (V_t/V_s)^{\tau^2})` is added; where tau varies,
-        :math:`\tau^2 \log(V_t/V_s)` is the integral of :math:`\tau^2\, d\log V`.
+        Deviations from ``alpha m`` are multiplied by :math:`(\alpha_t/\alpha_s)(V_t/V_s)^{(1+\eta^2)/2}`, and noise of
+        variance :math:`(\alpha_t^2 c + \sigma_t^2)(1 - (V_t/V_s)^{\eta^2})` is added; where tau varies,
+        :math:`\eta^2 \log(V_t/V_s)` is the integral of :math:`\eta^2\, d\log V`.
     """
     times = [float(schedule.time(value)) for value in lam]
     alpha_s, alpha_t = (float(schedule.alpha(t)) for t in times)

@@ -54,7 +54,7 @@ def _extended(base: Derive, window: Window, order: int, symbols: ReverseSymbols)
     )
     isometry = Line(
         "Known data keep their law, so that noise makes up for the decay; the integral of tau^2 is written tau^2 h.",
-        r"\frac{g_{n+1}}{g_n} = e^{-\tau^2 h}, \qquad \operatorname{Var} = 1 - e^{-2\tau^2 h}",
+        r"\frac{g_{n+1}}{g_n} = e^{-\eta^2 h}, \qquad \operatorname{Var} = 1 - e^{-2\eta^2 h}",
     )
     step = Step(derived.step.stages, moved + noise, derived.step.memory)
     return Derived(step, (exact, *derived.argument, isometry))

@@ -5,8 +5,8 @@ Noised laws of one process, :math:`dx = f dt + g dW`, obey :math:`\partial_t q =
 
 .. math:: \partial_t \log q = -\nabla \cdot f - f \cdot s - \tfrac12 g^2 (\nabla \cdot s + s \cdot s) .
 
-Particles that move backwards in time by :math:`dx = b\, d\tau + \zeta g\, dW` and gain the log-weight :math:`V d\tau`
-have a weighted law with :math:`\partial_\tau \pi = -\nabla \cdot (b \pi) + \tfrac12 \zeta^2 g^2 \Delta \pi + V \pi`.
+Particles that move backwards in time by :math:`dx = b\, dr + \zeta g\, dW` and gain the log-weight :math:`V dr`
+have a weighted law with :math:`\partial_r \pi = -\nabla \cdot (b \pi) + \tfrac12 \zeta^2 g^2 \Delta \pi + V \pi`.
 Asking for :math:`\pi = \prod_i q_i^{\beta_i}` (not normalised) leaves an equation for V in terms of b. A network gives
 scores, not their divergences: the coefficients of the scores in b are those for which no :math:`\nabla \cdot s_i` is
 left. All of it is algebra in divergences and inner products, in any dimension.
@@ -81,7 +81,7 @@ def corrector(count: int) -> Corrector:
 
 
 def half_log_snr_factor() -> Any:
-    r""":math:`g^2 d\tau / d\lambda` in units of sigma^2, from :math:`x_t = \alpha x_0 + \sigma \epsilon`; it is 2."""
+    r""":math:`g^2 dr / d\lambda` in units of sigma^2, from :math:`x_t = \alpha x_0 + \sigma \epsilon`; it is 2."""
     t = sp.Symbol("t", positive=True)
     alpha, sigma = sp.Function("alpha")(t), sp.Function("sigma")(t)
     squared = sp.diff(sigma**2, t) - 2 * sigma**2 * sp.diff(sp.log(alpha), t)

@@ -2,7 +2,7 @@ r"""Stochastic steps of flow models derived: from the equation in flow time, or 
 
 Everything is written in the field of the reverse equation, with the flow time s_0 at the start of the step as a further
 symbol: :math:`s_1 = s_0 E/(1 - s_0 + s_0 E)` with :math:`E = e^{-h}`. What a family calls its level stands for a noise
-level tau that depends on the step: the one with which :math:`e^{-\tau^2 h}` is the share d of the old noise kept.
+level tau that depends on the step: the one with which :math:`e^{-\eta^2 h}` is the share d of the old noise kept.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _kept_law(base: Derive, window: Window, order: int, symbols: ReverseSymbols)
     step = Step(derived.step.stages, moved + symbols.square_root(1 - decay * decay) * vector("z1"))
     line = Line(
         "Of the old noise the share d is kept, and new noise makes up for the rest: known data keep their law.",
-        r"x_{n+1} = \alpha_{n+1} D_n + \sigma_{n+1} (d\, \epsilon_n + \sqrt{1 - d^2}\, z), \qquad d = e^{-\tau^2 h}",
+        r"x_{n+1} = \alpha_{n+1} D_n + \sigma_{n+1} (d\, \epsilon_n + \sqrt{1 - d^2}\, z), \qquad d = e^{-\eta^2 h}",
     )
     return Derived(step, (*derived.argument, line), derived.asymptotic)
 
@@ -116,12 +116,12 @@ def _euler_maruyama(base: Derive, window: Window, order: int, symbols: ReverseSy
         *on_reverse(base, window, order, symbols).argument,
         Line(
             "In flow time the reverse equation adds half the squared diffusion times the score to the velocity.",
-            r"dx = \left(u + \frac{g^2}{2 s}\, \epsilon\right) ds + g\, dW, \qquad u = \epsilon - x_0",
+            r"dx = \left(u + \frac{g^2}{2 \chi}\, \epsilon\right) d\chi + g\, dW, \qquad u = \epsilon - x_0",
         ),
         Line(
-            "One Euler-Maruyama step. The level of the family is written as the tau with d = exp(-tau^2 h).",
-            r"s_{n+1} d = s_{n+1} - \frac{g^2 (s_n - s_{n+1})}{2 s_n}, \qquad"
-            r" \operatorname{Var} = g^2 (s_n - s_{n+1}) = 2 s_n s_{n+1} (1 - d)",
+            "One Euler-Maruyama step. The level of the family is written as that with d = exp(-level^2 h).",
+            r"\chi_{n+1} d = \chi_{n+1} - \frac{g^2 (\chi_n - \chi_{n+1})}{2 \chi_n}, \qquad"
+            r" \operatorname{Var} = g^2 (\chi_n - \chi_{n+1}) = 2 \chi_n \chi_{n+1} (1 - d)",
         ),
     )
     return Derived(step, argument)
@@ -176,8 +176,8 @@ def stationary_variance() -> tuple[sympy.Expr, sympy.Expr]:
     -------
     ratio, at_data : sympy expressions
         Variance of the fixed point over that of the marginal, in alpha, sigma, the variance c of the data and d; and
-        its limit for sigma = 0, :math:`(1 + d)/2`: with :math:`d = \cos(\eta\pi/2)` the standard deviation is
-        :math:`\cos(\eta\pi/4)` of that of the data, whatever c.
+        its limit for sigma = 0, :math:`(1 + d)/2`: with :math:`d = \cos(a\pi/2)` the standard deviation is
+        :math:`\cos(a\pi/4)` of that of the data, whatever c.
     """
     alpha, sigma, c, d = sympy.symbols("alpha sigma c d", positive=True)
     total = alpha**2 * c + sigma**2

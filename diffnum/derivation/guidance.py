@@ -15,7 +15,7 @@ import sympy as sp
 
 __all__ = ["cfg_plus_plus_weight", "gaussian_variances", "step_difference"]
 
-LAMBDA = sp.Symbol("lambda", real=True)
+OMEGA = sp.Symbol("omega", real=True)
 H = sp.Symbol("h", positive=True)
 """Length of the step in half-log-SNR."""
 
@@ -26,7 +26,7 @@ def step_difference(weight: Any) -> Any:
     Parameters
     ----------
     weight : expression
-        In :data:`LAMBDA` and :data:`H`.
+        In :data:`OMEGA` and :data:`H`.
     """
     x, given, free = sp.symbols("x epsilon_c epsilon_0", real=True)
     alpha, sigma, ahead = sp.symbols("alpha sigma alpha_1", positive=True)
@@ -39,7 +39,7 @@ def step_difference(weight: Any) -> Any:
         return (x - sigma * noise) / alpha
 
     ddim = ahead * data(mixed(weight)) + noise_ahead * mixed(weight)
-    paper = ahead * data(mixed(LAMBDA)) + noise_ahead * free
+    paper = ahead * data(mixed(OMEGA)) + noise_ahead * free
     return sp.simplify(paper - ddim)
 
 

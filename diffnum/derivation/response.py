@@ -38,7 +38,7 @@ class Response:
     def strong_constant(self) -> Fraction:
         r""":math:`q = \int_0^1 (1 - s - R)^2 ds > 0`.
 
-        The noise in the strong local error has variance :math:`2 \tau^2 q\, h^3 J^2`, in units of sigma^2.
+        The noise in the strong local error has variance :math:`2 \eta^2 q\, h^3 J^2`, in units of sigma^2.
         """
         total = Fraction(0)
         for (a, b), r in zip(self.parts, self.values, strict=True):

@@ -39,7 +39,7 @@ def _slope_in_sigma(window: Window, node: Fraction, first: Fraction, last: Fract
     inside = Line(f"The second stage, at c = {node}, is a first-order step.", "a_{21} = I_0(c)")
     line = Line(
         "The slope dx/dsigma = (x - D)/sigma is stepped, and its weights are turned into those of D.",
-        rf"x_1 - x_0 = (\sigma_1 - \sigma_0)\left({first} \frac{{x_0 - D_0}}{{\sigma_0}}"
+        rf"x_{{n+1}} - x_n = (\sigma_{{n+1}} - \sigma_n)\left({first} \frac{{x_n - D_n}}{{\sigma_n}}"
         rf" + {last} \frac{{X - D(X)}}{{\sigma_c}}\right), \qquad c = {node}",
     )
     return Derived(step, (inside, line))
@@ -72,9 +72,9 @@ def _ancestral(base: Derive, window: Window, order: int, symbols: ReverseSymbols
     stages = tuple(Stage(0 if as_fraction(s.node) == 0 else s.node * stretch, s.value) for s in derived.step.stages)
     line = Line(
         "The step of the flow is longer, by what the noise then undoes: known data keep their law. "
-        "The eta of the codes stands for the tau of this step.",
-        r"\sigma_\downarrow = e^{-\tau^2 h} \sigma_1, \quad \sigma_\downarrow^2 + \sigma_\uparrow^2 = \sigma_1^2,"
-        r" \quad 1 - e^{-2\tau^2 h} = \eta^2 (1 - e^{-2h})",
+        "What the codes call eta stands for the level of this step.",
+        r"\sigma_\downarrow = e^{-\eta^2 h} \sigma_1, \quad \sigma_\downarrow^2 + \sigma_\uparrow^2 = \sigma_1^2,"
+        r" \quad 1 - e^{-2\eta^2 h} = \mathtt{eta}^2 (1 - e^{-2h})",
     )
     return Derived(Step(stages, end), (*derived.argument, line), derived.asymptotic)
 
@@ -95,7 +95,7 @@ def _churn(base: Derive, window: Window, order: int, symbols: ReverseSymbols) ->
     )
     line = Line(
         "Noise raises sigma first; the step of the flow is longer by as much: known data keep their law.",
-        r"\hat\sigma = e^{\tau^2 h} \sigma_0, \qquad \hat\sigma^2 = \sigma_0^2 + (\text{noise})^2",
+        r"\hat\sigma = e^{\eta^2 h} \sigma_0, \qquad \hat\sigma^2 = \sigma_0^2 + (\text{noise})^2",
     )
     return Derived(Step(stages, risen(derived.step.x)), (line, *derived.argument), derived.asymptotic)
 

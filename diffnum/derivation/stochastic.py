@@ -2,8 +2,8 @@ r"""Stochastic methods derived: the mean from moments of the reverse kernel, the
 
 Over a step, exactly, with s the fraction of the step (data prediction; noise prediction alike)
 
-.. math:: x_1 = \frac{\sigma_1}{\sigma_0} e^{-\tau^2 h} x_0 + \alpha_1 \int_0^1 K(s)\, D(s)\, ds
-          + \sigma_1 \int_0^1 \sqrt{2h}\, \tau\, e^{-\tau^2 h (1-s)}\, dW_s .
+.. math:: x_{n+1} = \frac{\sigma_{n+1}}{\sigma_n} e^{-\eta^2 h} x_n + \alpha_{n+1} \int_0^1 K(s)\, D(s)\, ds
+          + \sigma_{n+1} \int_0^1 \sqrt{2h}\, \eta\, e^{-\eta^2 h (1-s)}\, dW_s .
 
 The evaluations are weighted as in the deterministic derivation of the same name, on the moments of K. Noise at several
 nodes is that of one path; its covariances are integrals, and its weights a Cholesky factor of them.
@@ -120,10 +120,10 @@ def _reverse(base: Derive, window: Window, order: int, symbols: ReverseSymbols) 
 
     stages = tuple(Stage(s.node, noisy(s.node, s.value)) for s in derived.step.stages)
     step = Step(stages, noisy(one, derived.step.x), derived.step.memory)
-    rho = r"-\tau^2" if prediction == "data" else "1"
+    rho = r"-\eta^2" if prediction == "data" else "1"
     isometry = Line(
         "The noise gathered up to the nodes of the stages is that of one path; its covariances are Ito's isometry.",
-        r"\operatorname{Cov}(N_a, N_b) = \int_0^{\min(a,b)} 2\tau^2 h\, e^{\rho h(a-s)} e^{\rho h(b-s)}\, ds, "
+        r"\operatorname{Cov}(N_a, N_b) = \int_0^{\min(a,b)} 2\eta^2 h\, e^{\rho h(a-s)} e^{\rho h(b-s)}\, ds, "
         rf"\qquad \rho = {rho}",
     )
     return Derived(step, (*derived.argument, isometry), derived.asymptotic)

@@ -88,10 +88,10 @@ def _named(sampler: Any, convention: Convention | None) -> Convention:
     return convention
 
 
-def _without_torch(sampler: Any, convention: Convention, error: ModuleNotFoundError) -> ImportError:
+def _without_torch(sampler: Any, convention: Convention, error: ModuleNotFoundError) -> ModuleNotFoundError:
     name = getattr(sampler, "__name__", type(sampler).__name__)
     msg = (
         f"{name} is called as samplers of {convention!r} are, which get torch tensors, and {error.name} is not "
         "installed: pip install torch, or pass convention='nodes' if it takes half-log-SNRs"
     )
-    return ImportError(msg)
+    return ModuleNotFoundError(msg, name=error.name)

@@ -25,7 +25,7 @@ def library_version(library: str) -> str:
 
     Raises
     ------
-    ImportError
+    ModuleNotFoundError
         If it is not installed.
     """
     try:
@@ -34,7 +34,7 @@ def library_version(library: str) -> str:
         whole = "pip install --no-deps k-diffusion torchsde trampoline torchdiffeq"
         remedy = whole if library == "k-diffusion" else f"pip install {library}"
         msg = f"{library} is not installed: {remedy}"
-        raise ImportError(msg) from None
+        raise ModuleNotFoundError(msg, name=library.replace("-", "_")) from None
 
 
 @cache

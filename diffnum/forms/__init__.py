@@ -5,7 +5,7 @@ A form is a choice of scale, clock and prediction such that ``y = x / scale`` ob
 ``h`` (in the clock) is then, exactly,
 
 .. math:: x_1 = \frac{\mathrm{scale}_1}{\mathrm{scale}_0} x_0
-          + \mathrm{gain}_1 \int_0^1 h\, e^{\kappa h (1 - s)} M(\tau_0 + s h)\, ds ,
+          + \mathrm{gain}_1 \int_0^1 h\, e^{\kappa h (1 - s)} M(\chi_0 + s h)\, ds ,
 
 with the growth rate kappa of the kernel: -1 for data, +1 for noise, 0 where the clock itself is the integrating
 variable. Everything that a solver must know about the process is in ``scale``, ``gain`` and the kernel's moments.

@@ -19,8 +19,8 @@ __all__ = ["RULES", "cfg_plus_plus"]
 def cfg_plus_plus(model: Denoiser, grid: Grid, scale: float, *, unconditional: Denoiser | None = None) -> Guided:
     r"""CFG++: the guided data prediction is noised again with the unconditional noise.
 
-    One step of the paper, :math:`x' = \alpha' D_\lambda + \sigma' \epsilon_\emptyset`, is a DDIM step with the weight
-    :math:`w = \lambda / (1 - e^{-h})`, where h is its length in half-log-SNR. So the method is DDIM on a model that
+    One step of the paper, :math:`x' = \alpha' D_\omega + \sigma' \epsilon_\emptyset`, is a DDIM step with the weight
+    :math:`w = \omega / (1 - e^{-h})`, where h is its length in half-log-SNR. So the method is DDIM on a model that
     depends on the grid, which this function returns; it has no meaning at other times. As steps shrink ``w`` grows like
     1/h: there is no differential equation that the method solves, and more steps mean more guidance.
 
@@ -79,7 +79,7 @@ RULES = MappingProxyType(
         "cfg_plus_plus": GuidanceRule(
             name="cfg_plus_plus",
             title="guided data, unconditional noise: classifier-free guidance of a weight that depends on the step",
-            formula=r"M_\emptyset + \frac{\lambda}{1 - e^{-h}}\,(M_c - M_\emptyset)",
+            formula=r"M_\emptyset + \frac{\omega}{1 - e^{-h}}\,(M_c - M_\emptyset)",
             source="Chung et al. 2025, algorithm 2",
             cite="chung2025cfgpp",
             build=_build,

@@ -41,7 +41,7 @@ class TorchsdePath:
 
     Raises
     ------
-    ImportError
+    ModuleNotFoundError
         If torchsde is not installed.
     TypeError, ValueError
         If ``seed`` or ``first`` is no such integer, or the interval is empty or not finite.
@@ -64,7 +64,7 @@ class TorchsdePath:
             import torchsde  # noqa: F401
         except ImportError:
             msg = "torchsde is not installed: pip install torchsde, or use diffnum.solver.noise.BrownianPath"
-            raise ImportError(msg) from None
+            raise ModuleNotFoundError(msg, name="torchsde") from None
 
     def normal(self, a: float, b: float, like: torch.Tensor) -> torch.Tensor:
         """Increment over its standard deviation: a standard normal draw, ``start <= a < b <= end``."""

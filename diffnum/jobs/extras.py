@@ -11,13 +11,11 @@ __all__ = ["EXTRAS", "explained", "found_or_explained", "lacking", "required"]
 
 EXTRAS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "PIL": "images",
         "diffusers": "audit",
         "flint": "verify",
         "hypothesis": "dev",
         "jinja2": "report",
         "latex2mathml": "report",
-        "matplotlib": "plot",
         "safetensors": "images",
         "sklearn": "train",
         "torch": "images",

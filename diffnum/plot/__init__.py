@@ -21,22 +21,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import matplotlib as mpl
 import numpy as np
-
-from diffnum.jobs.extras import explained
-from diffnum.jobs.files import write_file
-
-try:
-    import matplotlib as mpl
-except ModuleNotFoundError as error:
-    told = explained("drawing", error)
-    raise told from error
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
+from diffnum.jobs.files import write_file
 from diffnum.plot.canvas import Png, in_a_notebook, new_axes
 from diffnum.plot.labels import SMALL, label_ends
 

@@ -184,7 +184,7 @@ def plot_roots(zero: Any, ax: Axes | None = None) -> Axes:
 
 
 def plot_constants(constant: Any, ax: Axes | None = None) -> Axes:
-    """Draw the principal error constant of a method over the stiffness s of ``y' = -s y``, y = x/alpha.
+    """Draw the principal error constant of a method over the stiffness nu of ``y' = -nu y``, y = x/alpha.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def plot_constants(constant: Any, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib axes
-        On Gaussian data of variance c, s = 1/(1 + c SNR): near 1 where noise rules, near 0 where data do.
+        On Gaussian data of variance c, nu = 1/(1 + c SNR): near 1 where noise rules, near 0 where data do.
     """
     look = look_of(constant.method)
     with style():
@@ -206,7 +206,7 @@ def plot_constants(constant: Any, ax: Axes | None = None) -> Axes:
         label = f"{constant.method}, order {constant.order}"
         ax.axhline(0, color=INK, linewidth=0.5)
         ax.plot(s, values, color=look.color, linestyle=look.dash, label=label)
-        ax.set_xlabel("s")
+        ax.set_xlabel(r"stiffness $\nu$")
         ax.set_ylabel("error constant")
         ax.legend(frameon=False)
     return ax

@@ -131,7 +131,7 @@ def build_report(
 
 def _need_extras() -> None:
     """Refuse early where a package of the extra is missing."""
-    for name in ("jinja2", "joblib", "latex2mathml", "matplotlib", "torch"):
+    for name in ("jinja2", "latex2mathml", "torch"):
         try:
             version(name)
         except PackageNotFoundError as error:

@@ -35,5 +35,6 @@ def test_a_chapter_runs_without_what_the_browser_lacks(tmp_path: Path, monkeypat
     monkeypatch.setenv("PYTHONPATH", str(BOOK.parent))
     run = client.NotebookClient(book, timeout=300, resources={"metadata": {"path": str(tmp_path)}}, allow_errors=True)
     run.execute()
-    failed = [cell.source for cell in book.cells if any(o.output_type == "error" for o in cell.get("outputs", []))]
-    assert failed == ["import torch"]
+    assert not [o for cell in book.cells for o in cell.get("outputs", []) if o.output_type == "error"]
+    over = [c.source for c in book.cells if any("Passed over" in o.get("text", "") for o in c.get("outputs", []))]
+    assert over == ["import torch"]

@@ -49,3 +49,36 @@ def test_only_tables_of_symbols_define() -> None:
 def test_every_symbol_of_the_notation_has_one_meaning() -> None:
     assert symbols.twice(symbols.defined((BOOK / "reference/notation.md").read_text(encoding="utf-8"))) == []
     assert symbols.twice([("a", "one"), ("b", "two"), ("a", "three")]) == ["a"]
+
+
+def test_no_chapter_calls_a_symbol_what_it_does_not_mean() -> None:
+    meanings = dict(symbols.defined((BOOK / "reference/notation.md").read_text(encoding="utf-8")))
+    assert symbols.otherwise(meanings, symbols.chapters()) == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "found"),
+    [
+        ("a score of standard deviation $s$", ["page:1: deviation $s$"]),
+        ("steps of\nlengths $s = 1$", ["page:2: length $s$"]),
+        ("the place $s$ in a step, and $s$ again", []),
+        ("three times $s$, or with $s$", []),
+        ("```{code-cell} python\nlabel = 'stiffness $s$'\n```", []),
+        ("the variance $c$", []),
+    ],
+)
+def test_a_planted_second_meaning_is_refused(sentence: str, found: list[str]) -> None:
+    assert symbols.otherwise({"s": "place inside a step"}, {"page": sentence}) == found
+
+
+def test_the_noise_level_has_one_letter() -> None:
+    """It is eta: tau is in names of the code alone, and what other authors call eta is in theirs."""
+    for name, page in symbols.chapters().items():
+        assert not any(r"\tau" in formula for formula in symbols.formulas(page)), name
+
+
+def test_data_are_no_state_of_a_run() -> None:
+    """A formula that begins with x_1 and takes it from x_0 calls a state data."""
+    for name, page in symbols.chapters().items():
+        for formula in symbols.formulas(page):
+            assert formula[:4] != ("x", "_", "1", "=") or not symbols.occurs("x_0", formula), name

@@ -49,7 +49,7 @@ WRITERS = [
     ("audit", "diffusers", "--out", "x.html"),
     ("audit", "diffusers", "--results", "x.json"),
 ]
-needs_all = pytest.mark.needs("torch", "matplotlib", "PIL", "jinja2")
+needs_all = pytest.mark.needs("torch", "jinja2")
 
 
 @needs_all

@@ -25,10 +25,10 @@ def test_cfg_plus_plus_is_classifier_free_guidance_with_a_weight_of_its_step() -
     from diffnum.derivation import guidance
 
     weight = guidance.cfg_plus_plus_weight()
-    assert sp.simplify(weight - guidance.LAMBDA / (1 - sp.exp(-guidance.H))) == 0
+    assert sp.simplify(weight - guidance.OMEGA / (1 - sp.exp(-guidance.H))) == 0
     assert guidance.step_difference(weight) == 0
-    assert guidance.step_difference(guidance.LAMBDA / guidance.H) != 0
-    assert guidance.step_difference(guidance.LAMBDA) != 0
+    assert guidance.step_difference(guidance.OMEGA / guidance.H) != 0
+    assert guidance.step_difference(guidance.OMEGA) != 0
 
 
 @pytest.mark.parametrize("w", [0.5, 2.0, 4.0])

@@ -46,11 +46,6 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
         ("import diffnum as dn; dn.models.fused(None, None)", "dn.models.fused needs torch", "images"),
         ("import diffnum as dn; dn.interop.PlanScheduler()", "dn.interop.PlanScheduler needs torch", "interop"),
         ("import diffnum as dn; dn.interop.k_diffusion", "dn.interop.k_diffusion needs torch", "interop"),
-        (
-            "import diffnum as dn; dn.convergence_study('ddim', steps=(8, 16, 32, 64)).plot()",
-            "drawing needs matplotlib",
-            "plot",
-        ),
         ("from diffnum.templates import render; render('audit.html.j2')", "the page needs jinja2", "report"),
     ],
 )
@@ -68,7 +63,6 @@ def test_an_entry_that_lacks_a_package_says_which_extra_brings_it(code: str, wha
         ("sample", "toy/digits", "--out", "x.png"),
         ("compare", "toy/digits"),
         ("audit", "diffusers"),
-        ("analyse", "ddim", "--out", "x.svg"),
         ("verify", "--sampler", "diffusers:DDIMScheduler", "--order", "1"),
         ("verify", "ddim"),
         ("report", "--out", "x.html"),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -268,11 +266,3 @@ def test_names_at_points_stand_beside_the_axes_at_the_height_of_the_points() -> 
         wanted = ax.transAxes.inverted().transform(ax.transData.transform(points[text.get_text()]))[1]
         assert x > 1.0
         assert y == pytest.approx(wanted, abs=0.1)
-
-
-@pytest.mark.parametrize("module", ["diffnum.plot", "diffnum.plot.labels", "diffnum.plot.analysis"])
-def test_without_matplotlib_the_remedy_is_named(module: str) -> None:
-    code = f"import sys; sys.modules['matplotlib'] = None; import {module}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "pip install 'diffnum[plot]'" in done.stderr

@@ -1,12 +1,12 @@
 r"""Exact arithmetic on the reverse equation: two exponentials, square roots of variances, moments and covariances.
 
 Weights on the reverse equation of noise level tau are rational in h, tau, the ratios u_j and two exponentials,
-:math:`E = e^{-h/q}` and :math:`T = e^{-\tau^2 h/q}`. With tau a symbol, h, tau, E and T are algebraically independent,
+:math:`E = e^{-h/q}` and :math:`T = e^{-\eta^2 h/q}`. With tau a symbol, h, tau, E and T are algebraically independent,
 so that equality is decided as for deterministic methods, and for every noise level at once. The weights of noise are
 square roots of such functions; what has a meaning is their covariances, which are rational again.
 
 The eta of DDIM and k-diffusion fits in: in a step of length h it stands for the noise level with
-:math:`1 - T^2 = \eta^2 (1 - E^2)` (q = 1), which tends to tau = eta as h -> 0.
+:math:`1 - T^2 = \mathtt{eta}^2 (1 - E^2)` (q = 1), which tends to tau = eta as h -> 0.
 """
 
 from __future__ import annotations
@@ -221,8 +221,8 @@ def covariance(a: Mapping[str, Any], b: Mapping[str, Any]) -> Any:
 class ReverseParts:
     r"""Moments of the kernel of the reverse equation by parts, without phi functions.
 
-    Data prediction: :math:`K(s) = H e^{-H(1-s)}` with :math:`H = (1 + \tau^2) h`, so that
-    :math:`I_0(c) = 1 - e^{-cH}`, :math:`I_k(c) = c^k - k I_{k-1}(c)/H`. Noise prediction: :math:`1 + \tau^2` times
+    Data prediction: :math:`K(s) = H e^{-H(1-s)}` with :math:`H = (1 + \eta^2) h`, so that
+    :math:`I_0(c) = 1 - e^{-cH}`, :math:`I_k(c) = c^k - k I_{k-1}(c)/H`. Noise prediction: :math:`1 + \eta^2` times
     :math:`I_0(c) = e^{ch} - 1`, :math:`I_k(c) = k I_{k-1}(c)/h - c^k`.
 
     Parameters
@@ -261,7 +261,7 @@ class ReverseParts:
 def path_covariance(symbols: ReverseSymbols, prediction: str, a: Fraction, b: Fraction) -> Exact:
     r"""Covariance of the noise of one path at two nodes, in units of sigma at either (Ito's isometry).
 
-    :math:`\int_0^{\min(a,b)} 2\tau^2 h\, e^{\rho h (a - s)} e^{\rho h (b - s)}\, ds` with rho = -tau^2 for data and
+    :math:`\int_0^{\min(a,b)} 2\eta^2 h\, e^{\rho h (a - s)} e^{\rho h (b - s)}\, ds` with rho = -tau^2 for data and
     +1 for noise prediction.
     """
     early = min(a, b)

@@ -310,7 +310,7 @@ class Formula:
 
     def _index(self, name: str) -> str:
         c = self.nodes[name]
-        return "n" if c == 0 else "n+1" if c == 1 else f"n{'' if sympy.latex(c)[0] == '-' else '+'}{sympy.latex(c)}"
+        return "n" if c == 0 else "n+1" if c == 1 else f"n{'' if _tex(c)[0] == '-' else '+'}{_tex(c)}"
 
     def _at(self, template: str, name: str | None) -> str:
         index = "n" if name is None else self._index(name)
@@ -353,7 +353,7 @@ class Formula:
         )
         decay = row.get("x", sympy.Integer(1))
         if decay != 1:
-            text = sympy.latex(decay)
+            text = _tex(decay)
             ratio = rf"{text}\, {ratio}" if self.draws else rf"\left({text}\right) {ratio}"
         mean = rf"{ratio} {sign} {self._at(gain, name)} \left[ {inside} \right]" if inside else ratio
         drawn = _joined([term(w, f"z_{{{source[1:]}}}") for source, w in row.items() if source[0] == "z"])
@@ -439,7 +439,18 @@ def term(weight: sympy.Expr, vector: str) -> str:
     """One signed term of a sum."""
     if weight in (1, -1):
         return f"{'+' if weight == 1 else '-'} {vector}"
-    text = sympy.latex(weight)
+    text = _tex(weight)
     if isinstance(weight, sympy.Add):
         return rf"+ \left({text}\right) {vector}"
     return rf"- {text[1:].strip()}\, {vector}" if text.startswith("-") else rf"+ {text}\, {vector}"
+
+
+def _tex(value: Any) -> str:
+    """LaTeX, with the letters of the book; in code the noise level is ``tau``, since ``eta`` is what others have."""
+    return str(sympy.latex(value, symbol_names=_LETTERS))
+
+
+_LETTERS: Final[Mapping[sympy.Symbol, str]] = MappingProxyType(
+    {sympy.Symbol("tau"): r"\eta", sympy.Symbol("s_0"): r"\chi_{n}"}
+)
+"""Symbols that are printed with another letter: the noise level, and the flow time at the start of a step."""

@@ -12,7 +12,7 @@ from diffnum.derivation.algebra.symbols import Exact, as_fraction, phi
 
 __all__ = ["programmed", "typeset"]
 
-_BOTH = sympy.Symbol(r"(1{+}\tau^{2})")
+_BOTH = sympy.Symbol(r"(1{+}\eta^{2})")
 """1 + tau^2 as one symbol, which keeps formulas short; the name is what LaTeX prints."""
 
 

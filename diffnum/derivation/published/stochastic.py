@@ -1,7 +1,7 @@
 r"""Formulas on the reverse equation as their authors print or ship them, with the variance of their noise.
 
 Written for alpha = 1 where the code is (sigma alone then says everything); ``power(a, b)`` is
-:math:`e^{-(a + b\tau^2) h}`. Rows hold the weights of the state relative to the ratio of scales, of the evaluations in
+:math:`e^{-(a + b\eta^2) h}`. Rows hold the weights of the state relative to the ratio of scales, of the evaluations in
 units of the gain, and under :data:`~diffnum.derivation.printing.notation.NOISE` the variance of the noise in units of
 sigma^2.
 """
@@ -114,7 +114,7 @@ def _seeds_3(s: ReverseSymbols, order: int) -> Rows:  # noqa: ARG001
 
 
 def _power_integral(s: ReverseSymbols, k: int) -> Any:
-    r"""SA-Solver's :math:`(1+\tau^2) e^{-(1+\tau^2) h} \int_0^h e^{(1+\tau^2) x} x^k dx` (data), as the code has it."""
+    r"""SA-Solver's :math:`(1+\eta^2) e^{-(1+\eta^2) h} \int_0^h e^{(1+\eta^2) x} x^k dx` (data), as the code has it."""
     both, end = _both(s), _both(s) * s.h
     at_end = sum(((-1) ** j * Fraction(factorial(k), factorial(k - j)) * end ** (k - j) for j in range(k)), end - end)
     at_end = at_end + (-1) ** k * factorial(k)
@@ -123,7 +123,7 @@ def _power_integral(s: ReverseSymbols, k: int) -> Any:
 
 
 def _power_integral_noise(s: ReverseSymbols, k: int) -> Any:
-    r"""SA-Solver's :math:`(1+\tau^2) e^{h} \int_0^h e^{-x} x^k dx` (noise)."""
+    r"""SA-Solver's :math:`(1+\eta^2) e^{h} \int_0^h e^{-x} x^k dx` (noise)."""
     at_end = sum((Fraction(factorial(k), factorial(k - j)) * s.h ** (k - j) for j in range(k)), s.h - s.h) + factorial(
         k
     )

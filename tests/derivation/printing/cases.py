@@ -160,5 +160,7 @@ def printed_values(formula: Formula, name: str, h: float) -> dict[str, float]:
 
 def _typeset(name: str) -> str:
     stem, _, index = name.partition("_")
-    letter = rf"\{stem}" if stem in ("tau", "beta", "rho", "theta", "alpha", "sigma") else stem
+    if name in ("tau", "s_0"):  # in code only
+        return {"tau": r"\eta", "s_0": r"\chi_{n}"}[name]
+    letter = rf"\{stem}" if stem in ("eta", "beta", "rho", "theta", "alpha", "sigma") else stem
     return f"{letter}_{{{index}}}" if index else letter

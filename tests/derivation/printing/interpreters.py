@@ -430,7 +430,7 @@ class _Tex:
 
     def bracket(self, opening: str) -> float:
         closing = {"(": ")", r"\left(": r"\right)", r"\left[": r"\right]"}[opening]
-        # (1{+}\tau^{2}) is one symbol to the printer
+        # (1{+}\eta^{2}) is one symbol to the printer
         if self.tokens[self.at : self.at + 4] == ["1", "{", "+", "}"]:
             self.at += 4
             value = 1 + self.sum()
@@ -478,7 +478,7 @@ def latex_row(text: str, values: Mapping[str, float], vector: Callable[[str], fl
     text : str
         Right-hand side.
     values : mapping of str to float
-        Numbers by name as printed: ``h``, ``u_{1}``, ``\\tau``, ``\\sigma_{n+1}``, ...
+        Numbers by name as printed: ``h``, ``u_{1}``, ``\\eta``, ``\\sigma_{n+1}``, ...
     vector : callable
         Number that stands for a state, evaluation or draw, by its name as printed.
     """

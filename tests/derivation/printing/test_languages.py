@@ -219,7 +219,7 @@ def test_typeset_formulas_read_as_the_shipped_step(name: str) -> None:
 
 def test_a_decay_that_is_typeset_twice_would_be_seen() -> None:
     text = derive("sde_dpmpp_2m").latex()
-    twice = text.replace(r"e^{- h \tau^{2}}\, \frac", r"e^{- h \tau^{2}}\, e^{- h \tau^{2}}\, \frac")
+    twice = text.replace(r"e^{- h \eta^{2}}\, \frac", r"e^{- h \eta^{2}}\, e^{- h \eta^{2}}\, \frac")
     assert twice != text
     with pytest.raises(AssertionError):
         typeset_step("sde_dpmpp_2m", twice, H)
