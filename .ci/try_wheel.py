@@ -22,7 +22,7 @@ import nbformat  # noqa: E402
 
 from notebooks import file_of, notebook  # noqa: E402
 
-CHAPTERS = {"start/ten_minutes": False, "practice/interop": True}
+CHAPTERS = {"fitted/learned_solvers": False, "practice/interop": True}
 """Chapter that is taken away and run -> whether cells of it need more than a base install, and say so."""
 
 PROGRAM = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -141,7 +141,7 @@ def test_what_is_no_part_of_a_base_install_is_noticed() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "over"), [("start/ten_minutes", False), ("practice/interop", True)])
+@pytest.mark.parametrize(("name", "over"), [("fitted/learned_solvers", False), ("practice/interop", True)])
 def test_a_chapter_runs_on_a_base_install(
     name: str, over: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
