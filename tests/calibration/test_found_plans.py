@@ -30,7 +30,9 @@ RATIOS = {
     "toy-digits-8": 0.33,
     "galaxies-hsc-32-5": 0.50,
     "galaxies-hsc-32-8": 0.50,
+    "toy-emoji-32-5": 0.70,
     "toy-emoji-32-8": 0.70,
+    "toy-emoji-32-guided-8": 0.80,
 }
 """The same, of the rows that the benchmark wrote."""
 
