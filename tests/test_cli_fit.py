@@ -10,6 +10,7 @@ import pytest
 
 import diffnum as dn
 from diffnum import cli
+from diffnum.plans.found import FoundElsewhereWarning
 
 
 def run(*words: str) -> int:
@@ -100,14 +101,11 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_of_another_training_are_told(
-    plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_of_another_training_are_told(plan_file: Path, tmp_path: Path) -> None:
     other = json.loads(plan_file.read_text())
     other["found_for"]["sha256"] = "0" * 64
     (tmp_path / "other.json").write_text(json.dumps(other))
     words = ("sample", "toy/digits", "--n", "1", "--out", str(tmp_path / "x.npy"), "--plan")
-    assert run(*words, str(tmp_path / "other.json")) == 0
-    assert "was found for other weights" in capsys.readouterr().err
-    assert run(*words, str(plan_file), "--force") == 0
-    assert "was found for other weights" not in capsys.readouterr().err
+    with pytest.warns(FoundElsewhereWarning, match="was found for other weights"):
+        assert run(*words, str(tmp_path / "other.json")) == 0
+    assert run(*words, str(plan_file), "--force") == 0  # without a warning, which would be an error here

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from types import MappingProxyType
 from typing import Any
 
@@ -15,18 +16,23 @@ from diffnum.analysis.spectrum import default_variances, spectrum_error
 from diffnum.coefficients.catalogue import method as find_method
 from diffnum.coefficients.catalogue import methods as all_methods
 from diffnum.coefficients.method import Method
-from diffnum.grids import Grid, karras, quadratic_time, uniform_half_log_snr, uniform_time
+from diffnum.grids import GRIDS, Grid, karras, quadratic_time, uniform_half_log_snr, uniform_time
 from diffnum.jobs.shown import short, table_html
 from diffnum.plans import plan
 from diffnum.schedules import VPFitted
 from diffnum.types import Schedule
 
-__all__ = ["RANKED_GRIDS", "Rank", "Ranking", "rank"]
+__all__ = ["NAMED_GRIDS", "RANKED_GRIDS", "Rank", "Ranking", "rank"]
 
 RANKED_GRIDS: Mapping[str, Callable[..., Grid]] = MappingProxyType(
     {make.__name__: make for make in (uniform_half_log_snr, karras, quadratic_time, uniform_time)}
 )
 """Grids that are ranked by default; all take ``(schedule, n, t_start=, t_end=)``."""
+
+NAMED_GRIDS: Mapping[str, Callable[..., Grid]] = MappingProxyType(
+    {name: make for name, make in GRIDS.items() if "t_end" in signature(make).parameters}
+)
+"""All that take these, those of order studies among them: what may be asked for by name."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,7 @@ def rank(
     methods : iterable of str or Method, optional
         All listed deterministic methods by default, but those that ask for parameters.
     grids : mapping of str to callable, or sequence of str, optional
-        Builders by name, or names of :data:`RANKED_GRIDS`; all of these by default.
+        Builders by name, or names of :data:`NAMED_GRIDS`; those of :data:`RANKED_GRIDS` by default.
     schedule : Schedule, optional
         The noising process; linear beta fitted to the two noise levels by default.
     points : int
@@ -228,7 +234,7 @@ def _builders(grids: Mapping[str, Callable[..., Grid]] | Sequence[str] | None) -
         return RANKED_GRIDS
     if isinstance(grids, Mapping):
         return grids
-    if unknown := [name for name in grids if name not in RANKED_GRIDS]:
-        msg = f"grids={unknown!r} are unknown: use {', '.join(RANKED_GRIDS)}, or pass builders by name"
+    if unknown := [name for name in grids if name not in NAMED_GRIDS]:
+        msg = f"grids={unknown!r} are unknown: use {', '.join(NAMED_GRIDS)}, or pass builders by name"
         raise ValueError(msg)
-    return {name: RANKED_GRIDS[name] for name in grids}
+    return {name: NAMED_GRIDS[name] for name in grids}

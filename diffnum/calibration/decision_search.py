@@ -10,6 +10,7 @@ judged, a large pool is made of the best by mutation and crossover, and what the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,6 +39,9 @@ _HIGHEST = 3
 _KNOWN = ("ddim", "dpmpp_2m", "eab_3", "eab_noise_2", "unipc_2_bh2", "ab_velocity_2")
 _POOL = 20
 """Candidates that the regressor sees for each that is judged."""
+
+_LOST = 1e6
+"""Error of a run that ended in NaN or infinity."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +167,8 @@ def explore_decisions(
     samples = converged_samples(host, ends, n, seed, tolerance=teacher_tolerance)
     judge = _Judge(space, samples, budget, progress)
     share = max(budget // stages, 1)
-    judge.all([*space.known(), *(space.drawn() for _ in range(budget))], share if predictor else budget)
+    known = space.known()
+    judge.all([*known, *(space.drawn() for _ in range(budget))], share if predictor else budget)
     while judge.left and trees is not None:
         best = judge.best(parents)
         pool = [space.child(best) for _ in range(_POOL * share)]
@@ -171,6 +176,11 @@ def explore_decisions(
         forest.fit(np.stack([space.features(one) for one in judge.seen]), np.log(judge.errors))
         order = np.argsort(forest.predict(np.stack([space.features(one) for one in pool])), kind="stable")
         judge.all([*(pool[i] for i in order), *(space.drawn() for _ in range(share))], share)
+    if lost := [error for error in judge.errors if error >= _LOST]:
+        msg = f"the model returned NaN or infinity in the runs of {len(lost)} of {len(judge.errors)} plans: "
+        if max(judge.errors[: len(known)]) >= _LOST:  # known solvers do not run away by themselves
+            raise ValueError(msg + "check its weights")
+        warnings.warn(msg + "they were left behind", RuntimeWarning, stacklevel=2)
     return judge.result(host.identity(), seed)
 
 
@@ -304,7 +314,7 @@ class _Judge:
             self._names.add(genome)
             error = endpoint_error(self.space.decisions(genome).plan(self.space.schedule), self.samples)
             self.seen.append(genome)
-            self.errors.append(min(error, 1e6))
+            self.errors.append(min(error, _LOST))
             self.history.append(min(self.errors[-1], self.history[-1] if self.history else np.inf))
             wanted -= 1
             if self.progress is not None:

@@ -28,7 +28,7 @@ from diffnum.calibration.sensitivities import DERIVATIVES
 from diffnum.calibration.teachers import Teacher, converged_teacher, memo_of, own_teacher, taught
 from diffnum.calibration.transfer import Transfer, check_others, transferred
 from diffnum.calibration.weights import FREE, SolverSpace
-from diffnum.jobs.ledger import Ledger, Progress, digest
+from diffnum.jobs.ledger import Ledger, Progress, digest, nothing_of_refused
 from diffnum.plans import Plan
 from diffnum.types import Array, Denoiser, FloatArray
 
@@ -177,6 +177,7 @@ def fit_plan(
         Conditions on every row of weights.
     starts : int
         From how many of the best plans of the catalogue to begin; the best result on the noises of the fit is taken.
+        Sharp modes have many local optima: there 16 find what 4 miss.
     begin : Plan, optional
         A plan that takes the place of the first of them: found before, with fewer noises or for another model.
     iterations : int
@@ -197,7 +198,8 @@ def fit_plan(
     memory : int
         Bytes for tangents: it decides how many samples go through at once.
     ledger : path, optional
-        File in which finished work is written down; a run that was interrupted goes on from there.
+        File in which finished work is written down; a run that was interrupted goes on from there. One that is refused
+        leaves none.
     cache : path, optional
         File in which the teacher's end points and the errors of the catalogue are kept, for other fits of the same
         model and seed: with other numbers of evaluations, other losses. By default they stand in ``ledger``.
@@ -224,7 +226,7 @@ def fit_plan(
     The space: Shaul et al., Bespoke Non-Stationary Solvers, arXiv:2403.01329, section 3.
     """
     _check(nfe, n, n_test, seed, loss, radius, features, starts, iterations)
-    _check_kinds(free, begin, teacher, teacher_tolerance, derivatives, memory, ledger, elsewhere)
+    _check_kinds(free, begin, teacher, teacher_tolerance, derivatives, memory, (ledger, cache), elsewhere)
     _check_reverse(loss, cut, derivatives)
     host = host_of(model, derivatives=derivatives, label=label)
     others = dict(elsewhere or {})
@@ -259,57 +261,62 @@ def fit_plan(
         else max(1, min(64, n, memory // ((nfe + 3) * unknowns * dim * host.itemsize)))
     )
     job = _Job(host, space, chunk, seed, Ledger(None if ledger is None else Path(ledger)), digest(settings), progress)
-    total = starts * iterations + 3
-    job.report(0, total, "teacher")
-    memo = memo_of(
-        host, seed, ends, teacher_tolerance if teacher is None else teacher,
-        job.ledger if cache is None else Ledger(Path(cache)),
-    )  # fmt: skip
-    guide = (
-        converged_teacher(host, seed, ends, teacher_tolerance, memo) if teacher is None else own_teacher(teacher, ends)
-    )
-    count = n if n_test is None else n_test
-    train, test = (taught(host, guide, seed, some, ends, chunk, memo) for some in (range(n), range(n, n + count)))
-    job.report(1, total, "catalogue")
-    rivals = catalogue_plans(model.schedule, ends, nfe)
-    for noises, kept in zip(_SCREENED, _KEPT, strict=True):
-        rivals = ranked(rivals, train.head(noises))[: max(kept, 2 * starts)]
-    rivals = ranked(rivals, train)
-    baseline = ranked(rivals, test)[0]
-    goals = job.goals(loss, train, guide, features)
-    best: tuple[float, Rival, FloatArray, tuple[float, ...]] | None = None
-    chosen = list(_beginnings(space, rivals, starts))
-    if begin is not None and given is not None:
-        chosen = [(Rival(begin.method, "its own levels", endpoint_error(begin, train), begin), given), *chosen][:starts]
-    for number, (rival, vector) in enumerate(chosen):
-        theta, losses = job.descend(number, vector, train, goals, iterations, total, settings)
-        error = endpoint_error(space.plan(theta), train) if loss != "features" else losses[-1]
-        if best is None or error < best[0]:
-            best = (error, rival, theta, losses)
-    if best is None:
-        msg = f"nfe={nfe}: no plan of the catalogue has as many evaluations to start from; use more"
-        raise ValueError(msg)
-    _, rival, theta, losses = best
-    job.report(total - 1, total, "unseen noises")
-    found_for = {
-        **identity, "seed": seed, "n": n, "loss": loss, "free": list(free), "rows": rows, "command": command,
-    }  # fmt: skip
-    plan = replace(space.plan(theta), found_for=found_for)
-    result = Fit(
-        plan,
-        endpoint_error(plan, train),
-        endpoint_error(plan, test),
-        baseline,
-        rival,
-        losses,
-        guide,
-        diagnose(space, theta, plan, baseline, test),
-        space,
-        theta,
-        transferred(plan, baseline.plan, others, n=count, seed=seed + 1, label=label) if others else (),
-    )
-    job.report(total, total, "done")
-    return result
+    with nothing_of_refused(ledger, cache):
+        total = starts * iterations + 3
+        job.report(0, total, "teacher")
+        memo = memo_of(
+            host, seed, ends, teacher_tolerance if teacher is None else teacher,
+            job.ledger if cache is None else Ledger(Path(cache)),
+        )  # fmt: skip
+        guide = (
+            converged_teacher(host, seed, ends, teacher_tolerance, memo)
+            if teacher is None
+            else own_teacher(teacher, ends)
+        )
+        count = n if n_test is None else n_test
+        train, test = (taught(host, guide, seed, some, ends, chunk, memo) for some in (range(n), range(n, n + count)))
+        job.report(1, total, "catalogue")
+        rivals = catalogue_plans(model.schedule, ends, nfe)
+        for noises, kept in zip(_SCREENED, _KEPT, strict=True):
+            rivals = ranked(rivals, train.head(noises))[: max(kept, 2 * starts)]
+        rivals = ranked(rivals, train)
+        baseline = ranked(rivals, test)[0]
+        goals = job.goals(loss, train, guide, features)
+        best: tuple[float, Rival, FloatArray, tuple[float, ...]] | None = None
+        chosen = list(_beginnings(space, rivals, starts))
+        if begin is not None and given is not None:
+            chosen = [(Rival(begin.method, "its own levels", endpoint_error(begin, train), begin), given), *chosen][
+                :starts
+            ]
+        for number, (rival, vector) in enumerate(chosen):
+            theta, losses = job.descend(number, vector, train, goals, iterations, total, settings)
+            error = endpoint_error(space.plan(theta), train) if loss != "features" else losses[-1]
+            if best is None or error < best[0]:
+                best = (error, rival, theta, losses)
+        if best is None:
+            msg = f"nfe={nfe}: no plan of the catalogue has as many evaluations to start from; use more"
+            raise ValueError(msg)
+        _, rival, theta, losses = best
+        job.report(total - 1, total, "unseen noises")
+        found_for = {
+            **identity, "seed": seed, "n": n, "loss": loss, "free": list(free), "rows": rows, "command": command,
+        }  # fmt: skip
+        plan = replace(space.plan(theta), found_for=found_for)
+        result = Fit(
+            plan,
+            endpoint_error(plan, train),
+            endpoint_error(plan, test),
+            baseline,
+            rival,
+            losses,
+            guide,
+            diagnose(space, theta, plan, baseline, test),
+            space,
+            theta,
+            transferred(plan, baseline.plan, others, n=count, seed=seed + 1, label=label) if others else (),
+        )
+        job.report(total, total, "done")
+        return result
 
 
 def transfer_table(
@@ -362,7 +369,7 @@ def _check(
 
 
 def _check_kinds(
-    free: Any, begin: Any, teacher: Any, tolerance: Any, derivatives: Any, memory: Any, ledger: Any, elsewhere: Any
+    free: Any, begin: Any, teacher: Any, tolerance: Any, derivatives: Any, memory: Any, files: Any, elsewhere: Any
 ) -> None:
     """Refuse what is of another kind than it should be."""
     if isinstance(free, str):
@@ -379,9 +386,10 @@ def _check_kinds(
     if derivatives not in DERIVATIVES:
         msg = f"derivatives={derivatives!r} is unknown: use one of {', '.join(DERIVATIVES)}"
         raise ValueError(msg)
-    if ledger is not None and Path(ledger).is_dir():
-        msg = f"ledger={str(ledger)!r} is a folder: give a file in it"
-        raise ValueError(msg)
+    for name, path in zip(("ledger", "cache"), files, strict=True):
+        if path is not None and Path(path).is_dir():
+            msg = f"{name}={str(path)!r} is a folder: give a file in it"
+            raise ValueError(msg)
     if elsewhere is not None and not isinstance(elsewhere, Mapping):
         msg = f"elsewhere={elsewhere!r}: give a mapping from names to models"
         raise TypeError(msg)

@@ -5,15 +5,21 @@ Networks have a host of their own (:mod:`diffnum.calibration.networks`), which i
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from diffnum.calibration.identity import feed, guidance_of
-from diffnum.calibration.sensitivities import Differentiable, ExactDifferentiable, Native, Pull, run_with_tangents
+from diffnum.calibration.sensitivities import (
+    DifferencedModel,
+    Differentiable,
+    ExactDifferentiable,
+    Native,
+    Pull,
+    run_with_tangents,
+)
 from diffnum.calibration.weights import Numbers, Slopes
+from diffnum.plans.identity import identity_of
 from diffnum.solver.noise import start_noise
 from diffnum.types import Array, FloatArray, Prediction, Schedule
 
@@ -74,9 +80,18 @@ def start_states(host: Host, seed: int, first: int, count: int, t_start: float) 
 
 @dataclass(frozen=True, eq=False)
 class ExactHost:
-    """Exact problems, in float64."""
+    """Exact problems, in float64.
+
+    Parameters
+    ----------
+    model : Denoiser
+        Exact denoiser of a problem, perhaps guided.
+    derivatives : {"forward", "differences", "reverse"}
+        Central differences, or products with the Jacobian in closed form.
+    """
 
     model: Any
+    derivatives: str = "forward"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,7 +112,22 @@ class ExactHost:
         return self.model
 
     def differentiable(self, model: Any) -> Differentiable:
-        """Closed-form products of the Jacobian."""
+        """Products with the Jacobian.
+
+        Raises
+        ------
+        ValueError
+            If the model has none, and differences were not asked for.
+        """
+        if self.derivatives == "differences":
+            return DifferencedModel(model)
+        # asked of the class: a guided model answers for what it does not have with what the model has that it guides
+        if not hasattr(type(model), "jvp"):
+            msg = (
+                f"model is a {type(model).__name__}, which has no derivatives (no method jvp): use "
+                'derivatives="differences"'
+            )
+            raise ValueError(msg)
         return ExactDifferentiable(model)
 
     def pull(self, part: Any, prediction: Prediction, numbers: Numbers, x: Array, cotangent: Array) -> Array:
@@ -141,13 +171,7 @@ class ExactHost:
 
     def identity(self) -> dict[str, Any]:
         """Name of the problem's class, digest of its numbers."""
-        total = hashlib.sha256()
-        feed(total, getattr(self.model, "core", self.model))
-        return {
-            "model": f"exact {type(self.model.core).__name__}",
-            "sha256": total.hexdigest(),
-            **guidance_of(self.model),
-        }
+        return identity_of(self.model)
 
 
 def host_of(model: Any, *, derivatives: str = "forward", label: Any = None) -> Host:
@@ -157,8 +181,8 @@ def host_of(model: Any, *, derivatives: str = "forward", label: Any = None) -> H
     ----------
     model : Denoiser
         Exact model of a problem, or a network (also guided ones of both).
-    derivatives : {"forward", "differences"}
-        How networks are differentiated.
+    derivatives : {"forward", "differences", "reverse"}
+        How it is differentiated.
     label : int, "each" or None
         Condition of a network with classes; "each" for all classes in turn.
 
@@ -179,4 +203,4 @@ def host_of(model: Any, *, derivatives: str = "forward", label: Any = None) -> H
     if label is not None:
         msg = f"label={label!r}: an exact problem has no labels, take problem.conditional(label)"
         raise ValueError(msg)
-    return ExactHost(model)
+    return ExactHost(model, derivatives)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,10 +13,10 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from diffnum.calibration.identity import guidance_of
 from diffnum.calibration.sensitivities import DERIVATIVES, Differentiable, Native, Pull, run, time_difference
 from diffnum.calibration.weights import Numbers
 from diffnum.guidance import Guided
+from diffnum.plans.identity import identity_of
 from diffnum.solver.noise import start_noise
 from diffnum.types import FloatArray, Prediction
 
@@ -27,7 +26,6 @@ __all__ = [
     "NetworkHost",
     "differentiated",
     "push_features",
-    "weights_digest",
 ]
 
 _TANGENTS = 16
@@ -258,7 +256,7 @@ class NetworkHost:
     def identity(self) -> dict[str, Any]:
         """Name, digest of all parameters and buffers, condition and guidance."""
         label = {} if self.label is None else {"label": self.label}
-        return {"model": str(self.model.name), "sha256": weights_digest(self.model), **label, **guidance_of(self.model)}
+        return identity_of(self.model) | label
 
 
 def _with_graph(model: Any) -> Any:
@@ -266,21 +264,6 @@ def _with_graph(model: Any) -> Any:
     if isinstance(model, Guided):
         return replace(model, main=_with_graph(model.main))
     return model.with_gradients()
-
-
-def weights_digest(model: Any) -> str:
-    """SHA-256 of all parameters and buffers of a network, the same in float32 and float64.
-
-    Parameters
-    ----------
-    model : NetworkDenoiser or Guided
-        The network.
-    """
-    total = hashlib.sha256()
-    for name, value in sorted(model.module.state_dict().items()):
-        total.update(name.encode() + b"\0")
-        total.update(value.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
-    return total.hexdigest()
 
 
 def push_features(

@@ -18,10 +18,19 @@ from diffnum.calibration.weights import Numbers, Slopes
 from diffnum.forms import PREDICTIONS, conversion
 from diffnum.types import Array, Denoiser, Prediction
 
-__all__ = ["DERIVATIVES", "Differentiable", "ExactDifferentiable", "Native", "Pull", "run", "run_with_tangents"]
+__all__ = [
+    "DERIVATIVES",
+    "DifferencedModel",
+    "Differentiable",
+    "ExactDifferentiable",
+    "Native",
+    "Pull",
+    "run",
+    "run_with_tangents",
+]
 
 DERIVATIVES = ("forward", "differences", "reverse")
-"""Ways to differentiate a network; an exact problem has its own."""
+"""Ways to differentiate a network; an exact problem has derivatives of its own, and differences are for others."""
 
 Pull: TypeAlias = Callable[[Array], Numbers]
 """Takes a direction of the shape of a batch of end points to its products with their derivatives by carry, weights and
@@ -51,6 +60,28 @@ class ExactDifferentiable:
     def push(self, x: Array, t: float, tangents: Array) -> Array:
         """Derivatives along tangents."""
         return np.stack([self.model.jvp(x, t, v) for v in tangents]) if len(tangents) else 0.0 * tangents
+
+    def rate(self, x: Array, t: float) -> Array:
+        """Derivative by time."""
+        return time_difference(self.model, x, t, 1e-5)
+
+
+@dataclass(frozen=True, eq=False)
+class DifferencedModel:
+    """A model of numpy arrays without derivatives of its own: central differences, two evaluations a tangent."""
+
+    model: Denoiser
+
+    def push(self, x: Array, t: float, tangents: Array) -> Array:
+        """Derivatives along tangents."""
+        reach = np.finfo(x.dtype).eps ** (1 / 3) * max(float(np.sqrt(np.mean(x**2))), 1e-3)
+        found = np.zeros_like(tangents)
+        for k, v in enumerate(tangents):
+            size = float(np.sqrt(np.mean(v**2)))
+            if size > 0.0:
+                step = reach / size * v
+                found[k] = (self.model(x + step, t) - self.model(x - step, t)) * (size / (2 * reach))
+        return found
 
     def rate(self, x: Array, t: float) -> Array:
         """Derivative by time."""

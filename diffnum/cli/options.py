@@ -56,7 +56,7 @@ def label_of(text: str | None) -> int | Literal["each"] | None:
 
 
 def read_plan(path: Path, model: Any) -> Any:
-    """Plan of a file for a network; a warning where it was found for another one.
+    """Plan of a file for a network.
 
     Parameters
     ----------
@@ -70,7 +70,6 @@ def read_plan(path: Path, model: Any) -> Any:
     ValueError
         If the file is no plan, or its schedule is another one.
     """
-    from diffnum.calibration.networks import weights_digest
     from diffnum.plans import Plan
 
     if not path.is_file():
@@ -83,7 +82,4 @@ def read_plan(path: Path, model: Any) -> Any:
             f"{model.schedule.name}; take one that was made for this network"
         )
         raise typer.BadParameter(msg)
-    found_for = plan.found_for or {}
-    if found_for.get("model") == model.name and weights_digest(model) != found_for.get("sha256"):
-        typer.echo(f"diffnum: {path} was found for other weights of {model.name}; its error is not known", err=True)
     return plan

@@ -41,8 +41,8 @@ def place(
     if not 0 <= variances[0] <= variances[1]:
         msg = f"--eigenvalues {variances[0]:g},{variances[1]:g}: give the ends of a range, 0 <= low <= high"
         raise typer.BadParameter(msg)
-    if grid is not None and grid not in ranking.RANKED_GRIDS:
-        msg = f"--grid {grid!r} is not ranked: use one of {', '.join(ranking.RANKED_GRIDS)}"
+    if grid is not None and grid not in ranking.NAMED_GRIDS:
+        msg = f"--grid {grid!r} is not ranked: use one of {', '.join(ranking.NAMED_GRIDS)}"
         raise typer.BadParameter(msg)
     work = partial(
         ranking.rank,

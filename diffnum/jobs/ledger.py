@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, TypeAlias
 
 from diffnum.jobs.files import append_line
 
-__all__ = ["Ledger", "Progress", "digest", "source_digest"]
+__all__ = ["Ledger", "Progress", "digest", "nothing_of_refused", "source_digest"]
 
 Progress: TypeAlias = Callable[[int, int, str], object]
 """Called as ``progress(done, total, what)`` when a task is done."""
@@ -37,6 +38,26 @@ def source_digest() -> str:
             continue
         total.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return total.hexdigest()[:24]
+
+
+@contextmanager
+def nothing_of_refused(*paths: str | Path | None) -> Iterator[None]:
+    """Leave no file that work has begun which then ends in a ValueError; what was there before stays as it grew.
+
+    Work that was stopped keeps its ledger, from which it goes on. What is refused would be refused again.
+
+    Parameters
+    ----------
+    *paths : path or None
+        Ledgers of the work.
+    """
+    fresh = [Path(path) for path in paths if path is not None and not Path(path).exists()]
+    try:
+        yield
+    except ValueError:
+        for path in fresh:
+            path.unlink(missing_ok=True)
+        raise
 
 
 @dataclass

@@ -14,6 +14,7 @@ from scipy.optimize import minimize
 
 import diffnum as dn
 from diffnum.analysis import GaussianLimit, gaussian_limit, propagate, rank, spectrum_error
+from diffnum.analysis.ranking import NAMED_GRIDS
 from diffnum.plans import Plan
 from diffnum.schedules import SCHEDULES, from_dict
 from diffnum.tableau import Tableau
@@ -113,7 +114,8 @@ def test_a_step_of_free_length_has_the_zero_that_it_is_given() -> None:
 def test_no_method_of_the_catalogue_on_any_grid_lies_below_it(
     nfe: int, variances: tuple[float, float], schedule: Any
 ) -> None:
-    found = rank(nfe, variances, methods=EVERY, schedule=schedule, points=31)
+    found = rank(nfe, variances, methods=EVERY, grids=tuple(NAMED_GRIDS), schedule=schedule, points=31)
+    assert {row.grid for row in found.rows} == set(NAMED_GRIDS) >= {"karras", "uniform_rho", "irregular"}
     assert len({row.method for row in found.rows}) > 20
     assert found.least_worst.worst > found.limit.error
 

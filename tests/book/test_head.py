@@ -42,3 +42,17 @@ def test_a_page_has_a_description_and_a_picture_and_the_landing_page_its_title_o
 
 def test_words_are_escaped() -> None:
     assert 'content="a &quot;b&quot; &lt;c&gt;"' in head.tags('a "b" <c>', "t", "p.png")
+
+
+def test_rubrics_are_headings() -> None:
+    nodes = pytest.importorskip("docutils.nodes")
+    headings = load(BOOK / "_ext/headings.py")
+    page = nodes.container()
+    page += [
+        nodes.rubric("", "method", **{"heading-level": 3}),
+        nodes.rubric("", "Notes"),
+        nodes.rubric("", "x", level=2),
+    ]
+    headings.level(SimpleNamespace(), page)
+    assert [node["level"] for node in page.findall(nodes.rubric)] == [3, headings.DOCSTRING, 2]
+    assert "headings: _ext" in (BOOK / "_config.yml").read_text(encoding="utf-8")

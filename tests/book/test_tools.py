@@ -225,6 +225,17 @@ def test_plumbing_is_folded() -> None:
     assert {f.name: found for f in chapters if (found := open_plumbing(f.read_text(encoding="utf-8")))} == {}
 
 
+def slips(page: str) -> list[str]:
+    """Fences that stand for text, which turn what follows into code, and cells that print a traceback with paths."""
+    return re.findall(r"^[^\s`>|:-][^\n`]*```\{[^\n]*|^.*raises-exception.*$", page, re.MULTILINE)
+
+
+def test_no_fence_is_broken_and_no_traceback_is_shown() -> None:
+    assert slips("#```{playground} ddim\n") == ["#```{playground} ddim"]
+    assert slips("```{code-cell} python\n:tags: [raises-exception]\n") == [":tags: [raises-exception]"]
+    assert {name: found for name in CONTENTS if (found := slips((BOOK / f"{name}.md").read_text("utf-8")))} == {}
+
+
 @pytest.fixture
 def look() -> ModuleType:
     pytest.importorskip("tornado", reason="the connection to the browser comes with the book: make book")

@@ -66,6 +66,30 @@ def test_the_predictor_is_worth_more_than_chance_at_equal_cost() -> None:
     assert means[True] < means[False]
 
 
+class Failing:
+    """A model that returns NaN after so many calls."""
+
+    prediction, schedule, core = "noise", VP, MODEL.core
+
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+
+    def __call__(self, x: Any, t: Any) -> Any:
+        self.calls -= 1
+        return MODEL(x, t) * (1.0 if self.calls >= 0 else np.nan)
+
+
+def test_runs_that_end_in_nan_are_told() -> None:
+    settings: dict[str, Any] = {"n": 8, "t_end": 1e-2, "predictor": False}
+    sound = Failing(10**6)
+    explore_decisions(sound, 3, 20, **settings)  # type: ignore[arg-type]
+    calls = 10**6 - sound.calls  # the last 60 are those of 20 plans, the known solvers first
+    with pytest.raises(ValueError, match=r"NaN or infinity in the runs of .* check its weights"):
+        explore_decisions(Failing(calls - 50), 3, 20, **settings)  # type: ignore[arg-type]
+    with pytest.warns(RuntimeWarning, match=r"runs of 4 of 20 plans: they were left behind"):
+        explore_decisions(Failing(calls - 10), 3, 20, **settings)  # type: ignore[arg-type]
+
+
 def test_without_a_predictor_it_is_random_search() -> None:
     chance = explore_decisions(MODEL, 3, 30, **{**SMALL, "n": 8}, predictor=False)
     assert chance.judged == 30

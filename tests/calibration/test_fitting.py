@@ -133,6 +133,12 @@ def test_a_plan_on_a_model_for_which_it_was_not_found_warns(fit: Fit) -> None:
         dn.solve(fit.baseline.plan, Named(), x)
 
 
+def test_a_problem_with_other_numbers_is_another_model(fit: Fit) -> None:
+    other = dn.problems.rotated_product(4, seed=5).denoiser(VP, "noise")
+    with pytest.warns(FoundElsewhereWarning, match="found for other numbers of 'exact CoordinateMixtures'"):
+        dn.solve(fit.plan, other, np.zeros((1, 4)))
+
+
 def test_another_schedule_is_refused(fit: Fit) -> None:
     other = dn.problems.rotated_product(4).denoiser(dn.schedules.VPCosine(), "noise")
     with pytest.raises(ValueError, match=r"make the plan on model\.schedule"):
@@ -233,6 +239,57 @@ class Broken:
 def test_a_model_that_returns_nan_is_named() -> None:
     with pytest.raises(ValueError, match="model returned NaN or infinity at step"):
         fit_plan(Broken(0.5), 2, **SMALL)
+
+
+class Failing(Broken):
+    """A model that returns NaN after so many calls, as one does whose memory is broken."""
+
+    def __call__(self, x: Any, t: Any) -> Any:
+        self.below -= 1
+        return MODEL(x, t) * (1.0 if self.below >= 0 else np.nan)
+
+
+@pytest.mark.parametrize("calls", [0, 600])
+def test_a_fit_that_is_refused_leaves_no_log(calls: int, tmp_path: Path) -> None:
+    log, cache = tmp_path / "fit.jsonl", tmp_path / "cache.jsonl"
+    grown: list[bool] = []
+
+    def look(done: int, total: int, what: str) -> None:
+        grown.append(log.exists() or cache.exists())
+
+    settings: dict[str, Any] = {**SMALL, "iterations": 60, "ledger": log, "progress": look}
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        fit_plan(Failing(calls), 3, cache=cache, **settings)
+    assert any(grown) == (calls > 0)
+    assert list(tmp_path.iterdir()) == []
+    cache.write_text("")
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        fit_plan(Failing(calls), 3, cache=cache, **settings)
+    assert list(tmp_path.iterdir()) == [cache]  # it was there before
+
+
+def test_a_model_of_arrays_without_derivatives_says_so_and_has_differences() -> None:
+    class Bare:
+        prediction, schedule, core = "noise", VP, MODEL.core
+
+        def __call__(self, x: Any, t: Any) -> Any:
+            return MODEL(x, t)
+
+    seen: list[str] = []
+    with pytest.raises(ValueError, match=r'no derivatives .* use derivatives="differences"'):
+        fit_plan(Bare(), 2, progress=lambda done, total, what: seen.append(what), **SMALL)  # type: ignore[arg-type]
+    assert not seen
+    found = fit_plan(Bare(), 2, derivatives="differences", **SMALL)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.losses, fit_plan(MODEL, 2, **SMALL).losses, rtol=1e-3)
+
+
+def test_a_rule_that_alters_a_model_does_not_take_the_derivatives_of_the_model() -> None:
+    from diffnum.guidance.altered import Altered
+
+    altered: Any = Altered(MODEL, lambda model, x, t: 0.9 * model(x, t), "noise")
+    with pytest.raises(ValueError, match="no derivatives"):
+        fit_plan(altered, 2, **SMALL)
+    assert fit_plan(altered, 2, derivatives="differences", **SMALL).losses[-1] < 1.0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import diffnum as dn
 from diffnum.jobs.ledger import digest
 from diffnum.plans.found import FoundElsewhereWarning
+from diffnum.plans.identity import identity_of, weights_digest
 
 pytest.importorskip("torch")
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,8 +37,6 @@ RATIOS = {
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_plan_says_which_network_and_command_it_is_of(path: Path) -> None:
-    from diffnum.calibration.networks import weights_digest
-
     plan = dn.Plan.from_json(path)
     assert plan.found_for is not None
     network = dn.load(plan.found_for["model"])
@@ -75,6 +75,55 @@ def test_a_plan_under_guidance_for_which_it_was_not_found_says_so_once() -> None
     with pytest.warns(FoundElsewhereWarning, match="guidance None, here 4.0") as said:
         dn.sample(guided, plan, n=3, batch=1)
     assert len(said) == 1
+
+
+def test_a_plan_on_other_weights_or_another_class_says_so() -> None:
+    import torch
+
+    plan, network = dn.Plan.from_json(FOLDER / "toy-digits-4.json"), dn.load("toy/digits")
+    x = torch.zeros(1, *network.sample_shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dn.solve(plan, network, x)
+        dn.sample(network, plan, n=1)
+        dn.sample(network.conditioned(3), plan, n=1)  # found without a class, and meant for any
+    with pytest.warns(FoundElsewhereWarning, match=r"guidance None, here 2\.0"):
+        dn.solve(plan, dn.guidance.classifier_free(network.conditioned(3), 2.0), x)
+    with pytest.warns(FoundElsewhereWarning, match="label 4, here 3"):
+        dn.sample(network.conditioned(3), replace(plan, found_for={**(plan.found_for or {}), "label": 4}), n=1)
+    for found_for in ({"label": 3}, {"label": "each"}):
+        kept = replace(plan, found_for={**(plan.found_for or {}), **found_for})
+        with pytest.warns(FoundElsewhereWarning, match="label .*, here None"):
+            dn.solve(kept, network, x)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            dn.sample(network.conditioned(3), kept, n=1)
+    with torch.no_grad():
+        next(iter(network.module.parameters())).mul_(1.001)
+    with pytest.warns(FoundElsewhereWarning, match="found for other weights of 'toy/digits'"):
+        dn.solve(plan, network, x)
+
+
+def test_what_is_known_of_one_class_or_guidance_is_not_taken_for_another() -> None:
+    """Networks with the same weights share no end points of a teacher."""
+    network = dn.load("toy/digits")
+    one = network.conditioned(1)
+    models = {
+        "null": network,
+        "one": one,
+        "two": network.conditioned(2),
+        "guided": dn.guidance.classifier_free(one, 2.0),
+        "guided more": dn.guidance.classifier_free(one, 3.0),
+        "between": dn.guidance.classifier_free(one, 2.0, interval=(0.1, 1.0)),
+        "rescaled": dn.guidance.classifier_free(one, 2.0, rescale=0.5),
+        "falling": dn.guidance.classifier_free(one, lambda t: 1.0 + t),
+        "falling more": dn.guidance.classifier_free(one, lambda t: 1.0 + 2.0 * t),
+        "projected": dn.guidance.projected(one, 2.0),
+        "projected more": dn.guidance.projected(one, 3.0),
+    }
+    found = {name: identity_of(model) for name, model in models.items()}
+    assert len({json.dumps(one, sort_keys=True) for one in found.values()}) == len(models)
+    assert found["guided"] == identity_of(dn.guidance.classifier_free(network.conditioned(1), 2.0))
 
 
 @pytest.mark.slow

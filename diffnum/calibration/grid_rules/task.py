@@ -163,6 +163,10 @@ class GridTask:
             states.append(np.stack([self._flat(y) for y in kept]))
             data.append(np.stack([self._flat(y) for y in predicted]))
         trajectory = NodeStates(np.concatenate(states, axis=1), np.concatenate(data, axis=1))
+        finite = np.isfinite(trajectory.states).all(axis=(1, 2)) & np.isfinite(trajectory.data).all(axis=(1, 2))
+        if not finite.all():
+            msg = f"model returned NaN or infinity at t={self.nodes.t[np.argmin(finite)]:g}: check its weights"
+            raise ValueError(msg)
         return Samples(self.host, tuple(parts), tuple(starts), tuple(ends), indices.start), trajectory
 
     def _flat(self, x: Array) -> FloatArray:

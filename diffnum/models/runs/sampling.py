@@ -162,7 +162,8 @@ def draw(
 
     from diffnum.models.update import fused
 
-    warn_if_found_elsewhere(numbers, model)
+    first = samples.start
+    warn_if_found_elsewhere(numbers, model, lambda m: m if label_of is None else m.conditioned(label_of(first)))
     model = bound_to_plan(model, numbers)
     numbers = replace(numbers, found_for=None)  # it is said once, and not with every batch
     scale = float(numbers.schedule.sigma(numbers.steps[0].t_from))

@@ -283,3 +283,21 @@ def test_bad_input_is_named_with_a_remedy(settings: dict[str, Any], message: str
 def test_an_option_of_another_rule_is_refused() -> None:
     with pytest.raises(TypeError, match=r"variance: by='kl' takes no options"):
         fit_grid(PROBLEMS["gaussian"].denoiser(VP), by="kl", variance=1.0)
+
+
+def test_a_model_that_returns_nan_on_the_way_is_named() -> None:
+    model = dn.problems.rotated_product(3).denoiser(VP, "noise")
+
+    class Failing:
+        prediction, schedule, core = "noise", VP, model.core
+
+        def __init__(self, calls: int) -> None:
+            self.calls = calls
+
+        def __call__(self, x: Any, t: Any) -> Any:
+            self.calls -= 1
+            return model(x, t) * (1.0 if self.calls >= 0 else np.nan)
+
+    for calls in (0, 110, 160):
+        with pytest.raises(ValueError, match="model returned NaN or infinity"):
+            fit_grid(Failing(calls), "ddim", 3, n=8, t_end=1e-2)  # type: ignore[arg-type]
