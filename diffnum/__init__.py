@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from diffnum.solver.adjoint import gradient as gradient
     from diffnum.solver.inverse_run import invert as invert
     from diffnum.solver.likelihood import log_likelihood as log_likelihood
+    from diffnum.solver.parareal import solve_parareal as solve_parareal
     from diffnum.solver.picard import solve_parallel as solve_parallel
     from diffnum.solver.transition import trajectory_log_prob as trajectory_log_prob
     from diffnum.solver.transition import trajectory_log_ratio as trajectory_log_ratio
@@ -90,6 +91,7 @@ _NAMES = {
     "solve": "diffnum.solver",
     "solve_adaptive": "diffnum.solver.adaptive",
     "solve_parallel": "diffnum.solver.picard",
+    "solve_parareal": "diffnum.solver.parareal",
     "strong_study": "diffnum.convergence.stochastic",
     "trajectory_log_prob": "diffnum.solver.transition",
     "trajectory_log_ratio": "diffnum.solver.transition",

@@ -8,6 +8,7 @@ Sweeps, not evaluations, are what a machine with room for many evaluations at on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +96,7 @@ def solve_parallel(
     Raises
     ------
     ValueError
-        If a number is out of range, or a stochastic plan has neither seed nor noise.
+        If a number is out of range, a stochastic plan has neither seed nor noise, or a point is not finite.
 
     Notes
     -----
@@ -106,13 +107,7 @@ def solve_parallel(
     ----------
     Shih et al., arXiv:2305.16317, algorithm 1, for the window; theirs stops by a norm scaled with the noise of a step.
     """
-    if not 0 <= tolerance < float("inf"):
-        msg = f"tolerance={tolerance}: use a finite number >= 0"
-        raise ValueError(msg)
-    for name, count in (("window", window), ("sweeps", sweeps)):
-        if count is not None and (isinstance(count, bool) or int(count) != count or count < 1):
-            msg = f"{name}={count}: use a whole number >= 1, or None for no limit"
-            raise ValueError(msg)
+    check_iteration(tolerance, window=window, sweeps=sweeps)
     numbers = plan.for_prediction(model.prediction) if plan.steps else plan
     if noise is None and seed is not None:
         noise = SampleStreams(seed)
@@ -125,12 +120,17 @@ def solve_parallel(
     first, done, calls, changes = 1, 1, 1, []  # the first answer is right: it is asked at the start
     while first < total and (sweeps is None or done < sweeps):
         last = min(total, first + (window or total))
-        answers[first:last] = _ask(model, asked[first:last], stacked)
+        answers[first:last] = ask(model, asked[first:last], stacked)
         answers[last:] = [answers[last - 1]] * (total - last)
         done, calls = done + 1, calls + last - first
         before, (asked, end) = asked, _points(numbers, x, answers, noise)
-        moves = [_move(a.x, b.x) for a, b in zip(asked[first:last], before[first:last], strict=True)]
+        moves = [furthest(a.x, b.x) for a, b in zip(asked[first:last], before[first:last], strict=True)]
         changes.append(max(moves))
+        if not all(map(math.isfinite, moves)):
+            msg = (
+                f"the points of round {done} are not finite: use smaller steps if dn.solve(plan, model, x) says so too"
+            )
+            raise ValueError(msg)
         settled = next((i for i, move in enumerate(moves) if move > tolerance), len(moves))
         first += max(settled, 1)  # what depends on final answers only is final
     return ParallelRun(end, done, calls, total, tuple(changes))
@@ -153,8 +153,46 @@ def _points(plan: Plan, x: Array, answers: Sequence[Array], noise: Noise | None)
             asked.append(event)
 
 
-def _ask(model: Denoiser, asked: Sequence[Evaluation], stacked: bool) -> list[Array]:
-    """Answers to many questions."""
+def check_iteration(tolerance: float, **counts: int | None) -> None:
+    """Refuse a tolerance or a largest number that is out of range.
+
+    Parameters
+    ----------
+    tolerance : float
+        At which an iteration stops.
+    **counts : int, optional
+        Largest numbers, by the names of their arguments.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range.
+    """
+    if not 0 <= tolerance < float("inf"):
+        msg = f"tolerance={tolerance}: use a finite number >= 0"
+        raise ValueError(msg)
+    for name, count in counts.items():
+        if count is not None and (isinstance(count, bool) or int(count) != count or count < 1):
+            msg = f"{name}={count}: use a whole number >= 1, or None for no limit"
+            raise ValueError(msg)
+
+
+def ask(model: Denoiser, asked: Sequence[Evaluation], stacked: bool) -> list[Array]:
+    """Answers of a model to many questions.
+
+    Parameters
+    ----------
+    model : Denoiser
+        The model.
+    asked : sequence of Evaluation
+        Questions, in states of one shape.
+    stacked : bool
+        Whether it is called once, with states stacked along the batch axis.
+
+    Returns
+    -------
+    list of array
+    """
     if not stacked:
         return [model(one.x, one.t) for one in asked]
     x = asked[0].x
@@ -164,8 +202,8 @@ def _ask(model: Denoiser, asked: Sequence[Evaluation], stacked: bool) -> list[Ar
     return [together[i * n : (i + 1) * n] for i in range(len(asked))]
 
 
-def _move(a: Array, b: Array) -> float:
-    """Root mean square distance of the sample that moved most."""
+def furthest(a: Array, b: Array) -> float:
+    """Root mean square distance of the sample that moved most, between two states of shape (batch, ...)."""
     xp: Any = array_namespace(a)
     gap = xp.reshape(a - b, (a.shape[0], -1))
     return float(xp.max(xp.mean(gap * gap, axis=1)) ** 0.5)

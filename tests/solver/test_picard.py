@@ -133,5 +133,16 @@ def test_noise_is_asked_for_and_kept_over_the_sweeps() -> None:
     np.testing.assert_allclose(found.x, dn.solve(plan, MODEL, X, seed=5), rtol=0, atol=1e-14)
 
 
+def test_a_run_that_leaves_the_finite_numbers_is_refused() -> None:
+    class Broken(Counting):
+        """A model that returns NaN late in the run."""
+
+        def __call__(self, x: Any, t: Any) -> Any:
+            return np.where(np.reshape(t, (-1, 1)) < 0.3, np.nan, super().__call__(x, t))
+
+    with pytest.raises(ValueError, match="points of round 2 are not finite"):
+        solve_parallel(planned("ddim"), Broken(), X)
+
+
 def test_a_plan_without_steps_returns_its_start() -> None:
     assert solve_parallel(planned("ddim")[:0], MODEL, X).x is X
