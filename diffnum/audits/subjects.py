@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffnum.audits.sweeps import CLIPPING, K_SWEEPS, NOISY_SWEEPS, SWEEPS
+from diffnum.audits.sweeps import CLIPPING, FLOWS, K_SWEEPS, LAST_STEPS, NOISY_SWEEPS, SWEEPS
 from diffnum.foreign import understood
 from diffnum.foreign.adapters import DiffusersSampler, KDiffusionSampler
 from diffnum.foreign.backwards import Backwards
@@ -298,7 +298,7 @@ def _diffusers() -> tuple[Subject, ...]:
         Subject("diffusers", "DDIMInverseScheduler", 1, {"clip_sample": False}, inverse=True),
         Subject("diffusers", "DPMSolverMultistepInverseScheduler", 2, inverse=True),
         Subject("diffusers", "DPMSolverMultistepInverseScheduler", 3, {"solver_order": 3}, inverse=True),
-        *(_swept(name, options) for name, options in SWEEPS.items()),
+        *(_swept(name, options) for table in (SWEEPS, LAST_STEPS, FLOWS) for name, options in table.items()),
         *(_swept(name, options, drift=True) for name, options in NOISY_SWEEPS.items()),
     )
 

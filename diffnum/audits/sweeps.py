@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-__all__ = ["CLIPPING", "K_SWEEPS", "NOISY_SWEEPS", "SWEEPS"]
+__all__ = ["CLIPPING", "FLOWS", "K_SWEEPS", "LAST_STEPS", "NOISY_SWEEPS", "SWEEPS"]
 
 Sweep: TypeAlias = Mapping[str, tuple[Any, ...]]
 """Values by option."""
 
 _ASKED: Sweep = {"prediction_type": ("epsilon", "sample", "v_prediction")}
+_LOWER: Sweep = {"lower_order_final": (True, False)}
+_ENDS: Sweep = {**_LOWER, "euler_at_final": (False, True)}
 
 SWEEPS: Mapping[str, Sweep] = {
     "DPMSolverMultistepScheduler": {
@@ -63,7 +65,11 @@ SWEEPS: Mapping[str, Sweep] = {
     "DDIMInverseScheduler": _ASKED,
     "TCDScheduler": _ASKED,
     "PNDMScheduler": {"skip_prk_steps": (True, False), "prediction_type": ("epsilon", "v_prediction")},
-    "EulerDiscreteScheduler": {"final_sigmas_type": ("zero", "sigma_min"), **_ASKED},
+    "EulerDiscreteScheduler": {
+        "final_sigmas_type": ("zero", "sigma_min"),
+        "interpolation_type": ("linear", "log_linear"),
+        **_ASKED,
+    },
     "EDMEulerScheduler": {
         "final_sigmas_type": ("zero", "sigma_min"),
         "prediction_type": ("epsilon", "v_prediction"),
@@ -76,12 +82,46 @@ SWEEPS: Mapping[str, Sweep] = {
 }
 """Classes of diffusers that follow a flow, or have a switch for their noise."""
 
+
+def _formula(name: str) -> Sweep:
+    """Options of a class that change its formula, however its model is asked."""
+    return {option: values for option, values in SWEEPS[name].items() if option not in _ASKED}
+
+
+LAST_STEPS: Mapping[str, Sweep] = {
+    name: {**_formula(name), **ends}
+    for name, ends in {
+        "DPMSolverMultistepScheduler": _ENDS,
+        "DPMSolverSinglestepScheduler": _LOWER,
+        "EDMDPMSolverMultistepScheduler": _ENDS,
+        "DEISMultistepScheduler": _LOWER,
+        "UniPCMultistepScheduler": _LOWER,
+        "SASolverScheduler": _LOWER,
+        "DPMSolverMultistepInverseScheduler": _ENDS,
+    }.items()
+}
+"""The same with every way to make the last steps; apart, for how the model is asked would only multiply the runs."""
+
+FLOWS: Mapping[str, Sweep] = {
+    name: {**_formula(name), **_LOWER, "use_flow_sigmas": (True,), "prediction_type": ("flow_prediction",)}
+    for name in (
+        "DPMSolverMultistepScheduler",
+        "DPMSolverSinglestepScheduler",
+        "DEISMultistepScheduler",
+        "UniPCMultistepScheduler",
+        "SASolverScheduler",
+        "DPMSolverMultistepInverseScheduler",
+    )
+}
+"""The same for models of a straight flow; it is asked for and followed by two options together."""
+
 NOISY_SWEEPS: Mapping[str, Sweep] = {
     "CosineDPMSolverMultistepScheduler": {
         "solver_order": (1, 2, 3),
         "solver_type": ("midpoint", "heun"),
         "prediction_type": ("epsilon", "v_prediction"),
         "final_sigmas_type": ("zero", "sigma_min"),
+        **_ENDS,
     },
     "DDPMScheduler": {"variance_type": ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"), **_ASKED},
     "DDPMParallelScheduler": {

@@ -123,6 +123,20 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
         new="            B_h = hh if torch.isfinite(hh) else torch.expm1(hh)",
     ),
     UpstreamReport(
+        "diffusers-unipc-last-step", "UniPC with lower_order_final=False raises or ends in NaN at sigma = 0",
+        "diffusers", "UniPCMultistepScheduler", "failure", "lower_order_final=False",
+        "scheduling_unipc_multistep.py, line 1211, step",
+        "The half-log-SNR is infinite at sigma = 0, so that every ratio of earlier steps to the last one is 0: from "
+        "order 3 on the matrix that is solved for the weights is singular, and at order 2 a difference is divided by "
+        "0. The multistep and single-step schedulers of DPM-Solver lower the order of that step in any case.",
+        old="            this_order = self.config.solver_order",
+        new="            this_order = 1 if self.sigmas[self.step_index + 1] == 0 else self.config.solver_order",
+        prior=(
+            "none of UniPC was found among the issues of the repository",
+            "huggingface/diffusers#9007 (open) is the like of DPMSolverSinglestep, mended by #9104 (merged)",
+        ),
+    ),
+    UpstreamReport(
         "diffusers-ddpm-fixed-large-log", "DDPM with variance_type='fixed_large_log' returns NaN", "diffusers",
         "DDPMScheduler", "not finite", "fixed_large_log", "scheduling_ddpm.py, line 407, _get_variance",
         "The logarithm of a variance is returned, of which step takes the square root.",
@@ -147,6 +161,25 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
         "time; each belongs to a time of its own.",
         advice="Convert each output to noise where it arrives, in step_prk and step_plms, before it is kept.",
         prior=("huggingface/diffusers#14816 (2026-09-20, open)",),
+    ),
+    UpstreamReport(
+        "diffusers-euler-log-linear", "Euler with interpolation_type='log_linear' asks its model at wrong times",
+        "diffusers", "EulerDiscreteScheduler", "prediction_type", "interpolation_type='log_linear'",
+        "scheduling_euler_discrete.py, line 441, set_timesteps",
+        "Levels are spaced evenly in log(sigma), and the times remain those of the linear spacing, so that a model is "
+        "told another level than its input has; and there is one level more than there are steps, so that the last "
+        "step never gets to the final one.",
+        advice="Make as many levels as there are steps, and give each its time by `_sigma_to_t`, as the branch of "
+        "`use_karras_sigmas` does.",
+    ),
+    UpstreamReport(
+        "diffusers-flow-dpmsolver", "prediction_type='flow_prediction' is accepted with 'dpmsolver', and raises",
+        "diffusers", "DPMSolverMultistepScheduler", "failure", "must be one of `epsilon`",
+        "scheduling_dpmsolver_multistep.py, line 833, convert_model_output",
+        "Flows are converted where data are integrated, and not where noise is. So it is in DPMSolverMultistepInverse, "
+        "DPMSolverSinglestep, SASolver (algorithm_type='noise_prediction') and UniPCMultistep (predict_x0=False).",
+        advice="Add the branch `epsilon = sample + (1 - sigma_t) * model_output`, or refuse the pair in the "
+        "constructor.",
     ),
     UpstreamReport(
         "diffusers-ddim-inverse-sample", "DDIMInverseScheduler with prediction_type='sample' returns NaN", "diffusers",

@@ -355,3 +355,39 @@ def test_every_class_with_options_that_change_a_formula_is_swept(library: str) -
         named = {"prediction_type", "solver_order", "solver_type", "algorithm_type", "eta", "s_churn", "order"}
         if named := {*named, "stochastic_sampling"} & set(parameters):
             assert name in kept, f"{name}: {', '.join(named)}"
+
+
+ENDS = ("lower_order_final", "euler_at_final", "interpolation_type", "final_sigmas_type", "predict_x0")
+
+
+def test_every_value_of_what_makes_the_last_steps_and_of_flows_is_swept() -> None:
+    pytest.importorskip("diffusers")
+    from diffnum.foreign.libraries import diffusers_schedulers
+
+    swept_values: dict[tuple[str, str], set[Any]] = {}
+    for subject in subjects("diffusers")[0]:
+        for option, values in subject.sweep.items():
+            swept_values.setdefault((subject.name, option), set()).update(values)
+    installed = diffusers_schedulers()
+    found = 0
+    for name in {name for name, _ in swept_values}:
+        parameters = inspect.signature(installed[name]).parameters
+        for option in ENDS:
+            if option in parameters:
+                found += 1
+                assert len(swept_values.get((name, option), ())) == 2, (name, option)
+        if "use_flow_sigmas" in parameters:
+            found += 1
+            assert "flow_prediction" in swept_values[name, "prediction_type"], name
+    assert found > len(ENDS)
+
+
+def test_a_step_of_full_order_to_no_noise_is_found() -> None:
+    pytest.importorskip("diffusers")
+    sweep = {"solver_order": (1, 2, 3), "lower_order_final": (True, False), "final_sigmas_type": ("zero", "sigma_min")}
+    row = swept(Subject("diffusers", "UniPCMultistepScheduler", 1, sweep=sweep))
+    by_part = {finding.part: finding.text for finding in row.findings}
+    assert set(by_part) == {"not finite", "failure"}
+    for order, part in ((2, "not finite"), (3, "failure")):
+        assert f"solver_order={order}, lower_order_final=False, final_sigmas_type='zero'" in by_part[part]
+        assert by_part[part].startswith("1 of 12 combinations")

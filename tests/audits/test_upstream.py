@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -99,3 +101,30 @@ def test_the_change_of_the_stride_lets_the_error_fall() -> None:
     errors = [[shipped_run(s, n).error for n in (80, 160, 320)] for s in (shipped, mended)]
     assert errors[0][0] < errors[0][2]
     assert errors[1][0] > errors[1][1] > errors[1][2]
+
+
+def test_the_change_of_the_last_step_makes_every_order_converge() -> None:
+    shipped = diffusers_schedulers()["UniPCMultistepScheduler"]
+    mended = changed(BY_STEM["diffusers-unipc-last-step"])
+    for order in (2, 3, 4):
+        options: dict[str, Any] = {"solver_order": order, "lower_order_final": False}
+        bad = shipped_run(shipped(**options), 10)
+        assert bad.failure or bad.breaks
+        coarse, fine = (shipped_run(mended(**options), n) for n in (10, 40))
+        assert not fine.failure
+        assert not fine.breaks
+        assert fine.error < coarse.error
+    same: dict[str, Any] = {"solver_order": 3, "lower_order_final": False, "final_sigmas_type": "sigma_min"}
+    assert shipped_run(mended(**same), 10).error == shipped_run(shipped(**same), 10).error
+
+
+@pytest.mark.parametrize(("kind", "same"), [("linear", True), ("log_linear", False)])
+def test_levels_of_euler_in_log_space_are_not_those_of_its_times(kind: str, same: bool) -> None:
+    scheduler = diffusers_schedulers()["EulerDiscreteScheduler"](interpolation_type=kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numpy, on how the library makes arrays of tensors
+        scheduler.set_timesteps(20)
+    known = np.sqrt((1 - scheduler.alphas_cumprod.numpy()) / scheduler.alphas_cumprod.numpy())
+    told = np.interp(scheduler.timesteps.numpy(), np.arange(len(known)), known)
+    assert np.allclose(told, scheduler.sigmas.numpy()[:20], rtol=1e-3) == same
+    assert (len(scheduler.sigmas) == 21) == same
