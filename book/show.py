@@ -317,5 +317,5 @@ def images(
     for k, name in enumerate(names):
         uri = plot.to_data_uri(plot.image_grid(pictures[k * count : (k + 1) * count], count, scale=scale))
         lines += [f"<p>{name}</p>"] * bool(name)
-        lines += [f'<img class="pixels" src="{uri}" alt="{alt if k == 0 else ""}">']
+        lines += [f'<img class="pixels" src="{uri}" alt="{alt if k == 0 else name}">']
     return HTML(f'<div class="strips" style="width: {wide}px">{"".join(lines)}</div>')

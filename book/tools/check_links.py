@@ -50,7 +50,7 @@ def problems(root: Path) -> tuple[list[str], int, int]:
     found, links = [], 0
     for path, page in pages.items():
         here = path.relative_to(root)
-        found += [f"{here}: image without a text: {source}" for source in page.silent_images]
+        found += [f"{here}: image without a text: {source[:60]}" for source in page.silent_images]
         for url, is_asset in page.references:
             parts = urlsplit(url)
             if parts.scheme in ("http", "https") or url.startswith("//"):
