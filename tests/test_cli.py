@@ -254,7 +254,7 @@ def test_analyse_places_methods_on_grids_beside_the_limit(run, tmp_path: Path) -
         (("--eigenvalues", "1,2,3"), "--eigenvalues: 3 numbers"),
         (("--noise-levels", "80"), "--noise-levels: 1 numbers"),
         (("--noise-levels", "1,2"), "larger level first"),
-        (("--grid", "smooth"), "'smooth' is not ranked"),
+        (("--grid", "model_timesteps"), "'model_timesteps' is not ranked"),
         (("--nfe", "0"), "nfe=0"),
         (("--nfe", ""), "at least one number"),
         (("--start", "marginal"), "no meaning with --spectrum"),
