@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import diffnum as dn
@@ -58,6 +58,8 @@ class Counting:
     each=st.sampled_from([2, 3, 4, 12]),
     stacked=st.booleans(),
 )
+# the last slice asks nothing
+@example(name="ddim", guide="unipc_2_bh2", schedule=SCHEDULES[0], prediction="data", each=2, stacked=False)
 def test_the_fixed_point_is_the_fine_run(
     name: str, guide: str, schedule: Any, prediction: Any, each: int, stacked: bool
 ) -> None:
