@@ -171,7 +171,7 @@ def notebook(path: Path, macros: Mapping[str, Any]) -> nbformat.NotebookNode | N
     newcommands = "".join(_newcommand(name, value) for name, value in macros.items())
     for cell in book.cells:
         if cell.cell_type == "code":
-            cell.metadata = nbformat.NotebookNode(_kept(cell.metadata.get("tags", [])))
+            cell.metadata = nbformat.NotebookNode(_folded(cell.metadata.get("tags", [])))
         else:
             cell.source = "\n".join(plain(cell.source.splitlines())).strip()
     head = [new_markdown_cell(f"${newcommands}$")] if newcommands else []
@@ -182,10 +182,9 @@ def notebook(path: Path, macros: Mapping[str, Any]) -> nbformat.NotebookNode | N
     return book
 
 
-def _kept(tags: list[str]) -> dict[str, Any]:
-    """What a notebook knows of a cell's tags: whether its source is folded, and whether an error is meant."""
-    hidden = {"jupyter": {"source_hidden": True}} if "hide-input" in tags else {}
-    return hidden | ({"tags": ["raises-exception"]} if "raises-exception" in tags else {})
+def _folded(tags: list[str]) -> dict[str, Any]:
+    """What a notebook knows of a cell's tags: whether its source is folded."""
+    return {"jupyter": {"source_hidden": True}} if "hide-input" in tags else {}
 
 
 def _newcommand(name: str, value: Any) -> str:
