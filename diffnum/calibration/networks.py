@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -61,6 +61,9 @@ def differentiated() -> Iterator[None]:
         yield
 
 
+_Product = TypeVar("_Product")
+
+
 @dataclass(frozen=True, eq=False)
 class ForwardNetwork:
     """A network with forward derivatives (``torch.func.jvp`` under ``torch.vmap``)."""
@@ -74,25 +77,33 @@ class ForwardNetwork:
             found: torch.Tensor = torch.func.jvp(lambda state: self.model(state, t), (x,), (v,))[1]
             return found
 
-        return self._guarded(lambda: torch.vmap(along, chunk_size=_TANGENTS)(tangents))
+        with differentiated():
+            return _guarded(self.model, "forward", lambda: torch.vmap(along, chunk_size=_TANGENTS)(tangents))
 
     def rate(self, x: torch.Tensor, t: float) -> torch.Tensor:
         """Derivative by time."""
         time = torch.tensor(t, dtype=torch.float64)
-        return self._guarded(lambda: torch.func.jvp(lambda s: self.model(x, s), (time,), (torch.ones_like(time),))[1])
 
-    def _guarded(self, product: Callable[[], torch.Tensor]) -> torch.Tensor:
-        try:
-            with differentiated():
-                return product()
-        except (RuntimeError, NotImplementedError, TypeError) as error:
-            if "memory" in str(error):
-                raise
-            msg = (
-                f"model {getattr(self.model, 'name', type(self.model).__name__)} has no forward derivatives in torch "
-                f'({str(error).splitlines()[0]}): use derivatives="differences"'
-            )
-            raise ValueError(msg) from error
+        def product() -> torch.Tensor:
+            found: torch.Tensor = torch.func.jvp(lambda s: self.model(x, s), (time,), (torch.ones_like(time),))[1]
+            return found
+
+        with differentiated():
+            return _guarded(self.model, "forward", product)
+
+
+def _guarded(model: Any, way: str, product: Callable[[], _Product]) -> _Product:
+    """A product with derivatives; a network that has none is refused."""
+    try:
+        return product()
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        if "memory" in str(error):
+            raise
+        msg = (
+            f"model {getattr(model, 'name', type(model).__name__)} has no {way} derivatives in torch "
+            f'({str(error).splitlines()[0]}): use derivatives="differences"'
+        )
+        raise ValueError(msg) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +210,7 @@ class NetworkHost:
         with torch.enable_grad():
             start = x.detach().requires_grad_()
             *_, end = run(native, numbers, start)
-            (found,) = torch.autograd.grad(end, start, cotangent)
+            (found,) = _guarded(part, "reverse", lambda: torch.autograd.grad(end, start, cotangent))
         return found
 
     def reversed_run(
@@ -229,8 +240,12 @@ class NetworkHost:
         rates = np.array([native.factor_rates(float(t)) for t in numbers.t])
 
         def pull(cotangent: torch.Tensor) -> Numbers:
-            found = torch.autograd.grad(
-                state, leaves, cotangent, retain_graph=True, allow_unused=True, materialize_grads=True
+            found = _guarded(
+                part,
+                "reverse",
+                lambda: torch.autograd.grad(
+                    state, leaves, cotangent, retain_graph=True, allow_unused=True, materialize_grads=True
+                ),
             )
             columns = np.stack([self.numpy(one) for one in found], axis=1)
             by_carry, by_weights, by_t, by_factors = np.split(columns, np.cumsum([n, len(weights), n]), axis=1)

@@ -48,7 +48,7 @@ def fit(
     teacher_tolerance: Annotated[
         float, typer.Option(help="What twice as many steps of the teacher may change, relative.")
     ] = 1e-3,
-    derivatives: Annotated[str, typer.Option(help="forward, differences or reverse.")] = "forward",
+    derivatives: Annotated[str, typer.Option(help="auto, forward, differences or reverse.")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     cache: Annotated[

@@ -337,11 +337,12 @@ def test_what_is_of_another_kind_is_refused_before_any_work(settings: dict[str, 
         fit_plan(MODEL, 3, **settings)
 
 
-def test_a_network_without_forward_derivatives_says_so_before_any_work_and_has_differences() -> None:
+@pytest.mark.parametrize("way", ["forward", "reverse"])
+def test_a_network_without_derivatives_says_so_before_any_work_and_has_differences(way: str) -> None:
     torch = pytest.importorskip("torch")
 
     class Copied(torch.autograd.Function):  # type: ignore[misc, name-defined]
-        """An operation that forward mode does not know."""
+        """An operation that no mode of differentiation knows."""
 
         @staticmethod
         def forward(ctx: Any, x: Any) -> Any:  # noqa: ARG004
@@ -359,10 +360,29 @@ def test_a_network_without_forward_derivatives_says_so_before_any_work_and_has_d
     opaque = replace(network, module=Opaque(network.module))
     settings: dict[str, Any] = {"n": 4, "n_test": 4, "starts": 1, "iterations": 1, "free": ("scale",)}
     seen: list[str] = []
-    with pytest.raises(ValueError, match=r'no forward derivatives .* use derivatives="differences"'):
-        fit_plan(opaque, 1, progress=lambda done, total, what: seen.append(what), **settings)
+    with pytest.raises(ValueError, match=rf'no {way} derivatives .* use derivatives="differences"'):
+        fit_plan(opaque, 1, derivatives=way, progress=lambda done, total, what: seen.append(what), **settings)
     assert not seen
     assert fit_plan(opaque, 1, derivatives="differences", **settings).plan.nfe == 1
+
+
+def test_derivatives_go_backwards_by_themselves_where_samples_are_large_and_the_loss_is_of_end_points() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Shrunk(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def forward(self, x: Any, t: Any) -> Any:
+            return torch.tanh(x) * (0.5 + 0.01 * t.reshape(-1, 1, 1, 1))
+
+    small = replace(dn.load("toy/digits-flow"), module=Shrunk(), num_classes=None, sample_shape=(1, 8, 8))
+    settings: dict[str, Any] = {"n": 4, "n_test": 2, "starts": 1, "iterations": 2, "teacher_tolerance": 0.05}
+
+    def theta(model: Any, **words: Any) -> list[float]:
+        return list(fit_plan(model, 2, **settings, **words).theta)
+
+    large = replace(small, sample_shape=(1, 16, 32))
+    assert theta(large) == theta(large, derivatives="reverse") != theta(large, derivatives="forward")
+    assert theta(small) == theta(small, derivatives="forward")
+    assert theta(large, loss="trajectory") == theta(large, loss="trajectory", derivatives="forward")
 
 
 def test_a_network_is_asked_for_no_time_at_which_it_has_no_level() -> None:
