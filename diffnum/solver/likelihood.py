@@ -140,7 +140,8 @@ def log_likelihood(
     flow = _Flow(pullback_of(model, "x"), model, shape, signs, columns)
     state = xp.concat([xp.reshape(x, (shape[0], -1)), xp.zeros((shape[0], columns), **like)], axis=1)
     end = flow.go(numbers_for(forward, flow), state)
-    check_last("the run towards the noise, or its density,", end, "use smaller steps, and look at the model's derivatives")
+    remedy = "use smaller steps, and look at the model's derivatives"
+    check_last("the run towards the noise, or its density,", end, remedy)
     first, last = (float(plan.schedule.alpha(float(forward.times[i]))) for i in (0, -1))
     latents = xp.reshape(end[:, :dimension], shape)
     changes = end[:, dimension:] / last
