@@ -40,6 +40,9 @@ _SCREENED = (2, 8, 32)
 _KEPT = (36, 12, 6)
 """Rivals that are left after each."""
 
+_NETWORK, _EXACT = (2, 25), (16, 40)
+"""Starts and iterations by default."""
+
 _REVERSIBLE = ("endpoint", "robust")
 """Losses that reverse differentiation knows."""
 
@@ -138,9 +141,9 @@ def fit_plan(
     cut: float = 0.2,
     features: Callable[[Array], Array] | None = None,
     rows: str = "free",
-    starts: int = 2,
+    starts: int | None = None,
     begin: Plan | None = None,
-    iterations: int = 25,
+    iterations: int | None = None,
     teacher: Plan | None = None,
     teacher_tolerance: float = 1e-3,
     derivatives: str = "auto",
@@ -181,14 +184,15 @@ def fit_plan(
         For the loss of that name: a differentiable torch function from samples to features, shape (n, m).
     rows : {"free", "order_1", "order_2"}
         Conditions on every row of weights.
-    starts : int
+    starts : int, optional
         From how many of the best plans of the catalogue to begin; the best result on the noises of the fit is taken.
-        Sharp modes have many local optima: there 16 find what 4 miss.
+        By default 2 for a network and 16 for an exact problem, where runs are cheap: between sharp modes are many local
+        optima, of which 4 starts miss the best.
     begin : Plan, optional
         A plan that takes the place of the first of them: found before, with fewer noises or for another model. What it
         was found for stands in ``plan.found_for["begin"]``.
-    iterations : int
-        Steps of Levenberg-Marquardt from each start, at most; sharp modes at three or four evaluations need 40.
+    iterations : int, optional
+        Steps of Levenberg-Marquardt from each start, at most; by default 25 for a network and 40 for an exact problem.
     teacher : Plan, optional
         Plan to follow; by default one of so many steps that twice as many change less than ``teacher_tolerance``.
     teacher_tolerance : float
@@ -233,6 +237,10 @@ def fit_plan(
     ----------
     The space: Shaul et al., Bespoke Non-Stationary Solvers, arXiv:2403.01329, section 3.
     """
+    effort = _NETWORK if getattr(model, "sample_shape", None) is not None else _EXACT
+    starts, iterations = (
+        usual if own is None else own for own, usual in zip((starts, iterations), effort, strict=True)
+    )
     _check(nfe, n, n_test, seed, loss, radius, features, starts, iterations)
     _check_kinds(free, begin, teacher, teacher_tolerance, derivatives, memory, (ledger, cache), elsewhere)
     derivatives = _way(model, loss, derivatives)

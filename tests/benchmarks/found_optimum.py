@@ -1,6 +1,6 @@
 """How near a fit comes to the optimum: found plans beside a search from many starts, on mixtures whose flow is known.
 
-    python tests/benchmarks/found_optimum.py [--starts 24] [--nfe 2 3 4] [--n 48] [--fit-starts 16] [--json FILE]
+    python tests/benchmarks/found_optimum.py [--starts 24] [--nfe 2 3 4] [--n 48] [--fit-starts 4] [--json FILE]
 
 For each mixture and number of evaluations: the error of `fit_plan` on the noises of the fit (from the best sixteen
 plans of the catalogue, 40 steps each), over that of the best of many runs of the same least squares, from plans of the
@@ -94,8 +94,8 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=24)
     parser.add_argument("--nfe", type=int, nargs="+", default=[2, 3, 4])
     parser.add_argument("--n", type=int, default=48)
-    parser.add_argument("--fit-starts", type=int, default=16)
-    parser.add_argument("--iterations", type=int, default=40)
+    parser.add_argument("--fit-starts", type=int)
+    parser.add_argument("--iterations", type=int)
     parser.add_argument("--json", type=Path)
     words = parser.parse_args()
     rows = []
