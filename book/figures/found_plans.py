@@ -35,6 +35,22 @@ def panels(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any
     return {title: found for stem, title in NETWORKS.items() if (found := at_home(rows, stem))}
 
 
+def galaxies(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows of the networks of galaxies that have no panel of their own, by their names."""
+    stems = {r["plan"].rsplit("-", 1)[0] for r in rows if r["plan"].startswith("galaxies-")} - set(NETWORKS)
+    return {stem.replace("-", "/", 1): at_home(rows, stem) for stem in sorted(stems)}
+
+
+def draw_ratios(ax: plt.Axes, networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Ratio of the two errors against evaluations, a line for each network."""
+    for (title, rows), marker in zip(networks.items(), "osD^vPX*", strict=False):
+        ax.plot([r["nfe"] for r in rows], [r["ratio"] for r in rows], marker=marker, label=title, ms=5, lw=1.4)
+    ax.axhline(1.0, color="#4c566a", lw=1.0, ls="--")
+    ax.set(xlabel="evaluations", ylabel="found over best", title="other networks of galaxies", ylim=(0.0, None))
+    ax.legend(fontsize=9.6)
+    ax.grid(visible=True, which="major", alpha=0.3)
+
+
 def draw(ax: plt.Axes, rows: Sequence[Mapping[str, Any]], title: str) -> None:
     """Error against evaluations, with the ratio of the two beside each pair."""
     nfe = [r["nfe"] for r in rows]
