@@ -109,7 +109,8 @@ def _drawn(parts: list[Any], shapes: dict[str | None, str]) -> tuple[list[Any], 
             light = 100 - float(style.get("opacity", 1)) * (100 - lightness(color))  # on white
         marker = shapes.get(str(part.get(f"{LINK}href"))[1:])
         hatch = shapes.get(fill[5:-1])  # of url(#name)
-        look.append((marker, hatch, fill == "none", style.get("stroke-dasharray"), style.get("stroke-width")))
+        hollow = fill == "none" or style.get("fill-opacity") == "0"
+        look.append((marker, hatch, hollow, style.get("stroke-dasharray"), style.get("stroke-width")))
     return look, light
 
 
