@@ -181,7 +181,7 @@ def _times(total: Scalar, number: Fraction) -> Scalar:
 def rx_euler(h: Scalar | Kernel, node: Scalar) -> tuple[Scalar, tuple[Scalar, Scalar]]:
     r"""Weights of RX-Euler over two intervals: Euler's two steps and Euler's one, extrapolated.
 
-    .. math:: x_1 = \frac{x^{(2)} - S x^{(1)}}{1 - S}, \qquad S = u^2 + (1 - u)^2
+    .. math:: y_{n+1} = \frac{y^{(2)} - S y^{(1)}}{1 - S}, \qquad S = u^2 + (1 - u)^2
 
     Parameters
     ----------

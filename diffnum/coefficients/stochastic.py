@@ -10,7 +10,7 @@ For every noise level tau >= 0 the equation, in the half-log-SNR and with Browni
 with exact data prediction D or noise prediction epsilon has the same marginals; tau = 0 is the probability flow,
 tau = 1 the time reversal of the noising process. Over a step both are integrated exactly but for the prediction:
 
-.. math:: x_{n+1} = \frac{\sigma_{n+1}}{\sigma_n} e^{-\eta^2 h} x_n
+.. math:: x(\lambda_{n+1}) = \frac{\sigma_{n+1}}{\sigma_n} e^{-\eta^2 h} x(\lambda_n)
           + \alpha_{n+1} \int_0^1 (1+\eta^2) h\, e^{-(1+\eta^2) h (1-s)} D\, ds
           + \sigma_{n+1} \sqrt{1 - e^{-2\eta^2 h}}\; z .
 
@@ -224,7 +224,7 @@ def stochastic_adams(
 def sde_dpmpp_1(h: Scalar, tau: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
     r"""Factors of SDE-DPM-Solver++(1).
 
-    .. math:: x_{n+1} = d \frac{\sigma_{n+1}}{\sigma_n} x_n + \alpha_{n+1} w D_n + \sigma_{n+1} \sqrt v z
+    .. math:: y_{n+1} = d \frac{\sigma_{n+1}}{\sigma_n} y_n + \alpha_{n+1} w D_n + \sigma_{n+1} \sqrt v z
 
     Parameters
     ----------
