@@ -58,8 +58,8 @@ def plot_stability(
         if fill:
             inside = (region.radius <= limit[0]).astype(float)
             ax.contourf(region.re, region.im, inside, levels=[0.5, 1.5], colors=[look.color], alpha=0.15)
-        drawn = {"linestyles": [look.dash], "linewidths": 1.6}
-        ax.contour(region.re, region.im, region.radius, levels=limit, colors=[look.color], **drawn)
+        drawn: dict[str, Any] = {"colors": [look.color], "linestyles": [look.dash], "linewidths": 1.6}
+        ax.contour(region.re, region.im, region.radius, levels=limit, **drawn)
         step = f", h = {region.step:g}" if region.step else ""
         ax.plot([], [], color=look.color, linestyle=look.dash, label=label or f"{region.method}{step}")
         named = len(ax.get_legend_handles_labels()[1])
