@@ -184,7 +184,7 @@ def plot_roots(zero: Any, ax: Axes | None = None) -> Axes:
 
 
 def plot_constants(constant: Any, ax: Axes | None = None) -> Axes:
-    """Draw the principal error constant of a method over the stiffness nu of ``y' = -nu y``, y = x/alpha.
+    """Draw the principal error constant of a method over the stiffness nu of ``z' = -nu z``, z = x/alpha.
 
     Parameters
     ----------

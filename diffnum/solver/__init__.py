@@ -24,6 +24,7 @@ from diffnum.jobs.checked import check_model
 from diffnum.plans import Plan
 from diffnum.plans.found import warn_if_found_elsewhere
 from diffnum.solver.combining import Combine, Group, Rows, combinations, is_state, on
+from diffnum.solver.finite import first_bad_sample, is_finite
 from diffnum.solver.noise import SampleStreams
 from diffnum.types import Array, Denoiser
 
@@ -412,14 +413,9 @@ def solve(
         if return_trajectory:
             times.append(state.t)
             states.append(last if combine is None else 1.0 * last)  # its memory may be used again
-    if check_finite and not _is_finite(last):
+    if check_finite and not is_finite(last):
         _blame(plan, model, x, history, noise)
     return Trajectory(tuple(times), tuple(states)) if return_trajectory else last
-
-
-def _is_finite(x: Array) -> bool:
-    """Whether every entry is finite."""
-    return bool(array_namespace(x).isfinite(x).all())
 
 
 def _blame(
@@ -428,25 +424,19 @@ def _blame(
     """Repeat a run that ended in NaN or infinity, and say where that began."""
     start = x.vectors["x"] if isinstance(x, State) else x
     for name, vector in {"x": start, **(history or {})}.items():
-        if not _is_finite(vector):
-            msg = f"{name} is not finite {_where(vector)}: pass finite numbers"
+        if not is_finite(vector):
+            msg = f"{name} is not finite {first_bad_sample(vector)}: pass finite numbers"
             raise ValueError(msg)
     watched = _Watched(model)
     for state in iterate(plan, watched, x, history=history, noise=noise):
         if watched.fault:
             msg = f"model returned NaN or infinity at step {state.step - 1}, {watched.fault}"
             raise ValueError(msg)
-        if not _is_finite(state.x):
-            msg = f"the state overflows at step {state.step - 1} {_where(state.x)}: use smaller steps"
+        if not is_finite(state.x):
+            msg = f"the state overflows at step {state.step - 1} {first_bad_sample(state.x)}: use smaller steps"
             raise ValueError(msg)
     msg = "model returned NaN or infinity in one run and not in the next: it must be a function of (x, t)"
     raise ValueError(msg)
-
-
-def _where(x: Array) -> str:
-    """First sample that is not finite."""
-    finite = array_namespace(x).isfinite(x).reshape(x.shape[0], -1).all(axis=1) if x.ndim else None
-    return "" if finite is None else f"in sample {[bool(f) for f in finite].index(False)}"
 
 
 class _Watched:
@@ -458,8 +448,8 @@ class _Watched:
 
     def __call__(self, x: Array, t: Any) -> Array:
         value = self.model(x, t)
-        if not self.fault and not _is_finite(value):
-            self.fault = f"t={float(t):g}, {_where(value)}"
+        if not self.fault and not is_finite(value):
+            self.fault = f"t={float(t):g}, {first_bad_sample(value)}"
         return value
 
 

@@ -25,6 +25,7 @@ from diffnum.plans import Plan
 from diffnum.solver import Noise, State, evaluations, is_state, numbers_for
 from diffnum.solver.checkpoints import binomial, going_back, square_root
 from diffnum.solver.continuous import continuous_gradient
+from diffnum.solver.finite import is_finite
 from diffnum.solver.noise import SampleStreams
 from diffnum.solver.pullbacks import Back, Loss, RunGradient, Wrt, loss_and_cotangent, pullback_of, without_graph
 from diffnum.solver.reversal import reversed_plan
@@ -84,9 +85,9 @@ def gradient(
     Raises
     ------
     ValueError
-        If the model has no derivatives, or none by ``wrt``; if the loss is no scalar or not finite; if a name is
-        unknown; if the plan cannot be undone (``"reversible"``) or has no counterpart towards the noise
-        (``"continuous"``).
+        If the model has no derivatives, or none by ``wrt``; if the loss is no scalar or not finite, or a derivative is
+        not finite; if a name is unknown; if the plan cannot be undone (``"reversible"``) or has no counterpart towards
+        the noise (``"continuous"``).
     TypeError
         If ``loss`` is no function.
 
@@ -113,7 +114,7 @@ def gradient(
         noise = SampleStreams(seed)
     pull = pullback_of(model, wrt)
     if memory == "continuous":
-        return continuous_gradient(plan, model, pull, x, loss, wrt, adjoint, history)
+        return _checked(continuous_gradient(plan, model, pull, x, loss, wrt, adjoint, history))
     if adjoint is not None:
         msg = f"adjoint={adjoint!r} belongs to memory='continuous', and memory is {memory!r}: leave it out"
         raise ValueError(msg)
@@ -121,7 +122,16 @@ def gradient(
     if not plan.steps:
         value, cotangent = loss_and_cotangent(loss, x)
         return RunGradient(value, x, cotangent, {}, 0, (0, 0))
-    return _WAYS[memory](sweep, loss, snapshots)
+    return _checked(_WAYS[memory](sweep, loss, snapshots))
+
+
+def _checked(found: RunGradient) -> RunGradient:
+    """The same, if it is finite: an end can be where a derivative on the way is not."""
+    for name, part in {"x": found.x, **found.named}.items():
+        if not is_finite(part):
+            msg = f"the derivative by {name} is not finite, the end is: look at the model's derivatives on the way"
+            raise ValueError(msg)
+    return found
 
 
 def _check_words(wrt: Any, memory: Any, loss: Any, snapshots: Any) -> None:

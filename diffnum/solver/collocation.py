@@ -21,6 +21,7 @@ import numpy as np
 from diffnum.coefficients.adams import exponential_adams
 from diffnum.forms.predictions import predict
 from diffnum.grids import Grid
+from diffnum.solver.finite import check_last
 from diffnum.types import Array, Denoiser, FloatArray
 
 __all__ = ["Collocated", "chebyshev_nodes", "solve_collocated"]
@@ -84,7 +85,7 @@ def solve_collocated(
     ------
     ValueError
         If ``degree``, ``sweeps`` or ``update`` is out of range, the grid ends where the half-log-SNR is infinite, or
-        the process has a mean.
+        the process has a mean; and if a step ends in what is not finite.
 
     References
     ----------
@@ -125,6 +126,9 @@ def solve_collocated(
                 data[i] = predict(model, state(i, old if update == "jacobi" else data), times[i], "data")
             calls, chain = calls + degree, chain + (1 if update == "jacobi" else degree)
         x = state(degree, data)
+        check_last(
+            f"the state at t={times[-1]:g}", x, "look at the model's output there, and use shorter steps or more sweeps"
+        )
     return Collocated(x, calls, chain)
 
 

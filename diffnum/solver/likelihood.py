@@ -1,9 +1,10 @@
 r"""Log-densities of data by the change of variables along the probability flow, with the numbers of any plan.
 
-With :math:`y = x/\alpha` and :math:`\rho = \sigma/\alpha`, :math:`dy/d\rho = \varepsilon(\alpha y)` and, along it,
-:math:`d \log p_\rho(y)/d\rho = -\alpha \operatorname{tr} J` with :math:`J = \partial\varepsilon/\partial x`. Kept as
-:math:`l = \alpha \log p`, this is one more coordinate of the state whose noise is :math:`-\alpha\operatorname{tr} J`:
-the plan steps it with the same weights, and its error has the order of the plan.
+With :math:`\bar x = x/\alpha` and :math:`\rho = \sigma/\alpha`, :math:`d\bar x/d\rho = \varepsilon(\alpha \bar x)`
+and, along it, :math:`d \log p_\rho(\bar x)/d\rho = -\alpha \operatorname{tr} J` with
+:math:`J = \partial\varepsilon/\partial x`. Kept as :math:`l = \alpha \log p`, this is one more
+coordinate of the state whose noise is :math:`-\alpha\operatorname{tr} J`: the plan steps it with the same weights, and
+its error has the order of the plan.
 
 References
 ----------
@@ -25,6 +26,7 @@ from diffnum.forms import conversion
 from diffnum.plans import Plan
 from diffnum.solver import State, evaluations, numbers_for
 from diffnum.solver.continuous import towards_noise
+from diffnum.solver.finite import check_last
 from diffnum.solver.noise import start_noise
 from diffnum.solver.pullbacks import Back, Wrt, pullback_of
 from diffnum.types import Array, Denoiser, Schedule
@@ -114,7 +116,7 @@ def log_likelihood(
     ------
     ValueError
         If the model has no derivatives, a word is unknown, the plan has no counterpart towards the noise, or the
-        process has a mean.
+        process has a mean; and if a sample or its density is not finite at the noisy end.
     """
     if trace not in get_args(Trace):
         msg = f"trace={trace!r} is unknown: use one of {', '.join(get_args(Trace))}"
@@ -139,6 +141,8 @@ def log_likelihood(
     flow = _Flow(pullback_of(model, "x"), model, shape, signs, columns)
     state = xp.concat([xp.reshape(x, (shape[0], -1)), xp.zeros((shape[0], columns), **like)], axis=1)
     end = flow.go(numbers_for(forward, flow), state)
+    remedy = "use smaller steps, and look at the model's derivatives"
+    check_last("the run towards the noise, or its density,", end, remedy)
     first, last = (float(plan.schedule.alpha(float(forward.times[i]))) for i in (0, -1))
     latents = xp.reshape(end[:, :dimension], shape)
     changes = end[:, dimension:] / last

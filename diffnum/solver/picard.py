@@ -17,6 +17,7 @@ from array_api_compat import array_namespace
 
 from diffnum.plans import Plan
 from diffnum.solver import Evaluation, Noise, State, evaluations
+from diffnum.solver.finite import check_last
 from diffnum.solver.noise import SampleStreams
 from diffnum.types import Array, Denoiser
 
@@ -96,7 +97,7 @@ def solve_parallel(
     Raises
     ------
     ValueError
-        If a number is out of range, a stochastic plan has neither seed nor noise, or a point is not finite.
+        If a number is out of range, a stochastic plan has neither seed nor noise, or a point or the end is not finite.
 
     Notes
     -----
@@ -133,6 +134,8 @@ def solve_parallel(
             raise ValueError(msg)
         settled = next((i for i, move in enumerate(moves) if move > tolerance), len(moves))
         first += max(settled, 1)  # what depends on final answers only is final
+    # an answer is seen at the points that it moves, and the last one moves the end alone
+    check_last(f"the end of round {done}", end, "use smaller steps if dn.solve(plan, model, x) says so too")
     return ParallelRun(end, done, calls, total, tuple(changes))
 
 

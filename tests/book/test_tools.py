@@ -176,6 +176,23 @@ def test_the_best_of_a_table_is_bold_and_darkest(show: ModuleType) -> None:
     assert [bold for row in near.splitlines()[2:] for _, bold in shades(row)] == [False, True, False]
 
 
+def test_marks_of_a_dot_plot_stand_at_their_lines_and_differ_without_colour(show: ModuleType) -> None:
+    figure = show.dots(
+        {"a": {"claimed": [3], "found": [1, 2]}, "b": {"claimed": [2]}}, ["claimed", "found"], joined=True
+    )
+    (ax,) = figure.axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first line is the upper one"
+    drawn = {line.get_label(): sorted(zip(*line.get_data(), strict=True)) for line in ax.get_lines()}
+    assert drawn["claimed"] == [(2, 1), (3, 0)]
+    assert drawn["found"] == [(1, 0), (2, 0)]
+    assert [list(line.get_xdata()) for line in ax.get_lines()[:2]] == [[1, 3], [2, 2]], "bars from least to largest"
+    shapes = [(mark["marker"], mark.get("mfc")) for mark in show.MARKS]
+    assert len(set(shapes)) == len(shapes)
+    above = show.dots({"a": {"fails": [1]}}, ["fails"], columns=["formula", "last step"]).axes[0]
+    assert [text.get_text() for text in above.get_xticklabels()] == ["formula", "last step"]
+
+
 def test_rows_and_columns_of_images_have_names(show: ModuleType) -> None:
     html = show.images(np.zeros((6, 2, 2)), 3, alt="six", rows=["one", "two"], heads=["x", "y", "z"]).data
     assert re.findall(r"<p>(\w+)</p>", html) == ["one", "two"]

@@ -225,6 +225,21 @@ def test_the_continuous_adjoint_finds_parameters_and_condition(wrt: Any) -> None
     assert gaps[1] < gaps[0] / 3
 
 
+@pytest.mark.parametrize("memory", ["checkpoint", "full", "continuous"])
+def test_a_derivative_that_is_not_finite_is_refused_although_the_end_is(memory: Any) -> None:
+    inner = PROBLEM.denoiser(SCHEDULE)
+
+    class Broken(Model):
+        def __call__(self, x: Array, t: Any) -> Array:
+            return inner(x, t)
+
+        def vjp(self, x: Array, t: Any, cotangent: Array) -> Array:
+            return inner.vjp(x, t, cotangent) * (np.nan if t > 0.5 else 1.0)
+
+    with pytest.raises(ValueError, match="the derivative by x is not finite, the end is"):
+        dn.gradient(planned("ddim"), Broken(inner), X, squares, memory=memory)
+
+
 def test_bad_input_says_what_to_do() -> None:
     plan, model = planned("ddim"), PROBLEM.denoiser(SCHEDULE)
     with pytest.raises(ValueError, match=r"loss has shape \(4, 1\)"):

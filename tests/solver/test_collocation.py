@@ -70,3 +70,17 @@ def test_bad_input_is_refused(options: dict[str, Any], match: str) -> None:
 def test_a_grid_to_no_noise_is_refused() -> None:
     with pytest.raises(ValueError, match="stop it where that is finite"):
         solve_collocated(dn.grids.uniform_time(SCHEDULE, 4, t_start=8.0, t_end=0.0), PROBLEM.denoiser(SCHEDULE), X)
+
+
+@pytest.mark.parametrize("update", ["jacobi", "gauss-seidel"])
+def test_a_state_that_is_not_finite_is_refused_where_it_arises(update: Any) -> None:
+    class Broken:
+        """NaN at the last node, in one sample."""
+
+        prediction, schedule, inner = "data", SCHEDULE, PROBLEM.denoiser(SCHEDULE)
+
+        def __call__(self, x: Any, t: Any) -> Any:
+            return self.inner(x, t) * np.where((np.arange(len(x)) == 2)[:, None] & (t < 0.1501), np.nan, 1.0)
+
+    with pytest.raises(ValueError, match=r"the state at t=0\.15 is not finite in sample 2: look at the model"):
+        solve_collocated(grid(2), Broken(), X, update=update)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,22 @@ def test_bits_are_those_of_the_density() -> None:
     found = dn.log_likelihood(planned("dpmpp_2m", 10), MODEL, DATA)
     np.testing.assert_allclose(found.bits_per_dimension(), -found.values / (2 * np.log(2)))
     np.testing.assert_allclose(found.bits_per_dimension(256), found.bits_per_dimension() + 7)
+
+
+def test_a_density_that_is_not_finite_is_refused() -> None:
+    class Broken:
+        """Finite values, and a derivative that is not at the last node towards the noise."""
+
+        prediction, schedule = MODEL.prediction, SCHEDULE
+
+        def __call__(self, x: Any, t: Any) -> Any:
+            return MODEL(x, t)
+
+        def vjp(self, x: Any, t: Any, cotangent: Any) -> Any:
+            return MODEL.vjp(x, t, cotangent) * (np.nan if t > 0.7 else 1.0)
+
+    with pytest.raises(ValueError, match="or its density, is not finite in sample 0"):
+        dn.log_likelihood(planned("ddim", 10), Broken(), DATA)
 
 
 def test_bad_input_says_what_to_do() -> None:

@@ -219,6 +219,20 @@ def test_a_run_that_leaves_the_finite_numbers_is_refused() -> None:
         solve_parareal(plan, over(plan, "ddim", 3), Broken(), X)
 
 
+@pytest.mark.parametrize("slices", [1, 3])
+def test_a_last_answer_that_is_not_finite_is_refused(slices: int) -> None:
+    """It enters the end of the last slice alone, and no coarse run sees it."""
+    plan = planned("ddim")
+
+    class Broken(Counting):
+        def __call__(self, x: Any, t: Any) -> Any:
+            value = super().__call__(x, t)
+            return value * np.where(np.reshape(t, (-1, 1)) < float(plan.times[-2]) + 1e-12, np.nan, 1.0)
+
+    with pytest.raises(ValueError, match=f"leaves the finite numbers in slice {slices - 1}"):
+        solve_parareal(plan, over(plan, "ddim", len(plan) // slices), Broken(), X)
+
+
 def test_a_plan_without_steps_returns_its_start() -> None:
     plan = planned("ddim")
     assert solve_parareal(plan[:0], plan[:0], MODEL, X).x is X

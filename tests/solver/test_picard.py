@@ -144,5 +144,27 @@ def test_a_run_that_leaves_the_finite_numbers_is_refused() -> None:
         solve_parallel(planned("ddim"), Broken(), X)
 
 
+@pytest.mark.parametrize("sweeps", [None, 4])
+@pytest.mark.parametrize("steps", [1, 8])
+def test_a_last_answer_that_is_not_finite_is_refused_although_no_point_moves_by_it(
+    steps: int, sweeps: int | None
+) -> None:
+    """The answer of the last node enters the end alone."""
+    plan = planned("ddim", steps)
+
+    class Broken(Counting):
+        """A model that returns NaN at the last node, for one sample."""
+
+        def __call__(self, x: Any, t: Any) -> Any:
+            value = super().__call__(x, t)
+            last = np.broadcast_to(np.reshape(t, (-1, 1)), value.shape) < float(plan.times[-2]) + 1e-12
+            return np.where(last & (np.arange(len(value)) % len(X) == 2)[:, None], np.nan, value)
+
+    with pytest.raises(ValueError, match=r"the end of round \d is not finite in sample 2: use smaller steps"):
+        solve_parallel(plan, Broken(), X, sweeps=sweeps)
+    with pytest.raises(ValueError, match=r"step \d, .*in sample 2"):
+        dn.solve(plan, Broken(), X)
+
+
 def test_a_plan_without_steps_returns_its_start() -> None:
     assert solve_parallel(planned("ddim")[:0], MODEL, X).x is X
