@@ -54,6 +54,16 @@ def test_a_file_is_there_for_every_report() -> None:
     assert {r.stem for r in REPORTS} <= {path.stem for path in FOLDER.glob("*.md")}
 
 
+@pytest.mark.parametrize("stem", sorted(r.stem for r in REPORTS))
+def test_the_lines_of_a_report_print_what_it_says(stem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    block = (FOLDER / f"{stem}.md").read_text().partition("```python\n")[2].partition("\n```")[0]
+    said = block[block.rindex("\n# ") + 3 :]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numpy, on how the library makes arrays of tensors
+        exec(compile(block, stem, "exec"), {})
+    assert capsys.readouterr().out.strip() == said
+
+
 def changed(report: UpstreamReport) -> type[Any]:
     """Class of the installed library with the proposed change in its source."""
     given = diffusers_schedulers()[report.sampler]
