@@ -288,7 +288,7 @@ UNSWEPT: Mapping[str, str] = {
     "sigma_data": "the scale of a network, by which its answer is read: the audit's network has the same",
     "use_flow_sigmas": "goes with prediction_type='flow_prediction', with which it is swept",
     "tau_func": "the amount of noise as a function of time: none and the class's own, which are noise off and on",
-    "solver_p": "another scheduler, which makes the prediction in the place of the class: it has rows of its own",
+    "solver_p": "a pair of classes, of which another one predicts: each has rows of its own",
     "timestep_scaling": "of the boundary of consistency models; no step of the class reads it",
     "r_timestep": "where a step ends, if not at the next node",
     "per_token_timesteps": "a time for each token of a sequence; samples of the audit have one",
