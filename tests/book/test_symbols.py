@@ -77,6 +77,7 @@ def test_the_noise_level_has_one_letter() -> None:
     """It is eta: tau is in names of the code alone, and what other authors call eta is in theirs."""
     for name, page in symbols.chapters().items():
         assert not any(r"\tau" in formula for formula in symbols.formulas(page)), name
+        assert "τ" not in page, f"{name}: a label of a figure"
 
 
 def test_data_are_no_state_of_a_run() -> None:
