@@ -34,6 +34,8 @@ warnings.filterwarnings("ignore", message="IProgress not found")
 __all__ = [
     "BOOK",
     "INK",
+    "LOOKS",
+    "MARKS",
     "RESULTS",
     "Errors",
     "Markdown",
@@ -279,6 +281,9 @@ def axes(columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = 
     size = size or (5.5, (3.4 if columns == 1 else 2.9) * rows)
     return plt.subplots(rows, columns, figsize=size, **options)[1]
 
+
+LOOKS = tuple(plot.FAMILIES.values())
+"""Colours, markers and dashes in turn, for curves that are no methods: no two are alike in grey."""
 
 MARKS: Sequence[Mapping[str, Any]] = (
     {"marker": "o", "mfc": "none", "color": INK, "ms": 8.5},

@@ -254,7 +254,7 @@ def sde_dpmpp_1(h: Scalar, tau: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
 def sde_dpm_1(h: Scalar, tau: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
     r"""Factors of SDE-DPM-Solver-1.
 
-    .. math:: x_1 = d \frac{\alpha_1}{\alpha_0} x_0 - \sigma_1 w \epsilon_0 + \sigma_1 \sqrt v z
+    .. math:: y_1 = d \frac{\alpha_1}{\alpha_0} y_0 - \sigma_1 w \epsilon_0 + \sigma_1 \sqrt v z
 
     Parameters
     ----------
@@ -280,9 +280,9 @@ def sde_dpm_1(h: Scalar, tau: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
 
 
 def ddim_eta(h: Scalar, eta: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
-    r"""Factors of DDIM(eta): :math:`x_1 = d \frac{\sigma_1}{\sigma_0} x_0 + \alpha_1 w D_0 + \sigma_1 \sqrt v z`.
+    r"""Factors of DDIM(eta): :math:`y_1 = d \frac{\sigma_1}{\sigma_0} y_0 + \alpha_1 w D_0 + \sigma_1 \sqrt v z`.
 
-    The variance is ``eta^2`` times that of the exact reversal for known data; of the noise in x_0, what remains
+    The variance is ``eta^2`` times that of the exact reversal for known data; of the noise in y_0, what remains
     keeps its direction: :math:`v = \mathtt{eta}^2 (1 - e^{-2h})`, :math:`d = \sqrt{1 - v}`, :math:`w = 1 - d e^{-h}`.
 
     Parameters

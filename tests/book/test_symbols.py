@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.book.test_tools import BOOK, load
@@ -75,6 +77,7 @@ def test_the_noise_level_has_one_letter() -> None:
     """It is eta: tau is in names of the code alone, and what other authors call eta is in theirs."""
     for name, page in symbols.chapters().items():
         assert not any(r"\tau" in formula for formula in symbols.formulas(page)), name
+        assert "τ" not in page, f"{name}: a label of a figure"
 
 
 def test_data_are_no_state_of_a_run() -> None:
@@ -114,3 +117,7 @@ def test_the_package_writes_states_at_nodes_as_the_book_does() -> None:
     }
     assert len(sources) > 100
     assert [f"{name}: {found[0]}" for name, text in sources.items() if (found := symbols.AT_NODE.search(text))] == []
+    # nor is a step one from x_0, which is data, to x_1
+    first = re.compile(r"(?<![A-Za-z_])x_1(?![A-Za-z0-9_])")
+    assert first.search(r"x_1 = \sigma_1 x_0") is not None
+    assert [name for name, text in sources.items() if first.search(text)] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import importlib.util
+import io
 import re
 import shutil
 import sys
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -193,6 +195,15 @@ def test_marks_of_a_dot_plot_stand_at_their_lines_and_differ_without_colour(show
     assert [text.get_text() for text in above.get_xticklabels()] == ["formula", "last step"]
 
 
+def test_long_integers_of_the_formula_sheet_are_rounded_and_said_to_be() -> None:
+    sheet = load(BOOK / "figures/formulas.py")
+    assert sheet.rounded(r"\frac{11801055207080500000 u_{1}}{24}") == (r"\frac{1.180106 \cdot 10^{19} u_{1}}{24}", True)
+    assert sheet.rounded("123456789012 u_{1}") == ("123456789012 u_{1}", False)
+    assert "are rounded here" in sheet.entry(dn.method("stork_2"))
+    entries = [sheet.entry(dn.method(name)) for name in ("flow_heun", "dpmpp_3m")]
+    assert not any("rounded" in one or ".." in one for one in entries)
+
+
 def test_rows_and_columns_of_images_have_names(show: ModuleType) -> None:
     html = show.images(np.zeros((6, 2, 2)), 3, alt="six", rows=["one", "two"], heads=["x", "y", "z"]).data
     assert re.findall(r"<p>(\w+)</p>", html) == ["one", "two"]
@@ -265,6 +276,54 @@ SVG = '<svg viewBox="0 0 400 300"><text style="font: 8px sans"><tspan style="fon
 @pytest.mark.parametrize(("width", "size"), [(400.0, 8.0), (200.0, 4.0)])
 def test_writing_in_figures_is_measured_as_it_is_shown(look: ModuleType, width: float, size: float) -> None:
     assert look.smallest_writing(SVG, width) == size
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        ({"color": "#d9622b"}, ["one and two"]),
+        ({"color": "#d9622b", "ls": "--"}, []),
+        ({"color": "#d9622b", "marker": "s"}, []),
+        ({"color": "#d9622b", "mfc": "none"}, []),
+        ({"color": "#d9622b", "lw": 3}, []),
+        ({"color": "#000000"}, []),
+    ],
+)
+def test_entries_of_a_legend_that_are_alike_in_grey_are_told(
+    look: ModuleType, show: ModuleType, second: dict[str, Any], told: list[str]
+) -> None:
+    ax = show.axes()
+    ax.plot([0, 1], [0, 1], color="#2f7fc1", marker="o", label="one")
+    ax.plot([0, 1], [1, 0], **{"marker": "o", "label": "two"} | second)
+    ax.legend()
+    file = io.StringIO()
+    show.shown(ax).savefig(file, format="svg")
+    assert look.alike_in_grey(file.getvalue()) == told
+
+
+def test_hatches_tell_bars_apart_in_grey(look: ModuleType, show: ModuleType) -> None:
+    for second, told in (("//", ["one and two"]), ("..", [])):
+        ax = show.axes()
+        ax.bar([0], [1], color="#2f7fc1", hatch="//", label="one")
+        ax.bar([1], [1], color="#d9622b", hatch=second, label="two")
+        ax.legend()
+        file = io.StringIO()
+        show.shown(ax).savefig(file, format="svg")
+        assert look.alike_in_grey(file.getvalue()) == told
+
+
+def test_looks_for_curves_that_are_no_methods_are_told_apart_in_grey(look: ModuleType, show: ModuleType) -> None:
+    ax = show.axes()
+    for k, one in enumerate(show.LOOKS):
+        ax.plot([0, 1], [k, k], color=one.color, ls=one.dash, label=f"dash {k}")
+        ax.plot([0, 1], [k, k], color=one.color, ls="", marker=one.marker, label=f"marker {k}")
+    ax.legend()
+    file = io.StringIO()
+    show.shown(ax).savefig(file, format="svg")
+    assert look.alike_in_grey(file.getvalue()) == []
+    assert look.lightness("#ffffff") == pytest.approx(100.0)
+    assert look.lightness("#000000") == 0.0
+    assert look.lightness("#777777") == pytest.approx(50.0, abs=0.5)
 
 
 def test_each_fault_that_a_browser_measures_is_told(look: ModuleType, tmp_path: Path) -> None:
