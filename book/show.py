@@ -34,12 +34,15 @@ warnings.filterwarnings("ignore", message="IProgress not found")
 __all__ = [
     "BOOK",
     "INK",
+    "LOOKS",
+    "MARKS",
     "RESULTS",
     "Errors",
     "Markdown",
     "argument",
     "axes",
     "claim",
+    "dots",
     "formula",
     "images",
     "label_lines",
@@ -277,6 +280,55 @@ def axes(columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = 
     """New axes in the book's style."""
     size = size or (5.5, (3.4 if columns == 1 else 2.9) * rows)
     return plt.subplots(rows, columns, figsize=size, **options)[1]
+
+
+LOOKS = tuple(plot.FAMILIES.values())
+"""Colours, markers and dashes in turn, for curves that are no methods: no two are alike in grey."""
+
+MARKS: Sequence[Mapping[str, Any]] = (
+    {"marker": "o", "mfc": "none", "color": INK, "ms": 8.5},
+    {"marker": "o", "color": "#2f7fc1", "ms": 5.0},
+    {"marker": "x", "color": "#c44055", "ms": 7.5, "mew": 1.7},
+    {"marker": "^", "mfc": "none", "color": "#1d9a6c", "ms": 6.0},
+)
+"""Marks of a dot plot: ring, dot, cross and triangle, told apart without colour and seen where they coincide."""
+
+
+def dots(
+    lines: Mapping[str, Mapping[str, Sequence[float]]],
+    kinds: Sequence[str],
+    *,
+    columns: Sequence[str] = (),
+    joined: bool = False,
+    x: str = "",
+) -> Any:
+    """A line a name, from above, with a mark for each value of each kind: a big table at a glance; the figure.
+
+    Values are numbers of ``columns`` where these are given, whose names stand above. ``joined`` draws a bar from the
+    least to the largest of each line, so that its length is seen.
+    """
+    ax = axes(size=(5.5, 0.9 + 0.19 * len(lines) + 0.075 * max(map(len, columns), default=0)))
+    for k, marks in enumerate(lines.values()):
+        values = [value for kind in kinds for value in marks.get(kind, ())]
+        ends = [min(values), max(values)] if joined else [0, len(columns) - 1] if columns else []
+        ax.plot(ends, [k] * len(ends), color=INK, alpha=0.35, lw=2.5 if joined else 0.5, zorder=0)
+    for kind, mark in zip(kinds, MARKS, strict=False):
+        found = [(value, k) for k, marks in enumerate(lines.values()) for value in marks.get(kind, ())]
+        ax.plot(*zip(*found, strict=True), ls="none", label=kind, **mark) if found else None
+    ax.set_yticks(range(len(lines)), list(lines))
+    ax.set_ylim(len(lines) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    if columns:
+        ax.set_xticks(range(len(columns)), columns, rotation=90)
+        ax.tick_params(axis="x", length=0, labeltop=True, labelbottom=False)
+        ax.spines["bottom"].set_visible(False)
+    ax.set_xlabel(x)
+    if len(kinds) > 1:
+        ax.figure.legend(
+            loc="outside upper left", ncols=len(kinds), frameon=False, columnspacing=1.2, handletextpad=0.1
+        )
+    return shown(ax)
 
 
 def shown(ax: Axes) -> Any:

@@ -88,7 +88,7 @@ def test_the_formula_is_typeset_with_every_evaluation_that_it_uses(name: str) ->
     text = derivation(name).latex()
     assert text.startswith("\\begin{aligned}")
     assert text.count("{") == text.count("}")
-    assert "x_{n+1} &=" in text
+    assert "y_{n+1} &=" in text
 
 
 @pytest.mark.parametrize("name", NAMES)

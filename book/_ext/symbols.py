@@ -24,6 +24,7 @@ TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[A-Za-z]|\d+|[^\s{}]")
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?)\$", re.DOTALL)
 CODE = re.compile(r"^(`{3,})(?:\{code-cell\}|python|\{package-source\}).*?^\1[ ]*$", re.DOTALL | re.MULTILINE)
 CALLED = re.compile(r"\b([A-Za-z][a-z-]+)\s+\$([^$\n]+)\$")
+AT_NODE = re.compile(r"(?<![A-Za-z_])x_(?:[nN](?![A-Za-z_])|\{+\s*2?[nN](?![A-Za-z_])|\{+\s*[a-zA-Z]\s*[+-]\s*\d)")
 ACCENTS = frozenset({r"\mathfrak", r"\bar", r"\hat", r"\tilde", r"\dot", r"\mathbf", r"\mathcal", r"\mathrm"})
 
 QUANTITIES = frozenset(
@@ -78,6 +79,23 @@ def otherwise(symbols: Mapping[str, str], pages: Mapping[str, str]) -> list[str]
             symbol, noun = head(match[2]), singular(match[1].lower())
             if symbol in symbols and noun in QUANTITIES and not re.search(rf"\b{noun}", symbols[symbol]):
                 found.append(f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {noun} ${symbol}$")
+    return found
+
+
+def misnamed(pages: Mapping[str, str]) -> list[str]:
+    """Places where a state at a node is written x_n, or y is something else than a state at a node.
+
+    x is the exact solution, whose index is a time; the numerical one is y and has the index of a node, or the number of
+    steps of its run in parentheses.
+    """
+    found = []
+    for name, page in pages.items():
+        found += [f"{name}:{page.count(chr(10), 0, m.start()) + 1}: {m[0]}" for m in AT_NODE.finditer(page)]
+        for formula in formulas(page):
+            for at, token in enumerate(formula):
+                bare = token == "y" and (not at or formula[at - 1] not in ACCENTS)
+                if bare and formula[at + 1 : at + 2] != ("_",) and formula[at + 1 : at + 3] != ("^", "("):
+                    found.append(f"{name}: y in {' '.join(formula)[:60]}")
     return found
 
 
@@ -152,6 +170,9 @@ class SymbolIndex(SphinxDirective):
         pages = chapters()
         if others := otherwise(dict(defined(page)), pages):
             msg = f"symbols that are called something else: {'; '.join(others)}; give these another letter, or reword"
+            raise self.error(msg)
+        if others := misnamed(pages):
+            msg = f"states at nodes are y with their index, and y is nothing else: {'; '.join(others)}"
             raise self.error(msg)
         lines = ["| symbol | where |", "| --- | --- |"]
         for symbol, _, names in index(dict(defined(page)).items(), pages):

@@ -2,16 +2,16 @@ r"""One step of any method on the linear test equation, as a matrix.
 
 With ``u = x / gain`` every form reads :math:`u' = \kappa u + M`: the first term is integrated exactly, the
 second by the rule. The test equation takes :math:`M = \mu u` with a constant mu. It is measured in the
-picture without scaling, ``y = x / alpha``, in which
+picture without scaling, :math:`\bar x = x / \alpha`, in which
 
-.. math:: y' = -s\, y, \qquad z = -s h, \qquad
-          \mu = z/h - \min(\kappa, 0), \qquad y = u\, e^{-\max(\kappa, 0)\lambda} \text{ up to a constant},
+.. math:: \bar x' = -s\, \bar x, \qquad z = -s h, \qquad
+          \mu = z/h - \min(\kappa, 0), \qquad \bar x = u\, e^{-\max(\kappa, 0)\lambda} \text{ up to a constant},
 
 so that the exact solution is multiplied by :math:`e^z` a step, whatever the form. On Gaussian data of variance c
 the equation holds with :math:`s = 1/(1 + c\, \alpha^2/\sigma^2) \in (0, 1)`, slowly varying (mu is 1 - s for data
 and -s for noise prediction); guidance multiplies differences of such numbers, and there s is not bounded by one.
-Stochastic methods of noise level tau move the mean by :math:`y' = -(1 + \eta^2) s y`: for them z is the exponent of
-the probability flow, and the exact mean is multiplied by :math:`e^{(1 + \eta^2) z}`.
+Stochastic methods of noise level tau move the mean by :math:`\bar x' = -(1 + \eta^2) s \bar x`: for them z is the
+exponent of the probability flow, and the exact mean is multiplied by :math:`e^{(1 + \eta^2) z}`.
 
 A step acts on the state and the memory, evaluations in units of 1/h:
 :math:`K = \zeta (U e + A K)`, :math:`e' = V e + B K`, with :math:`\zeta = \mu h`.

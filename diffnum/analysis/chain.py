@@ -1,6 +1,6 @@
 """Chains of Euler-like steps of free length: their gain on Gaussian data, and their plan on a schedule.
 
-A step ``y <- y + (zero^2 - level^2) / level * eps(y, level)`` in y = x / alpha multiplies a direction of variance c by
+A step ``z <- z + (zero^2 - level^2) / level * eps(z, level)`` in z = x / alpha multiplies a direction of variance c by
 ``(c + zero^2) / (c + level^2)``. Euler's step goes to the next level; this one goes as far as it is told.
 """
 
@@ -87,7 +87,7 @@ def chain_plan(
 def _free_step(
     t: FloatArray, alpha: FloatArray, sigma: FloatArray, nodes: tuple[int, int, int], zero: float, factor: float
 ) -> Tableau:
-    """Step from one node to another, with the model called at a third; in y = x / alpha Euler's but for its length."""
+    """Step from one node to another, with the model called at a third; in x / alpha Euler's but for its length."""
     start, model, end = nodes
     level = sigma[model] / alpha[model]
     length = (zero**2 - level**2) / level

@@ -50,7 +50,7 @@ class ErrorConstant:
     order : int
         Order on constant steps, as found.
     linear : float
-        Classical constant on ``y' = mu y``: one step multiplies the error-free growth by ``1 - linear (mu h)^(p+1)``.
+        Classical constant on ``x' = mu x``: one step multiplies the error-free growth by ``1 - linear (mu h)^(p+1)``.
     quadrature : float
         Defect of one step of unit length for ``M = tau^p / p!``: exact integral less computed.
     polynomial : ndarray, shape (p + 2,)
@@ -68,7 +68,7 @@ class ErrorConstant:
     rate: int
 
     def at_stiffness(self, s: float) -> float:
-        """Constant C for ``y' = -s y``, ``y = x / alpha``: error per step relative to y, in units of h^(p+1).
+        """Constant C for ``z' = -s z``, ``z = x / alpha``: error per step relative to z, in units of h^(p+1).
 
         Comparable between data and noise prediction. On Gaussian data of variance c, s = 1/(1 + c SNR).
         """

@@ -7,7 +7,7 @@ eigenvalue c and :math:`S = \alpha^2 c + \sigma^2`
 
 so that a plan, which is linear in states, evaluations and noise, maps each eigen-direction by
 
-.. math:: x_{end} = \mathrm{gain}(c)\, x_{start} + \mathrm{response}(c)\, m + \text{noise of variance } v(c) .
+.. math:: y_{end} = \mathrm{gain}(c)\, y_{start} + \mathrm{response}(c)\, m + \text{noise of variance } v(c) .
 
 From these three numbers follow the output's mean and variance, and its distances to the data.
 """
@@ -138,7 +138,7 @@ class GaussianOutput:
     multiplicity : ndarray, shape (d,)
         How often each direction counts in the distances.
     gain, response : ndarray, shape (d,)
-        The map ``x_end = gain * x_start + response * m + offset + noise`` of each direction, for states from which
+        The map ``y_end = gain * y_start + response * m + offset + noise`` of each direction, for states from which
         the mean of a mean-reverting process is taken.
     offset : ndarray, shape (d,)
         What the inhomogeneous terms of a method add (DPM-Solver-v3); 0 for all others.

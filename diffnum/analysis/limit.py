@@ -1,9 +1,9 @@
 r"""The best possible sampler on Gaussian data, in closed form.
 
-In y = x / alpha, and with the noise level rho = sigma / alpha, a model that is exact for Gaussian data multiplies a
-direction of variance c by
+In :math:`\bar x = x / \alpha`, and with the noise level rho = sigma / alpha, a model that is exact for Gaussian data
+multiplies a direction of variance c by
 
-.. math:: \epsilon(y, \rho) = \frac{\rho}{c + \rho^2}\, (y - m) .
+.. math:: \epsilon(\bar x, \rho) = \frac{\rho}{c + \rho^2}\, (\bar x - m) .
 
 A deterministic sampler combines states and evaluations linearly, whatever its weights, its stages and its history; so
 after N evaluations at the levels :math:`\rho_j` it has multiplied the direction by
@@ -16,7 +16,7 @@ z is a Möbius map of c, hence the gain a rational function of type (N, N) of z,
 relative error over an interval of variances than Zolotarev's function (:mod:`diffnum.analysis.zolotarev`). Its poles
 and zeros are negative in z and interlace: the levels lie between the two ends, and one step an evaluation
 
-.. math:: y \leftarrow y + \frac{\zeta_j^2 - \rho_j^2}{\rho_j}\, \epsilon(y, \rho_j) ,
+.. math:: \bar y \leftarrow \bar y + \frac{\zeta_j^2 - \rho_j^2}{\rho_j}\, \epsilon(\bar y, \rho_j) ,
 
 Euler's but for its length, multiplies by :math:`(c + \zeta_j^2)/(c + \rho_j^2)`. A constant factor K follows the last.
 Noise in the sampler does not help: see :func:`gaussian_limit`.

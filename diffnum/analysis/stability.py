@@ -1,7 +1,7 @@
 r"""Absolute stability of any method, from its step rule alone.
 
-The test equation and its coordinates are those of :mod:`diffnum.analysis.amplification`: ``y = x / alpha`` obeys
-``y' = -s y``, one step has ``z = -s h``, and the exact solution is multiplied by ``exp(z)``. In the
+The test equation and its coordinates are those of :mod:`diffnum.analysis.amplification`: the state in units of the
+signal obeys ``x' = -s x``, one step has ``z = -s h``, and the exact solution is multiplied by ``exp(z)``. In the
 clocks rho, velocity and time ``z`` is the classical step times eigenvalue; in half-log-SNR part of it is
 integrated exactly, and the region depends on the step ``h`` as well.
 """
@@ -159,7 +159,7 @@ class Stability:
 
     @property
     def stiffness(self) -> float:
-        """Largest s in ``y' = -s y`` that the step can bear; infinite where the step is not fixed."""
+        """Largest s in ``x' = -s x`` that the step can bear; infinite where the step is not fixed."""
         return self.real / self.step if self.step else np.inf
 
     def __str__(self) -> str:

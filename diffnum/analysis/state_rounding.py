@@ -1,12 +1,12 @@
 r"""What a state in half precision costs: its rounding, measured, with a bound, beside the error of the method.
 
-A host that keeps the state in a format of unit roundoff u perturbs each step's result by at most :math:`u |x_i|`, and
+A host that keeps the state in a format of unit roundoff u perturbs each step's result by at most :math:`u |y_n|`, and
 the rest of the run carries that perturbation to the end. On Gaussian data the run is affine, the carrying is a factor
-:math:`G_i` in each direction, which is found by perturbing the run, and
+:math:`G_n` in each direction, which is found by perturbing the run, and
 
-.. math:: |\hat x_N - x_N| \le u \sum_{i=1}^{N} |\hat x_i^*| \, |G_i|,
+.. math:: |\hat y_N - y_N| \le u \sum_{n=1}^{N} |\hat y_n^*| \, |G_n|,
 
-with :math:`\hat x_i^*` the state before it is rounded (Higham 2002, section 3.1, with a factor for each operation).
+with :math:`\hat y_n^*` the state before it is rounded (Higham 2002, section 3.1, with a factor for each operation).
 Independent errors add up to about :math:`\sqrt{N}` of that, not N.
 """
 

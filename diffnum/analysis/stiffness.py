@@ -1,8 +1,9 @@
 r"""How stiff a model makes the probability flow, and what a plan does with that.
 
-In ``y = x / alpha`` and the half-log-SNR the probability flow reads :math:`y' = -(y - D)` with D the data prediction.
-Its Jacobian is :math:`-(I - \alpha\, \partial D / \partial x)`; the eigenvalues s of the matrix in brackets are the
-stiffnesses of :mod:`diffnum.analysis.stability`, whose test equation is :math:`y' = -s y`. By Tweedie's formula
+In :math:`\bar x = x/\alpha` and the half-log-SNR the probability flow reads :math:`\bar x' = -(\bar x - D)` with D the
+data prediction. Its Jacobian is :math:`-(I - \alpha\, \partial D / \partial x)`; the eigenvalues s of the matrix in
+brackets are the stiffnesses of :mod:`diffnum.analysis.stability`, whose test equation is
+:math:`\bar x' = -s \bar x`. By Tweedie's formula
 :math:`\alpha\, \partial D / \partial x = (\alpha/\sigma)^2\, \mathrm{Cov}[x_0 | x]`, so that s lies between minus
 infinity and 1 for a model of data, and in (0, 1) for Gaussian data. A guided model combines two such covariances: with
 weight w
@@ -111,7 +112,7 @@ def largest_stiffness(model: HasJacobian, x: Array, t: float, *, iterations: int
 
 
 def amplification(plan: Plan, stiffness: Callable[[float], float]) -> FloatArray:
-    r"""How a plan carries a perturbation of the state through :math:`y' = -s y` with a stiffness that varies.
+    r"""How a plan carries a perturbation of the state through :math:`\bar x' = -s \bar x` with a stiffness that varies.
 
     Everything counts here that a region of stability leaves out: start-up, unequal steps, how long the stiff part is.
 
@@ -125,8 +126,8 @@ def amplification(plan: Plan, stiffness: Callable[[float], float]) -> FloatArray
     Returns
     -------
     ndarray, shape (steps, steps + 1)
-        Row m: ``|y|`` at the nodes after a unit perturbation of y at node m, the memory untouched; zero before. Where
-        s >= 0 a perturbation never grows in the exact flow.
+        Row m: size of the deviation at the nodes after one of size 1 at node m, in units of the signal, the memory
+        untouched; zero before. Where s >= 0 a perturbation never grows in the exact flow.
     """
     schedule = plan.schedule
     times = plan.times.tolist()
@@ -144,7 +145,7 @@ def amplification(plan: Plan, stiffness: Callable[[float], float]) -> FloatArray
 
 @dataclass(frozen=True)
 class _Linear:
-    """Data prediction of the test equation: D = (1 - s) y."""
+    """Data prediction of the test equation: D = (1 - s) x / alpha."""
 
     schedule: Schedule
     rate: Callable[[float], float]

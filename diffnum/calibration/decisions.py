@@ -3,8 +3,8 @@ r"""Solvers as decision records: each step of a run decided on its own (the spac
 A step goes from a node o ("origin", usually the current one) to the next: with I_k the moments of the kernel of its
 prediction's form and u measured in steps from o,
 
-.. math:: x_1 = \frac{\mathrm{scale}_1}{\mathrm{scale}_o} x_o
-          + \mathrm{gain}_1 \sum_{k < p} I_k\, c_k\, [u^k] P_k(u), \qquad c_1 = \text{relaxation},\ c_k = 1,
+.. math:: y_{n+1} = \frac{\mathrm{scale}_{n+1}}{\mathrm{scale}_o} y_o
+          + \mathrm{gain}_{n+1} \sum_{k < p} I_k\, c_k\, [u^k] P_k(u), \qquad c_1 = \text{relaxation},\ c_k = 1,
 
 P_k the interpolant through as many evaluations as the decision says: at the origin first, then the newest ones. The
 known solvers are points of this space (:func:`decide`), and a search may look at the others.

@@ -173,7 +173,7 @@ def _jacobian_diagonal(
 def _term(
     model: Denoiser, level: _Level, x: torch.Tensor, slope: FloatArray, rate: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """``f = rho eps - l y``, y = (x - mean)/alpha, and its derivative along the trajectories, dy/dlam = -rho eps."""
+    """``f = rho eps - l z``, z = (x - mean)/alpha, and its derivative along the trajectories, dz/dlam = -rho eps."""
     rho = float(np.exp(-level.lam))
     _, alpha, p, q, c = level.values
     t_rate, alpha_rate, p_rate, q_rate, c_rate = level.rates

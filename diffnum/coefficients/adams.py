@@ -151,11 +151,11 @@ def _horner(coefficients: Sequence[float], z: Scalar) -> Scalar:
 def exponential_adams(h: Scalar | Kernel, nodes: Sequence[Scalar], prediction: str = "data") -> tuple[Scalar, ...]:
     r"""Weights of the exponential Adams method on arbitrary nodes, of order ``len(nodes)``.
 
-    .. math:: x_1 = \frac{\mathrm{scale}_1}{\mathrm{scale}_0} x_0 + \mathrm{gain}_1 \sum_j w_j M_j, \qquad
+    .. math:: y_1 = \frac{\mathrm{scale}_1}{\mathrm{scale}_0} y_0 + \mathrm{gain}_1 \sum_j w_j M_j, \qquad
               w_j = h \int_0^1 e^{\kappa h (1 - s)} L_j(s)\, ds
 
-    For data prediction: :math:`x_1 = (\sigma_1/\sigma_0) x_0 + \alpha_1 \sum_j w_j D_j`; for noise
-    prediction: :math:`x_1 = (\alpha_1/\alpha_0) x_0 - \sigma_1 \sum_j w_j \epsilon_j`.
+    For data prediction: :math:`y_1 = (\sigma_1/\sigma_0) y_0 + \alpha_1 \sum_j w_j D_j`; for noise
+    prediction: :math:`y_1 = (\alpha_1/\alpha_0) y_0 - \sigma_1 \sum_j w_j \epsilon_j`.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ def ddim(h: Scalar | Kernel, prediction: str = "data") -> tuple[Scalar]:
 def dpmpp_2m(h: Scalar | Kernel, r1: Scalar, prediction: str = "data") -> tuple[Scalar, Scalar]:
     r"""Weights of DPM-Solver++(2M), the two-step method with the midpoint weight.
 
-    .. math:: x_1 = \frac{\sigma_1}{\sigma_0}x_0 + \alpha_1\,(w_0 D_0 + w_1 D_{-1}), \qquad
+    .. math:: y_1 = \frac{\sigma_1}{\sigma_0} y_0 + \alpha_1\,(w_0 D_0 + w_1 D_{-1}), \qquad
               w_1 = \frac{h\varphi_1(-h)}{2 u_1}, \quad w_0 = h\varphi_1(-h) - w_1
 
     Parameters

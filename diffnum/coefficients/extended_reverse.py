@@ -2,7 +2,7 @@ r"""ER-SDE: the reverse equation with a noise level that depends on the noise, g
 
 With :math:`\rho = \sigma/\alpha` and a function phi, the *noise scale function* of the paper,
 
-.. math:: \frac{x_1}{\alpha_1} = \frac{\varphi(\rho_1)}{\varphi(\rho_0)} \frac{x_0}{\alpha_0}
+.. math:: \frac{x(\rho_1)}{\alpha_1} = \frac{\varphi(\rho_1)}{\varphi(\rho_0)} \frac{x(\rho_0)}{\alpha_0}
           + \int_{\rho_1}^{\rho_0} \frac{\varphi(\rho_1) \varphi'(\rho)}{\varphi(\rho)^2} D\, d\rho
           + \sqrt{\rho_1^2 - \rho_0^2 \varphi(\rho_1)^2/\varphi(\rho_0)^2}\; z ,
 

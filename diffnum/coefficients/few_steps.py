@@ -119,7 +119,7 @@ def stork_2(
 ) -> tuple[Scalar, ...]:
     r"""Weights of STORK-2 on flows: the parabola through three velocities, integrated by virtual stages.
 
-    .. math:: x_1 = x_0 + h\big(v_0 + B_1 h\,\dot v + \tfrac12 B_2 h^2\,\ddot v\big)
+    .. math:: y_1 = y_0 + h\big(v_0 + B_1 h\,\dot v + \tfrac12 B_2 h^2\,\ddot v\big)
 
     The slope :math:`\dot v` is that of constant steps whatever the steps are; the second derivative is exact for a
     parabola; B_1 and B_2 are :func:`virtual_moments`.
@@ -181,7 +181,7 @@ def _times(total: Scalar, number: Fraction) -> Scalar:
 def rx_euler(h: Scalar | Kernel, node: Scalar) -> tuple[Scalar, tuple[Scalar, Scalar]]:
     r"""Weights of RX-Euler over two intervals: Euler's two steps and Euler's one, extrapolated.
 
-    .. math:: x_1 = \frac{x^{(2)} - S x^{(1)}}{1 - S}, \qquad S = u^2 + (1 - u)^2
+    .. math:: y_{n+1} = \frac{y^{(2)} - S y^{(1)}}{1 - S}, \qquad S = u^2 + (1 - u)^2
 
     Parameters
     ----------

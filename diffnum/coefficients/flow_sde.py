@@ -3,8 +3,8 @@ r"""Stochastic steps of flow models, as reinforcement learning takes them: four 
 In flow time, :math:`s = \sigma/(\alpha + \sigma)`, a state is :math:`(1 - s) x_0 + s\, \epsilon` up to the factor
 alpha + sigma. Every one-step sampler with one draw that keeps the mean of known data is
 
-.. math:: x_{n+1} = \alpha_{n+1} D + \sigma_{n+1} (d\, \epsilon + \sqrt v\, z), \quad
-          \epsilon = (x_n - \alpha_n D)/\sigma_n ,
+.. math:: y_{n+1} = \alpha_{n+1} D + \sigma_{n+1} (d\, \epsilon + \sqrt v\, z), \quad
+          \epsilon = (y_n - \alpha_n D)/\sigma_n ,
 
 so that a family is a pair (d, v): how much of the old noise is kept, and the variance of the new. Known data keep their
 law where :math:`d^2 + v = 1`; an equation of noise level tau is approached where
@@ -163,7 +163,7 @@ DIVISIONS: Mapping[str, Division] = MappingProxyType(
 def flow_step(
     start: Scalar, end: Scalar, level: Scalar = 0.7, family: str = "flow_sde"
 ) -> tuple[Scalar, Scalar, Scalar]:
-    r"""Weights of a step in flow time: :math:`x_{n+1} = a\, x_n + b\, u + c\, z` with the velocity u = eps - x_0.
+    r"""Weights of a step in flow time: :math:`y_{n+1} = a\, y_n + b\, u + c\, z` with the velocity u = eps - x_0.
 
     Parameters
     ----------

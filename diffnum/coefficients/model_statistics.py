@@ -1,8 +1,9 @@
 r"""DPM-Solver-v3: exponential integrators in a parametrisation fitted to the model.
 
-With y = x/alpha and f = (sigma eps - l x)/alpha the probability-flow ODE is dy/dlam = -l y - f for *any* function
-l of the half-log-SNR. On a step from a to t, and for any functions s and b of it, write
-:math:`f = e^{S - S_a}(g + \beta)`, with S an antiderivative of s and :math:`\beta = \int_a b\, e^{-(S - S_a)}`. Then
+With :math:`\bar x = x/\alpha` and :math:`f = (\sigma \epsilon - l x)/\alpha` the probability-flow ODE is
+:math:`d\bar x/d\lambda = -l \bar x - f` for *any* function l of the half-log-SNR. On a step from a to
+t, and for any functions s and b of it, write :math:`f = e^{S - S_a}(g + \beta)`, with S an antiderivative
+of s and :math:`\beta = \int_a b\, e^{-(S - S_a)}`. Then
 
 .. math:: \frac{x_t}{\alpha_t} = e^{-(L_t - L_a)} \Big[ \frac{x_a}{\alpha_a}
           - \int_a^t e^{(L + S) - (L + S)_a}\, (g + \beta)\, d\lambda \Big]

@@ -1,13 +1,13 @@
 r"""Momentum: methods that step with a moving average of past evaluations.
 
 GHVB ("generalised heavy ball") keeps :math:`v_{n+1} = (1-\beta) v_n + \beta \epsilon_n` and steps by
-:math:`\bar x_{n+1} = \bar x_n + (\delta/\beta) \sum_j c_j v_{n+2-j}` in the clock rho = sigma/alpha, with weights c_j
+:math:`\bar y_{n+1} = \bar y_n + (\delta/\beta) \sum_j c_j v_{n+2-j}` in the clock rho = sigma/alpha, with weights c_j
 that undo the delay of the average up to order k. As published the weights are those of constant steps.
 
 HB ("heavy ball") and NT ("Nesterov") average the slope p of any method instead and do not undo the delay,
 which costs all orders but the first. In terms of slopes GHVB is HB with the delay undone,
 
-.. math:: s_n = p_n + (1-\beta)(s_{n-1} - q_n), \qquad x_{n+1} = x_n + \delta_n s_n ,
+.. math:: s_n = p_n + (1-\beta)(s_{n-1} - q_n), \qquad y_{n+1} = y_n + \delta_n s_n ,
 
 p_n and q_n the Adams-Bashforth slope of this step and the Adams-Moulton slope of the one before, both from the k newest
 evaluations; on constant steps this is GHVB identically. In this form it can be taken to any grid: with exact
@@ -87,7 +87,7 @@ def _check(beta: Scalar) -> None:
 def ghvb_variable(h: Scalar, past: Sequence[Scalar], beta: Scalar) -> tuple[tuple[Scalar, ...], Scalar]:
     r"""Weights of GHVB for steps of any length, on evaluations and on the slope of the step before.
 
-    .. math:: \bar x_{n+1} = \bar x_n + \sum_j w_j f_{n-j} + c\, s_{n-1}, \qquad
+    .. math:: \bar y_{n+1} = \bar y_n + \sum_j w_j f_{n-j} + c\, s_{n-1}, \qquad
               w_j = h\,(p_j - (1-\beta) q_j), \quad c = h\,(1 - \beta)
 
     with p the weights of the mean over this step, [0, 1], of the polynomial through the evaluations, and q those of

@@ -42,8 +42,8 @@ def dpmpp_sde(
 ) -> tuple[tuple[Scalar, Scalar, Scalar], tuple[Scalar, tuple[Scalar, Scalar], Scalar], Scalar]:
     r"""Factors of k-diffusion's DPM-Solver++ (stochastic).
 
-    .. math:: X = d_r \frac{\sigma_r}{\sigma_0} x_0 + \alpha_r w_r D_0 + \sigma_r \sqrt{v_r}\, z_1, \qquad
-              x_1 = d \frac{\sigma_1}{\sigma_0} x_0 + \alpha_1 (b_1 D_0 + b_2 D(X))
+    .. math:: X = d_r \frac{\sigma_r}{\sigma_0} y_0 + \alpha_r w_r D_0 + \sigma_r \sqrt{v_r}\, z_1, \qquad
+              y_1 = d \frac{\sigma_1}{\sigma_0} y_0 + \alpha_1 (b_1 D_0 + b_2 D(X))
               + \sigma_1 \sqrt v\, (\sqrt{q}\, z_1 + \sqrt{1 - q}\, z_2)
 
     Parameters

@@ -10,7 +10,7 @@ For every noise level tau >= 0 the equation, in the half-log-SNR and with Browni
 with exact data prediction D or noise prediction epsilon has the same marginals; tau = 0 is the probability flow,
 tau = 1 the time reversal of the noising process. Over a step both are integrated exactly but for the prediction:
 
-.. math:: x_{n+1} = \frac{\sigma_{n+1}}{\sigma_n} e^{-\eta^2 h} x_n
+.. math:: x(\lambda_{n+1}) = \frac{\sigma_{n+1}}{\sigma_n} e^{-\eta^2 h} x(\lambda_n)
           + \alpha_{n+1} \int_0^1 (1+\eta^2) h\, e^{-(1+\eta^2) h (1-s)} D\, ds
           + \sigma_{n+1} \sqrt{1 - e^{-2\eta^2 h}}\; z .
 
@@ -224,7 +224,7 @@ def stochastic_adams(
 def sde_dpmpp_1(h: Scalar, tau: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
     r"""Factors of SDE-DPM-Solver++(1).
 
-    .. math:: x_{n+1} = d \frac{\sigma_{n+1}}{\sigma_n} x_n + \alpha_{n+1} w D_n + \sigma_{n+1} \sqrt v z
+    .. math:: y_{n+1} = d \frac{\sigma_{n+1}}{\sigma_n} y_n + \alpha_{n+1} w D_n + \sigma_{n+1} \sqrt v z
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def sde_dpmpp_1(h: Scalar, tau: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
 def sde_dpm_1(h: Scalar, tau: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
     r"""Factors of SDE-DPM-Solver-1.
 
-    .. math:: x_1 = d \frac{\alpha_1}{\alpha_0} x_0 - \sigma_1 w \epsilon_0 + \sigma_1 \sqrt v z
+    .. math:: y_1 = d \frac{\alpha_1}{\alpha_0} y_0 - \sigma_1 w \epsilon_0 + \sigma_1 \sqrt v z
 
     Parameters
     ----------
@@ -280,9 +280,9 @@ def sde_dpm_1(h: Scalar, tau: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
 
 
 def ddim_eta(h: Scalar, eta: Scalar = 1) -> tuple[Scalar, Scalar, Scalar]:
-    r"""Factors of DDIM(eta): :math:`x_1 = d \frac{\sigma_1}{\sigma_0} x_0 + \alpha_1 w D_0 + \sigma_1 \sqrt v z`.
+    r"""Factors of DDIM(eta): :math:`y_1 = d \frac{\sigma_1}{\sigma_0} y_0 + \alpha_1 w D_0 + \sigma_1 \sqrt v z`.
 
-    The variance is ``eta^2`` times that of the exact reversal for known data; of the noise in x_0, what remains
+    The variance is ``eta^2`` times that of the exact reversal for known data; of the noise in y_0, what remains
     keeps its direction: :math:`v = \mathtt{eta}^2 (1 - e^{-2h})`, :math:`d = \sqrt{1 - v}`, :math:`w = 1 - d e^{-h}`.
 
     Parameters

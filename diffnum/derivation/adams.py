@@ -30,7 +30,7 @@ __all__ = [
 
 EXACT_STEP = Line(
     "One step of the form, exactly: the kernel times the prediction M along the solution, s the fraction of the step.",
-    r"\frac{x_{n+1}}{\mathrm{scale}_{n+1}} = \frac{x_n}{\mathrm{scale}_n}"
+    r"\frac{x(\chi_{n+1})}{\mathrm{scale}_{n+1}} = \frac{x(\chi_n)}{\mathrm{scale}_n}"
     r" + \frac{\mathrm{gain}_{n+1}}{\mathrm{scale}_{n+1}} \int_0^1 K(s)\, M(s)\, ds",
 )
 

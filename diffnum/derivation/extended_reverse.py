@@ -48,7 +48,7 @@ def _extended(base: Derive, window: Window, order: int, symbols: ReverseSymbols)
     noise = symbols.square_root(1 - decay * decay) * vector("z1")
     exact = Line(
         "One step, exactly: the kernel of the noise scale function times the prediction, and the noise gathered.",
-        r"\frac{x_{n+1}}{\sigma_{n+1}} = \frac{g_{n+1}}{g_n} \frac{x_n}{\sigma_n}"
+        r"\frac{x(\lambda_{n+1})}{\sigma_{n+1}} = \frac{g_{n+1}}{g_n} \frac{x(\lambda_n)}{\sigma_n}"
         r" + \frac{\alpha_{n+1}}{\sigma_{n+1}} \int_0^1 K(s)\, D(s)\, ds + \text{noise},"
         r" \qquad g = \varphi(\rho)/\rho",
     )

@@ -45,8 +45,8 @@ def pseudo_corrector(window: Window, order: int, rate: int | None = 0) -> Derive
 def predicted_sequence(symbols: Symbols, ratio: Any = None) -> tuple[Vector, Vector]:
     r"""How one predicted point follows from the last, and the Adams-Bashforth method of order 2.
 
-    With :math:`\tilde x_n = x_{n-1} + g v_{n-1}` and :math:`x_n = x_{n-1} + g (v_{n-1} + v_n)/2` for a step of
-    length g, the next predicted point is :math:`\tilde x_{n+1} = x_n + h v_n`, in which :math:`x_{n-1}` can be
+    With :math:`\tilde y_n = y_{n-1} + g v_{n-1}` and :math:`y_n = y_{n-1} + g (v_{n-1} + v_n)/2` for a step of
+    length g, the next predicted point is :math:`\tilde y_{n+1} = y_n + h v_n`, in which :math:`y_{n-1}` can be
     eliminated.
 
     Parameters
@@ -71,7 +71,7 @@ def predicted_sequence(symbols: Symbols, ratio: Any = None) -> tuple[Vector, Vec
     # the old step in the velocities m1 (its m0) and k1 (its evaluation at the predicted point)
     corrected = old.x["m0"] * vector("m1") + old.x["k1"] * vector("k1")
     predicted = old.stages[-1].value["m0"] * vector("m1")
-    previous = x + corrected - predicted  # x_n = predicted point + corrected - predicted increment
+    previous = x + corrected - predicted  # y_n = predicted point + corrected - predicted increment
     following = previous + new.stages[-1].value["m0"] * vector("k1")
     past = -unit if ratio is None else -unit * ratio
     reference = adams(Window(symbols.h, (past,), _PlainKernel(symbols, symbols.h)), 2, 0).step.x

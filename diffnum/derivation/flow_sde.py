@@ -96,7 +96,7 @@ def _kept_law(base: Derive, window: Window, order: int, symbols: ReverseSymbols)
     step = Step(derived.step.stages, moved + symbols.square_root(1 - decay * decay) * vector("z1"))
     line = Line(
         "Of the old noise the share d is kept, and new noise makes up for the rest: known data keep their law.",
-        r"x_{n+1} = \alpha_{n+1} D_n + \sigma_{n+1} (d\, \epsilon_n + \sqrt{1 - d^2}\, z), \qquad d = e^{-\eta^2 h}",
+        r"y_{n+1} = \alpha_{n+1} D_n + \sigma_{n+1} (d\, \epsilon_n + \sqrt{1 - d^2}\, z), \qquad d = e^{-\eta^2 h}",
     )
     return Derived(step, (*derived.argument, line), derived.asymptotic)
 

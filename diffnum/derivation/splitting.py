@@ -31,7 +31,7 @@ def _slope_in_sigma(window: Window, node: Fraction, first: Fraction, last: Fract
     x, k1, k2 = vectors("x k1 k2")
     inner, at = window.moment(0, node), 1 / window.kernel.discount(node)
     stage = x + inner * k1  # in units of sigma at the stage, relative to the decay of x
-    # x_1 - x_0 = (e - 1) (first (x_0 - D_0) + last (x_c - D_c)/e_c), with x_c = e_c x_0 + inner D_0
+    # y_1 - y_0 = (e - 1) (first (y_0 - D_0) + last (y_c - D_c)/e_c), with y_c = e_c y_0 + inner D_0
     fallen = window.moment(0)  # 1 - e
     on_first = fallen * (first - last * inner / at)
     on_second = fallen * last / at
@@ -39,7 +39,7 @@ def _slope_in_sigma(window: Window, node: Fraction, first: Fraction, last: Fract
     inside = Line(f"The second stage, at c = {node}, is a first-order step.", "a_{21} = I_0(c)")
     line = Line(
         "The slope dx/dsigma = (x - D)/sigma is stepped, and its weights are turned into those of D.",
-        rf"x_{{n+1}} - x_n = (\sigma_{{n+1}} - \sigma_n)\left({first} \frac{{x_n - D_n}}{{\sigma_n}}"
+        rf"y_{{n+1}} - y_n = (\sigma_{{n+1}} - \sigma_n)\left({first} \frac{{y_n - D_n}}{{\sigma_n}}"
         rf" + {last} \frac{{X - D(X)}}{{\sigma_c}}\right), \qquad c = {node}",
     )
     return Derived(step, (inside, line))

@@ -2,7 +2,8 @@ r"""Stochastic methods derived: the mean from moments of the reverse kernel, the
 
 Over a step, exactly, with s the fraction of the step (data prediction; noise prediction alike)
 
-.. math:: x_{n+1} = \frac{\sigma_{n+1}}{\sigma_n} e^{-\eta^2 h} x_n + \alpha_{n+1} \int_0^1 K(s)\, D(s)\, ds
+.. math:: x(\lambda_{n+1}) = \frac{\sigma_{n+1}}{\sigma_n} e^{-\eta^2 h} x(\lambda_n)
+          + \alpha_{n+1} \int_0^1 K(s)\, D(s)\, ds
           + \sigma_{n+1} \int_0^1 \sqrt{2h}\, \eta\, e^{-\eta^2 h (1-s)}\, dW_s .
 
 The evaluations are weighted as in the deterministic derivation of the same name, on the moments of K. Noise at several

@@ -1,10 +1,10 @@
 r"""Semilinear forms: the probability-flow ODE after its linear part has been removed, as data.
 
-A form is a choice of scale, clock and prediction such that ``y = x / scale`` obeys
-``dy/dclock = (gain/scale) * M`` with ``M`` the prediction. One step from node 0 to node 1 of length
+A form is a choice of scale, clock and prediction such that ``z = x / scale`` obeys
+``dz/dclock = (gain/scale) * M`` with ``M`` the prediction. One step from node 0 to node 1 of length
 ``h`` (in the clock) is then, exactly,
 
-.. math:: x_1 = \frac{\mathrm{scale}_1}{\mathrm{scale}_0} x_0
+.. math:: x(\chi_1) = \frac{\mathrm{scale}_1}{\mathrm{scale}_0} x(\chi_0)
           + \mathrm{gain}_1 \int_0^1 h\, e^{\kappa h (1 - s)} M(\chi_0 + s h)\, ds ,
 
 with the growth rate kappa of the kernel: -1 for data, +1 for noise, 0 where the clock itself is the integrating

@@ -19,9 +19,9 @@ __all__ = ["BayesClassifier"]
 
 @dataclass(frozen=True, eq=False)
 class BayesClassifier:
-    r"""Posterior probabilities of the classes of a mixture, :math:`p(y \mid x_t)`, by Bayes' rule.
+    r"""Posterior probabilities of the classes of a mixture, :math:`p(k \mid x_t)`, by Bayes' rule.
 
-    Its logits are :math:`\log p(x_t, y)`, so that the gradient of each is the score of a class.
+    Its logits are :math:`\log p(x_t, k)`, so that the gradient of each is the score of a class.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class _ByClassifier:
 def classifier_guidance(
     model: Denoiser, classifier: Classifier, scale: Scale, *, label: Label | None = None
 ) -> Altered:
-    r"""Classifier guidance: :math:`\tilde\epsilon = \epsilon - w\, \sigma\, \nabla_x \log p(y \mid x_t)`.
+    r"""Classifier guidance: :math:`\tilde\epsilon = \epsilon - w\, \sigma\, \nabla_x \log p(k \mid x_t)`.
 
     With the exact classifier of an exact model this is classifier-free guidance of the same weight, at every state.
 
@@ -182,7 +182,7 @@ RULES = MappingProxyType(
         "classifier": GuidanceRule(
             name="classifier",
             title="gradient of a classifier of noisy states",
-            formula=r"\epsilon - w\, \sigma\, \nabla_x \log p(y \mid x_t)",
+            formula=r"\epsilon - w\, \sigma\, \nabla_x \log p(k \mid x_t)",
             source="Dhariwal and Nichol 2021, section 4 and algorithm 2",
             cite="dhariwal2021diffusion",
             build=_build,

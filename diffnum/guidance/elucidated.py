@@ -71,7 +71,7 @@ def clean_classifier_guidance(
 
     Here :math:`g = \nabla [\tau_1 z_y - \log \sum_k e^{\tau_2 z_k}]`, with the logits z of the predicted data D. As
     published the gradient is by D and is used as if it were by the state; with ``jacobian`` it is that by the state,
-    :math:`(\partial D / \partial x)^T g`. Neither is :math:`\nabla \log p(y \mid x_t)`, which averages the
+    :math:`(\partial D / \partial x)^T g`. Neither is :math:`\nabla \log p(k \mid x_t)`, which averages the
     probabilities over :math:`p(x_0 \mid x_t)` before it takes the logarithm.
 
     Parameters

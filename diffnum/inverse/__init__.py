@@ -1,4 +1,4 @@
-r"""Inverse problems: samplers of the posterior given :math:`y = A x + \text{noise}`, and how far each is from it.
+r"""Inverse problems: samplers of the posterior given :math:`Y = A x + \text{noise}`, and how far each is from it.
 
 The start of a run may be the unknown too: :func:`optimise_start`.
 

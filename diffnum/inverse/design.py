@@ -1,9 +1,9 @@
 r"""Which measurement next? Greedy designs by exact information, and the published scores against it.
 
-A measurement :math:`y = a^T x + \text{noise}` of a law tells :math:`I = H(y) - H(\text{noise})` nats. Of a Gaussian
+A measurement :math:`Y = a^T x + \text{noise}` of a law tells :math:`I = H(Y) - H(\text{noise})` nats. Of a Gaussian
 that is
-:math:`\frac12 \log(1 + a^T \Sigma a / \sigma_y^2)`, whatever is measured, so that its best design is known beforehand;
-of a mixture y is a mixture in one dimension, whose entropy is an integral. Posteriors are exact here, so that scores
+:math:`\frac12 \log(1 + a^T \Sigma a / \sigma_Y^2)`, whatever is measured, so that its best design is known beforehand;
+of a mixture Y is a mixture in one dimension, whose entropy is an integral. Posteriors are exact here, so that scores
 differ by nothing but what they are.
 """
 

@@ -1,7 +1,7 @@
 r"""The exact law of a posterior sampler on a Gaussian prior, by running the very code that ships.
 
 Where a sampler is affine in the measurement and in all normals that it draws, its output is
-:math:`x = K y + k + \sum_j M_j z_j`. A batch whose samples are nothing, each unit measurement and each unit normal
+:math:`x = K Y + k + \sum_j M_j z_j`. A batch whose samples are nothing, each unit measurement and each unit normal
 finds K, k and M in one run, without Monte Carlo. Two more samples, of random measurement and noise, tell whether it is
 affine.
 """
@@ -57,7 +57,7 @@ class PosteriorBias:
 
 @dataclass(frozen=True, eq=False)
 class AffineLaw:
-    r"""Gaussian law :math:`N(K y + k, S)` of data given a measurement.
+    r"""Gaussian law :math:`N(K Y + k, S)` of data given a measurement.
 
     Parameters
     ----------

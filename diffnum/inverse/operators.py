@@ -61,7 +61,7 @@ class Modes:
         :math:`V^T x`, shape (n, k, ...), and :math:`V c`. Fourier modes are complex; factors that are the same for a
         frequency and its opposite keep states real.
     seen, shown : callable
-        :math:`U^T y` and :math:`U c`.
+        :math:`U^T Y` and :math:`U c`.
     """
 
     values: FloatArray

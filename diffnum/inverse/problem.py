@@ -64,7 +64,7 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Inverse:
-    r"""A linear inverse problem: a model of the prior and a measurement :math:`y = A x + \text{noise}`.
+    r"""A linear inverse problem: a model of the prior and a measurement :math:`Y = A x + \text{noise}`.
 
     Parameters
     ----------

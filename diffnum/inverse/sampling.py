@@ -84,7 +84,7 @@ def sample(
     noise: Noise | None = None,
     **options: Any,
 ) -> Array:
-    r"""Draw from the law of the data given a measurement :math:`y = A x + \text{noise}`.
+    r"""Draw from the law of the data given a measurement :math:`Y = A x + \text{noise}`.
 
     Parameters
     ----------

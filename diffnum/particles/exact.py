@@ -1,6 +1,6 @@
 r"""Weighted samplers on Gaussian data, without Monte Carlo: infinitely many particles, exactly.
 
-On centred Gaussians every model is linear, so that the state at node k is :math:`x_k = a_k^T \xi` in the normals
+On centred Gaussians every model is linear, so that the state at node k is :math:`y_k = a_k^T \xi` in the normals
 :math:`\xi` of the whole run, and the log-weight of a corrector is a quadratic form :math:`\xi^T Q \xi`. The
 weighted law of :math:`\xi` is therefore the Gaussian of precision :math:`1 - 2 Q`: what a corrector samples on a
 given grid, with its discretisation error and with no error of sampling.

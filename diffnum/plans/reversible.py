@@ -1,10 +1,10 @@
 r"""Reversible schemes: plans whose every step can be undone by linear combinations and the same evaluations.
 
-Each carries a second vector. With :math:`y = x/s` and the clock c of a form (:math:`s = \alpha, c = \sigma/\alpha`
+Each carries a second vector. With :math:`\bar x = x/s` and the clock c of a form (:math:`s = \alpha, c = \sigma/\alpha`
 where the model is seen as predicting noise, :math:`s = \sigma, c = \alpha/\sigma` for data) the flow is
-:math:`dy/dc = M`; steps are :math:`h = c_{n+1} - c_n`, with :math:`r = h/h_{n-1}`. The two-step schemes are
+:math:`d\bar x/dc = M`; steps are :math:`h = c_{n+1} - c_n`, with :math:`r = h/h_{n-1}`. The two-step schemes are
 
-.. math:: y_{n+1} = y_n + h M_n + g\,(y_{n-1} - y_n + h_{n-1} M_n),
+.. math:: \bar y_{n+1} = \bar y_n + h M_n + g\,(\bar y_{n-1} - \bar y_n + h_{n-1} M_n),
 
 the leapfrog with g = 1, O-BELM with :math:`g = r^2`, BDIA with :math:`g = \gamma\,\alpha_{n-1}/\alpha_{n+1}`. Where the
 past state is a little off the curve, that error is multiplied by -g a step while sampling and by -1/g on the way

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from diffnum.plot import INK, look_of, style
 from diffnum.plot.canvas import new_axes, new_figure
-from diffnum.plot.labels import SMALL, label_lines
+from diffnum.plot.labels import label_lines
 
 __all__ = ["plot_analysis", "plot_constants", "plot_distances", "plot_response", "plot_roots", "plot_stability"]
 
@@ -34,7 +34,7 @@ def plot_stability(
     fill : bool
         Whether the inside is shaded.
     label : str, optional
-        Written upright where the region ends on the negative real axis; the method and its step by default.
+        Stands in the legend above the axes, where it lies on no curve; the method and its step by default.
 
     Returns
     -------
@@ -58,20 +58,12 @@ def plot_stability(
         if fill:
             inside = (region.radius <= limit[0]).astype(float)
             ax.contourf(region.re, region.im, inside, levels=[0.5, 1.5], colors=[look.color], alpha=0.15)
-        ax.contour(region.re, region.im, region.radius, levels=limit, colors=[look.color], linewidths=1.6)
+        drawn: dict[str, Any] = {"colors": [look.color], "linestyles": [look.dash], "linewidths": 1.6}
+        ax.contour(region.re, region.im, region.radius, levels=limit, **drawn)
         step = f", h = {region.step:g}" if region.step else ""
-        row = region.radius[np.argmin(np.abs(region.im))] <= limit[0]
-        end = region.re[np.argmax(row)] if row.any() else region.re[-1]
-        ax.annotate(
-            label or f"{region.method}{step}",
-            (end, 0),
-            xytext=(2, 4),
-            textcoords="offset points",
-            color=look.color,
-            fontsize=SMALL,
-            rotation=90,
-            va="bottom",
-        )
+        ax.plot([], [], color=look.color, linestyle=look.dash, label=label or f"{region.method}{step}")
+        named = len(ax.get_legend_handles_labels()[1])
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=min(named, 2), frameon=False)
         ax.set_aspect("equal")
         ax.set_xlabel("real part of z")
         ax.set_ylabel("imaginary part of z")
@@ -184,7 +176,7 @@ def plot_roots(zero: Any, ax: Axes | None = None) -> Axes:
 
 
 def plot_constants(constant: Any, ax: Axes | None = None) -> Axes:
-    """Draw the principal error constant of a method over the stiffness nu of ``y' = -nu y``, y = x/alpha.
+    """Draw the principal error constant of a method over the stiffness nu of ``z' = -nu z``, z = x/alpha.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 r"""The continuous adjoint: the equation of the flow and that of its gradient, solved towards the noise by one plan.
 
-With :math:`y = x/\alpha` and :math:`\rho = \sigma/\alpha` the flow is :math:`dy/d\rho = \varepsilon(\alpha y)`.
-For a loss of its end, :math:`\tilde a = \partial L/\partial y` and the derivative by parameters obey
+With :math:`\bar x = x/\alpha` and :math:`\rho = \sigma/\alpha` the flow is
+:math:`d\bar x/d\rho = \varepsilon(\alpha \bar x)`. For a loss of its end,
+:math:`\tilde a = \partial L/\partial \bar x` and the derivative by parameters obey
 
 .. math:: \frac{d\tilde a}{d\rho} = -\alpha\, J^T \tilde a, \qquad
           \frac{dL}{d\theta} = -\int_{\rho_\text{end}}^{\rho_\text{start}}

@@ -1,9 +1,10 @@
 r"""Log-densities of data by the change of variables along the probability flow, with the numbers of any plan.
 
-With :math:`y = x/\alpha` and :math:`\rho = \sigma/\alpha`, :math:`dy/d\rho = \varepsilon(\alpha y)` and, along it,
-:math:`d \log p_\rho(y)/d\rho = -\alpha \operatorname{tr} J` with :math:`J = \partial\varepsilon/\partial x`. Kept as
-:math:`l = \alpha \log p`, this is one more coordinate of the state whose noise is :math:`-\alpha\operatorname{tr} J`:
-the plan steps it with the same weights, and its error has the order of the plan.
+With :math:`\bar x = x/\alpha` and :math:`\rho = \sigma/\alpha`, :math:`d\bar x/d\rho = \varepsilon(\alpha \bar x)`
+and, along it, :math:`d \log p_\rho(\bar x)/d\rho = -\alpha \operatorname{tr} J` with
+:math:`J = \partial\varepsilon/\partial x`. Kept as :math:`l = \alpha \log p`, this is one more
+coordinate of the state whose noise is :math:`-\alpha\operatorname{tr} J`: the plan steps it with the same weights, and
+its error has the order of the plan.
 
 References
 ----------

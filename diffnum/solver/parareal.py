@@ -2,7 +2,7 @@ r"""Parareal: a coarse run carries to the end what fine runs of slices of time, 
 
 A plan is cut into slices. With F its steps through one of them, and G those of a coarse plan, round ``k`` makes
 
-.. math:: x_{n+1}^{k+1} = G(x_n^{k+1}) + F(x_n^k) - G(x_n^k).
+.. math:: y_{n+1}^{k+1} = G(y_n^{k+1}) + F(y_n^k) - G(y_n^k).
 
 The runs F of a round start from states that are known, so that they go side by side, one call of the model for each
 fine step; the runs G follow each other. The fixed point is the fine run: after ``k`` rounds its first ``k`` slices are

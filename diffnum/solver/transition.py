@@ -2,8 +2,8 @@ r"""Densities of the steps of a stochastic plan, as reinforcement learning wants
 
 A step that draws its noise after all its evaluations sends a state to a Gaussian,
 
-.. math:: p(x_{i+1} \mid x_i) = N(\mu(x_i), s_i^2), \qquad
-          \log p = -\frac{|x_{i+1} - \mu|^2}{2 s_i^2} - d \log s_i - \frac d2 \log 2\pi ,
+.. math:: p(y_{n+1} \mid y_n) = N(\mu(y_n), s_n^2), \qquad
+          \log p = -\frac{|y_{n+1} - \mu|^2}{2 s_n^2} - d \log s_n - \frac d2 \log 2\pi ,
 
 with the mean that the loop computes without noise, and a deviation that is a number of the plan. With several steps of
 memory the same holds given the history. The log-density is the sum over the d entries of a sample: its mean, which some
@@ -12,7 +12,7 @@ codes take, is that of no density, and its ratios are d-th roots of importance w
 *Ratios.* Two log-densities are of size d, and their difference may be of size 1/1000: subtracted in float32 they leave
 an error of about ``eps d`` in its place. :meth:`Transition.log_ratio` takes the difference first,
 
-.. math:: \log \frac{p_\theta}{p_0} = \frac{(\mu_\theta - \mu_0) \cdot (2 x_{i+1} - \mu_\theta - \mu_0)}{2 s_i^2},
+.. math:: \log \frac{p_\theta}{p_0} = \frac{(\mu_\theta - \mu_0) \cdot (2 y_{n+1} - \mu_\theta - \mu_0)}{2 s_n^2},
 
 which is as good as the means are; with a state or means in half precision, no form is.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.book.test_tools import BOOK, load
@@ -75,6 +77,7 @@ def test_the_noise_level_has_one_letter() -> None:
     """It is eta: tau is in names of the code alone, and what other authors call eta is in theirs."""
     for name, page in symbols.chapters().items():
         assert not any(r"\tau" in formula for formula in symbols.formulas(page)), name
+        assert "τ" not in page, f"{name}: a label of a figure"
 
 
 def test_data_are_no_state_of_a_run() -> None:
@@ -82,3 +85,39 @@ def test_data_are_no_state_of_a_run() -> None:
     for name, page in symbols.chapters().items():
         for formula in symbols.formulas(page):
             assert formula[:4] != ("x", "_", "1", "=") or not symbols.occurs("x_0", formula), name
+
+
+def test_states_at_nodes_are_y_and_the_exact_solution_is_x() -> None:
+    assert symbols.misnamed(symbols.chapters()) == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "refused"),
+    [
+        ("the step $x_{n+1} = x_n + h f_n$", 2),
+        (r"predicted, $\tilde x_{n}$", 1),
+        (r"the end $\hat x_N$ and a stage before, $x_{i + 1}$", 2),
+        ("```{code-cell} python\n'$x_n$ in a caption'\n```", 1),
+        (r"the step $y_{n+1} = y_n + h f(y_n)$, the end $y^{(2n)}$, and $\bar y$ in units of the signal", 0),
+        (r"on $y' = \nu y$", 2),
+        ("a measurement $y = A x_0$", 1),
+        (r"at times $x_t$, $x_{t_i}$, $x(\lambda_n)$; a datum $x_0$, one of $x_0^{(j)}$, the model $m_{\max_n}$", 0),
+    ],
+)
+def test_a_planted_state_of_the_old_notation_is_refused(sentence: str, refused: int) -> None:
+    assert len(symbols.misnamed({"page": sentence})) == refused
+
+
+def test_the_package_writes_states_at_nodes_as_the_book_does() -> None:
+    """But for formulas as their sources print them."""
+    sources = {
+        str(path): path.read_text(encoding="utf-8")
+        for path in sorted(BOOK.parent.joinpath("diffnum").rglob("*.py"))
+        if "published" not in path.parts
+    }
+    assert len(sources) > 100
+    assert [f"{name}: {found[0]}" for name, text in sources.items() if (found := symbols.AT_NODE.search(text))] == []
+    # nor is a step one from x_0, which is data, to x_1
+    first = re.compile(r"(?<![A-Za-z_])x_1(?![A-Za-z0-9_])")
+    assert first.search(r"x_1 = \sigma_1 x_0") is not None
+    assert [name for name, text in sources.items() if first.search(text)] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import importlib.util
+import io
 import re
 import shutil
 import sys
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -176,6 +178,23 @@ def test_the_best_of_a_table_is_bold_and_darkest(show: ModuleType) -> None:
     assert [bold for row in near.splitlines()[2:] for _, bold in shades(row)] == [False, True, False]
 
 
+def test_marks_of_a_dot_plot_stand_at_their_lines_and_differ_without_colour(show: ModuleType) -> None:
+    figure = show.dots(
+        {"a": {"claimed": [3], "found": [1, 2]}, "b": {"claimed": [2]}}, ["claimed", "found"], joined=True
+    )
+    (ax,) = figure.axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first line is the upper one"
+    drawn = {line.get_label(): sorted(zip(*line.get_data(), strict=True)) for line in ax.get_lines()}
+    assert drawn["claimed"] == [(2, 1), (3, 0)]
+    assert drawn["found"] == [(1, 0), (2, 0)]
+    assert [list(line.get_xdata()) for line in ax.get_lines()[:2]] == [[1, 3], [2, 2]], "bars from least to largest"
+    shapes = [(mark["marker"], mark.get("mfc")) for mark in show.MARKS]
+    assert len(set(shapes)) == len(shapes)
+    above = show.dots({"a": {"fails": [1]}}, ["fails"], columns=["formula", "last step"]).axes[0]
+    assert [text.get_text() for text in above.get_xticklabels()] == ["formula", "last step"]
+
+
 def test_rows_and_columns_of_images_have_names(show: ModuleType) -> None:
     html = show.images(np.zeros((6, 2, 2)), 3, alt="six", rows=["one", "two"], heads=["x", "y", "z"]).data
     assert re.findall(r"<p>(\w+)</p>", html) == ["one", "two"]
@@ -248,6 +267,54 @@ SVG = '<svg viewBox="0 0 400 300"><text style="font: 8px sans"><tspan style="fon
 @pytest.mark.parametrize(("width", "size"), [(400.0, 8.0), (200.0, 4.0)])
 def test_writing_in_figures_is_measured_as_it_is_shown(look: ModuleType, width: float, size: float) -> None:
     assert look.smallest_writing(SVG, width) == size
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        ({"color": "#d9622b"}, ["one and two"]),
+        ({"color": "#d9622b", "ls": "--"}, []),
+        ({"color": "#d9622b", "marker": "s"}, []),
+        ({"color": "#d9622b", "mfc": "none"}, []),
+        ({"color": "#d9622b", "lw": 3}, []),
+        ({"color": "#000000"}, []),
+    ],
+)
+def test_entries_of_a_legend_that_are_alike_in_grey_are_told(
+    look: ModuleType, show: ModuleType, second: dict[str, Any], told: list[str]
+) -> None:
+    ax = show.axes()
+    ax.plot([0, 1], [0, 1], color="#2f7fc1", marker="o", label="one")
+    ax.plot([0, 1], [1, 0], **{"marker": "o", "label": "two"} | second)
+    ax.legend()
+    file = io.StringIO()
+    show.shown(ax).savefig(file, format="svg")
+    assert look.alike_in_grey(file.getvalue()) == told
+
+
+def test_hatches_tell_bars_apart_in_grey(look: ModuleType, show: ModuleType) -> None:
+    for second, told in (("//", ["one and two"]), ("..", [])):
+        ax = show.axes()
+        ax.bar([0], [1], color="#2f7fc1", hatch="//", label="one")
+        ax.bar([1], [1], color="#d9622b", hatch=second, label="two")
+        ax.legend()
+        file = io.StringIO()
+        show.shown(ax).savefig(file, format="svg")
+        assert look.alike_in_grey(file.getvalue()) == told
+
+
+def test_looks_for_curves_that_are_no_methods_are_told_apart_in_grey(look: ModuleType, show: ModuleType) -> None:
+    ax = show.axes()
+    for k, one in enumerate(show.LOOKS):
+        ax.plot([0, 1], [k, k], color=one.color, ls=one.dash, label=f"dash {k}")
+        ax.plot([0, 1], [k, k], color=one.color, ls="", marker=one.marker, label=f"marker {k}")
+    ax.legend()
+    file = io.StringIO()
+    show.shown(ax).savefig(file, format="svg")
+    assert look.alike_in_grey(file.getvalue()) == []
+    assert look.lightness("#ffffff") == pytest.approx(100.0)
+    assert look.lightness("#000000") == 0.0
+    assert look.lightness("#777777") == pytest.approx(50.0, abs=0.5)
 
 
 def test_each_fault_that_a_browser_measures_is_told(look: ModuleType, tmp_path: Path) -> None:

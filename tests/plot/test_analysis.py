@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 import diffnum as dn
 from diffnum.analysis import analyse, frequency_response, propagate, stability_region
@@ -21,8 +22,15 @@ def test_regions_share_axes_and_are_named() -> None:
     ax = plot_analysis.plot_stability(first)
     again = plot_analysis.plot_stability(stability_region("dpmpp_2m", 0.5, re=axis, im=axis), ax, fill=False)
     assert again is ax
-    assert [text.get_text() for text in ax.texts] == ["lms_2", "dpmpp_2m, h = 0.5"]
-    assert ax.texts[0].xy[0] == pytest.approx(-1.0, abs=axis[1] - axis[0])  # the limit of Adams-Bashforth 2
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["lms_2", "dpmpp_2m, h = 0.5"]
+    below = ax.get_legend().get_bbox_to_anchor().transformed(ax.transAxes.inverted()).y0
+    assert below >= 1.0, "names stand above the axes, on no curve"
+    names = ax.get_legend().get_lines()
+    assert len({str(line._dash_pattern) for line in names}) == len(names)
+    regions = [found for found in ax.collections if len(found.get_edgecolor())]
+    drawn = [(found.get_edgecolor()[0][:3].tolist(), found.get_linestyle()[0][1]) for found in regions]
+    assert [found[0] for found in drawn] == [list(to_rgb(line.get_color())) for line in names]
+    assert [found[1] is None for found in drawn] == [line.get_linestyle() == "-" for line in names]
 
 
 def test_a_region_of_another_shape_is_refused() -> None:

@@ -146,6 +146,7 @@ def test_global_settings_are_left_alone() -> None:
 def test_families_differ_in_colour_marker_and_dash() -> None:
     looks = list(FAMILIES.values())
     assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(looks)
+    assert len({str(look.dash) for look in looks}) == len(looks), "on paper without colour, dashes tell curves apart"
     assert look_of("never heard of") == look_of("never heard of")
 
 

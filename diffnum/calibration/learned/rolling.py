@@ -3,7 +3,7 @@ r"""Runs as linear combinations: any sampler with scalar weights is a triangle o
 A loop that forms linear combinations of states and evaluations is run on basis vectors: what it calls the model with is
 then a row of coefficients, and the model's answers are further basis vectors. After N evaluations
 
-.. math:: x_n = a_n x_T + \sum_{j < n} b_{nj} M(x_j, \tau_j), \qquad n = 0, \dots, N,
+.. math:: y_n = a_n x_T + \sum_{j < n} b_{nj} M(y_j, \tau_j), \qquad n = 0, \dots, N,
 
 are all its numbers. Written from one evaluation to the next they are a plan.
 """

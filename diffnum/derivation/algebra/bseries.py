@@ -1,6 +1,6 @@
 r"""Order of any step rule, proved by B-series in the clock that turns the kernel into a constant.
 
-Let K be the kernel of the form and ``ds = K dclock``; then ``y = x/scale`` obeys plainly ``y' = f(y, s)``, and an
+Let K be the kernel of the form and ``ds = K dclock``; then ``z = x/scale`` obeys plainly ``z' = f(z, s)``, and an
 exponential method is, for each h, a classical general linear method whose coefficients are functions of h. With the
 moments of the kernel over the first c of the step, ``moment(0, c)``, and its ``discount(c)``, the node c stands at
 

@@ -1,6 +1,6 @@
 r"""Rooted trees and the order conditions of Runge-Kutta methods and of general linear steps.
 
-A tree stands for an elementary differential of f in ``y' = f(y, s)``; an approximation has order p when its weight on
+A tree stands for an elementary differential of f in ``x' = f(x, s)``; an approximation has order p when its weight on
 every tree of up to p nodes is that of the exact flow, ``1/gamma``. Besides the classical trees there are those in
 which a leaf may be the clock itself, a differentiation by s: they are needed wherever a stage stands at another place
 than its weights say.
@@ -205,7 +205,7 @@ def order_conditions(
 
 @dataclass(frozen=True)
 class StageRow:
-    """One approximation within a step, in the clock s in which the equation is ``y' = f(y, s)``.
+    """One approximation within a step, in the clock s in which the equation is ``x' = f(x, s)``.
 
     Parameters
     ----------

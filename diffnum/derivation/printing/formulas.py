@@ -318,7 +318,7 @@ class Formula:
 
     def _target(self, name: str) -> str:
         if name == "x":
-            return "x_{n+1}"
+            return "y_{n+1}"
         return f"X_{{{name[1:]}}}" if name[0] == "k" else self._vector(name, ahead=1)
 
     def _vector(self, name: str, ahead: int = 0) -> str:
@@ -332,7 +332,7 @@ class Formula:
 
     def _evaluation(self, name: str) -> str:
         if name in ("x", "one"):
-            return {"x": "x_n", "one": ""}[name]
+            return {"x": "y_n", "one": ""}[name]
         letter = _FORMS[self.form][3]
         if name[0] != "k":
             return self._vector(name)
@@ -347,9 +347,9 @@ class Formula:
             return inside
         scale, gain, sign, _ = _FORMS[self.form]
         ratio = (
-            rf"\frac{{{self._at(scale, name)}}}{{{self._at(scale, None)}}}\, x_n"
+            rf"\frac{{{self._at(scale, name)}}}{{{self._at(scale, None)}}}\, y_n"
             if scale and self.nodes[name]
-            else "x_n"
+            else "y_n"
         )
         decay = row.get("x", sympy.Integer(1))
         if decay != 1:
@@ -403,13 +403,13 @@ class Formula:
         places = [f"{name} evaluates at {c} of the step" for name, c in self.nodes.items() if name != "x"]
         if self.draws:
             return [
-                "A row is w_x (scale/scale_n) x_n + gain * (weights times evaluations) + sigma * "
+                "A row is w_x (scale/scale_n) y_n + gain * (weights times evaluations) + sigma * "
                 "(weights times draws),",
                 f"scale = {scale}, gain = {gain}, sigma at the node of the row; w_x is 1 where it is not listed.",
                 *places,
                 "z1, z2, ... are independent standard normal draws",
             ]
-        lines = [f"A row is (scale/scale_n) x_n + gain * (sum of weights times evaluations), scale = {scale},"]
+        lines = [f"A row is (scale/scale_n) y_n + gain * (sum of weights times evaluations), scale = {scale},"]
         lines.append(f"gain = {gain}, both at the node of the row; rows handed on are the sum alone.")
         lines += places
         moved = {name: next(iter(row)) for name, row in self.rows.items() if name not in self.nodes and copies(row)}

@@ -1,7 +1,7 @@
 r"""Denoising diffusion restoration models: each singular direction has its own update.
 
 In units of the data (state over alpha, noise level rho = sigma/alpha) a direction of singular value s sees the
-measurement with noise :math:`\sigma_y / s`. Where that is less than the next noise level the measurement replaces the
+measurement with noise :math:`\sigma_Y / s`. Where that is less than the next noise level the measurement replaces the
 prediction and noise fills up the rest; where it is more, what the measurement leaves unexplained takes the place of
 part of the noise; what is not measured goes on as in DDIM.
 """

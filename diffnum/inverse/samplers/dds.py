@@ -1,7 +1,7 @@
 r"""Decomposed diffusion sampling: the predicted data are moved towards the measurement by a few conjugate gradients.
 
-:math:`(I + \gamma A^T A)\, \hat x_0' = \hat x_0 + \gamma A^T y`, and then a DDIM step with the predicted noise as it
-was. With :math:`\gamma_t = \operatorname{Var}(x_0 \mid x_t) / \sigma_y^2` that is the posterior mean of data
+:math:`(I + \gamma A^T A)\, \hat x_0' = \hat x_0 + \gamma A^T Y`, and then a DDIM step with the predicted noise as it
+was. With :math:`\gamma_t = \operatorname{Var}(x_0 \mid x_t) / \sigma_Y^2` that is the posterior mean of data
 :math:`N(m, cI)`; and the noise that goes with it is another one.
 """
 
@@ -62,7 +62,7 @@ SAMPLERS = {
         options={"gamma": 1.0, "eta": 0.85, "iterations": 5, "recomputed": False, "early": True},
         code="HJ-harry/DDS at 509b140e, solver_2d.py, Diffusion.dds",
         deviations=(
-            "gamma is one number for all steps; the posterior of isotropic data has Var(x_0 | x_t) / sigma_y^2",
+            "gamma is one number for all steps; the posterior of isotropic data has Var(x_0 | x_t) / sigma_Y^2",
             "the noise sqrt(1 - alpha^2) eta is not that of DDIM's eta",
             "the predicted noise is that of the prior, not the one that goes with the moved data",
             "the branch for the last step is taken one step early, at j == 0: the state that enters the last "
@@ -72,7 +72,7 @@ SAMPLERS = {
     "dds_corrected": PosteriorSampler(
         name="dds_corrected",
         title="proximal step with the weight of isotropic data, noise recomputed",
-        source="Chung, Lee and Ye 2024, arXiv:2303.05754, Algorithm 1, with gamma_t = Var(x_0 | x_t) / sigma_y^2",
+        source="Chung, Lee and Ye 2024, arXiv:2303.05754, Algorithm 1, with gamma_t = Var(x_0 | x_t) / sigma_Y^2",
         cite="chung2024dds",
         guess=_corrected,
         needs=frozenset({"noise"}),

@@ -1,7 +1,7 @@
 r"""Plug-and-play restoration by a diffusion model: a proximal step on the predicted data, and noise put back.
 
-:math:`\hat x_0' = \arg\min_x \| y - A x \|^2 + \rho_t \| x - \hat x_0 \|^2` with
-:math:`\rho_t = \lambda \sigma_y^2 \alpha^2 / \sigma^2`, then
+:math:`\hat x_0' = \arg\min_x \| Y - A x \|^2 + \rho_t \| x - \hat x_0 \|^2` with
+:math:`\rho_t = \lambda \sigma_Y^2 \alpha^2 / \sigma^2`, then
 :math:`x_s = \alpha_s \hat x_0' + \sigma_s (\sqrt{1 - \zeta}\, \hat\epsilon' + \sqrt{\zeta}\, z)`.
 """
 

@@ -1,6 +1,6 @@
 r"""Diffusion posterior sampling: the likelihood of the predicted data stands for that of the state.
 
-.. math:: \nabla_{x_t} \log p(y \mid x_t) \approx -\frac{1}{2 \sigma_y^2} \nabla_{x_t} \| y - A \hat x_0(x_t) \|^2 .
+.. math:: \nabla_{x_t} \log p(Y \mid x_t) \approx -\frac{1}{2 \sigma_Y^2} \nabla_{x_t} \| Y - A \hat x_0(x_t) \|^2 .
 
 The spread of the data around their prediction is left out, so that the pull is too strong wherever there is noise. What
 the authors' code runs is another thing: a step of constant length along the gradient of the norm, whatever the noise.

@@ -2,7 +2,7 @@ r"""Mean-reverting diffusion: the process ends around the measurement, and the m
 
 :math:`x_t = \alpha x_0 + (1 - \alpha)\mu + \sigma \epsilon` with the lifted measurement for :math:`\mu`. The model is
 of the data given the measurement, so that nothing is approximated but the start: :math:`N(\mu, \sigma_T^2)` in place of
-the state's own law, whose mean is off by :math:`\alpha_T (E[x_0 \mid y] - \mu)`.
+the state's own law, whose mean is off by :math:`\alpha_T (E[x_0 \mid Y] - \mu)`.
 """
 
 from __future__ import annotations

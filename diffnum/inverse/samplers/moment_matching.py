@@ -3,7 +3,7 @@ r"""Moment matching: the data given the state get the covariance that they have.
 Of any law the data given a noisy state have the covariance :math:`C = \frac{\sigma^2}{\alpha} J` with J the derivative
 of the predicted data (Tweedie's second formula), so that
 
-.. math:: \nabla_{x_t} \log p(y \mid x_t) \approx J^T A^T (A C A^T + \sigma_y^2 I)^{-1} (y - A \hat x_0) .
+.. math:: \nabla_{x_t} \log p(Y \mid x_t) \approx J^T A^T (A C A^T + \sigma_Y^2 I)^{-1} (Y - A \hat x_0) .
 
 On Gaussian data that is the exact score of the posterior: these records are the reference of the others there. On
 mixtures it is the exact posterior mean of a Gaussian with the right two moments, which is not that of the mixture.

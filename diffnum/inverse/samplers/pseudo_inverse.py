@@ -1,6 +1,6 @@
 r"""Pseudo-inverse guidance: the predicted data get one variance in all directions.
 
-.. math:: \nabla_{x_t} \log p(y \mid x_t) \approx J^T A^T (r_t^2 A A^T + \sigma_y^2 I)^{-1} (y - A \hat x_0), \quad
+.. math:: \nabla_{x_t} \log p(Y \mid x_t) \approx J^T A^T (r_t^2 A A^T + \sigma_Y^2 I)^{-1} (Y - A \hat x_0), \quad
    r_t^2 = \frac{c\, \sigma^2}{c\, \alpha^2 + \sigma^2}, \; J = \partial \hat x_0 / \partial x_t .
 
 That variance is the right one for data :math:`N(m, c I)`; the paper has c = 1.

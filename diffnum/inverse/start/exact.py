@@ -1,7 +1,7 @@
 r"""The closed form: an affine run and a quadratic loss, where every answer's gap is exact.
 
-With :math:`F(\sigma z) = m + M z` and :math:`L = |y - A x|^2 / 2\sigma_y^2` the objective is
-:math:`J^* + \tfrac{w}{2} (z - z^*)^T P (z - z^*)` with :math:`P = I + M^T A^T A M / w \sigma_y^2`, and the law of least
+With :math:`F(\sigma z) = m + M z` and :math:`L = |Y - A x|^2 / 2\sigma_Y^2` the objective is
+:math:`J^* + \tfrac{w}{2} (z - z^*)^T P (z - z^*)` with :math:`P = I + M^T A^T A M / w \sigma_Y^2`, and the law of least
 free energy is :math:`N(z^*, P^{-1})`; that of another law q lies :math:`w\,\mathrm{KL}(q \,\|\, N(z^*, P^{-1}))` above.
 """
 

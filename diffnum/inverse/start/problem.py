@@ -193,7 +193,7 @@ class StartProblem:
 
 
 def misfit(op: Linear, y: ArrayLike, noise_std: float) -> EachLoss:
-    r"""Loss :math:`|y - A x|^2 / 2 \sigma_y^2` of ends.
+    r"""Loss :math:`|Y - A x|^2 / 2 \sigma_Y^2` of ends.
 
     Parameters
     ----------

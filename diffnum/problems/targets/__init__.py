@@ -6,7 +6,7 @@ mixtures these laws are Gaussian mixtures again, so that what a sampler does is 
 * :func:`tilted`: :math:`p(x)\, e^{b^T x + x^T A x / 2}`, linear and quadratic rewards;
 * :func:`power`: :math:`p(x)^n`, annealing to an integer inverse temperature;
 * :func:`product`: :math:`p(x)\, q(x)`;
-* :func:`posterior`: :math:`p(x \mid y)` for :math:`y = A x + \text{noise}`;
+* :func:`posterior`: :math:`p(x \mid Y)` for :math:`Y = A x + \text{noise}`;
 * :func:`restricted`: the components of some classes;
 * :class:`PowerProduct`: :math:`\prod_i p_i(x)^{\beta_i}` with any real exponents, by quadrature in one and two
   dimensions.

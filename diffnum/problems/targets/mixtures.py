@@ -109,7 +109,7 @@ def product(first: Any, second: Any, *, prune: float = 0.0) -> GaussianMixture:
 
 
 def posterior(problem: Any, A: ArrayLike, y: ArrayLike, noise_std: ArrayLike) -> GaussianMixture:
-    r"""Law of x given a measurement :math:`y = A x + \text{noise}`.
+    r"""Law of x given a measurement :math:`Y = A x + \text{noise}`.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def posterior(problem: Any, A: ArrayLike, y: ArrayLike, noise_std: ArrayLike) ->
     Returns
     -------
     GaussianMixture
-        With the labels of ``problem``; ``log_evidence`` is :math:`\log p(y)`.
+        With the labels of ``problem``; ``log_evidence`` is :math:`\log p(Y)`.
 
     Raises
     ------

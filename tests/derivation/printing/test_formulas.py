@@ -29,7 +29,7 @@ def test_unknown_languages_are_refused() -> None:
 
 def test_formulas_look_like_those_of_the_papers() -> None:
     two = derive("dpmpp_2m").latex()
-    assert r"x_{n+1} &= \frac{\sigma_{n+1}}{\sigma_{n}}\, x_n + \alpha_{n+1}" in two
+    assert r"y_{n+1} &= \frac{\sigma_{n+1}}{\sigma_{n}}\, y_n + \alpha_{n+1}" in two
     assert r"\varphi_{1}" in two
     assert "D_{n-1}" in two
     three = derive("dpm_solver_3").latex()

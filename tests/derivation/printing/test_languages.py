@@ -189,7 +189,7 @@ def _row_value(name: str, row: str, values: dict[str, float], vector: Callable[[
 
     def evaluated(source: str) -> float:
         printed = (
-            "x_{n}"
+            "y_{n}"
             if source == "x"
             else formula._evaluation(source).replace(" ", "")
             if source[0] != "z"
