@@ -51,16 +51,36 @@ def orders(record: Method) -> str:
     return "Order " + ", ".join(f"{order} ({kind})" for order, kind in zip(found, KINDS, strict=True))
 
 
+LONG = 12
+"""Digits of an integer beyond which a formula is read faster with seven of them and a power of ten."""
+
+
+def rounded(formula: str) -> tuple[str, bool]:
+    """Formula with long integers in seven digits, and whether it has any."""
+    long = rf"\d{{{LONG + 1},}}"
+
+    def short(found: re.Match[str]) -> str:
+        digits, _, power = f"{int(found[0]):.6e}".partition("e+")
+        return rf"{digits} \cdot 10^{{{int(power)}}}"
+
+    return re.sub(long, short, formula), re.search(long, formula) is not None
+
+
 def entry(record: Method) -> str:
     """Heading, formula and facts of one method, in MyST Markdown."""
-    formula = broken(dn.derive(record).latex()).replace(r"\\", r"\\[0.5em]")
+    short, was_long = rounded(dn.derive(record).latex())
+    formula = broken(short).replace(r"\\", r"\\[0.5em]")
     title = record.title[0].upper() + record.title[1:]
     parts = [
         f":::{{rubric}} {title}: `{record.name}`\n:name: {anchor(record.name)}\n:heading-level: 3\n:::",
         f"$$\n{formula}\n$$",
         f"{orders(record)}; claimed {record.claimed_order}; as shipped {record.order_with_startup}. {record.summary}",
-        f"Source: {{cite:t}}`{record.cite}`, {record.equation}.",
+        f"Source: {{cite:t}}`{record.cite}`, {record.equation.rstrip('.')}.",
     ]
+    if was_long:
+        parts.append(
+            f"Integers of more than {LONG} digits are rounded here; `dn.derive({record.name!r})` has them all."
+        )
     if record.aliases:
         parts.append("Elsewhere: " + "; ".join(f"{where}: `{name}`" for where, name in record.aliases.items()) + ".")
     if record.distinguish:

@@ -57,6 +57,8 @@ class Demonstration:
     arguments : str
         Arguments of the constructor, or of a function, as they are written in code, where they are others than the
         row's.
+    options : str
+        Arguments of every ``step``, likewise.
     drift : bool or None
         Whether noise is left out; None where the row says.
     """
@@ -69,6 +71,7 @@ class Demonstration:
     order: float | None = None
     shows: str = ""
     arguments: str = ""
+    options: str = ""
     drift: bool | None = None
 
 
@@ -81,7 +84,7 @@ class Finding:
     part : str
         Where: "formula", "start-up", "last step", "time rounding", "float32" (several joined by " and "), "not finite",
         "failure", "repeated times", "empty steps", "gaps", "wasted calls", "duplicated calls", "step count",
-        "noise left", "convergence".
+        "noise left", "convergence", "direction".
     text : str
         What, in a sentence.
     smallest : str

@@ -51,7 +51,7 @@ def combinations(subject: Subject) -> tuple[tuple[dict[str, Any], ...], dict[str
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                replace(subject, config=config, sweep={}).build()
+                subject.chosen(config).build()
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".partition(".")[0]
             refused[reason] = refused.get(reason, 0) + 1
@@ -79,6 +79,7 @@ def swept(subject: Subject) -> Row:
     configs = {_name(c): c for c in accepted}
     found = list(_failures(subject, {name: (configs[name], several) for name, several in runs.items()}))
     found += _asked_otherwise(subject, accepted, runs)
+    found += _downwards(subject, {name: (configs[name], several) for name, several in runs.items()})
     drawing = [c for c in accepted if (_noisy(subject, c) or "tau_func" in c) and not any(map(_bad, runs[_name(c)]))]
     found += _failures(subject, {_name(c): _with_noise(subject, c) for c in drawing}, loud=True)
     errors = {name: [r.error if math.isfinite(r.error) else None for r in several] for name, several in runs.items()}
@@ -97,7 +98,7 @@ def _noisy(subject: Subject, config: Mapping[str, Any]) -> bool:
 
 
 def _run(subject: Subject, config: Mapping[str, Any], steps: int, *, drift: bool, loud: bool = False) -> ShippedRun:
-    found: ShippedRun = runner(replace(subject, config=config, sweep={}, drift=drift), loud=loud)(steps)
+    found: ShippedRun = runner(replace(subject.chosen(config), drift=drift), loud=loud)(steps)
     return found
 
 
@@ -109,11 +110,12 @@ def _shown(
     subject: Subject, config: Mapping[str, Any], steps: int, shows: str, prints: str, *, loud: bool = False
 ) -> Demonstration:
     """The run of one combination, its arguments as text: some are functions, which no file can hold."""
-    arguments = config
-    if subject.library == "k-diffusion":
-        arguments = replace(subject, config=config, sweep={}).call_options(loud=loud)
+    one = subject.chosen(config)
+    arguments = one.call_options(loud=loud) if subject.library == "k-diffusion" else one.config
     drift = _noisy(subject, config) and not loud
-    return Demonstration("run", (steps,), prints, shows=shows, arguments=_name(arguments), drift=drift)
+    return Demonstration(
+        "run", (steps,), prints, shows=shows, arguments=_name(arguments), options=_name(one.options), drift=drift
+    )
 
 
 def _failures(
@@ -158,11 +160,25 @@ def _asked_otherwise(
         mine, theirs = runs[_name(config)][-1], runs.get(_name(plain), (None,))[-1]
         if theirs is None or mine.sample is None or theirs.sample is None:
             continue
+        if not (math.isfinite(mine.error) and math.isfinite(theirs.error)):
+            continue
         apart = float(np.max(np.abs(mine.sample - theirs.sample)))
-        if math.isfinite(mine.error) and math.isfinite(theirs.error) and apart > SAME:
+        if apart > SAME:
             text = f"{_name(config)} ends {apart:.1e} away from {UNSEEN}={first!r}, which asks the same in other words"
             shown = _shown(subject, config, mine.steps, 'f"{run.error:.1e}"', f"{mine.error:.1e}")
             yield Finding(UNSEEN, text, f"{mine.steps} steps", shown)
+
+
+def _downwards(
+    subject: Subject, runs: Mapping[str, tuple[dict[str, Any], tuple[ShippedRun, ...]]]
+) -> Iterator[Finding]:
+    """Combinations that go from noise to data, of a class that goes from data to noise."""
+    cases = [(config, several[0]) for config, several in runs.values() if several[0].rho_start > several[0].rho_end]
+    if subject.inverse and cases:
+        config, run = cases[0]
+        text = f"{len(cases)} of {len(runs)} combinations{_common([c for c, _ in cases])} go from noise to data"
+        shown = _shown(subject, config, run.steps, "run.rho_start > run.rho_end", "True")
+        yield Finding("direction", text, f"{run.steps} steps", shown)
 
 
 def _with_noise(subject: Subject, config: dict[str, Any]) -> tuple[dict[str, Any], tuple[ShippedRun, ...]]:

@@ -11,7 +11,7 @@ from typing import Any
 from diffnum.audits.experiments import Row, examine
 from diffnum.audits.options import swept
 from diffnum.audits.snippets import snippet
-from diffnum.audits.subjects import Subject, subjects
+from diffnum.audits.subjects import Subject, subjects, unswept
 from diffnum.foreign.adapters import built
 from diffnum.foreign.libraries import library_version
 from diffnum.jobs.data import from_data, jsonable, parsed
@@ -45,12 +45,15 @@ class AuditReport:
         Samplers that were not audited, with the reason.
     versions : mapping of str to str
         Versions that the numbers belong to.
+    unswept : mapping of str to str
+        Options of which not every value was run, with the reason.
     """
 
     target: str
     rows: tuple[Row, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    unswept: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -66,6 +69,7 @@ class AuditReport:
             "seed": SEED,
             "rows": [_record(r) for r in self.rows],
             "left_out": dict(self.left_out),
+            "unswept": dict(self.unswept),
         }
 
     def to_json(self) -> str:
@@ -99,6 +103,7 @@ class AuditReport:
             versions=", ".join(f"{name} {number}" for name, number in self.versions.items()),
             rows=self.rows,
             left_out=self.left_out,
+            unswept=self.unswept,
         )
 
     def __str__(self) -> str:
@@ -110,7 +115,8 @@ class AuditReport:
             )
             lines += [f"{r.sampler:<36} {numbers} {_shown(r.floor):>8} {r.verdict}", f"    {r.configuration}"]
             lines += [f"    - {f.part}: {f.text}" for f in r.findings] or ([f"    - {r.cause}"] if r.cause else [])
-        return "\n".join([*lines, *(f"left out: {name}: {why}" for name, why in self.left_out.items())])
+        lines += [f"left out: {name}: {why}" for name, why in self.left_out.items()]
+        return "\n".join([*lines, *(f"not swept: {name}: {why}" for name, why in self.unswept.items())])
 
 
 def _record(row: Row) -> dict[str, Any]:
@@ -195,7 +201,8 @@ def audit(
         done += 1
         if progress is not None:
             progress(done, len(chosen), f"{subject.name} ({subject.configuration})")
-    return AuditReport(target, tuple(from_data(Row, ledger[_key(s, versions)]) for s in chosen), left_out, versions)
+    rows = tuple(from_data(Row, ledger[_key(s, versions)]) for s in chosen)
+    return AuditReport(target, rows, left_out, versions, unswept(target))
 
 
 def _audit_one(target: Any, claimed: float) -> AuditReport:

@@ -93,8 +93,8 @@ class ShippedRun:
         Steps of length zero.
     gaps : int
         Steps that end at another time than the one at which the next begins.
-    rho_end : float
-        sigma / alpha where the sample is left.
+    rho_start, rho_end : float
+        sigma / alpha of the first state, and where the sample is left.
     failure : str
         Exception, if there was one.
     breaks : str
@@ -111,6 +111,7 @@ class ShippedRun:
     repeated: int = 0
     empty: int = 0
     gaps: int = 0
+    rho_start: float = math.nan
     rho_end: float = math.nan
     failure: str = ""
     breaks: str = ""
@@ -206,7 +207,7 @@ def shipped_run(
             before = _error(exact, found.start, found.levels, x, t / (1 - t) if t < 1 else math.inf)
     return ShippedRun(
         steps, error, before, len(model.seen), model.duplicated, found.repeated,
-        int(np.sum(np.diff(found.rho) == 0)) if found.one_call_a_step else 0, found.gaps, rho_end,
+        int(np.sum(np.diff(found.rho) == 0)) if found.one_call_a_step else 0, found.gaps, float(found.rho[0]), rho_end,
         breaks="" if np.isfinite(found.end).all() else _broken(model.seen, found), sample=found.end,
     )  # fmt: skip
 

@@ -74,9 +74,9 @@ def _rate(subject: Subject, shown: Demonstration) -> str:
 
 def _run_arguments(subject: Subject, shown: Demonstration) -> str:
     """Arguments of a default run after the target and the steps."""
-    called = subject.library == "k-diffusion"
-    if called and shown.arguments:
-        given = f"dict({shown.arguments})"
+    other = shown.arguments if subject.library == "k-diffusion" else shown.options
+    if other:
+        given = f"dict({other})"
     else:
         options = subject.options if hasattr(subject.build(), "set_timesteps") else subject.call_options()
         written = ", ".join(f'"{k}": {code_of(v)}' for k, v in options.items())

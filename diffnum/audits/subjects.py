@@ -5,10 +5,23 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from diffnum.audits.sweeps import CLIPPING, FLOWS, K_SWEEPS, LAST_STEPS, NOISY_SWEEPS, SWEEPS
+from diffnum.audits.sweeps import (
+    CHURNED,
+    CLIPPING,
+    FLOWS,
+    K_SWEEPS,
+    LAST_STEPS,
+    NOISY_REST,
+    NOISY_SWEEPS,
+    REST,
+    SWEEPS,
+    UNSWEPT,
+    VARIANCES,
+    every_step,
+)
 from diffnum.foreign import understood
 from diffnum.foreign.adapters import DiffusersSampler, KDiffusionSampler
 from diffnum.foreign.backwards import Backwards
@@ -16,7 +29,7 @@ from diffnum.foreign.conventions import Convention, convention_of
 from diffnum.foreign.libraries import diffusers_schedulers, k_diffusion_samplers
 from diffnum.types import Problem, Sampler
 
-__all__ = ["Subject", "code_of", "no_noise", "silence", "subjects"]
+__all__ = ["Subject", "arguments", "code_of", "no_noise", "silence", "subjects", "unswept"]
 
 
 def no_noise(t: Any) -> int:  # noqa: ARG001
@@ -119,6 +132,15 @@ class Subject:
         """Whether there is a run that users make: with levels of the sampler's own, or of its library."""
         return self.library != "own" or self.convention in ("diffusers", "k-diffusion")
 
+    def chosen(self, values: Mapping[str, Any]) -> Subject:
+        """Subject with one value of each option that is swept: arguments of its constructor, or of every ``step``."""
+        made = set(values)
+        if self.library == "diffusers":
+            made &= inspect.signature(diffusers_schedulers()[self.name]).parameters.keys()
+        config = {name: value for name, value in values.items() if name in made}
+        later = {name: value for name, value in values.items() if name not in made}
+        return replace(self, config=config, options={**self.options, **later}, sweep={})
+
     def call_options(self, *, loud: bool = False) -> dict[str, Any]:
         """Arguments of a call of a function; noise is drawn as zeros where a sampler of it is accepted, unless loud."""
         quiet = not loud and "noise_sampler" in inspect.signature(self.build()).parameters
@@ -134,9 +156,6 @@ def code_of(value: Any) -> str:
     """Value as it is written in code."""
     return _WRITTEN.get(id(value), repr(value))
 
-
-every_step = list(range(1000))
-"""Steps after which UniPC makes no correction: all."""
 
 _WRITTEN = {id(no_noise): "lambda t: 0", id(every_step): "list(range(1000))", id(silence): "lambda *_: 0.0"}
 """Values that repr writes badly."""
@@ -298,15 +317,20 @@ def _diffusers() -> tuple[Subject, ...]:
         Subject("diffusers", "DDIMInverseScheduler", 1, {"clip_sample": False}, inverse=True),
         Subject("diffusers", "DPMSolverMultistepInverseScheduler", 2, inverse=True),
         Subject("diffusers", "DPMSolverMultistepInverseScheduler", 3, {"solver_order": 3}, inverse=True),
-        *(_swept(name, options) for table in (SWEEPS, LAST_STEPS, FLOWS) for name, options in table.items()),
-        *(_swept(name, options, drift=True) for name, options in NOISY_SWEEPS.items()),
+        *(
+            _swept(name, options)
+            for table in (SWEEPS, LAST_STEPS, FLOWS, REST, VARIANCES, CHURNED)
+            for name, options in table.items()
+        ),
+        *(_swept(name, options, drift=True) for table in (NOISY_SWEEPS, NOISY_REST) for name, options in table.items()),
     )
 
 
 def _swept(name: str, options: Mapping[str, tuple[Any, ...]], *, drift: bool = False) -> Subject:
     """All combinations of options of a class of diffusers."""
-    config = {"clip_sample": False} if name.removesuffix("Scheduler") in CLIPPING else {}
-    named = {"eta": 0.0} if name == "TCDScheduler" else {}
+    clips = name.removesuffix("Scheduler") in CLIPPING and "clip_sample" not in options
+    config = {"clip_sample": False} if clips else {}
+    named = {"eta": 0.0} if name == "TCDScheduler" and "eta" not in options else {}
     inverse = "Inverse" in name
     return Subject("diffusers", name, 1, config, named, drift=drift, inverse=inverse, sweep=options)
 
@@ -398,3 +422,39 @@ def subjects(library: str) -> tuple[tuple[Subject, ...], dict[str, str]]:
     out |= dict.fromkeys(sorted(set(installed) - covered), "not known to this version of the audit")
     out |= {s.name: "not in the installed version" for s in known if s.name not in installed}
     return tuple(s for s in known if s.name in installed), dict(sorted(out.items()))
+
+
+def arguments(library: str) -> dict[str, dict[str, inspect.Parameter]]:
+    """Options by sampler that is audited: arguments of the constructor and of ``step``, or of the function.
+
+    Parameters
+    ----------
+    library : {"diffusers", "k-diffusion"}
+        Which.
+
+    Returns
+    -------
+    dict of str to dict
+        Without the states, outputs, times and levels that a run hands over.
+    """
+    installed: Mapping[str, Any] = diffusers_schedulers() if library == "diffusers" else k_diffusion_samplers()
+    found = {}
+    for name in sorted({s.name for s in subjects(library)[0]}):
+        calls = [installed[name]] + ([installed[name].step] if library == "diffusers" else [])
+        every = {p.name: p for call in calls for p in inspect.signature(call).parameters.values()}
+        found[name] = {word: p for word, p in every.items() if word not in _HANDED and p.kind != p.VAR_KEYWORD}
+    return found
+
+
+def unswept(library: str) -> dict[str, str]:
+    """Options of a library's samplers of which not every value is run, with the reason."""
+    known = {word for name, options in arguments(library).items() for o in options for word in (o, f"{name}.{o}")}
+    return {word: reason for word, reason in UNSWEPT.items() if word in known}
+
+
+_HANDED = frozenset(
+    {
+        "self", "model", "model_output", "x", "sample", "sigmas", "timestep", "timestep_back", "prev_timestep",
+        "old_pred_original_sample", "extra_args", "callback", "disable",
+    }
+)  # fmt: skip

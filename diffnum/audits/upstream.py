@@ -192,8 +192,102 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
         "diffusers-sample-not-implemented", "prediction_type='sample' is documented, accepted, and raises", "diffusers",
         "KDPM2DiscreteScheduler", "failure", "prediction_type='sample'", "scheduling_k_dpm_2_discrete.py, step",
         "step raises NotImplementedError; the documentation lists the value and the constructor takes it. So do "
-        "KDPM2AncestralDiscrete, EulerAncestralDiscrete and DPMSolverSDE.",
+        "KDPM2AncestralDiscrete, EulerAncestralDiscrete and DPMSolverSDE; EDMDPMSolverMultistep and "
+        "CosineDPMSolverMultistep, which list it too, raise ValueError.",
         advice="Add the branch `pred_original_sample = model_output`, or refuse the value in the constructor.",
+        prior=(
+            "pull request huggingface/diffusers#2347 (merged; it put the exception in)",
+            "issue #4767 of EulerAncestralDiscrete (closed as stale)",
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-edm-order-3", "solver_order=3 is accepted and has no branch, so that step raises", "diffusers",
+        "EDMDPMSolverMultistepScheduler", "failure", "algorithm_type='sde-dpmsolver++', solver_order=3,",
+        "scheduling_edm_dpmsolver_multistep.py, line 661, multistep_dpm_solver_third_order_update",
+        "The update of order 3 has a branch for dpmsolver++ alone. CosineDPMSolverMultistep has no update of order 3 "
+        "(line 674, step), and its constructor takes the order too.",
+        advice="Refuse the order in the constructors, or take over the branch of DPMSolverMultistep.",
+        prior=(
+            "none of these two classes was found among the issues of the repository",
+            "huggingface/diffusers#9104 (merged) added the branch to DPMSolverMultistep and DPMSolverSinglestep",
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-flow-last-step", "The last step of a flow has length zero, and ends in NaN", "diffusers",
+        "UniPCMultistepScheduler", "not finite", "of length zero",
+        "scheduling_unipc_multistep.py, line 443, set_timesteps",
+        "The last level is appended once more, so that the last step goes nowhere, and differences are divided by its "
+        "length. DPMSolverMultistepInverse does the same (line 346). In DEISMultistep (line 335) and SASolver "
+        "(line 333) the step is finite and does nothing: one call of the network is in vain, and its noise stays in "
+        "the sample.",
+        advice="Append the level to which the grid goes, which is cut off in the line above: 0, or that of one time "
+        "before it.",
+        prior=(
+            "pull request huggingface/diffusers#10267 (merged; it appended the level where none was)",
+            "#6477 (merged) took such a step out of DPMSolverMultistep with Karras levels",
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-edm-last-step", "final_sigmas_type='sigma_min' makes a last step of length zero, and NaN",
+        "diffusers", "EDMDPMSolverMultistepScheduler", "not finite", "final_sigmas_type='sigma_min'",
+        "scheduling_edm_dpmsolver_multistep.py, line 306, set_timesteps",
+        "Both spacings end at sigma_min, which is then appended once more: the last step has no length but what "
+        "rounding makes of it, and differences are divided by it. So it is in CosineDPMSolverMultistep (line 283) with "
+        "solver_type='heun'.",
+        advice="Make one level more in this case, and append none.",
+        prior=(
+            "none of these classes was found among the issues of the repository",
+            "huggingface/diffusers#6477 (merged) tells of such a step of DPMSolverMultistep",
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-inverse-sde", "DPMSolverMultistepInverse takes 'sde-dpmsolver++', and returns NaN", "diffusers",
+        "DPMSolverMultistepInverseScheduler", "not finite", "after step 1 of 10, of sigma / alpha from 0.01",
+        "scheduling_dpmsolver_multistep_inverse.py, line 762, dpm_solver_first_order_update",
+        "Upwards h is negative, and so is the variance 1 - exp(-2 h), of which the root is taken; 'sde-dpmsolver' is "
+        "alike. At order 3 the two raise: step hands the update no noise, or it has no branch.",
+        advice="Refuse both values in the constructor.",
+        prior=("huggingface/diffusers#10748 (open)", "pull request #14356 (open; it refuses both values)"),
+    ),
+    UpstreamReport(
+        "diffusers-inverse-flow", "DPMSolverMultistepInverse with use_flow_sigmas goes from noise to data", "diffusers",
+        "DPMSolverMultistepInverseScheduler", "direction", "go from noise to data",
+        "scheduling_dpmsolver_multistep_inverse.py, line 344, set_timesteps",
+        "The levels of the flow are flipped as in the classes that go down; all other spacings of the class go up.",
+        advice="Leave out np.flip, and append the largest level in place of the last one.",
+        prior=("pull request huggingface/diffusers#12262 (open)",),
+    ),
+    UpstreamReport(
+        "diffusers-unipc-noise-prediction", "UniPC with predict_x0=False ends in NaN by default", "diffusers",
+        "UniPCMultistepScheduler", "not finite", "predict_x0=False",
+        "scheduling_unipc_multistep.py, line 952, multistep_uni_p_bh_update",
+        "In the last step to sigma = 0 the half-log-SNR is infinite, and 0 times exp(h) - 1 is not a number, for "
+        "either solver_type; DPMSolverMultistep refuses algorithm_type='dpmsolver' with final_sigmas_type='zero'.",
+        advice="Refuse predict_x0=False with final_sigmas_type='zero' in the constructor, as DPMSolverMultistep does.",
+        prior=(
+            "none of predict_x0 was found among the issues of the repository",
+            "pull request huggingface/diffusers#7517 (merged) added final_sigmas_type",
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-sasolver-thresholding", "SASolver with 'noise_prediction' and thresholding=True raises", "diffusers",
+        "SASolverScheduler", "failure", "algorithm_type='noise_prediction', thresholding=True",
+        "scheduling_sasolver.py, line 663, convert_model_output",
+        "The argument timestep is None since steps are counted within, and indexing with it gives the whole table; the "
+        "two levels of the step are computed at the top of the function already. DPMSolverSinglestep has the same line "
+        "(755), for 'dpmsolver'; there they are to be computed first, as for 'sample'.",
+        old="                alpha_t, sigma_t = self.alpha_t[timestep], self.sigma_t[timestep]",
+        new="                # alpha_t and sigma_t are those of this step",
+    ),
+    UpstreamReport(
+        "diffusers-sasolver-learned-variance", "SASolver with variance_type='learned' raises", "diffusers",
+        "SASolverScheduler", "failure", "variance_type=",
+        "scheduling_sasolver.py, line 1323, step",
+        "Noise is drawn in the shape of the network's answer, which has twice the channels of the sample. Here and in "
+        "DPMSolverMultistep, DPMSolverMultistepInverse and DPMSolverSinglestep the variance is cut off for "
+        "prediction_type='epsilon' alone: 'sample' and 'v_prediction' raise.",
+        old="            model_output.shape,",
+        new="            sample.shape,",
     ),
 )  # fmt: skip
 """Reports that are ready."""

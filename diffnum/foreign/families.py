@@ -113,7 +113,13 @@ def picture_of(scheduler: Any) -> Picture:
     return kind.picture
 
 
-_PREDICTIONS = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "velocity"}
+_PREDICTIONS = {
+    "epsilon": "noise",
+    "sample": "data",
+    "v_prediction": "v",
+    "flow_prediction": "velocity",
+    "original_sample": "data",
+}
 
 
 def prediction_of(scheduler: Any) -> str:
@@ -433,6 +439,14 @@ def _edm_rho(scheduler: Any, label: float) -> float:  # noqa: ARG001
     return math.exp(4.0 * label)
 
 
+def _euler_rho(scheduler: Any, label: float) -> float:
+    """Times of the table, or logarithms of levels."""
+    config = scheduler.config
+    return (
+        _edm_rho if (config.timestep_type, config.prediction_type) == ("continuous", "v_prediction") else _table_rho
+    )(scheduler, label)
+
+
 def _angle_rho(scheduler: Any, label: float) -> float:  # noqa: ARG001
     return math.tan(label * math.pi / 2) if label < 1.0 else math.inf
 
@@ -472,7 +486,7 @@ class Kind:
 
 
 USUAL = Kind()
-_EDM = {"epsilon": "edm", "v_prediction": "edm v"}
+_EDM = {"epsilon": "edm", "v_prediction": "edm v", "sample": "edm data"}
 _FLOW = Kind(LIST, FLOW, {"": "velocity"}, _flow_label_rho)
 
 KINDS: dict[str, Kind] = {
@@ -482,9 +496,8 @@ KINDS: dict[str, Kind] = {
         ("FlowMatchEulerDiscreteScheduler", "FlowMapEulerDiscreteScheduler", "LTXEulerAncestralRFScheduler"), _FLOW
     ),
     "MiniMaxH3Scheduler": Kind(LIST, FLOW, {"": "reversed velocity"}, _reversed_rho),
-    **dict.fromkeys(
-        ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "LMSDiscreteScheduler"), Kind(LIST, VE)
-    ),
+    "EulerDiscreteScheduler": Kind(LIST, VE, labels=_euler_rho),
+    **dict.fromkeys(("EulerAncestralDiscreteScheduler", "LMSDiscreteScheduler"), Kind(LIST, VE)),
     "KDPM2DiscreteScheduler": Kind(MIDPOINT, VE),
     "KDPM2AncestralDiscreteScheduler": Kind(ANCESTRAL, VE),
     "DPMSolverSDEScheduler": Kind(TWO_CALLS, VE, brownian=True),

@@ -37,7 +37,7 @@ Prediction: TypeAlias = Callable[[FloatArray, FloatArray, FloatArray, Levels], F
 CLEAN = 16.0
 """Half-log-SNR that stands for no noise at all."""
 
-PRECONDITIONED = frozenset({"edm", "edm v"})
+PRECONDITIONED = frozenset({"edm", "edm v", "edm data"})
 """Outputs of networks that are shown a state scaled to unit variance."""
 
 
@@ -93,6 +93,7 @@ def predictions(sigma_data: float = 0.5) -> dict[str, Prediction]:
         "v": lambda z, x0, eps, levels: (levels[0] * eps - levels[1] * x0) / math.hypot(*levels),  # noqa: ARG005
         "edm": edm(1.0),
         "edm v": edm(-1.0),
+        "edm data": lambda z, x0, eps, levels: x0,  # noqa: ARG005
     }
 
 

@@ -19,7 +19,7 @@ from diffnum.audits import REPORTS, UpstreamReport, adapt, rate_of, shipped_run,
 from diffnum.audits.experiments import Row
 from diffnum.audits.findings import Demonstration, Finding
 from diffnum.audits.report import AuditReport
-from diffnum.audits.subjects import subjects
+from diffnum.audits.subjects import no_noise, subjects
 from diffnum.foreign.libraries import diffusers_schedulers
 
 FOLDER = Path(__file__).resolve().parents[2] / "book" / "results" / "upstream"
@@ -52,6 +52,16 @@ def test_a_report_has_numbers_lines_a_change_and_who_was_first() -> None:
 
 def test_a_file_is_there_for_every_report() -> None:
     assert {r.stem for r in REPORTS} <= {path.stem for path in FOLDER.glob("*.md")}
+
+
+@pytest.mark.parametrize("stem", sorted(r.stem for r in REPORTS))
+def test_the_lines_of_a_report_print_what_it_says(stem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    block = (FOLDER / f"{stem}.md").read_text().partition("```python\n")[2].partition("\n```")[0]
+    said = block[block.rindex("\n# ") + 3 :]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numpy, on how the library makes arrays of tensors
+        exec(compile(block, stem, "exec"), {})
+    assert capsys.readouterr().out.strip() == said
 
 
 def changed(report: UpstreamReport) -> type[Any]:
@@ -92,6 +102,24 @@ def test_a_change_makes_a_sample_finite(stem: str, options: dict[str, Any]) -> N
     mended = shipped_run(changed(BY_STEM[stem])(**options), 10, drift=drift)
     assert not mended.failure
     assert not mended.breaks
+
+
+@pytest.mark.parametrize(
+    ("stem", "options"),
+    [
+        ("diffusers-sasolver-thresholding", {"algorithm_type": "noise_prediction", "thresholding": True}),
+        ("diffusers-sasolver-learned-variance", {"variance_type": "learned"}),
+    ],
+)
+def test_a_change_of_sa_solver_lets_it_run_to_the_plain_sample(stem: str, options: dict[str, Any]) -> None:
+    given = diffusers_schedulers()["SASolverScheduler"]
+    quiet: dict[str, Any] = {"tau_func": no_noise}
+    assert shipped_run(given(**quiet, **options), 10).failure.startswith("RuntimeError")
+    mended = shipped_run(changed(BY_STEM[stem])(**quiet, **options), 10)
+    kept = {k: v for k, v in options.items() if k == "algorithm_type"}
+    plain = shipped_run(given(**quiet, **kept), 10)
+    assert mended.sample is not None
+    assert np.allclose(mended.sample, plain.sample, atol=1e-5)
 
 
 def test_the_change_of_the_stride_lets_the_error_fall() -> None:

@@ -195,6 +195,15 @@ def test_marks_of_a_dot_plot_stand_at_their_lines_and_differ_without_colour(show
     assert [text.get_text() for text in above.get_xticklabels()] == ["formula", "last step"]
 
 
+def test_long_integers_of_the_formula_sheet_are_rounded_and_said_to_be() -> None:
+    sheet = load(BOOK / "figures/formulas.py")
+    assert sheet.rounded(r"\frac{11801055207080500000 u_{1}}{24}") == (r"\frac{1.180106 \cdot 10^{19} u_{1}}{24}", True)
+    assert sheet.rounded("123456789012 u_{1}") == ("123456789012 u_{1}", False)
+    assert "are rounded here" in sheet.entry(dn.method("stork_2"))
+    entries = [sheet.entry(dn.method(name)) for name in ("flow_heun", "dpmpp_3m")]
+    assert not any("rounded" in one or ".." in one for one in entries)
+
+
 def test_rows_and_columns_of_images_have_names(show: ModuleType) -> None:
     html = show.images(np.zeros((6, 2, 2)), 3, alt="six", rows=["one", "two"], heads=["x", "y", "z"]).data
     assert re.findall(r"<p>(\w+)</p>", html) == ["one", "two"]
