@@ -47,6 +47,7 @@ def draw_ratios(ax: plt.Axes, networks: Mapping[str, Sequence[Mapping[str, Any]]
         ax.plot([r["nfe"] for r in rows], [r["ratio"] for r in rows], marker=marker, label=title, ms=5, lw=1.4)
     ax.axhline(1.0, color="#4c566a", lw=1.0, ls="--")
     ax.set(xlabel="evaluations", ylabel="found over best", title="other networks of galaxies", ylim=(0.0, None))
+    ax.set_xticks(sorted({r["nfe"] for rows in networks.values() for r in rows}))
     ax.legend(fontsize=9.6)
     ax.grid(visible=True, which="major", alpha=0.3)
 
@@ -69,13 +70,15 @@ def main(path: str) -> None:
     written = [json.loads(f.read_text(encoding="utf-8")) for f in sorted(RESULTS.glob("found_plans*.json"))]
     rows = [row for one in written for row in one["rows"]]
     shown = panels(rows)
-    high = -(-len(shown) // 2)
+    others = galaxies(rows)
+    high = -(-(len(shown) + 1) // 2)
     fig, axes = plt.subplots(high, 2, figsize=(10, 3.2 * high), squeeze=False, layout="constrained")
-    for ax in axes.flat[len(shown) :]:
+    for ax in axes.flat[len(shown) + 1 :]:
         ax.set_axis_off()
     for ax, (title, found) in zip(axes.flat, shown.items(), strict=False):
         draw(ax, found, title)
-    for ax in axes[:, 0]:
+    draw_ratios(axes.flat[len(shown)], others)
+    for ax in list(axes[:, 0])[: len(shown) // 2]:
         ax.set_ylabel("distance from the converged run")
     axes[0, 0].legend(frameon=False, loc="lower left")
     fig.savefig(path, dpi=144)
