@@ -78,7 +78,7 @@ def main(wheel: str) -> None:
         (folder / "wrong.py").write_text(midpoint.replace("model.noise(half", "model.noise(x"), encoding="utf-8")
         run("verify", "--sampler", "own:midpoint", "--schedule", "edm", "--order", "2")
         run("verify", "--sampler", "wrong:midpoint", "--schedule", "edm", "--order", "2", status=1)
-        if "pip install 'diffnum[" not in run("sample", "toy/digits", "-n", "1", status=2):
+        if "pip install '.[" not in run("sample", "toy/digits", "-n", "1", status=2):
             msg = "diffnum sample without torch does not say what to install"
             raise SystemExit(msg)
         run("install", *quiet, "-c", str(constraints), "nbclient", "ipykernel", program="pip")

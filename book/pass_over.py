@@ -90,8 +90,8 @@ class PassOver:
         alone = isinstance(begun[0], IMPORTS)
         self._lose(begun[:1] if alone else begun, package)
         if not self._told:
-            extra = f"'diffnum[{EXTRAS[package]}]'"
-            print(f"Passed over for want of {package}: pip install {extra} brings it; restart the kernel then.")
+            way = f"pip install '.[{EXTRAS[package]}]' in a clone of diffnum's repository"
+            print(f"Passed over for want of {package}: {way} brings it; restart the kernel then.")
         self._told = True
         if pyplot := sys.modules.get("matplotlib.pyplot"):
             pyplot.close("all")  # else what was drawn so far would be shown

@@ -28,7 +28,7 @@ DATA = ("book/results", "book/data", "book/static", "toy_models")
 
 UNPACK = """\
 # The helpers of the book and the result files that this chapter reads, in a folder that goes with the session.
-# The package itself: pip install diffnum (a cell that needs more says what brings it, and the others run).
+# The package itself: pip install . in a clone of its repository. A cell that needs more says so, and the others run.
 import base64, io, sys, tempfile, zipfile
 
 _folder = tempfile.TemporaryDirectory(prefix="diffnum-book-")
@@ -89,6 +89,7 @@ DIRECTIVES: Mapping[str, Callable[[str, list[str]], list[str]]] = {
     "solution-start": lambda title, body: ["**Solution**", "", *plain(body)],  # noqa: ARG005
     "solution-end": _nothing,
     "package-source": _code,
+    "in-a-clone": lambda title, body: ["```sh", *body, "```"],  # noqa: ARG005
     "playground": _bare,
     "glossary": _bare,
 }

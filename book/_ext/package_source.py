@@ -109,8 +109,10 @@ def _above(line: str, width: int) -> str:
 
 
 def _in_pieces(line: str, width: int) -> str:
-    """A line of text, alone or as the value of ``msg``, in pieces that are joined by standing together."""
-    found = re.fullmatch(r"(?P<indent> *)(?P<name>msg = )?(?P<kind>f?)\"(?P<words>[^\"\\]*)\"(?P<end>,?)", line)
+    """A line of text, alone or as the value of a name or key, in pieces that are joined by standing together."""
+    found = re.fullmatch(
+        r"(?P<indent> *)(?P<name>msg = |\w+=|\"[^\"\\]*\": )?(?P<kind>f?)\"(?P<words>[^\"\\]*)\"(?P<end>,?)", line
+    )
     if len(line) <= width or not found:
         return line
     inner = found["indent"] + " " * 4 * bool(found["name"])
@@ -118,8 +120,10 @@ def _in_pieces(line: str, width: int) -> str:
     for word in re.findall(r"(?:\{[^}]*\}|[^ ])+ *", found["words"]):
         pieces = [*pieces, word] if len(pieces[-1] + word) > room else [*pieces[:-1], pieces[-1] + word]
     body = [f'{inner}{found["kind"] if "{" in piece else ""}"{piece}"' for piece in pieces if piece]
+    if found["name"]:
+        return "\n".join([f"{found['indent']}{found['name']}(", *body, f"{found['indent']}){found['end']}"])
     body[-1] += found["end"]
-    return "\n".join([f"{found['indent']}msg = (", *body, f"{found['indent']})"] if found["name"] else body)
+    return "\n".join(body)
 
 
 class PackageSource(SphinxDirective):

@@ -1,7 +1,8 @@
 """Sphinx extension: links to the repository, whose address the clone knows from which the book is built.
 
 A book that names an address is wrong in every fork. The role ``{repository}`` and the button of each page lead where
-the clone came from; in a folder that came from nowhere the words of the role stand alone, and there is no button.
+the clone came from; in a folder that came from nowhere the words of the role stand alone, and there is no button. The
+directive ``{in-a-clone}`` shows commands behind those that bring the clone, or that enter the one that is there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from docutils import nodes
 from docutils.utils import unescape
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.util.docutils import SphinxDirective
 
 WEB = re.compile(r"https?://(?:[^@/]+@)?(?P<host>[^/@:]+\.[^/@:]+)/(?P<path>.+)")
 SHELL = re.compile(r"(?:ssh://)?(?:[^@/]+@)(?P<host>[^/@:]+\.[^/@:]+)(?::\d+/|[:/])(?P<path>[^:]+)")
@@ -52,21 +54,58 @@ def linked(
     options: Any = None,  # noqa: ARG001
     content: Any = (),  # noqa: ARG001
 ) -> tuple[list[nodes.Node], list[nodes.Node]]:
-    """Role: its words, as a link where there is an address."""
-    words = unescape(text)
+    """Role: its words, as a link where there is an address; ``words <path>`` leads to a file of the repository."""
+    words, path = re.fullmatch(r"(.*?)(?:\s*<([^<>]*)>)?", unescape(text), re.DOTALL).groups(default="")  # type: ignore[union-attr]
     address = inliner.document.settings.env.config.html_theme_options.get("repository_url")
+    address = f"{address}/blob/HEAD/{path}" if address and path else address
     node = nodes.reference(rawtext, words, refuri=address) if address else nodes.Text(words)
     return [node], []
 
 
+def commands(address: str, wanted: str) -> str:
+    """Commands in a clone, behind those that bring it from an address or, without one, enter it.
+
+    Parameters
+    ----------
+    address : str
+        Page of the repository, or empty.
+    wanted : str
+        What is typed in the clone, a line a command.
+    """
+    name = address.rpartition("/")[2]
+    before = [f"git clone {address}.git", f"cd {name}"] if address else ["cd diffnum    # the folder of the repository"]
+    return "\n".join([*before, wanted])
+
+
+class InAClone(SphinxDirective):
+    """Directive: a block of commands."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Literal block with the commands."""
+        address = self.env.config.html_theme_options.get("repository_url", "")
+        text = commands(address, "\n".join(self.content))
+        block = nodes.literal_block(text, text, language="sh")
+        self.set_source_info(block)
+        return [block]
+
+
 def tell(app: Sphinx, config: Config) -> None:
-    """Give the theme the address."""
+    """Give the theme the address, and the button where it has a sign for the host: it stops at others."""
     if address := page(Path(app.srcdir)):
-        config.html_theme_options |= {"repository_url": address, "use_repository_button": True}
+        host = address.split("/")[2]
+        provider = next((name for name in ("github", "gitlab", "bitbucket") if name in host), "")
+        config.html_theme_options |= {
+            "repository_url": address,
+            "use_repository_button": bool(provider),
+            "repository_provider": provider or "github",  # it insists on one, and needs it for buttons alone
+        }
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Listen to the configuration, and know the role."""
     app.connect("config-inited", tell)
     app.add_role("repository", linked)
+    app.add_directive("in-a-clone", InAClone)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

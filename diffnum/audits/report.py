@@ -94,7 +94,7 @@ class AuditReport:
         Raises
         ------
         ImportError
-            If jinja2 is not installed: ``pip install diffnum[audit]``.
+            If jinja2 is not installed: ``pip install '.[audit]'`` in a clone.
         """
         return render(
             "audit.html.j2",

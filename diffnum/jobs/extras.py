@@ -41,8 +41,7 @@ def lacking(what: str, package: str, extra: str | None = None) -> ModuleNotFound
     top = package.partition(".")[0]
     wanted = extra or EXTRAS[top]
     return ModuleNotFoundError(
-        f"{what} needs {top}: install it with pip install 'diffnum[{wanted}]', "
-        f"in a clone of the repository pip install '.[{wanted}]'",
+        f"{what} needs {top}: install it with pip install '.[{wanted}]' in a clone of diffnum's repository",
         name=top,
     )
 

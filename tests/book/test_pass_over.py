@@ -56,7 +56,10 @@ def said(cell: Any) -> Any:
     return found[0].strip() if found else None
 
 
-WANT = "Passed over for want of torch: pip install 'diffnum[images]' brings it; restart the kernel then."
+WANT = (
+    "Passed over for want of torch: pip install '.[images]' in a clone of diffnum's repository brings it; "
+    "restart the kernel then."
+)
 
 
 def test_a_cell_that_needs_what_is_absent_says_so_and_the_others_run(run: Run) -> None:
@@ -72,7 +75,7 @@ def test_a_cell_that_needs_what_is_absent_says_so_and_the_others_run(run: Run) -
         "after = 3\nafter",
         "kept + 1",
     )
-    diffusers = "Passed over for want of diffusers: pip install 'diffnum[audit]' brings it; restart the kernel then."
+    diffusers = WANT.replace("torch", "diffusers").replace("images", "audit")
     assert found == [WANT, str(math.pi), WANT, "1", WANT, WANT, WANT, diffusers, "3", str(math.pi + 1)]
 
 

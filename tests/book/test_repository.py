@@ -53,3 +53,38 @@ def test_the_role_is_a_link_where_there_is_an_address_and_its_words_where_there_
     (node,), errors = repository.linked("repository", "", "the repository", 1, inliner)
     assert (node.astext(), errors) == ("the repository", [])
     assert (node.get("refuri") if address else None) == (address or None)
+
+
+@pytest.mark.parametrize(
+    ("host", "button"), [("github.com", True), ("gitlab.example.org", True), ("example.org", False)]
+)
+def test_a_host_for_which_the_theme_has_no_sign_has_no_button(
+    host: str, button: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The theme stops the build where it is asked for a button that it cannot draw."""
+    monkeypatch.setattr(repository, "page", lambda folder: f"https://{host}/group/name")
+    config = SimpleNamespace(html_theme_options={})
+    repository.tell(SimpleNamespace(srcdir="."), config)
+    assert config.html_theme_options["repository_url"] == f"https://{host}/group/name"
+    assert config.html_theme_options["use_repository_button"] == button
+    assert config.html_theme_options["repository_provider"] in ("github", "gitlab")
+
+
+@pytest.mark.parametrize("address", ["https://example.org/name", ""])
+def test_the_role_leads_to_a_file_by_its_path(address: str) -> None:
+    config = SimpleNamespace(html_theme_options={"repository_url": address})
+    inliner: Any = SimpleNamespace(
+        document=SimpleNamespace(settings=SimpleNamespace(env=SimpleNamespace(config=config)))
+    )
+    (node,), _ = repository.linked("repository", "", "the rules <docs/RULES.md>", 1, inliner)
+    assert node.astext() == "the rules"
+    assert (node.get("refuri") if address else None) == (f"{address}/blob/HEAD/docs/RULES.md" if address else None)
+
+
+def test_commands_begin_where_the_reader_stands() -> None:
+    known = repository.commands("https://example.org/group/name", "pip install .")
+    assert known.splitlines() == ["git clone https://example.org/group/name.git", "cd name", "pip install ."]
+    first, *rest = repository.commands("", "pip install .\nmake models").splitlines()
+    assert first.startswith("cd ")
+    assert "git" not in first
+    assert rest == ["pip install .", "make models"]

@@ -29,4 +29,4 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it() -> None:
     code = "import sys; sys.modules['diffusers'] = None; import diffnum as dn; dn.interop.PlanScheduler()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "pip install 'diffnum[interop]'" in done.stderr
+    assert "pip install '.[interop]'" in done.stderr

@@ -26,5 +26,5 @@ def test_a_value_that_is_missing_is_an_error() -> None:
 
 def test_without_jinja2_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'diffnum\[report\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install '\.\[report\]'"):
         render("audit.html.j2", title="", **AUDIT)

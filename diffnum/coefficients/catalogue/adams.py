@@ -67,11 +67,7 @@ _ADAMS_ALIASES: Mapping[str, Mapping[str, str]] = {
     "eab": {"papers": "UniP of the same order, but 2; DPM-Solver++(2M, taylor) at order 2"},
     "eab_noise": {"papers": "DEIS lambda-AB"},
     "ab_velocity": {"papers": "Adams-Bashforth for rectified flow"},
-    "lms": {
-        "diffusers": "LMSDiscreteScheduler",
-        "k-diffusion": "sample_lms",
-        "papers": "rhoAB-DEIS of degree order - 1",
-    },
+    "lms": {"papers": "rhoAB-DEIS of degree order - 1"},
     "deis_tab": {
         "diffusers": "DEISMultistepScheduler (interpolates in log rho, not in t)",
         "papers": "tAB-DEIS",
@@ -96,9 +92,19 @@ def _adams(name: str, stem: str, order: int) -> Method:
         claimed_order=order,
         order_with_startup=min(order, 2),
         options={"order": order},
-        aliases=_ADAMS_ALIASES[stem],
+        aliases={**_ADAMS_ALIASES[stem], **(_lms_elsewhere(order) if stem == "lms" else {})},
         distinguish="PLMS and iPNDM, whose weights are those of constant steps." if stem == "lms" else "",
     )
+
+
+def _lms_elsewhere(order: int) -> Mapping[str, str]:
+    """Names in libraries, where order 4 is the default; diffusers takes another in ``step``, which pipelines omit."""
+    if order == 4:
+        return {"diffusers": "LMSDiscreteScheduler", "k-diffusion": "sample_lms", "ComfyUI": "lms"}
+    return {
+        "diffusers": f"LMSDiscreteScheduler, step(..., order={order})",
+        "k-diffusion": f"sample_lms(order={order})",
+    }
 
 
 def dpmpp_2m(name: str) -> Method:

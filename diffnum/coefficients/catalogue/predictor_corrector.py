@@ -53,7 +53,8 @@ def _unipc(name: str, order: int, variant: str, form: SemilinearForm, run: str) 
         aliases={
             "diffusers": f'UniPCMultistepScheduler(solver_order={order}, solver_type="{variant}"'
             + (", predict_x0=False)" if form is NOISE else ")"),
-            "ComfyUI": "uni_pc_bh2" if variant == "bh2" else "uni_pc",
+            # sample_unipc there has order 3 in the data prediction, and no argument for another
+            **({"ComfyUI": "uni_pc_bh2" if variant == "bh2" else "uni_pc"} if order == 3 and form is DATA else {}),
         }
         if shipped
         else {},

@@ -21,9 +21,6 @@ def _pseudo_corrector(symbols: Symbols, order: int) -> Rows:  # noqa: ARG001
     return {"k1": {"m0": h}, "x": {"m0": h / 2, "k1": h / 2}}
 
 
-# -- DPM-Solver ----------------------------------------------------------------------------------------
-
-
 PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = MappingProxyType(
     {
         "pseudo_corrector": (

@@ -143,7 +143,7 @@ def test_an_untrained_network_of_the_same_sizes_has_as_many_parameters_as_the_ca
 
 def test_samples_are_closer_to_their_own_class_than_to_others() -> None:
     """Forty DDIM steps for every digit; the nearest mean of the real images tells the class."""
-    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is absent; pip install 'diffnum[train]'")
+    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is absent; pip install '.[train]'")
     data = datasets.load_digits()
     images = torch.from_numpy(data.images).reshape(-1, 64) / 8.0 - 1.0
     means = torch.stack([images[torch.from_numpy(data.target == k)].mean(0) for k in range(10)])
