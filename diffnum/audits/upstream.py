@@ -275,7 +275,7 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
         "scheduling_sasolver.py, line 663, convert_model_output",
         "The argument timestep is None since steps are counted within, and indexing with it gives the whole table; the "
         "two levels of the step are computed at the top of the function already. DPMSolverSinglestep has the same line "
-        "(755), for 'dpmsolver'; there they are to be computed first, as for 'sample'.",
+        "(755), for 'dpmsolver': its sample grows by the length of the table, and the levels are to be computed first.",
         old="                alpha_t, sigma_t = self.alpha_t[timestep], self.sigma_t[timestep]",
         new="                # alpha_t and sigma_t are those of this step",
     ),

@@ -50,6 +50,11 @@ def run_scheduler(
     -------
     ndarray, shape (n, d)
         float64.
+
+    Raises
+    ------
+    ValueError
+        If a step changes the shape of its sample.
     """
     picture, wanted = picture_of(scheduler), prediction_of(scheduler)
     network = predictions(float(getattr(scheduler.config, "sigma_data", 0.5)))[wanted]
@@ -66,7 +71,11 @@ def run_scheduler(
             levels = (factor, factor * rho)
         z = _as_states(scaled, start)
         output = _with_variance(scheduler, network(z, *evaluate(z, levels), levels), t)
+        before = tuple(x.shape)
         x = step(_as_image(scheduler, output).to(dtype), k, x)
+        if tuple(x.shape) != before:
+            msg = f"step makes a sample of shape {tuple(x.shape)} of one of shape {before}"
+            raise ValueError(msg)
     return _as_states(x, start)
 
 

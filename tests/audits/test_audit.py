@@ -364,10 +364,10 @@ def test_every_value_of_what_makes_the_last_steps_and_of_flows_is_swept() -> Non
     pytest.importorskip("diffusers")
     from diffnum.foreign.libraries import diffusers_schedulers
 
-    swept_values: dict[tuple[str, str], set[Any]] = {}
+    swept_values: dict[tuple[str, str], set[str]] = {}
     for subject in subjects("diffusers")[0]:
         for option, values in subject.sweep.items():
-            swept_values.setdefault((subject.name, option), set()).update(values)
+            swept_values.setdefault((subject.name, option), set()).update(map(repr, values))
     installed = diffusers_schedulers()
     found = 0
     for name in {name for name, _ in swept_values}:
@@ -378,7 +378,7 @@ def test_every_value_of_what_makes_the_last_steps_and_of_flows_is_swept() -> Non
                 assert len(swept_values.get((name, option), ())) == 2, (name, option)
         if "use_flow_sigmas" in parameters:
             found += 1
-            assert "flow_prediction" in swept_values[name, "prediction_type"], name
+            assert "'flow_prediction'" in swept_values[name, "prediction_type"], name
     assert found > len(ENDS)
 
 

@@ -179,6 +179,17 @@ def test_thresholds_leave_data_within_them_alone(bounded: bool) -> None:
     assert (outside is not None and float(np.abs(outside).max()) > 1.5) != bounded
 
 
+def test_a_step_that_changes_the_shape_of_its_sample_is_a_failure() -> None:
+    pytest.importorskip("diffusers")
+    options = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
+    made = diffusers_schedulers()["DPMSolverSinglestepScheduler"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bounded, plain = (shipped_run(made(thresholding=b, **options), 6) for b in (True, False))
+    assert bounded.failure == "ValueError: step makes a sample of shape (32, 1, 1000) of one of shape (32, 1, 1)"
+    assert not plain.failure
+
+
 def wide() -> Any:
     """Data beyond the threshold."""
     from diffnum.problems import Gaussian
