@@ -10,7 +10,7 @@ from diffnum.templates import render
 
 jinja2 = pytest.importorskip("jinja2")
 
-AUDIT = {"versions": "", "rows": [], "left_out": {}, "number": str}
+AUDIT = {"versions": "", "rows": [], "left_out": {}, "unswept": {}, "number": str}
 
 
 def test_values_are_escaped() -> None:
