@@ -104,5 +104,5 @@ def _as_image(scheduler: Any, values: FloatArray) -> torch.Tensor:
 
 def _as_states(image: torch.Tensor, like: FloatArray) -> FloatArray:
     """Inverse of :func:`_as_image`."""
-    columns = image.detach().numpy().astype(np.float64).reshape(len(image), -1)
-    return np.ascontiguousarray(columns[:, :: columns.shape[1] // like.shape[1]])
+    values = image.detach().numpy().astype(np.float64)
+    return np.ascontiguousarray(values[:, :: values.shape[1] // like.shape[1]]).reshape(like.shape)
