@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -27,6 +28,9 @@ Result = TypeVar("Result")
 
 _MOST = 4
 """Processes by default, at most: each holds sympy, and perhaps torch."""
+
+_OF_TRACKERS = "ignore:resource_tracker"
+"""Warnings of the processes that remove what killed ones left behind, as an option of Python."""
 
 
 def spread(
@@ -99,13 +103,28 @@ def _deaf_to_interrupts() -> Iterator[None]:
     from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
     with _postponed_interrupts():
-        for tracker in (resource_tracker, loky_tracker):
-            tracker.ensure_running()  # now, as starting one lifts the mask
+        with _silent_trackers():
+            for tracker in (resource_tracker, loky_tracker):
+                tracker.ensure_running()  # now, as starting one lifts the mask
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _silent_trackers() -> Iterator[None]:
+    """Processes that start here, and tidy up after those that are killed, do so without a word.
+
+    A process that is stopped between the removal of a semaphore and the word to its tracker leaves one that the tracker
+    looks for in vain; what a tracker has to say concerns who wrote the pool. They take their options from this list.
+    """
+    sys.warnoptions.append(_OF_TRACKERS)
+    try:
+        yield
+    finally:
+        sys.warnoptions.remove(_OF_TRACKERS)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -118,3 +120,25 @@ def take_interrupt() -> None:
     """A thread that does not block the signal, as those of numerical libraries."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.raise_signal(signal.SIGINT)
+
+
+LEFT_BEHIND = """
+import contextlib
+from diffnum.jobs import parallel
+from joblib.externals.loky.backend import resource_tracker
+{told}
+with parallel._deaf_to_interrupts():
+    resource_tracker.register("/gone-before-its-tracker-heard", "semlock")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal masks")
+@pytest.mark.parametrize(
+    ("told", "silent"), [("", True), ("parallel._silent_trackers = contextlib.nullcontext", False)]
+)
+def test_what_tidies_up_after_killed_processes_says_nothing(told: str, silent: bool) -> None:
+    words = [sys.executable, "-c", LEFT_BEHIND.format(told=told)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)  # the tracker holds the pipe to its end
+    assert done.stdout == ""
+    assert (done.stderr == "") is silent, done.stderr
+    assert not any("resource_tracker" in option for option in sys.warnoptions)
