@@ -47,6 +47,7 @@ book: $(VENV)/.book $(MATHJAX) try-models  ## execute and build the book strictl
 	@rm -rf book/_build
 	$(ONE_THREAD) PYTHONPATH="$(CURDIR)/book" $(VENV)/bin/jupyter-book build book -W --keep-going -n -q
 	$(PY) book/tools/check_links.py book/_build/html
+	$(PY) book/tools/check_figures.py book/_build/html
 	node book/tools/check_math.cjs book/_build/html
 
 book-fast: $(VENV)/.book $(MATHJAX)  ## the same after an edit of text: cells whose code is as before are not run again, links are not checked

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -20,25 +19,19 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import combinations, count
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from xml.etree import ElementTree
 
-import numpy as np
 from tornado.httpclient import AsyncHTTPClient
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from check_figures import SMALLEST, smallest_writing, unreadable
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-SMALLEST = 8.0
-"""Height of writing, in CSS pixels, below which a figure cannot be read."""
-
-GREYS = 10.0
-"""Lightness, of 100, by which two entries of a legend differ if nothing but their colour tells them apart."""
-
-SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
 MEASURE = Path(__file__).with_name("measure.js").read_text(encoding="utf-8")
 """What the browser is asked for: an expression that gives JSON."""
@@ -58,62 +51,6 @@ PAPER = View("print", 680)
 """A4 less its margins, in CSS pixels: as wide as Chromium lays a printed page out."""
 
 
-def smallest_writing(svg: str, width: float) -> float:
-    """Height in pixels of the smallest writing of an SVG figure (exponents apart) that is shown at a width."""
-    box = re.search(r'viewBox="[\d.-]+ [\d.-]+ ([\d.]+)', svg)
-    text = re.sub(r"<tspan.*?</tspan>", "", svg, flags=re.DOTALL)
-    sizes = [float(size) for size in re.findall(r"font(?:-size)?: ?(?:[a-z0-9]+ )?([\d.]+)px", text)]
-    return min(sizes) * width / float(box[1]) if box and sizes else float("inf")
-
-
-def lightness(color: str) -> float:
-    """Lightness L* of a colour such as ``#2f7fc1``, from 0 to 100: what grey print keeps of it."""
-    parts = np.array([int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)])
-    light = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
-    return float(116 * np.cbrt(light) - 16 if light > 216 / 24389 else light * 24389 / 27)
-
-
-def alike_in_grey(svg: str) -> list[str]:
-    """Pairs of entries of a legend that differ in neither marker, dash, width nor hatch, and hardly in lightness."""
-    tree = ElementTree.fromstring(svg)
-    shapes = {one.get("id"): str(one.get("d")) for one in tree.iter(f"{SVG}path") if one.get("id")}
-    for pattern in tree.iter(f"{SVG}pattern"):
-        shapes[pattern.get("id")] = " ".join(str(one.get("d")) for one in pattern.iter(f"{SVG}path"))
-    found = []
-    for legend in (one for one in tree.iter(f"{SVG}g") if str(one.get("id")).startswith("legend_")):
-        entries: list[tuple[str, list[Any], float]] = []
-        drawn: list[Any] = []
-        for part in legend.iter():
-            if part.tag in (f"{SVG}path", f"{SVG}use") and not part.get("id"):
-                drawn += [part] * ("Q" not in str(part.get("d")))  # the frame of a legend alone has round corners
-            elif str(part.get("id")).startswith("text_") and drawn:
-                entries.append(("".join(part.itertext()).strip(), *_drawn(drawn, shapes)))
-                drawn = []
-        found += [
-            f"{one} and {two}"
-            for (one, look, light), (two, again, light_again) in combinations(entries, 2)
-            if look == again and abs(light - light_again) < GREYS
-        ]
-    return found
-
-
-def _drawn(parts: list[Any], shapes: dict[str | None, str]) -> tuple[list[Any], float]:
-    """How the sample of a legend looks without colour, and its lightness."""
-    look: list[Any] = []
-    light = 0.0
-    for part in parts:
-        style = dict(re.findall(r"([a-z-]+): ([^;]+)", part.get("style") or ""))
-        fill, stroke = style.get("fill", "#000000"), style.get("stroke", "none")
-        color = stroke if stroke.startswith("#") else fill
-        if re.fullmatch("#[0-9a-f]{6}", color):
-            light = 100 - float(style.get("opacity", 1)) * (100 - lightness(color))  # on white
-        marker = shapes.get(str(part.get(f"{LINK}href"))[1:])
-        hatch = shapes.get(fill[5:-1])  # of url(#name)
-        hollow = fill == "none" or style.get("fill-opacity") == "0"
-        look.append((marker, hatch, hollow, style.get("stroke-dasharray"), style.get("stroke-width")))
-    return look, light
-
-
 def complaints(found: dict[str, Any]) -> list[str]:
     """What is wrong with a page, from what the browser measured."""
     lines = [f"scrolls sideways by {found['sideways']} px"] if found["sideways"] > 0 else []
@@ -125,8 +62,7 @@ def complaints(found: dict[str, Any]) -> list[str]:
         size = smallest_writing(file.read_text(encoding="utf-8"), width)
         if size < SMALLEST:
             lines.append(f"writing of {size:.1f} px in a figure: {file.name[:12]}")
-        if file.suffix == ".svg":
-            lines += [f"alike in grey: {pair} in {file.name[:12]}" for pair in alike_in_grey(file.read_text("utf-8"))]
+        lines += [f"{one} in {file.name[:12]}" for one in unreadable(file.read_text("utf-8"))]
     return lines
 
 

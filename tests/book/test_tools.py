@@ -270,12 +270,17 @@ def look() -> ModuleType:
     return load(BOOK / "tools/look.py")
 
 
+@pytest.fixture
+def figures() -> ModuleType:
+    return load(BOOK / "tools/check_figures.py")
+
+
 SVG = '<svg viewBox="0 0 400 300"><text style="font: 8px sans"><tspan style="font-size: 5px">-1</tspan></text></svg>'
 
 
 @pytest.mark.parametrize(("width", "size"), [(400.0, 8.0), (200.0, 4.0)])
-def test_writing_in_figures_is_measured_as_it_is_shown(look: ModuleType, width: float, size: float) -> None:
-    assert look.smallest_writing(SVG, width) == size
+def test_writing_in_figures_is_measured_as_it_is_shown(figures: ModuleType, width: float, size: float) -> None:
+    assert figures.smallest_writing(SVG, width) == size
 
 
 @pytest.mark.parametrize(
@@ -290,7 +295,7 @@ def test_writing_in_figures_is_measured_as_it_is_shown(look: ModuleType, width: 
     ],
 )
 def test_entries_of_a_legend_that_are_alike_in_grey_are_told(
-    look: ModuleType, show: ModuleType, second: dict[str, Any], told: list[str]
+    figures: ModuleType, show: ModuleType, second: dict[str, Any], told: list[str]
 ) -> None:
     ax = show.axes()
     ax.plot([0, 1], [0, 1], color="#2f7fc1", marker="o", label="one")
@@ -298,10 +303,10 @@ def test_entries_of_a_legend_that_are_alike_in_grey_are_told(
     ax.legend()
     file = io.StringIO()
     show.shown(ax).savefig(file, format="svg")
-    assert look.alike_in_grey(file.getvalue()) == told
+    assert figures.alike_in_grey(file.getvalue()) == told
 
 
-def test_hatches_tell_bars_apart_in_grey(look: ModuleType, show: ModuleType) -> None:
+def test_hatches_tell_bars_apart_in_grey(figures: ModuleType, show: ModuleType) -> None:
     for second, told in (("//", ["one and two"]), ("..", [])):
         ax = show.axes()
         ax.bar([0], [1], color="#2f7fc1", hatch="//", label="one")
@@ -309,10 +314,10 @@ def test_hatches_tell_bars_apart_in_grey(look: ModuleType, show: ModuleType) -> 
         ax.legend()
         file = io.StringIO()
         show.shown(ax).savefig(file, format="svg")
-        assert look.alike_in_grey(file.getvalue()) == told
+        assert figures.alike_in_grey(file.getvalue()) == told
 
 
-def test_looks_for_curves_that_are_no_methods_are_told_apart_in_grey(look: ModuleType, show: ModuleType) -> None:
+def test_looks_for_curves_that_are_no_methods_are_told_apart_in_grey(figures: ModuleType, show: ModuleType) -> None:
     ax = show.axes()
     for k, one in enumerate(show.LOOKS):
         ax.plot([0, 1], [k, k], color=one.color, ls=one.dash, label=f"dash {k}")
@@ -320,10 +325,49 @@ def test_looks_for_curves_that_are_no_methods_are_told_apart_in_grey(look: Modul
     ax.legend()
     file = io.StringIO()
     show.shown(ax).savefig(file, format="svg")
-    assert look.alike_in_grey(file.getvalue()) == []
-    assert look.lightness("#ffffff") == pytest.approx(100.0)
-    assert look.lightness("#000000") == 0.0
-    assert look.lightness("#777777") == pytest.approx(50.0, abs=0.5)
+    assert figures.alike_in_grey(file.getvalue()) == []
+    assert figures.lightness("#ffffff") == pytest.approx(100.0)
+    assert figures.lightness("#000000") == 0.0
+    assert figures.lightness("#777777") == pytest.approx(50.0, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("curve", "place", "told"),
+    [
+        ([0, 1], "upper left", []),
+        ([0, 1], "lower right", []),
+        ([0, 1], "center", ["one (1)"]),
+        ([1, 0], "upper left", ["one (1)"]),
+        ([0, 1], "outside", []),
+    ],
+)
+@pytest.mark.parametrize("frame", [True, False])
+def test_a_legend_that_lies_on_a_curve_is_told(
+    figures: ModuleType, show: ModuleType, curve: list[float], place: str, told: list[str], frame: bool
+) -> None:
+    ax = show.axes()
+    ax.plot([0, 1], curve, label="one")
+    ax.plot([0, 1], [0.5, 0.5], ls="none", marker="o", label="two")
+    where = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)} if place == "outside" else {"loc": place}
+    ax.legend(frameon=frame, **where)
+    file = io.StringIO()
+    show.shown(ax).savefig(file, format="svg")
+    assert figures.legends_on_curves(file.getvalue()) == told
+
+
+def test_the_figures_of_a_site_are_checked_as_a_whole(
+    figures: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "_images").mkdir()
+    assert figures.main(str(tmp_path)) == 1  # a site without figures is not this book
+    assert capsys.readouterr().out == "0 figures, 0 problems\n"
+    body = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 358 300"><text style="font: {}px sans">a</text></svg>'
+    file = tmp_path / "_images/one.svg"
+    file.write_text(body.format(8))
+    assert figures.main(str(tmp_path)) == 0
+    file.write_text(body.format(7))
+    assert figures.main(str(tmp_path)) == 1
+    assert "one.svg: writing of 7.0 px on a phone" in capsys.readouterr().out
 
 
 def test_each_fault_that_a_browser_measures_is_told(look: ModuleType, tmp_path: Path) -> None:
