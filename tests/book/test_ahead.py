@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from sphinx.application import Sphinx
 
 from tests.book.test_tools import BOOK
@@ -37,6 +38,7 @@ nb_execution_raise_on_error = True
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(BOOK / "_ext"))
+    get_reusable_executor().shutdown()  # processes of earlier tests do not know that path
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "conf.py").write_text(CONFIG.format(cache=str(tmp_path / "cache")))
