@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -42,14 +43,22 @@ def galaxies(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, A
 
 
 def draw_ratios(ax: plt.Axes, networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Ratio of the two errors against evaluations, a line for each network."""
-    for (title, rows), marker in zip(networks.items(), "osD^vPX*", strict=False):
-        ax.plot([r["nfe"] for r in rows], [r["ratio"] for r in rows], marker=marker, label=title, ms=5, lw=1.4)
-    ax.axhline(1.0, color="#4c566a", lw=1.0, ls="--")
-    ax.set(xlabel="evaluations", ylabel="found over best", title="other networks of galaxies", ylim=(0.0, None))
-    ax.set_xticks(sorted({r["nfe"] for rows in networks.values() for r in rows}))
-    ax.legend(fontsize=9.6)
-    ax.grid(visible=True, which="major", alpha=0.3)
+    """Ratio of the two errors, a line for each network and a column for each number of evaluations."""
+    counts = sorted({r["nfe"] for rows in networks.values() for r in rows})
+    ratios = np.full((len(networks), len(counts)), np.nan)
+    for line, rows in enumerate(networks.values()):
+        ratios[line, [counts.index(r["nfe"]) for r in rows]] = [r["ratio"] for r in rows]
+    ax.pcolormesh(np.log2(ratios), cmap="PuOr", vmin=-2, vmax=2, edgecolors="white", lw=2)
+    for (line, column), ratio in np.ndenumerate(ratios):
+        ink = "white" if abs(np.log2(ratio)) > 1.3 else "black"
+        ax.annotate(f"{ratio:.2f}", (column + 0.5, line + 0.5), ha="center", va="center", color=ink)
+    ax.set(xlabel="evaluations", title="found over best, other galaxies")
+    ax.set_xticks(np.arange(len(counts)) + 0.5, counts)
+    ax.set_yticks(np.arange(len(networks)) + 0.5, [name.removeprefix("galaxies/") for name in networks])
+    ax.invert_yaxis()
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
 
 
 def draw(ax: plt.Axes, rows: Sequence[Mapping[str, Any]], title: str) -> None:
