@@ -8,7 +8,6 @@ error, nothing on standard output, status 2, and leave no file behind.
 from __future__ import annotations
 
 import math
-import re
 import shlex
 import time
 import warnings
@@ -21,6 +20,7 @@ import pytest
 
 import diffnum as dn
 from diffnum import cli
+from tests.cli.test_progress import spoken
 from tests.optional import optional
 
 torch = optional("torch")
@@ -160,7 +160,7 @@ def test_the_command_line_refuses(
     with pytest.raises(SystemExit) as left:
         cli.main(shlex.split(record.code.removeprefix("diffnum ")))
     out, err = capsys.readouterr()
-    said = [line for line in err.splitlines() if not re.search(r" \.\.\.( \d+ s)?$", line)]  # of progress
+    said = [line for line in spoken(err).splitlines() if not line.endswith(" ...")]
     assert len(said) == 1, err
     assert agrees(said[0], record.answer), said[0]
     assert (left.value.code, out) == (2, "")
@@ -184,4 +184,4 @@ def test_refusals_take_no_time(folder: Path, capsys: pytest.CaptureFixture[str],
     for words in ("sample toy/digits --out taken.npy", "compare toy/digits --out taken.html", "fit toy/digits --out a"):
         with pytest.raises(SystemExit):
             cli.main(shlex.split(words))
-    assert len(capsys.readouterr().err.splitlines()) == 3
+    assert len(spoken(capsys.readouterr().err).splitlines()) == 3

@@ -21,6 +21,9 @@ from sphinx.util.docutils import SphinxDirective
 WEB = re.compile(r"https?://(?:[^@/]+@)?(?P<host>[^/@:]+\.[^/@:]+)/(?P<path>.+)")
 SHELL = re.compile(r"(?:ssh://)?(?:[^@/]+@)(?P<host>[^/@:]+\.[^/@:]+)(?::\d+/|[:/])(?P<path>[^:]+)")
 
+FILES = {"bitbucket": "src", "gitlab": "-/blob"}
+"""What stands before the commit in the address of a file, by a word in the host's name; ``blob`` elsewhere."""
+
 
 def page_of(remote: str) -> str:
     """Address of a repository's page, without the name or password of who cloned it; empty for what is on this machine.
@@ -45,6 +48,13 @@ def page(folder: Path) -> str:
     return page_of(told.stdout) if told.returncode == 0 else ""
 
 
+def file_of(address: str, path: str) -> str:
+    """Address of a file of the repository with that page."""
+    host = address.split("/")[2]
+    folder = next((folder for name, folder in FILES.items() if name in host), "blob")
+    return f"{address}/{folder}/HEAD/{path}"
+
+
 def linked(
     name: str,  # noqa: ARG001 - the signature of a role
     rawtext: str,
@@ -57,7 +67,7 @@ def linked(
     """Role: its words, as a link where there is an address; ``words <path>`` leads to a file of the repository."""
     words, path = re.fullmatch(r"(.*?)(?:\s*<([^<>]*)>)?", unescape(text), re.DOTALL).groups(default="")  # type: ignore[union-attr]
     address = inliner.document.settings.env.config.html_theme_options.get("repository_url")
-    address = f"{address}/blob/HEAD/{path}" if address and path else address
+    address = file_of(address, path) if address and path else address
     node = nodes.reference(rawtext, words, refuri=address) if address else nodes.Text(words)
     return [node], []
 

@@ -40,8 +40,8 @@ _SCREENED = (2, 8, 32)
 _KEPT = (36, 12, 6)
 """Rivals that are left after each."""
 
-_NETWORK, _EXACT = (2, 25), (16, 40)
-"""Starts and iterations by default."""
+_EXACT, _NETWORK, _LARGE_NETWORK = (16, 40, 128), (2, 25, 128), (2, 25, 64)
+"""Starts, iterations and noises by default: what is done in minutes on two cores."""
 
 _REVERSIBLE = ("endpoint", "robust")
 """Losses that reverse differentiation knows."""
@@ -132,7 +132,7 @@ def fit_plan(
     model: Denoiser,
     nfe: int,
     *,
-    n: int = 128,
+    n: int | None = None,
     n_test: int | None = None,
     seed: int = 0,
     free: Sequence[str] = FREE,
@@ -166,7 +166,8 @@ def fit_plan(
     nfe : int
         Evaluations of the plan.
     n, n_test : int
-        Noises of the fit, and unseen ones (as many by default): the streams 0 to n - 1, and the following, of ``seed``.
+        Noises of the fit, by default 128, and 64 where a sample of a network has at least 512 numbers; and unseen ones,
+        by default as many: the streams 0 to n - 1, and the following, of ``seed``.
     seed : int
         Seed of the noises, the same as in :func:`diffnum.sample`. The same seed gives the same bits.
     free : sequence of str
@@ -237,9 +238,8 @@ def fit_plan(
     ----------
     The space: Shaul et al., Bespoke Non-Stationary Solvers, arXiv:2403.01329, section 3.
     """
-    effort = _NETWORK if getattr(model, "sample_shape", None) is not None else _EXACT
-    starts, iterations = (
-        usual if own is None else own for own, usual in zip((starts, iterations), effort, strict=True)
+    starts, iterations, n = (
+        usual if own is None else own for own, usual in zip((starts, iterations, n), _effort(model), strict=True)
     )
     _check(nfe, n, n_test, seed, loss, radius, features, starts, iterations)
     _check_kinds(free, begin, teacher, teacher_tolerance, derivatives, memory, (ledger, cache), elsewhere)
@@ -413,12 +413,23 @@ def _check_kinds(
         raise TypeError(msg)
 
 
+def _is_large(model: Any) -> bool:
+    """Whether a sample has so many numbers that to go backwards pays."""
+    return math.prod(getattr(model, "sample_shape", None) or ()) >= _LARGE
+
+
+def _effort(model: Any) -> tuple[int, int, int]:
+    """Starts, iterations and noises by default."""
+    if getattr(model, "sample_shape", None) is None:
+        return _EXACT
+    return _LARGE_NETWORK if _is_large(model) else _NETWORK
+
+
 def _way(model: Any, loss: str, derivatives: str) -> str:
     """How to differentiate, where that is left to us: backwards if that is the cheaper way and the loss admits it."""
     if derivatives != "auto":
         return derivatives
-    large = math.prod(getattr(model, "sample_shape", None) or ()) >= _LARGE
-    return "reverse" if large and loss in _REVERSIBLE else "forward"
+    return "reverse" if _is_large(model) and loss in _REVERSIBLE else "forward"
 
 
 def _try_derivatives(host: Host, x: Array, t: float, derivatives: str) -> None:

@@ -27,7 +27,15 @@ def fit(
             help="File of the plan (.json); a log beside it lets a stopped run go on.", parser=some_path, metavar="PATH"
         ),
     ] = Path("plan.json"),
-    n: Annotated[int, typer.Option("--n", "-n", help="Noises of the fit; as many unseen ones judge it.", min=1)] = 128,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n",
+            "-n",
+            help="Noises of the fit, as many unseen ones judge it: 128, or 64 for samples of 512 numbers and more.",
+            min=1,
+        ),
+    ] = None,
     n_test: Annotated[int | None, typer.Option(help="Unseen noises, where they are not as many.", min=1)] = None,
     seed: Seed = 0,
     label: Annotated[str | None, typer.Option(help='Class, or "each" for all in turn.', show_default=False)] = None,
@@ -39,12 +47,12 @@ def fit(
     loss: Annotated[str, typer.Option(help="endpoint, robust, relaxed or trajectory.")] = "endpoint",
     radius: Annotated[float, typer.Option(help="How far relaxed starts may move, relative to their norm.")] = 0.05,
     cut: Annotated[float, typer.Option(help="Relative distance at which robust samples count half.")] = 0.2,
-    starts: Annotated[int, typer.Option(help="Plans of the catalogue to start from.", min=1)] = 2,
+    starts: Annotated[int | None, typer.Option(help="Plans of the catalogue to start from: 2.", min=1)] = None,
     begin: Annotated[
         Path | None,
         typer.Option(help="A plan to start from instead of the first of them.", parser=some_path, metavar="PLAN.json"),
     ] = None,
-    iterations: Annotated[int, typer.Option(help="Steps from each start, at most.", min=0)] = 25,
+    iterations: Annotated[int | None, typer.Option(help="Steps from each start, at most: 25.", min=0)] = None,
     teacher_tolerance: Annotated[
         float, typer.Option(help="What twice as many steps of the teacher may change, relative.")
     ] = 1e-3,

@@ -56,6 +56,13 @@ def test_the_role_is_a_link_where_there_is_an_address_and_its_words_where_there_
 
 
 @pytest.mark.parametrize(
+    ("host", "folder"), [("github.com", "blob"), ("gitlab.com", "-/blob"), ("bitbucket.org", "src"), ("a.org", "blob")]
+)
+def test_a_file_stands_where_its_host_shows_it(host: str, folder: str) -> None:
+    assert repository.file_of(f"https://{host}/g/n", "Makefile") == f"https://{host}/g/n/{folder}/HEAD/Makefile"
+
+
+@pytest.mark.parametrize(
     ("host", "button"), [("github.com", True), ("gitlab.example.org", True), ("example.org", False)]
 )
 def test_a_host_for_which_the_theme_has_no_sign_has_no_button(

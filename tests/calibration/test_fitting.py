@@ -383,6 +383,12 @@ def test_derivatives_go_backwards_by_themselves_where_samples_are_large_and_the_
     assert theta(large) == theta(large, derivatives="reverse") != theta(large, derivatives="forward")
     assert theta(small) == theta(small, derivatives="forward")
     assert theta(large, loss="trajectory") == theta(large, loss="trajectory", derivatives="forward")
+    noises = []
+    for model in (large, small):
+        found = fit_plan(model, 1, n_test=2, starts=1, iterations=0, teacher_tolerance=0.05).plan.found_for
+        assert found is not None
+        noises.append(found["n"])
+    assert noises == [64, 128]
 
 
 def test_a_network_is_asked_for_no_time_at_which_it_has_no_level() -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 
 from diffnum import cli
 from diffnum.cli import progress
+
+
+def spoken(err: str) -> str:
+    """What stands on standard error but the signs of life, which a slow machine needs and a fast one does not."""
+    return "".join(line for line in err.splitlines(keepends=True) if not re.search(r" \.\.\. \d+ s$", line.rstrip()))
 
 
 def test_the_silence_is_shorter_than_ten_seconds() -> None:
@@ -20,7 +26,9 @@ def test_silent_work_is_told_of_and_what_is_done_is_said(capsys: pytest.CaptureF
         with progress.progress_bar("proving") as show:
             show(3, 46, "ddim")
             time.sleep(0.4)
-    lines = capsys.readouterr().err.splitlines()
+    err = capsys.readouterr().err
+    assert spoken(err) == "proving ...\n"
+    lines = err.splitlines()
     assert lines[0] == "diffnum prove ... 0 s"
     assert "proving ..." in lines
     assert lines[-1] == "proving ... 3 of 46, ddim ... 1 s"
@@ -30,7 +38,7 @@ def test_silent_work_is_told_of_and_what_is_done_is_said(capsys: pytest.CaptureF
 def test_quick_work_is_told_of_once(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.pulse("diffnum prove"), progress.progress_bar("proving") as show:
         show(1, 2, "ddim")
-    assert capsys.readouterr().err == "proving ...\n"
+    assert spoken(capsys.readouterr().err) == "proving ...\n"
 
 
 def test_every_command_is_told_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

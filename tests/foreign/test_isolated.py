@@ -17,6 +17,7 @@ from diffnum import cli
 from diffnum.convergence.checks import SamplerError, called
 from diffnum.convergence.judgement import judge
 from diffnum.foreign.isolated import Guarded, OutOfTime, outspoken, seeds, time_limit
+from tests.cli.test_progress import spoken
 
 OWN = """
 import os, random, sys, time
@@ -83,7 +84,7 @@ def ran(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, list[
     with pytest.raises(SystemExit) as left:
         cli.main(words.split())
     out, err = capsys.readouterr()
-    return int(left.value.code or 0), out, [line for line in err.splitlines() if not line.endswith(" ...")]
+    return int(left.value.code or 0), out, [line for line in spoken(err).splitlines() if not line.endswith(" ...")]
 
 
 FEW = "--grids uniform --steps 12,24,48,96"

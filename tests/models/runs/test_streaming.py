@@ -29,6 +29,7 @@ from diffnum.models.denoiser import NetworkDenoiser
 from diffnum.models.runs.sampling import draw
 from diffnum.models.runs.streaming import Manifest, _Run, read_images, stream
 from diffnum.plans import plan_for
+from tests.cli.test_progress import spoken
 
 DIGITS = load("toy/digits")
 PLAN = plan_for(DIGITS, "dpmpp_2m", 3)
@@ -342,7 +343,7 @@ def test_more_images_than_memory_holds_go_into_no_file(
     with pytest.raises(SystemExit) as left:
         cli.main(["sample", "toy/digits", "-n", "1000000000000", "--out", str(tmp_path / name)])
     assert left.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = spoken(capsys.readouterr().err).splitlines()
     assert "need 256000 GB together" in line
     with pytest.raises(ValueError, match="draw fewer, or into a folder"):
         dn.sample(DIGITS, n=10**12)
