@@ -146,6 +146,12 @@ def test_tables_give_numbers_four_digits_and_signs_that_do_not_break(show: Modul
     ]
 
 
+def test_arrays_are_shown_as_lists_of_numbers_of_four_digits(show: ModuleType) -> None:
+    assert show.numbers(np.array([1.59612, 2.0, -1e-9])) == "[1.596, 2, -1e-09]"
+    assert show.numbers(np.array([1, 20])) == "[ 1, 20]"
+    assert show.numbers(np.eye(2)) == "[[1., 0.],\n [0., 1.]]"
+
+
 @pytest.mark.parametrize("holds", [False, [], [True, False], np.array([])])
 def test_a_sentence_that_does_not_hold_is_not_printed(show: ModuleType, holds: object) -> None:
     assert show.claim([True], "It is {a}.", a=0.12345).data == "It is 0.123."
@@ -368,6 +374,17 @@ def test_the_figures_of_a_site_are_checked_as_a_whole(
     file.write_text(body.format(7))
     assert figures.main(str(tmp_path)) == 1
     assert "one.svg: writing of 7.0 px on a phone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "told"), [("$f'$", 1), ("f′", 0), ("$\\alpha_1$", 0)])
+def test_signs_that_browsers_show_as_others_are_told(
+    figures: ModuleType, show: ModuleType, words: str, told: int
+) -> None:
+    ax = show.axes()
+    ax.set_title(words)
+    file = io.StringIO()
+    show.shown(ax).savefig(file, format="svg")
+    assert len(list(figures.unreadable(file.getvalue()))) == told
 
 
 def test_each_fault_that_a_browser_measures_is_told(look: ModuleType, tmp_path: Path) -> None:
