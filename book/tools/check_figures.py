@@ -122,13 +122,23 @@ def _box(legend: Any) -> Box:
     if not frames:
         points += [_corners(path) for path in legend.iter(f"{SVG}path") if not path.get("id")]
         points += [np.array([[float(one.get("x")), float(one.get("y"))]]) for one in legend.iter(f"{SVG}use")]
-        for text in legend.iter(f"{SVG}text"):
-            x, y = float(text.get("x")), float(text.get("y"))
-            height = float(re.findall(r"([\d.]+)px", str(text.get("style")))[0])
-            words = "".join(text.itertext()).strip()
-            points.append(np.array([[x, y - height], [x + WIDE * height * len(words), y]]))
+        points += [_written(group) for group in legend.iter(f"{SVG}g") if _called(group, "text_")]
     corners = np.concatenate(points)
     return (*corners.min(axis=0), *corners.max(axis=0))
+
+
+def _written(group: Any) -> np.ndarray:
+    """Two corners of a line of writing; that with formulas is a moved group of letters with places of their own."""
+    parts = list(group.iter())
+    text = next(part for part in parts if part.tag == f"{SVG}text")
+    moved = [
+        found for part in parts if (found := re.search(r"translate\(([\d.]+) ([\d.]+)\)", part.get("transform", "")))
+    ]
+    place = (text.get("x"), text.get("y")) if text.get("x") else moved[0].groups()
+    height = max(float(size) for part in parts for size in re.findall(r"([\d.]+)px", part.get("style", "")))
+    x, y = float(place[0]), float(place[1])
+    words = "".join("".join(text.itertext()).split())
+    return np.array([[x, y - height], [x + WIDE * height * len(words), y]])
 
 
 def _enters(curve: np.ndarray, box: Box, margin: float = 1.0) -> bool:

@@ -348,12 +348,13 @@ def test_looks_for_curves_that_are_no_methods_are_told_apart_in_grey(figures: Mo
     ],
 )
 @pytest.mark.parametrize("frame", [True, False])
+@pytest.mark.parametrize("second", ["two", "$x^2$ of two"])
 def test_a_legend_that_lies_on_a_curve_is_told(
-    figures: ModuleType, show: ModuleType, curve: list[float], place: str, told: list[str], frame: bool
+    figures: ModuleType, show: ModuleType, curve: list[float], place: str, told: list[str], frame: bool, second: str
 ) -> None:
     ax = show.axes()
     ax.plot([0, 1], curve, label="one")
-    ax.plot([0, 1], [0.5, 0.5], ls="none", marker="o", label="two")
+    ax.plot([0, 1], [0.5, 0.5], ls="none", marker="o", label=second)
     where = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)} if place == "outside" else {"loc": place}
     ax.legend(frameon=frame, **where)
     file = io.StringIO()
