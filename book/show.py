@@ -72,9 +72,20 @@ set_matplotlib_formats("svg")
 # -- numbers -----------------------------------------------------------------------------------------
 
 np.set_printoptions(precision=4)
+
+
+def numbers(values: Any) -> str:
+    """Entries of an array, four digits of each, without the word ``array``."""
+    if values.ndim == 1 and values.dtype.kind == "f":
+        return f"[{', '.join(f'{value:.4g}' for value in values)}]"
+    return np.array2string(values, separator=", ")
+
+
 if shell := get_ipython():
+    plain = shell.display_formatter.formatters["text/plain"]
+    plain.for_type(np.ndarray, lambda value, p, _: p.text(numbers(value)))
     for kind in (float, np.float64, np.float32):
-        shell.display_formatter.formatters["text/plain"].for_type(kind, lambda value, p, _: p.text(f"{value:.4g}"))
+        plain.for_type(kind, lambda value, p, _: p.text(f"{value:.4g}"))
 
 
 # -- mathematics -------------------------------------------------------------------------------------

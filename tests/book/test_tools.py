@@ -146,6 +146,12 @@ def test_tables_give_numbers_four_digits_and_signs_that_do_not_break(show: Modul
     ]
 
 
+def test_arrays_are_shown_as_lists_of_numbers_of_four_digits(show: ModuleType) -> None:
+    assert show.numbers(np.array([1.59612, 2.0, -1e-9])) == "[1.596, 2, -1e-09]"
+    assert show.numbers(np.array([1, 20])) == "[ 1, 20]"
+    assert show.numbers(np.eye(2)) == "[[1., 0.],\n [0., 1.]]"
+
+
 @pytest.mark.parametrize("holds", [False, [], [True, False], np.array([])])
 def test_a_sentence_that_does_not_hold_is_not_printed(show: ModuleType, holds: object) -> None:
     assert show.claim([True], "It is {a}.", a=0.12345).data == "It is 0.123."
