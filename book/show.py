@@ -66,6 +66,7 @@ RESULTS = BOOK / "results"
 mpl.rcParams.update(plot.SETTINGS)
 mpl.rcParams["figure.figsize"] = (5.5, 3.4)  # no wider: writing of 9.6 points must keep 8 pixels on a phone
 mpl.rcParams["figure.constrained_layout.use"] = True
+mpl.rcParams["legend.frameon"] = False  # its ground is that of the page, light or dark
 set_matplotlib_formats("svg")
 
 
@@ -227,7 +228,9 @@ def _ranked(values: Any, best: str | float) -> tuple[Any, Any]:
     seen = loss[np.isfinite(loss)]
     if not seen.size:
         return loss, np.zeros(loss.shape, dtype=bool)
-    scaled = np.log(loss) if seen.min() > 0 else loss
+    positive = seen.min() >= 0 and seen.max() > 0
+    # what is exact lies a decade below the rest: on a linear scale the others would be alike beside it
+    scaled = np.log(np.maximum(loss, seen[seen > 0].min() / (1 if seen.min() else 10))) if positive else loss
     low, high = (f(scaled[np.isfinite(loss)]) for f in (np.min, np.max))
     first = float(values[np.flatnonzero(loss == seen.min())[0]])
     return (high - scaled) / (high - low or 1.0), np.array([f"{v:.3g}" == f"{first:.3g}" for v in values])
@@ -254,7 +257,7 @@ def _cell(value: Any) -> str:
         return "–"
     text = f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
     text = re.sub(r"^-(?=0(\.0*)?$)", "", text)
-    if re.fullmatch(r"-?[\d.]+(e[-+]\d+)?", text):
+    if re.fullmatch(r"-?[\d.]+(e[-+]\d+|/\d+)?", text):
         text = _power(text).replace("-", "−")
     return text.replace(" / ", "\u00a0/\u00a0").replace("+-", "±")
 

@@ -27,6 +27,9 @@ GREYS = 10.0
 
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
+FONTS = r"'(cm(?:ex|mi|r|sy)10)'"
+"""Fonts of single signs, primes say, at places of their own: a browser that lacks them shows other letters."""
+
 WIDE = 0.45
 """Width of a letter over the height of the writing, at least."""
 
@@ -146,6 +149,7 @@ def unreadable(svg: str) -> Iterator[str]:
     """What cannot be read in a figure at any size."""
     yield from (f"alike in grey: {pair}" for pair in alike_in_grey(svg))
     yield from (f"a legend on curves: {name}" for name in legends_on_curves(svg))
+    yield from (f"signs of a font that readers do not have: {font}" for font in sorted(set(re.findall(FONTS, svg))))
 
 
 def main(html: str) -> int:

@@ -407,6 +407,17 @@ def test_the_figures_of_a_site_are_checked_as_a_whole(
     assert "one.svg: writing of 7.0 px on a phone" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("words", "told"), [("$f'$", 1), ("f′", 0), ("$\\alpha_1$", 0)])
+def test_signs_that_browsers_show_as_others_are_told(
+    figures: ModuleType, show: ModuleType, words: str, told: int
+) -> None:
+    ax = show.axes()
+    ax.set_title(words)
+    file = io.StringIO()
+    show.shown(ax).savefig(file, format="svg")
+    assert len(list(figures.unreadable(file.getvalue()))) == told
+
+
 def test_each_fault_that_a_browser_measures_is_told(look: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "small figure.svg").write_text(SVG, encoding="utf-8")
     image = (tmp_path / "small figure.svg").as_uri()
