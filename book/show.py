@@ -19,7 +19,7 @@ import sympy
 from IPython.core.getipython import get_ipython
 from IPython.display import HTML, Markdown, Math
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogFormatter, LogLocator, NullLocator
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 import diffnum as dn
@@ -134,7 +134,7 @@ def claim(holds: Any, sentence: str, **numbers: Any) -> Markdown:
     ``show.claim(a < b, "The first needs {a}, the second {b:.1f}.", a=a, b=b)``; numbers get three digits unless the
     sentence says how they are written.
     """
-    text = sentence.format(**{name: _Said(value) for name, value in numbers.items()})
+    text = _written(sentence.format(**{name: _Said(value) for name, value in numbers.items()}))
     if not (np.size(holds) and np.all(holds)):  # of nothing, everything is true
         msg = f"the page says what does not hold: {text}"
         raise ValueError(msg)
@@ -151,6 +151,30 @@ class _Said:
         """With the given format, else three digits of a real number."""
         real = isinstance(self.value, float | np.floating)
         return format(self.value, how or (".3g" if real else ""))
+
+
+POWER = re.compile(r"(?<![\w.-])([-−]?\d+(?:\.\d+)?)e([-+−])0*(\d+)(?![\w.]\d)")
+"""A number as Python writes it, with a power of ten."""
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def _power(text: str, mathematics: bool = False) -> str:
+    """Numbers with powers of ten in a text as they are printed, ``2·10⁻⁵`` instead of ``2e-05``."""
+
+    def printed(found: re.Match[str]) -> str:
+        digits, exponent = found[1].replace("-", "−"), ("" if found[2] == "+" else "-") + found[3]
+        front = "" if digits == "1" else rf"{digits} \cdot " if mathematics else f"{digits}·"
+        return f"{front}10^{{{exponent}}}" if mathematics else f"{front}10{exponent.translate(SUPERSCRIPT)}"
+
+    return POWER.sub(printed, text)
+
+
+def _written(text: str) -> str:
+    """Sentence with the signs of print, but for the code in it: powers of ten, and a minus that is no hyphen."""
+    parts = re.split(r"(`[^`]*`|\$[^$]*\$)", text)
+    parts[::2] = [_power(re.sub(r"(?<![^\s(\[])-(?=\d)", "−", part)) for part in parts[::2]]
+    return "".join(_power(part, mathematics=True) if part.startswith("$") else part for part in parts)
 
 
 # -- tables ------------------------------------------------------------------------------------------
@@ -234,7 +258,7 @@ def _cell(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
     text = re.sub(r"^-(?=0(\.0*)?$)", "", text)
     if re.fullmatch(r"-?[\d.]+(e[-+]\d+|/\d+)?", text):
-        text = text.replace("-", "−")
+        text = _power(text).replace("-", "−")
     return text.replace(" / ", "\u00a0/\u00a0").replace("+-", "±")
 
 
@@ -347,12 +371,16 @@ def dots(
 
 def shown(ax: Axes) -> Any:
     """Figure of axes, to be shown once, as the value of its cell; short logarithmic axes get plain numbers."""
-    for one in ax.figure.axes:
-        low, high = sorted(one.get_xlim())
-        if isinstance(one.xaxis.get_major_locator(), LogLocator) and 0 < high < 30 * low:
-            marks = [m * 10.0**k for k in range(-12, 12) for m in (1, 2, 5) if low <= m * 10.0**k <= high]
-            one.set_xticks(marks, [f"{mark:g}" for mark in marks])
-            one.xaxis.set_minor_locator(NullLocator())
+    for one in [axis for part in ax.figure.axes for axis in (part.xaxis, part.yaxis)]:
+        low, high = sorted(one.get_view_interval())
+        usual = isinstance(one.get_major_locator(), LogLocator) and isinstance(one.get_major_formatter(), LogFormatter)
+        if usual and 0 < high < 30 * low:
+            digits = (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+            marks = [m * 10.0**k for k in range(-12, 12) for m in digits if low <= m * 10.0**k <= high]
+            one.set_ticks(
+                marks, [_power(f"{mark:g}" if mark >= 1e-3 else f"{mark:.1e}".replace(".0e", "e")) for mark in marks]
+            )
+            one.set_minor_locator(NullLocator())
     plt.close(ax.figure)  # type: ignore[arg-type]
     return ax.figure
 

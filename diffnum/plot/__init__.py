@@ -135,6 +135,7 @@ SETTINGS: Mapping[str, Any] = MappingProxyType(
         "font.size": 10.0,
         "axes.titlesize": 10.5,
         "legend.fontsize": SMALL,
+        "legend.frameon": False,  # grounds are transparent, and a frame for white pages glares on dark ones
         "axes.linewidth": 0.7,
         "axes.titlelocation": "left",
         "lines.linewidth": 1.6,

@@ -140,7 +140,7 @@ def show() -> Iterator[ModuleType]:
 def test_tables_give_numbers_four_digits_and_signs_that_do_not_break(show: ModuleType) -> None:
     text = show.table(["a", "b"], [[-1.23456e-17, None], ["-0.0", "1 / 2 / 3"], ["a|b", -0.5]]).data
     assert text.splitlines()[2:] == [
-        "| −1.235e−17 | – |",
+        "| −1.235·10⁻¹⁷ | – |",
         "| 0.0 | 1\u00a0/\u00a02\u00a0/\u00a03 |",
         "| a\\|b | −0.5 |",
     ]
@@ -157,6 +157,37 @@ def test_a_sentence_that_does_not_hold_is_not_printed(show: ModuleType, holds: o
     assert show.claim([True], "It is {a}.", a=0.12345).data == "It is 0.123."
     with pytest.raises(ValueError, match="what does not hold: It is 3"):
         show.claim(holds, "It is {a}.", a=3)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "printed"),
+    [
+        ("They agree to {a}.", "They agree to 9.4·10⁻⁵."),
+        ("They agree to {a:.0e} ({a:.1f}).", "They agree to 9·10⁻⁵ (0.0)."),
+        ("With $a = {a}$ and `{a}`.", r"With $a = 9.4 \cdot 10^{{-5}}$ and `9.4e-05`."),
+        ("A run to 1e-3, from {b} to {c}, of unipc-3e.", "A run to 10⁻³, from −1.49 to 2·10⁶, of unipc-3e."),
+    ],
+)
+def test_sentences_have_powers_of_ten_and_signs_as_they_are_printed(
+    show: ModuleType, sentence: str, printed: str
+) -> None:
+    assert show.claim(True, sentence, a=9.4e-5, b=-1.49, c=2e6).data == printed.format()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "seen"),
+    [(2e-5, 3e-4, ["2·10⁻⁵", "5·10⁻⁵", "10⁻⁴", "2·10⁻⁴"]), (0.9, 8.0, ["1", "2", "5"]), (1.2, 2.4, ["1.5", "2"])],
+)
+def test_short_logarithmic_axes_have_plain_numbers_on_both_sides(
+    show: ModuleType, low: float, high: float, seen: list[str]
+) -> None:
+    ax = show.axes()
+    ax.loglog([low, high], [low, high])
+    ax.set(xlim=(low, high), ylim=(low, high))
+    show.shown(ax)
+    for axis in (ax.xaxis, ax.yaxis):
+        assert [text.get_text() for text in axis.get_ticklabels()] == seen
+        assert not list(axis.get_minorticklocs())
 
 
 def test_columns_of_sentences_are_told_from_columns_of_formulas_and_code(show: ModuleType) -> None:
