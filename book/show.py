@@ -66,7 +66,6 @@ RESULTS = BOOK / "results"
 mpl.rcParams.update(plot.SETTINGS)
 mpl.rcParams["figure.figsize"] = (5.5, 3.4)  # no wider: writing of 9.6 points must keep 8 pixels on a phone
 mpl.rcParams["figure.constrained_layout.use"] = True
-mpl.rcParams["legend.frameon"] = False  # its ground is that of the page, light or dark
 set_matplotlib_formats("svg")
 
 

@@ -49,7 +49,8 @@ def draw_ratios(ax: plt.Axes, networks: Mapping[str, Sequence[Mapping[str, Any]]
     for line, rows in enumerate(networks.values()):
         ratios[line, [counts.index(r["nfe"]) for r in rows]] = [r["ratio"] for r in rows]
     ax.pcolormesh(np.log2(ratios), cmap="PuOr", vmin=-2, vmax=2, edgecolors="white", lw=2)
-    for (line, column), ratio in np.ndenumerate(ratios):
+    for line, column in np.argwhere(np.isfinite(ratios)):
+        ratio = ratios[line, column]
         ink = "white" if abs(np.log2(ratio)) > 1.3 else "black"
         ax.annotate(f"{ratio:.2f}", (column + 0.5, line + 0.5), ha="center", va="center", color=ink)
     ax.set(xlabel="evaluations", title="found over best, other galaxies")

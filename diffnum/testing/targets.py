@@ -160,12 +160,27 @@ def check(
 
 
 def assert_target(loss: Callable[..., Any], target: str, **options: Any) -> TargetReport:
-    """Fail, with what is likely wrong, unless a loss has the right value and gradient; arguments of :func:`check`.
+    """Fail, with what is likely wrong, unless a loss has the right value and gradient.
+
+    Parameters
+    ----------
+    loss : callable
+        As for :func:`check`.
+    target : str
+        Name of the loss.
+    **options
+        The other arguments of :func:`check`.
+
+    Returns
+    -------
+    TargetReport
 
     Raises
     ------
     AssertionError
         With the report.
+    ValueError, TypeError
+        As :func:`check`.
     """
     __tracebackhide__ = True
     report = check(loss, target, **options)
