@@ -15,41 +15,101 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+NUMBER = (
+    r"(?:\d[\d ]*(?:\.\d+)?|two|three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|thousand|million)"
+)
+COST = r"(?:errors?|costs?|price|time|work|memory|evaluations|steps|contrast|variance|advantage|gain|loss|distance)"
+"""What a comparison of samplers is about."""
+
+TREND = (
+    r"(?:halves?|doubles?|triples?|vanish(?:es)?|disappears?|rises?|falls?|drops?|decays?|saturates?|explodes?|"
+    r"levels? off|climbs?|increases?|decreases?|declines?)"
+)
+
 RANKS = re.compile(
     r"\b(?:better|best|worse|worst|beats?|beaten|wins?|loses|outperforms?|superior|inferior|"
     r"(?!rather|other)\w+er than|(?:more|less) \w+ than|the (?:most|least)|[a-z]{2,}est|"
     r"faster|slower|fewer|cheaper|nearer|closer|smaller|larger|stronger|weaker|longer|shorter|"
     r"(?:more|less|most|least) (?:accurate|precise|efficient|exact|stable|expensive|important|sensitive|often)|"
-    r"as (?:much|many|good|well|fast|large|small|cheap|accurate) as|no difference|"
+    r"as (?!soon as|long as|far as|it )\w+ as|no difference|"
     r"grows?|shrinks?|fades?|gains|improves?|dominates?|helps?|hurts?|pays?|costs? (?:more|less|nothing)|"
     r"for nothing|matters? (?:more|most|less|little)|hardly matters?|"
-    r"(?:comes?|is|are|be|among the|goes) first|first places?|ahead of)\b",
+    r"(?:comes?|is|are|be|among the|goes) first|first places?|ahead of|"
+    # without -er
+    r"unrivall?ed|unmatched|unbeat\w+|second to none|cannot (?:compete|match|keep up)|(?:comes?|gets?) (?:close|near)|"
+    r"(?:method|sampler|solver|grid) of choice|state of the art|leads? (?:on|in|by|everywhere|the (?:table|list|race))|"
+    r"wast(?:es?|ed|ing|eful)|pointless|useless|decisive|superfluous|"
+    r"(?:differences?|errors?|effects?|gains?|loss(?:es)?|defects?|it|they) (?:is|are|stays?|becomes?) "
+    r"(?:\w+ )?(?:invisible|negligible|immaterial|irrelevant)|"
+    r"(?:invisible|negligible) (?:differences?|errors?|effects?|gains?|loss(?:es)?)|"
+    r"robust(?:ness)?|harm(?:s|less|ful)|spoils?|ruins?|rivals|on a par|makes? up for|"
+    r"(?:is|are|be|stays?|becomes?|remains?) (?:very |quite |too |so |also |equally |as |just )?"
+    r"(?:good|bad|poor|fast|slow|cheap|expensive|dear|accurate|inaccurate|reliable|unreliable|safe|unsafe|excellent|"
+    r"competitive|comparable|efficient|overkill|unusable|hopeless)|"
+    r"by far|far (?:above|below|from|behind)|falls? (?:behind|short)|lags? behind|trails?|tops|on top(?! of)|overtakes?|in front|"
+    r"catch(?:es)? up|gives? way|reliably|"
+    # how one thing goes with another
+    rf"(?:halv|doubl|tripl|quadrupl)es? (?:the|its|their|this|that) {COST}|"
+    rf"(?:{COST}|quality|accuracy|differences?|deficits?|effects?|benefits?|correlation|stiffness|floor)"
+    rf"(?: then| also| only| soon| quickly)? (?:and \w+ )?{TREND}|(?:it|they) {TREND} (?:with|above|below|beyond|by|at)|"
+    r"in proportion)\b",
     re.IGNORECASE,
 )
-"""Words that put one thing before another."""
+"""Words that put one thing before another, or say how one goes with another."""
 
-NUMBER = (
-    r"(?:\d[\d ]*(?:\.\d+)?|two|three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|thousand|million)"
-)
 QUANTIFIES = re.compile(
     r"(?<![\w.])\d+\.\d+(?![\w.])|\b\d(?:\.\d+)?e[-−]\d+|\b\d+(?:\.\d+)?\s?%|\b\w+fold\b|"
     rf"\b(?:{NUMBER} (?:times|orders of magnitude)|(?:one|{NUMBER}) per ?cent)\b|\b(?:a )?factors? (?:of )?{NUMBER}\b|"
     rf"\b(?:more|less|fewer) than (?:half|twice|a|one|{NUMBER})\b|\b(?:twice|thrice|half|double) (?:as|the|of|its)\b|"
-    r"\b(?:suffices?|is enough|are enough|most of|nearly all|almost all|hardly any|a (?:third|quarter|tenth) of)\b",
+    r"\b(?:suffices?|is enough|are enough|most of|nearly all|almost all|hardly any|a (?:third|quarter|tenth) of)\b|"
+    rf"\b(?:needs?|saves?|spares?) (?:only |just |about |at (?:most|least) |no more than |as few as )*(?:one|{NUMBER})\b|"
+    rf"\b(?:every one|all|none|half|most|one|{NUMBER}) (?:out )?of (?:the |these |those |its |all )?{NUMBER}\b|"
+    r"\b(?:several|many) times (?:as|the|more|less|\w+er)\b|\borders of magnitude\b|\ba fraction of the\b|"
+    r"\ba few per ?cent\b|"
+    rf"\bonly (?:one|{NUMBER}) (?:of|has|have|is|are|does|do)\b|\bno (?:number|amount) of\b",
     re.IGNORECASE,
 )
 """Measured amounts; whole numbers alone count things, name orders and years, and set problems up."""
 
+THING = (
+    r"(?:the |a |an |at (?:least|most) |no more than |more |fewer |no |its |another )*(?:[\w-]+ )?"
+    r"(?:(?-i:[A-Z][\w+-]*[A-Z]|Heun|Euler|Adams|Karras)|\ue002|samplers?|solvers?|schedulers?|grids?|spacing|"
+    rf"correctors?|noise|(?:{NUMBER}|more|fewer) (?:steps|evaluations))"
+)
+"""What is advised."""
+
 RECOMMENDS = re.compile(
-    r"\b(?:recommend\w*|should|prefer\w*|avoid|advice|advise|worth (?:it|the|its)|(?:good|right) choice|"
-    r"(?:^|[:;] )(?:use|choose) )\b",
+    r"\b(?:recommend\w*|should|prefer\w*|avoid|advice|advise|worth (?:it|the|its)|(?:good|right|wise|safe) choice|"
+    r"(?:^|[:;] )(?:use|choose) |sticks? (?:to|with)|(?:is|are|be) (?:the )?way to go|ideal(?:ly)?|overkill|advisable|needs? (?:only|just|the (?:last|first))|a must|no reason (?:to|not to)|beware)\b|"
+    rf"(?:^|[,:;(] |\b(?:then|and|or|rather|better) )(?:take|use|choose|pick|try|keep|go for|switch to|start with) {THING}",
     re.IGNORECASE,
 )
 """What to use."""
 
+THEIRS = (
+    r"(?:librar(?:y|ies)|papers?|codes|programs|ports|pipelines|authors|networks|implementations?|repositor(?:y|ies)|"
+    r"people|users|textbooks?|practitioners?)"
+)
+OURS = r"(?:samplers|solvers|schedulers|grids|methods|rules|tables?)"
+ATTRIBUTE = (
+    r"(?:other|published|known|existing|common|popular|modern|current|shipped|official|weighted|guided|stochastic|fast)"
+)
+GENERALISES = re.compile(
+    rf"\b(?:(?:most|many|few) (?:{ATTRIBUTE} )*(?:{THEIRS}|{OURS})|"
+    rf"(?:all|every|no|none of the|half of the) (?:{ATTRIBUTE} )*{THEIRS}|"
+    rf"(?:all|every|no|none of the|half of the) (?:{ATTRIBUTE} )+{OURS}|"
+    rf"(?:(?!users|people){THEIRS} (?:have|had)|{THEIRS} (?:often|always|never|all|tend))|"
+    r"usually|often|mostly|typically|commonly|rarely|seldom|in practice|everybody|everyone|"
+    r"(?:nobody|no one) (?:has|uses|proves|reports|tests|measures|publishes)|(?:in|from) (?:the|any|no) literature)\b",
+    re.IGNORECASE,
+)
+"""Words about what others have written or do."""
+
+KINDS = (RANKS, QUANTIFIES, RECOMMENDS, GENERALISES)
+
 IDIOMS = re.compile(
     r"\b(?:at (?:best|worst|least|most)|best[- ]known|helps? to|pytest|test|rest|interest|request|suggest|honest|"
-    r"modest|manifest|harvest|nearest|latest|newest|oldest|no longer|"
+    r"how (?:often|many|much|good)|as often as|ideal\*? (?:denoiser|prediction|model)|modest|manifest|harvest|nearest|latest|newest|oldest|no longer|"
     r"(?:sections?|theorems?|chapters?|eqs?\.|figures?|tables?|appendix|versions?) [\d.]+)\b",
     re.IGNORECASE,
 )
@@ -59,6 +119,9 @@ CODE = frozenset({"code-cell", "package-source", "literalinclude", "math", "figu
 ASKS = frozenset({"exercise", "playground", "exercise-start", "glossary", "bibliography"})
 """Blocks without statements: code, and what asks or defines."""
 
+TITLED = frozenset({"admonition", "note", "tip", "warning", "important", "dropdown", "grid-item-card", "card"})
+"""Blocks whose title is a sentence of the page; a theorem's is part of the theorem."""
+
 FENCE = re.compile(r"^\s*(?P<fence>`{3,}|:{3,}|~{3,})(?:\{(?P<name>[\w:-]+)\}|(?P<language>[\w-]*))[ ]*(?P<title>.*)$")
 MASK = re.compile(r"\{(?P<role>[a-z:]+)\}`(?P<text>[^`]*)`|`[^`]+`|\$[^$]+\$|\]\([^)]*\)|<[^>]+>")
 BOUNDARY = re.compile(r"(?<=[.!?])[)\"”*]*\s+(?=[^a-z\s])")
@@ -66,6 +129,10 @@ ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|eq|eqs|sec|fig|app|al|no|p|p
 ALONE = re.compile(
     r"\$\s*(?:\\approx|<|>|\\sim)?\s*(?:(?:\d+(?:\.\d+)?\s*(?:\\cdot|\\times)\s*)?10\^\{?-\d+\}?|\d+\.\d+)\s*\$"
 )
+PICTURED = re.compile(r"\balt=((?:\s*f?\"[^\"\n]*\")+)")
+STRING = re.compile(r"\"([^\"\n]*)\"")
+"""What the code of a cell says that its pictures show."""
+
 SOURCE = re.compile(r"\bat `?[0-9a-f]{8}\b|\b[\w.-]+/[\w.-]+#\d+")
 
 
@@ -84,7 +151,9 @@ class Sentence:
     amounts: tuple[str, ...]
     """to quantify,"""
     advice: tuple[str, ...]
-    """and to recommend."""
+    """to recommend,"""
+    sweeps: tuple[str, ...]
+    """and to speak of what others do."""
     cites: bool
     """A source is cited in its paragraph: a key, or a commit or thread of a repository."""
     refers: bool
@@ -145,6 +214,7 @@ def _paragraphs(page: str) -> Iterator[_Paragraph]:
     blocks = [("", "")]  # fence that closes it, and name
     gathered: list[str] = []
     skipped: list[str] = []  # fence of a block that is left out, and its name
+    cell: list[str] = []  # lines of the one that is passed over
     caption = ""  # indentation of the one that is read
     formula, begun = False, 0
 
@@ -159,8 +229,14 @@ def _paragraphs(page: str) -> Iterator[_Paragraph]:
         if skipped:
             if line.strip() == skipped[0]:
                 skipped.clear()
+                for said in PICTURED.findall("\n".join(cell)):
+                    yield _Paragraph("".join(STRING.findall(said)), begun, "alt", section)
+                cell.clear()
             elif skipped[1] == "code-cell":
                 section.code.append(line)
+                cell.append(line)
+                if alt := re.match(r" +alt: (.*)", line):
+                    yield _Paragraph(alt[1], number, "alt", section)
                 if caption and line.startswith(caption):
                     gathered.append(line.strip())
                 elif caption or re.fullmatch(r" +caption: \|", line):
@@ -184,6 +260,8 @@ def _paragraphs(page: str) -> Iterator[_Paragraph]:
                 blocks[-1] = (fence["fence"], "solution")
             else:
                 section.proofs += name.startswith("prf:")
+                if name in TITLED:
+                    yield _Paragraph(fence["title"], number, name, section)
                 if name.startswith("solution"):
                     section = Section()
                 blocks += [("", "solution")] if name == "solution-start" else []
@@ -215,7 +293,7 @@ def _found(paragraph: _Paragraph) -> Iterator[Sentence]:
     for hidden in _split(MASK.sub(hide, paragraph.text)):
         shown = re.sub(r"\ue000(\d+)\ue001", lambda m: _plain(masks[int(m[1])]), hidden)
         bare = IDIOMS.sub("", re.sub(r"\ue000(\d+)\ue001", lambda m: _number(masks[int(m[1])]), hidden))
-        words = [tuple(m[0].strip() for m in rule.finditer(bare)) for rule in (RANKS, QUANTIFIES, RECOMMENDS)]
+        words = [tuple(m[0].strip() for m in rule.finditer(bare)) for rule in KINDS]
         if any(words) and not shown.rstrip('*)"”').endswith("?"):
             place = paragraph.line, paragraph.block
             yield Sentence(shown, *place, *words, cites, refers, proved, "$" in paragraph.text, paragraph.section)
@@ -234,7 +312,7 @@ def _split(text: str) -> list[str]:
 
 def _number(masked: str) -> str:
     """A number that is all of a formula counts as one; other code and formulas, and the words of links, do not."""
-    return "0.5" if ALONE.fullmatch(masked) else "\ue000"
+    return "0.5" if ALONE.fullmatch(masked) else "\ue002" if masked.startswith("`") else "\ue000"
 
 
 def _plain(masked: str) -> str:
