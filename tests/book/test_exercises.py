@@ -18,9 +18,6 @@ LEAST = 8
 FIGURES = 80
 """Figures that the book has at least."""
 
-NO_CHAPTERS = frozenset({"playground", "which_sampler"})
-"""Pages of the numbered parts that are for use, not for study."""
-
 EXERCISE = re.compile(
     r"^`{3,}\{(?P<kind>(?:exercise|solution)(?:-start)?)\} ?(?P<title>[^\n]*)\n(?P<options>(?::[^\n]*\n)*)",
     re.MULTILINE,
@@ -32,7 +29,7 @@ def chapters() -> dict[str, Path]:
     """Pages of the numbered parts, by name."""
     contents = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
     pages = [page["file"] for part in contents["parts"] if part.get("numbered") for page in part["chapters"]]
-    return {Path(page).name: BOOK / f"{page}.md" for page in pages if Path(page).name not in NO_CHAPTERS}
+    return {Path(page).name: BOOK / f"{page}.md" for page in pages}
 
 
 def exercises(page: str) -> dict[str, str]:
