@@ -3,6 +3,14 @@
 (() => {
   const LEAST = 0.72; // of the usual size: exponents of eight pixels
 
+  // What a line of text may fill: a paragraph that stands in a line itself (a stacked table has such) has no width.
+  const column = (box) => {
+    let block = box.parentElement;
+    while (block.parentElement && getComputedStyle(block).display.startsWith("inline")) block = block.parentElement;
+    const { paddingLeft, paddingRight } = getComputedStyle(block);
+    return block.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+  };
+
   const mend = () => {
     const formulas = [...document.querySelectorAll("mjx-container")]
       .map((box) => ({ box, drawing: box.querySelector("svg"), displayed: box.hasAttribute("display") }))
@@ -12,9 +20,8 @@
       drawing.style.removeProperty("font-size");
     }
     const shares = formulas.map(({ box, drawing, displayed }) => {
-      const column = displayed ? box : box.closest("p, li, td, dd, figcaption, div");
       const width = drawing.getBoundingClientRect().width;
-      return width && column ? (column.clientWidth - 1) / width : 1; // what is folded has no width yet
+      return width ? ((displayed ? box.clientWidth : column(box)) - 1) / width : 1; // what is folded has no width yet
     });
     formulas.forEach(({ box, drawing, displayed }, k) => {
       if (shares[k] >= 1) return;
