@@ -3,12 +3,10 @@
 (() => {
   const LEAST = 0.72; // of the usual size: exponents of eight pixels
 
-  // What a line of text may fill: a paragraph that stands in a line itself (a stacked table has such) has no width.
-  const column = (box) => {
-    let block = box.parentElement;
-    while (block.parentElement && getComputedStyle(block).display.startsWith("inline")) block = block.parentElement;
-    const { paddingLeft, paddingRight } = getComputedStyle(block);
-    return block.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+  const block = (element) => {
+    let column = element.parentElement; // what stands in a line has no width of its own
+    while (column && !column.clientWidth) column = column.parentElement;
+    return column;
   };
 
   const mend = () => {
@@ -20,8 +18,9 @@
       drawing.style.removeProperty("font-size");
     }
     const shares = formulas.map(({ box, drawing, displayed }) => {
+      const column = displayed ? box : block(box);
       const width = drawing.getBoundingClientRect().width;
-      return width ? ((displayed ? box.clientWidth : column(box)) - 1) / width : 1; // what is folded has no width yet
+      return width && column ? (column.clientWidth - 1) / width : 1; // what is folded has no width yet
     });
     formulas.forEach(({ box, drawing, displayed }, k) => {
       if (shares[k] >= 1) return;

@@ -212,6 +212,37 @@ def test_the_menu_names_what_the_catalogue_has_proved() -> None:
             assert dn.method(name).order >= 1
 
 
+def test_who_looks_at_a_page_sees_what_its_playgrounds_have_drawn(tmp_path: Path) -> None:
+    look = load(BOOK / "tools/look.py")
+    program = look.installed()
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    shutil.copytree(STATIC, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans/menu.js").write_text(directive.menu(), encoding="utf-8")
+    (tmp_path / "plans/ddim.js").write_text(directive.script("ddim"), encoding="utf-8")
+    scripts = "".join(f'<script defer src="{name}"></script>' for name in ("plans/menu.js", "core.js", "view.js"))
+    below = '<p style="height: 3000px">Far above</p>'
+    places = [f'{below}<div class="playground" data-method="{name}"></div>' for name in ("ddim", "dpmpp_2m")]
+
+    async def seen(*body: str) -> tuple[Any, int]:
+        page = tmp_path / "page.html"
+        page.write_text(f"<!doctype html><meta charset=utf-8><article>{''.join(body)}</article>", encoding="utf-8")
+        async with look.chromium(program) as browser:
+            found = await browser.open(page, look.VIEWS[1])
+            return found, await browser.evaluate("document.querySelectorAll('.playground svg path').length")
+
+    async def all_seen() -> list[tuple[Any, int]]:
+        return [await seen(places[0], scripts), await seen(*places, scripts), await seen(places[0])]
+
+    (drawn, paths), (absent, _), (without, none) = asyncio.run(asyncio.wait_for(all_seen(), 120))
+    assert drawn["empty"] == []
+    assert paths > 10
+    assert absent["empty"] == ["the plans of dpmpp_2m are not beside this page"]
+    assert without["empty"] == ["its script did not run"]
+    assert none == 0
+
+
 def test_a_page_in_chromium_says_what_the_package_computes(tmp_path: Path) -> None:
     look = load(BOOK / "tools/look.py")
     program = look.installed()
