@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -183,6 +184,43 @@ def test_normals_look_normal() -> None:
     assert abs((z[1:] * z[:-1]).mean()) < 4 / np.sqrt(len(z))
 
 
+PAGE = (BOOK / "start/playground.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def solutions(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Names that the first cell of the page gives to its solutions."""
+    pytest.importorskip("IPython", reason="the helpers of the book come with it: make book")
+    monkeypatch.syspath_prepend(str(BOOK))
+    cell = re.search(r"^```\{code-cell\} python\n(?::[^\n]*\n)*(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert cell is not None
+    names: dict[str, Any] = {}
+    exec(cell[1], names)
+    return names
+
+
+@needs_node
+def test_the_solutions_of_the_page_draw_what_the_playground_draws(solutions: dict[str, Any]) -> None:
+    drawn_there = ask("[1, 2].map((seed) => Array.from({length: 50}, core.normals(seed)))", None)
+    np.testing.assert_allclose([solutions["normals"](seed, 50) for seed in (1, 2)], drawn_there, rtol=1e-13, atol=1e-15)
+
+
+def test_the_solutions_of_the_page_have_the_menu_and_the_data_of_the_playground(solutions: dict[str, Any]) -> None:
+    methods = {key: dn.method(next(iter(entry.methods.values()))) for key, entry in directive.MENU.items()}
+    quiet = [key for key, method in methods.items() if not method.stochastic]
+    assert set(solutions["menu"]) == set(quiet)
+    assert set(solutions["spacings"]) == set(directive.GRIDS)
+    script = (STATIC / "view.js").read_text(encoding="utf-8")
+    (line,) = re.findall(r'"Three peaks": \[(.*)\],\n', script)
+    peaks = re.findall(r'peak\(([^,]+), ([^,]+), ([^,]+), ([^,]+), "(.)"\)', line)
+    x, y, std, weight = np.array([[float(v) for v in peak[:4]] for peak in peaks]).T
+    data = solutions["three_peaks"]()
+    np.testing.assert_allclose(data.means, np.stack([x, y], axis=1))
+    np.testing.assert_allclose(np.reshape(data.covariances, (len(std), -1))[:, 0], std**2)
+    np.testing.assert_allclose(data.weights, weight)
+    assert ["AB"[label] for label in data.labels] == [peak[4] for peak in peaks]
+
+
 @needs_node
 @pytest.mark.parametrize(
     ("change", "complaint"),
@@ -243,7 +281,7 @@ def test_who_looks_at_a_page_sees_what_its_playgrounds_have_drawn(tmp_path: Path
     assert none == 0
 
 
-def test_a_page_in_chromium_says_what_the_package_computes(tmp_path: Path) -> None:
+def test_a_page_in_chromium_says_what_the_package_computes(tmp_path: Path, solutions: dict[str, Any]) -> None:
     look = load(BOOK / "tools/look.py")
     program = look.installed()
     if program is None:
@@ -277,7 +315,9 @@ def test_a_page_in_chromium_says_what_the_package_computes(tmp_path: Path) -> No
             return [*texts, await browser.evaluate("document.querySelector('.handle').getAttribute('aria-label')")]
 
     paths, order, response, numbers, stability, _, moved = asyncio.run(asyncio.wait_for(said(), 120))
-    assert "root mean square distance to the exact endpoints" in paths
+    model = solutions["denoiser"](solutions["three_peaks"]())
+    missed = solutions["missed"](model, solutions["exact"](model), "dpmpp_2m", "uniform_time", 8)
+    assert f"root mean square distance to the exact endpoints {missed:#.3g} ±" in paths
     assert f"its order, proved, is {dn.method('dpmpp_2m').order}" in order
     steps = dn.plan("dpmpp_2m", directive.SCHEDULE, dn.grids.uniform_time(directive.SCHEDULE, 8))
     spread = np.logspace(-2, 1, 121) ** 2
