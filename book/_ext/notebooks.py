@@ -51,7 +51,14 @@ TARGET = re.compile(r"^\([\w-]+\)=$")
 def _quoted(kind: str, title: str, body: list[str]) -> list[str]:
     """A block with a heading in bold, set off as Markdown can."""
     head = f"**{kind}**" + (f" ({title})" if title and kind else "")
-    return [f"> {head}", ">", *(f"> {line}".rstrip() for line in plain(body)), ""]
+    return [f"> {head}", ">", *(f"> {line}".rstrip() for line in _in_one_line(plain(body))), ""]
+
+
+def _in_one_line(lines: Iterable[str]) -> list[str]:
+    """Lines whose displayed formulas have a line each: notebooks would read the marks of a quotation into them."""
+    return re.sub(r"^\$\$$.*?^\$\$$", lambda f: " ".join(f[0].split("\n")), "\n".join(lines), flags=re.M | re.S).split(
+        "\n"
+    )
 
 
 def _titled(title: str, body: list[str]) -> list[str]:

@@ -121,7 +121,10 @@
 
     const say = (text) => { summary.textContent = text; };
 
+    // data-shown names the picture that stands there, data-failed says why there is none.
     async function draw() {
+      delete place.dataset.shown;
+      delete place.dataset.failed;
       try {
         state.data = await settled();
         arrange();
@@ -129,6 +132,7 @@
         place.dataset.shown = state.view;
       } catch (error) {
         say(`This cannot be shown: ${error.message}`);
+        place.dataset.failed = error.message;
         console.error(error);
       }
     }
