@@ -97,7 +97,7 @@ def estimate_statistics(
 def _rates(lam: FloatArray, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Derivative of l by the spline through the knots, and its error, from the spline through every second one."""
 
-    def rate(knots: FloatArray) -> FloatArray:
+    def rate(knots: Any) -> FloatArray:
         values = slopes[knots]
         return ModelStatistics(lam[knots], values, 0.0 * values, 0.0 * values).slope_rate(lam)
 

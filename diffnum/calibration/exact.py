@@ -179,7 +179,7 @@ def _slope(core: Any, draw: _Draws, lam: float, side: _Side, *, scalar: bool) ->
             tangent = np.zeros_like(y)
             tangent[:, i] = 1.0
             diagonal.append(weights @ _turning(core, y, tangent, value, side)[:, i])
-        return np.mean(diagonal) if scalar else np.array(diagonal)
+        return np.asarray(np.mean(diagonal) if scalar else diagonal)
 
     return at(lam), _rate(at, lam)
 
