@@ -102,6 +102,13 @@ def test_the_same_chapter_gives_the_same_notebook() -> None:
     assert nbformat.writes(notebook(path)) == nbformat.writes(notebooks.notebook(path, MACROS))
 
 
+def test_a_notebook_says_where_the_package_is_to_be_had() -> None:
+    path = BOOK / "solvers/adams.md"
+    told, untold = notebooks.notebook(path, MACROS, "https://a.org/b"), notebooks.notebook(path, MACROS)
+    assert "pip install . in a clone of https://a.org/b. A cell" in told.cells[1].source
+    assert "pip install . in a clone of its repository. A cell" in untold.cells[1].source
+
+
 def test_plumbing_stays_folded_in_a_notebook() -> None:
     cells = notebook(BOOK / "few_steps/flow_maps.md").cells
     folded = [cell for cell in cells if cell.metadata]

@@ -240,8 +240,13 @@ def test_what_is_no_plan_is_refused_with_the_reason(change: dict[str, Any], comp
     assert complaint in said
 
 
-def test_everything_that_a_page_loads_is_small() -> None:
+def test_what_runs_in_a_page_is_small_and_a_choice_loads_one_method() -> None:
     assert sum(file.stat().st_size for file in STATIC.iterdir()) < 60_000
+    names = [name for entry in directive.MENU.values() for name in entry.methods.values()]
+    assert len(set(names)) == len(names)
+    longest = directive.script("unipc_3_bh2")  # most weights a step
+    assert longest.startswith('DiffnumPlans["unipc_3_bh2"] = {"name":"unipc_3_bh2",')
+    assert len(longest) < 400_000
 
 
 def test_the_menu_names_what_the_catalogue_has_proved() -> None:
