@@ -198,7 +198,7 @@ def minimise_polynomial_loss(coefficients: FloatArray, bounds: tuple[float, floa
         powers[i + j] += product
     reach = max(abs(bound) for bound in bounds)
     powers *= reach ** np.arange(len(powers))
-    # of u / reach: a power adds its coefficient at most
+    # a polynomial in u / reach: what a power adds in the interval is its coefficient at most
     loss = np.polynomial.Polynomial(powers)
     rate = loss.deriv().trim(np.finfo(float).eps * np.abs(powers).max())
     # a candidate too many does no harm, and double roots come back with imaginary parts
