@@ -3,8 +3,9 @@
 Nothing asserts prose. A sentence that says what is better, how much, or what to use belongs into a cell
 (``show.claim``), where it is printed only if it holds. One that stands outside has a reason in ``tests/data/prose.txt``
 from the closed list ``REASONS``; what stands in a theorem or its proof has it by its place. What is looked at:
-paragraphs, lists, blocks and captions of a page in MyST Markdown. What is not: code, formulas, headings, tables,
-exercises (they ask), and questions.
+paragraphs, lists, blocks with their titles, and captions of a page in MyST Markdown; of alt texts, which describe a
+picture, only verdicts and advice. What is not: code, formulas, headings, tables, exercises (they ask),
+and questions.
 """
 
 from __future__ import annotations
@@ -46,12 +47,14 @@ RANKS = re.compile(
     r"(?:is|are|be|stays?|becomes?|remains?) (?:very |quite |too |so |also |equally |as |just )?"
     r"(?:good|bad|poor|fast|slow|cheap|expensive|dear|accurate|inaccurate|reliable|unreliable|safe|unsafe|excellent|"
     r"competitive|comparable|efficient|overkill|unusable|hopeless)|"
-    r"by far|far (?:above|below|from|behind)|falls? (?:behind|short)|lags? behind|trails?|tops|on top(?! of)|overtakes?|in front|"
-    r"catch(?:es)? up|gives? way|reliably|"
+    r"by far|far (?:above|below|from|behind)|falls? (?:behind|short)|lags? behind|trails?|tops|on top(?! of)|"
+    r"overtakes?|in front|catch(?:es)? up|gives? way|reliably|"
     # how one thing goes with another
     rf"(?:halv|doubl|tripl|quadrupl)es? (?:the|its|their|this|that) {COST}|"
-    rf"(?:{COST}|quality|accuracy|differences?|deficits?|effects?|benefits?|correlation|stiffness|floor)"
-    rf"(?: then| also| only| soon| quickly)? (?:and \w+ )?{TREND}|(?:it|they) {TREND} (?:with|above|below|beyond|by|at)|"
+    rf"(?:(?!time |steps |evaluations ){COST}|quality|accuracy|differences?|"
+    r"deficits?|effects?|benefits?|correlation|stiffness|floor)"
+    rf"(?: then| also| only| soon| quickly)? (?:and \w+ )?{TREND}|"
+    rf"(?:it|they) {TREND} (?:with|above|below|beyond|by|at)|"
     r"in proportion)\b",
     re.IGNORECASE,
 )
@@ -62,7 +65,8 @@ QUANTIFIES = re.compile(
     rf"\b(?:{NUMBER} (?:times|orders of magnitude)|(?:one|{NUMBER}) per ?cent)\b|\b(?:a )?factors? (?:of )?{NUMBER}\b|"
     rf"\b(?:more|less|fewer) than (?:half|twice|a|one|{NUMBER})\b|\b(?:twice|thrice|half|double) (?:as|the|of|its)\b|"
     r"\b(?:suffices?|is enough|are enough|most of|nearly all|almost all|hardly any|a (?:third|quarter|tenth) of)\b|"
-    rf"\b(?:needs?|saves?|spares?) (?:only |just |about |at (?:most|least) |no more than |as few as )*(?:one|{NUMBER})\b|"
+    rf"\b(?:needs?|saves?|spares?) (?:only |just |about |at (?:most|least) |no more than |as few as )*"
+    rf"(?:one|{NUMBER})\b|"
     rf"\b(?:every one|all|none|half|most|one|{NUMBER}) (?:out )?of (?:the |these |those |its |all )?{NUMBER}\b|"
     r"\b(?:several|many) times (?:as|the|more|less|\w+er)\b|\borders of magnitude\b|\ba fraction of the\b|"
     r"\ba few per ?cent\b|"
@@ -80,8 +84,10 @@ THING = (
 
 RECOMMENDS = re.compile(
     r"\b(?:recommend\w*|should|prefer\w*|avoid|advice|advise|worth (?:it|the|its)|(?:good|right|wise|safe) choice|"
-    r"(?:^|[:;] )(?:use|choose) |sticks? (?:to|with)|(?:is|are|be) (?:the )?way to go|ideal(?:ly)?|overkill|advisable|needs? (?:only|just|the (?:last|first))|a must|no reason (?:to|not to)|beware)\b|"
-    rf"(?:^|[,:;(] |\b(?:then|and|or|rather|better) )(?:take|use|choose|pick|try|keep|go for|switch to|start with) {THING}",
+    r"(?:^|[:;] )(?:use|choose) |sticks? (?:to|with)|(?:is|are|be) (?:the )?way to go|ideal(?:ly)?|overkill|"
+    r"advisable|needs? (?:only|just|the (?:last|first))|a must|no reason (?:to|not to)|beware)\b|"
+    rf"(?:^|[,:;(] |\b(?:then|and|or|rather|better) )"
+    rf"(?:take|use|choose|pick|try|keep|go for|switch to|start with) {THING}",
     re.IGNORECASE,
 )
 """What to use."""
@@ -105,11 +111,21 @@ GENERALISES = re.compile(
 )
 """Words about what others have written or do."""
 
+VERDICTS = re.compile(
+    r"\b(?:better|best|worse|worst|beats?|wins?|outperforms?|superior|inferior|unrivall?ed|cannot compete|"
+    r"(?:method|sampler|solver|grid) of choice|(?:is|are) (?:good|bad|poor)|pays?|helps?|hurts?)\b",
+    re.IGNORECASE,
+)
+"""What an alt text may not rank by: how curves lie, and at which values of their axes, is what it is there to say."""
+
+NEVER = re.compile(r"(?!)")
 KINDS = (RANKS, QUANTIFIES, RECOMMENDS, GENERALISES)
+PICTURED_KINDS = (VERDICTS, NEVER, RECOMMENDS, NEVER)
 
 IDIOMS = re.compile(
     r"\b(?:at (?:best|worst|least|most)|best[- ]known|helps? to|pytest|test|rest|interest|request|suggest|honest|"
-    r"how (?:often|many|much|good)|as often as|ideal\*? (?:denoiser|prediction|model)|modest|manifest|harvest|nearest|latest|newest|oldest|no longer|"
+    r"how (?:often|many|much|good)|as often as|ideal\*? (?:denoiser|prediction|model)|"
+    r"modest|manifest|harvest|nearest|latest|newest|oldest|no longer|"
     r"(?:sections?|theorems?|chapters?|eqs?\.|figures?|tables?|appendix|versions?) [\d.]+)\b",
     re.IGNORECASE,
 )
@@ -290,10 +306,11 @@ def _found(paragraph: _Paragraph) -> Iterator[Sentence]:
     refers, proved = (
         bool(re.search(role, paragraph.text)) for role in (r"\{(?:ref|numref|doc)\}", r"\{(?:prf:ref|eq)\}")
     )
+    kinds = PICTURED_KINDS if paragraph.block == "alt" else KINDS
     for hidden in _split(MASK.sub(hide, paragraph.text)):
         shown = re.sub(r"\ue000(\d+)\ue001", lambda m: _plain(masks[int(m[1])]), hidden)
         bare = IDIOMS.sub("", re.sub(r"\ue000(\d+)\ue001", lambda m: _number(masks[int(m[1])]), hidden))
-        words = [tuple(m[0].strip() for m in rule.finditer(bare)) for rule in KINDS]
+        words = [tuple(m[0].strip() for m in rule.finditer(bare)) for rule in kinds]
         if any(words) and not shown.rstrip('*)"”').endswith("?"):
             place = paragraph.line, paragraph.block
             yield Sentence(shown, *place, *words, cites, refers, proved, "$" in paragraph.text, paragraph.section)
@@ -343,7 +360,10 @@ REASONS: Mapping[str, Reason] = {
         lambda s: s.section.proofs > 0 or s.proved,
     ),
     "derived": Reason("follows from formulas beside it", lambda s: s.calculates or s.section.formulas > 0),
-    "reasoned": Reason("a conclusion from what the paragraph says, without an amount", lambda s: not s.amounts),
+    "reasoned": Reason(
+        "a conclusion from what the paragraph says, neither an amount nor about others",
+        lambda s: not s.amounts and not s.sweeps,
+    ),
     "linked": Reason("computed on the page that is linked", lambda s: s.refers),
     "cited": Reason("said by the source, or seen in the code, that is cited", lambda s: s.cites),
     "set-up": Reason("says what is done: data, model, grid, measure, rule"),
@@ -378,7 +398,7 @@ def problems(pages: Mapping[str, str], listed: Mapping[tuple[str, str], str]) ->
     }
     for (name, start), one in found.items():
         reason = listed.get((name, start))
-        words = ", ".join([*one.ranks, *one.amounts, *one.advice])
+        words = ", ".join([*one.ranks, *one.amounts, *one.advice, *one.sweeps])
         if reason is None:
             yield f"{name}:{one.line} is not computed ({words}): {one.text}"
         elif reason not in REASONS:
@@ -393,7 +413,8 @@ def main(names: Iterable[str]) -> None:
     """Print the sentences of pages."""
     for name in names:
         for one in sentences(Path(name).read_text(encoding="utf-8")):
-            print(f"{name}:{one.line} ({one.block or 'text'}) {[*one.ranks, *one.amounts, *one.advice]} {one.text}")
+            words = [*one.ranks, *one.amounts, *one.advice, *one.sweeps]
+            print(f"{name}:{one.line} ({one.block or 'text'}) {words} {one.text}")
 
 
 if __name__ == "__main__":
