@@ -39,7 +39,7 @@ RANKS = re.compile(
     # without -er
     r"unrivall?ed|unmatched|unbeat\w+|second to none|cannot (?:compete|match|keep up)|(?:comes?|gets?) (?:close|near)|"
     r"(?:method|sampler|solver|grid) of choice|state of the art|leads? (?:on|in|by|everywhere|the (?:table|list|race))|"
-    r"wast(?:es?|ed|ing|eful)|pointless|useless|decisive|superfluous|"
+    r"waste[sd]?|wasting|wasteful|pointless|useless|decisive|superfluous|"
     r"(?:differences?|errors?|effects?|gains?|loss(?:es)?|defects?|it|they) (?:is|are|stays?|becomes?) "
     r"(?:\w+ )?(?:invisible|negligible|immaterial|irrelevant)|"
     r"(?:invisible|negligible) (?:differences?|errors?|effects?|gains?|loss(?:es)?)|"
@@ -93,7 +93,7 @@ RECOMMENDS = re.compile(
 """What to use."""
 
 THEIRS = (
-    r"(?:librar(?:y|ies)|papers?|codes|programs|ports|pipelines|authors|networks|implementations?|repositor(?:y|ies)|"
+    r"(?:librar(?:y|ies)|papers?|codes|programs|ports|pipelines|authors|networks|implementations?|repository|repositories|"
     r"people|users|textbooks?|practitioners?)"
 )
 OURS = r"(?:samplers|solvers|schedulers|grids|methods|rules|tables?)"
