@@ -47,6 +47,12 @@ def solutions(page: str) -> list[str]:
     return [one["title"].strip() for one in EXERCISE.finditer(page) if one["kind"].startswith("solution")]
 
 
+def without(page: str) -> list[str]:
+    """Grades that no exercise of a page has; one has two if it says so: *by hand, then by computer*."""
+    titles = " ".join(exercises(page).values()).lower()
+    return [grade for grade in GRADES if grade not in titles]
+
+
 def too_few(pages: Mapping[str, str]) -> list[str]:
     """Chapters that have too few exercises."""
     return sorted(name for name, page in pages.items() if len(exercises(page)) < LEAST)
@@ -75,6 +81,19 @@ def test_every_exercise_is_graded_and_solved_once(name: str) -> None:
     asked = exercises(PAGES[name])
     assert sorted(solutions(PAGES[name])) == sorted(asked)
     assert {label: title for label, title in asked.items() if not title.lower().startswith(GRADES)} == {}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_chapter_has_exercises_of_every_grade(name: str) -> None:
+    assert without(PAGES[name]) == []
+
+
+def test_a_grade_that_is_wanting_is_found() -> None:
+    assert without(page_of(2)) == ["by computer", "project"]
+    both = page_of(1).replace("By hand", "By hand, then by computer")
+    assert without(both) == ["project"]
+    assert without(f"{both}\nA project.\n") == ["project"]
+    assert without(page_of(1).replace("By hand", "By computer, a small project")) == ["by hand"]
 
 
 def wordless(page: str) -> list[str]:
