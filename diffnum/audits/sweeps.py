@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 __all__ = [
-    "ALIASES", "CHURNED", "CLIPPING", "CROSSED", "FLOWS", "GRIDS", "K_SWEEPS", "LAST_STEPS", "NOISY_GRIDS", "NOISY_REST",
-    "NOISY_SWEEPS", "PREDICTORS", "REST", "SPACINGS", "SWEEPS", "UNSWEPT", "VARIANCES", "Made", "every_step",
+    "ALIASES", "CHURNED", "CLIPPING", "CROSSED", "FLOWS", "GRIDS", "K_SWEEPS", "LAST_STEPS", "NOISY_GRIDS",
+    "NOISY_REST", "NOISY_SWEEPS", "PREDICTORS", "REST", "SPACINGS", "SWEEPS", "UNSWEPT", "VARIANCES", "Made",
+    "every_step",
 ]  # fmt: skip
 
 Sweep: TypeAlias = Mapping[str, tuple[Any, ...]]

@@ -225,20 +225,30 @@ def test_options_that_nothing_reads_are_found_in_the_source() -> None:
 def test_options_that_others_read_are_read_there() -> None:
     diffusers = pytest.importorskip("diffusers")
     root = Path(diffusers.__file__).parent
-    texts = [path.read_text() for folder in ("pipelines", "modular_pipelines") for path in (root / folder).rglob("*.py")]
+    texts = [
+        path.read_text() for folder in ("pipelines", "modular_pipelines") for path in (root / folder).rglob("*.py")
+    ]
     for word in BY_OTHERS:
-        assert any(f"config.{word}" in t or f'config, "{word}"' in t or f'config.get("{word}"' in t for t in texts), word
+        assert any(f"config.{word}" in t or f'config, "{word}"' in t or f'config.get("{word}"' in t for t in texts), (
+            word
+        )
 
 
 class Heeds:
     """A scheduler that reads what it takes, each in another way."""
 
-    def __init__(self, kept: int = 1, read: int = 1, asked: int = 1, called: int = 1, dead: int = 1, idle: int = 1) -> None:
+    # fmt: off
+    def __init__(
+        self, kept: int = 1,
+        read: int = 1, asked: int = 1, called: int = 1, dead: int = 1,  # noqa: ARG002  where they are kept, is not here
+        idle: int = 1,
+    ) -> None:
+        # fmt: on
         self.kept_one = kept
         self.idle_one = idle
         self.config: Any = None
 
-    def step(self, sample: float, scale: float = 1.0, unused: float = 1.0) -> float:
+    def step(self, sample: float, scale: float = 1.0, unused: float = 1.0) -> float:  # noqa: ARG002
         """Reads all but two options and an argument."""
         return sample * scale * self.kept_one * self.config.read * getattr(self.config, "asked", 1) * self._more()
 
