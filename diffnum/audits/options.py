@@ -144,8 +144,8 @@ def _failures(
             groups.setdefault(bad.failure or f"not finite {_LEVEL.sub('', bad.breaks)}", []).append((config, bad))
     for cases in groups.values():
         config, bad = cases[0]
-        several = "" if len({b.breaks for _, b in cases}) == 1 else ", such as"
-        what = bad.failure or f"not finite{several} {bad.breaks}"
+        alike = len({b.breaks for _, b in cases}) == 1
+        what = bad.failure or f"not finite{'' if alike else ', such as'} {bad.breaks}"
         which = f"{len(cases)} of {len(runs)} combinations{' with their noise' if loud else ''}"
         shared = _common([c for c, _ in cases])
         text = f"{which}{shared} {'raise' if bad.failure else 'are'} {what}"
@@ -218,7 +218,7 @@ def _ignored(subject: Subject) -> Iterator[Finding]:
     config = {**subject.config, **subject.options}
     values = (subject.sweep[option][0], subject.sweep[option][-1])
     ends = [_with_noise(subject, {**config, option: value})[1][0].sample for value in values]
-    if ends[0] is None or not np.array_equal(ends[0], ends[1]):
+    if ends[0] is None or ends[1] is None or not np.array_equal(ends[0], ends[1]):
         return
     one = subject.chosen({**config, option: values[0]})
     arguments, options = ({w: code_of(v) for w, v in kind.items()} for kind in (one.config, one.options))

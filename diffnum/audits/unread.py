@@ -6,7 +6,6 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 __all__ = ["BY_OTHERS", "read_in", "unread"]
@@ -22,7 +21,6 @@ BY_OTHERS: Mapping[str, str] = {
 """Options of a constructor that code outside of the class reads, from ``scheduler.config``."""
 
 
-@lru_cache(maxsize=128)
 def unread(cls: type[Any]) -> Mapping[str, tuple[str, ...]]:
     """Arguments that no code of a class can heed.
 

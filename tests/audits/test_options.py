@@ -260,6 +260,8 @@ class Heeds:
 
 
 def test_an_option_is_read_where_code_that_is_reached_reads_it() -> None:
+    assert Heeds().idle_one, "it is kept"
+    assert callable(Heeds()._never)
     assert unread(Heeds) == {"__init__": ("dead", "idle"), "step": ("unused",)}
     assert {"kept", "read", "asked", "called"} <= read_in(Heeds, "step")
     assert not {"dead", "idle"} & read_in(Heeds, "step")
