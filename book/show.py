@@ -373,7 +373,8 @@ def shown(ax: Axes) -> Any:
     for one in [axis for part in ax.figure.axes for axis in (part.xaxis, part.yaxis)]:
         low, high = sorted(one.get_view_interval())
         usual = isinstance(one.get_major_locator(), LogLocator) and isinstance(one.get_major_formatter(), LogFormatter)
-        if usual and 0 < high < 30 * low:
+        powers = [k for k in range(-12, 12) if low <= 10.0**k <= high]
+        if usual and low > 0 and (high < 30 * low or len(powers) < 2):
             digits = (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
             marks = [m * 10.0**k for k in range(-12, 12) for m in digits if low <= m * 10.0**k <= high]
             one.set_ticks(

@@ -1,7 +1,8 @@
 """Sphinx extension: what the head of a page says to those who only see a link: a description, a picture, one title.
 
-The description of a chapter is the question that it begins with. The picture is that of the README. The landing page
-is called like the book, so that its title is not followed by the book's.
+The description of a chapter is the question that it begins with. The picture is that of the README; its address is
+whole, as previews want it, where ``html: baseurl`` in the configuration says where the book will stand. The landing
+page is called like the book, so that its title is not followed by the book's.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def describe(app: Sphinx, pagename: str, templatename: str, context: dict[str, A
         return
     asked = question(Path(app.env.doc2path(pagename)).read_text(encoding="utf-8"))
     title = re.sub(r"<[^>]+>", "", str(context.get("title", "")))
-    picture = context["pathto"](PICTURE, 1)
+    base = app.config.html_baseurl
+    picture = f"{base.rstrip('/')}/{PICTURE}" if base else context["pathto"](PICTURE, 1)
     context["metatags"] = context.get("metatags", "") + "\n" + tags(asked or ABOUT, title, picture)
     if pagename == app.config.root_doc:
         context["docstitle"] = ""

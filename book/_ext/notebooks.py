@@ -28,7 +28,7 @@ DATA = ("book/results", "book/data", "book/static", "toy_models")
 
 UNPACK = """\
 # The helpers of the book and the result files that this chapter reads, in a folder that goes with the session.
-# The package itself: pip install . in a clone of its repository. A cell that needs more says so, and the others run.
+# The package itself: pip install . in a clone of {clone}. A cell that needs more says so, and the others run.
 import base64, io, sys, tempfile, zipfile
 
 _folder = tempfile.TemporaryDirectory(prefix="diffnum-book-")
@@ -51,7 +51,14 @@ TARGET = re.compile(r"^\([\w-]+\)=$")
 def _quoted(kind: str, title: str, body: list[str]) -> list[str]:
     """A block with a heading in bold, set off as Markdown can."""
     head = f"**{kind}**" + (f" ({title})" if title and kind else "")
-    return [f"> {head}", ">", *(f"> {line}".rstrip() for line in plain(body)), ""]
+    return [f"> {head}", ">", *(f"> {line}".rstrip() for line in _in_one_line(plain(body))), ""]
+
+
+def _in_one_line(lines: Iterable[str]) -> list[str]:
+    """Lines whose displayed formulas have a line each: notebooks would read the marks of a quotation into them."""
+    return re.sub(r"^\$\$$.*?^\$\$$", lambda f: " ".join(f[0].split("\n")), "\n".join(lines), flags=re.M | re.S).split(
+        "\n"
+    )
 
 
 def _titled(title: str, body: list[str]) -> list[str]:
@@ -163,8 +170,8 @@ def _packed(files: Mapping[str, bytes]) -> str:
     return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
-def notebook(path: Path, macros: Mapping[str, Any]) -> nbformat.NotebookNode | None:
-    """The chapter as a notebook; None if it has no code."""
+def notebook(path: Path, macros: Mapping[str, Any], repository: str = "its repository") -> nbformat.NotebookNode | None:
+    """The chapter as a notebook, which says where the package is to be had; None if it has no code."""
     book = jupytext.read(path)
     code = "\n".join(cell.source for cell in book.cells if cell.cell_type == "code")
     if not code:
@@ -176,7 +183,9 @@ def notebook(path: Path, macros: Mapping[str, Any]) -> nbformat.NotebookNode | N
         else:
             cell.source = "\n".join(plain(cell.source.splitlines())).strip()
     head = [new_markdown_cell(f"${newcommands}$")] if newcommands else []
-    first = new_code_cell(UNPACK.format(packed=_packed(needed(code))), metadata={"jupyter": {"source_hidden": True}})
+    first = new_code_cell(
+        UNPACK.format(packed=_packed(needed(code)), clone=repository), metadata={"jupyter": {"source_hidden": True}}
+    )
     book.cells = [*head, first, *(cell for cell in book.cells if cell.source)]
     for number, cell in enumerate(book.cells):
         cell["id"] = f"cell-{number}"  # the same in every build
@@ -198,8 +207,9 @@ def write(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
     macros = app.config.mathjax3_config["tex"]["macros"]
+    clone = app.config.html_theme_options.get("repository_url") or "its repository"
     for name in sorted(app.env.found_docs):
-        book = notebook(Path(app.env.doc2path(name)), macros) if _is_chapter(app, name) else None
+        book = notebook(Path(app.env.doc2path(name)), macros, clone) if _is_chapter(app, name) else None
         if book is not None:
             nbformat.write(book, (Path(app.outdir) / name).with_name(file_of(name)))
 

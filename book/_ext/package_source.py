@@ -12,6 +12,7 @@ in lines that fit a page. A name that does not exist is an error of the build. `
 from __future__ import annotations
 
 import ast
+import html
 import importlib.util
 import re
 import subprocess
@@ -31,6 +32,12 @@ WIDTH = 80
 
 LONGEST = 30
 """Lines of code that stand open; more are folded."""
+
+FOLD = (
+    '<details class="toggle-details"><summary class="toggle-details__summary">'
+    '<span class="toggle-details__summary-text">Source of <code>{name}</code></span></summary>'
+)
+"""What stands above folded code, with the classes of the theme's own folds, which paper shows open."""
 
 
 def locate(name: str) -> tuple[Path, list[str]]:
@@ -126,6 +133,11 @@ def _in_pieces(line: str, width: int) -> str:
     return "\n".join(body)
 
 
+def _raw(text: str) -> nodes.raw:
+    """Piece of a page."""
+    return nodes.raw("", text, format="html")
+
+
 class PackageSource(SphinxDirective):
     """The directive."""
 
@@ -143,7 +155,9 @@ class PackageSource(SphinxDirective):
         self.env.note_dependency(str(file))
         block = nodes.literal_block(code, code, language="python", classes=["package-source"])
         self.set_source_info(block)
-        return [nodes.container("", block, classes=["toggle"]) if code.count("\n") >= LONGEST else block]
+        if code.count("\n") < LONGEST:
+            return [block]
+        return [_raw(FOLD.format(name=html.escape(name))), block, _raw("</details>")]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

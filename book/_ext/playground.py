@@ -36,7 +36,7 @@ BUDGETS = (3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40)
 """Evaluations that a reader may choose."""
 GRIDS = ("uniform_half_log_snr", "uniform_time", "quadratic_time", "karras")
 VIEWS = ("paths", "order", "response", "numbers", "stability")
-STEPS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
+STEPS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 """Steps in half-log-SNR whose region of stability is shown; 0 is the limit of small ones."""
 
 
@@ -92,29 +92,27 @@ def plans(name: str) -> Iterator[tuple[str, str, dn.Plan]]:
                 yield grid, str(found.nfe), found.for_prediction("data")
 
 
-def script(key: str) -> str:
+def script(name: str) -> str:
     """What the page loads when a method is chosen: its plans, its order, its steps on the test equation."""
-    data: dict[str, Any] = {}
-    for setting, name in MENU[key].methods.items():
-        tree: dict[str, dict[str, Any]] = {grid: {} for grid in GRIDS}
-        for grid, count, found in plans(name):
-            tree[grid][count] = found.to_dict()
-        linear = [linear_step(name, h) for h in STEPS]
-        data[setting] = {
-            "name": name,
-            "order": dn.method(name).order,
-            "plans": tree,
-            "linear": [
-                {"h": h, "step": s.step, "rate": s.rate, **{m: getattr(s, m).tolist() for m in "UAVB"}}
-                for h, s in zip(STEPS, linear, strict=True)
-            ],
-        }
-    return f"DiffnumPlans[{json.dumps(key)}] = {json.dumps(data, separators=(',', ':'), allow_nan=False)};\n"
+    tree: dict[str, dict[str, Any]] = {grid: {} for grid in GRIDS}
+    for grid, count, found in plans(name):
+        tree[grid][count] = found.to_dict()
+    linear = [linear_step(name, h) for h in STEPS]
+    data = {
+        "name": name,
+        "order": dn.method(name).order,
+        "plans": tree,
+        "linear": [
+            {"h": h, "step": s.step, "rate": s.rate, **{m: getattr(s, m).tolist() for m in "UAVB"}}
+            for h, s in zip(STEPS, linear, strict=True)
+        ],
+    }
+    return f"DiffnumPlans[{json.dumps(name)}] = {json.dumps(data, separators=(',', ':'), allow_nan=False)};\n"
 
 
 def menu() -> str:
-    """The first script of a page: what can be chosen."""
-    entries = {key: {"title": entry.title, "settings": list(entry.methods)} for key, entry in MENU.items()}
+    """The first script of a page: what can be chosen. Settings are pairs, whose order an object would not keep."""
+    entries = {key: {"title": entry.title, "settings": list(entry.methods.items())} for key, entry in MENU.items()}
     return f"window.DiffnumPlans = {{}};\nwindow.DiffnumMenu = {json.dumps(entries)};\n"
 
 
@@ -157,8 +155,8 @@ def write(app: Sphinx) -> None:
     folder = Path(app.outdir) / "_static/playground/plans"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "menu.js").write_text(menu(), encoding="utf-8")
-    for key in MENU:
-        (folder / f"{key}.js").write_text(script(key), encoding="utf-8")
+    for name in (name for entry in MENU.values() for name in entry.methods.values()):
+        (folder / f"{name}.js").write_text(script(name), encoding="utf-8")
 
 
 def load(app: Sphinx, pagename: str, *_: object) -> None:

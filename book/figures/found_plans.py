@@ -22,7 +22,7 @@ NETWORKS = {
     "galaxies-hsc-32": "galaxies/hsc-32",
     "toy-emoji-32": "toy/emoji-32",
 }
-SERIES = {"best_error": ("best of all methods on all grids", "o--", "#4c566a"), "error": ("found", "o-", "#d55e00")}
+SERIES = {"best_error": ("best of all methods on all grids", "o--", "#6c7a92"), "error": ("found", "o-", "#d55e00")}
 
 
 def at_home(rows: Sequence[Mapping[str, Any]], stem: str) -> list[Mapping[str, Any]]:
@@ -67,8 +67,12 @@ def draw(ax: plt.Axes, rows: Sequence[Mapping[str, Any]], title: str) -> None:
     nfe = [r["nfe"] for r in rows]
     for key, (label, style, colour) in SERIES.items():
         ax.plot(nfe, [r[key] for r in rows], style, color=colour, label=label, ms=5, lw=1.4)
-    for r in rows:
-        ax.annotate(f"{r['ratio']:.2f}", (r["nfe"], r["error"]), (0, -13), textcoords="offset points", ha="center")
+    for before, r, after in zip([None, *rows], rows, [*rows[1:], None], strict=False):
+        falls = after is not None and after["error"] < r["error"]
+        rises = before is not None and before["error"] < r["error"]
+        side = "left" if rises else "right" if falls else "center"  # away from the line, which goes down there
+        shift = {"left": 4, "right": -1, "center": 0}[side]
+        ax.annotate(f"{r['ratio']:.2f}", (r["nfe"], r["error"]), (shift, -13), textcoords="offset points", ha=side)
     ax.set(yscale="log", xlabel="evaluations", title=title, xticks=nfe)
     ax.margins(x=0.1, y=0.18)
     ax.grid(visible=True, which="major", alpha=0.3)

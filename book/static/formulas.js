@@ -3,6 +3,12 @@
 (() => {
   const LEAST = 0.72; // of the usual size: exponents of eight pixels
 
+  const block = (element) => {
+    let column = element.parentElement; // what stands in a line has no width of its own
+    while (column && !column.clientWidth) column = column.parentElement;
+    return column;
+  };
+
   const mend = () => {
     const formulas = [...document.querySelectorAll("mjx-container")]
       .map((box) => ({ box, drawing: box.querySelector("svg"), displayed: box.hasAttribute("display") }))
@@ -12,7 +18,7 @@
       drawing.style.removeProperty("font-size");
     }
     const shares = formulas.map(({ box, drawing, displayed }) => {
-      const column = displayed ? box : box.closest("p, li, td, dd, figcaption, div");
+      const column = displayed ? box : block(box);
       const width = drawing.getBoundingClientRect().width;
       return width && column ? (column.clientWidth - 1) / width : 1; // what is folded has no width yet
     });

@@ -2,8 +2,8 @@
 
 Every page (or those whose path holds a NAME) is opened on a wide screen, on a phone, in the dark and on paper; pictures
 and PDF files go to the folder, and what a reader could not read is printed: a page that scrolls sideways, content that
-sticks out or is cut off, writing in figures below eight pixels, entries of a legend that are alike in grey, print that
-runs over the margin.
+sticks out or is cut off, a playground that stays empty, writing in figures below eight pixels, entries of a legend that
+are alike in grey, print that runs over the margin.
 Needs Chromium, so it is run by hand; exit status 1 if anything is wrong.
 """
 
@@ -56,6 +56,7 @@ def complaints(found: dict[str, Any]) -> list[str]:
     lines = [f"scrolls sideways by {found['sideways']} px"] if found["sideways"] > 0 else []
     lines += [f"sticks out: {one}" for one in found["outside"]]
     lines += [f"is cut off: {one}" for one in found["cut"]]
+    lines += [f"a playground is empty: {one}" for one in found["empty"]]
     lines += [f"scrolls, which paper cannot: {one}" for one in found["lost"]]
     for url, width in found["images"]:
         file = Path(unquote(urlsplit(url).path))
@@ -86,7 +87,7 @@ class Browser:
                 return dict(answer["result"])
 
     async def open(self, page: Path, view: View, *, media: str = "screen") -> dict[str, Any]:
-        """Show a page, formulas and images complete; what :data:`MEASURE` finds."""
+        """Show a page, formulas, images and playgrounds complete; what :data:`MEASURE` finds."""
         theme = {"name": "prefers-color-scheme", "value": "dark" if view.dark else "light"}
         await self.ask("Emulation.setEmulatedMedia", media=media, features=[theme])
         await self._resize(view.width, 900)

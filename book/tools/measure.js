@@ -6,6 +6,19 @@
   document.querySelectorAll("img").forEach((image) => { image.loading = "eager"; });
   await Promise.all([...document.images].map((image) => image.decode().catch(() => null)));
 
+  // Playgrounds draw when they are seen, and say when that is done.
+  const places = [...document.querySelectorAll(".playground")].filter((e) => e.getClientRects().length > 0);
+  const done = (place) => new Promise((resolve) => {
+    const settled = () => ("shown" in place.dataset || "failed" in place.dataset) && (observer.disconnect(), resolve());
+    const observer = new MutationObserver(settled);
+    observer.observe(place, { attributes: true });
+    place.scrollIntoView();
+    settled();
+  });
+  const scripted = places.filter((place) => place.querySelector(".playground-stage"));
+  for (const place of scripted) await done(place);
+  window.scrollTo(0, 0);
+
   const article = document.querySelector("article") || document.body;
   const edge = article.getBoundingClientRect().right + 1;
   const ancestors = (element) => {
@@ -31,6 +44,7 @@
     outside: [...outside].filter((e) => !ancestors(e).some((p) => outside.has(p))).map(name),
     cut: seen.filter((e) => runsOver(e) && ["hidden", "clip"].includes(overflow(e))).map(name),
     lost: paper ? all.filter((e) => runsOver(e) && ["auto", "scroll"].includes(overflow(e))).map(name) : [],
+    empty: places.filter((place) => !("shown" in place.dataset)).map((place) => place.dataset.failed || "its script did not run"),
     images: [...article.querySelectorAll("img")].filter((e) => shown(e) && e.src.endsWith(".svg"))
       .map((e) => [e.src, e.getBoundingClientRect().width]),
   });

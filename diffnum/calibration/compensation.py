@@ -196,12 +196,15 @@ def minimise_polynomial_loss(coefficients: FloatArray, bounds: tuple[float, floa
     powers = np.zeros(2 * len(coefficients) - 1)
     for (i, j), product in np.ndenumerate(products):
         powers[i + j] += product
+    reach = max(abs(bound) for bound in bounds)
+    powers *= reach ** np.arange(len(powers))
+    # a polynomial in u / reach: what a power adds in the interval is its coefficient at most
     loss = np.polynomial.Polynomial(powers)
-    roots = loss.deriv().trim().roots() if powers[1:].any() else np.empty(0)
-    # a double root may come back with a tiny imaginary part
-    real = np.real(roots[np.abs(np.imag(roots)) < 1e-6 * (1.0 + np.abs(roots))])
-    candidates = np.array([0.0, *bounds, *real[(real > bounds[0]) & (real < bounds[1])]])
-    return float(candidates[np.argmin(loss(candidates))])
+    rate = loss.deriv().trim(np.finfo(float).eps * np.abs(powers).max())
+    # a candidate too many does no harm, and double roots come back with imaginary parts
+    roots = reach * np.real(rate.roots())
+    candidates = np.array([0.0, *bounds, *roots[(roots > bounds[0]) & (roots < bounds[1])]])
+    return float(candidates[np.argmin(loss(candidates / reach))])
 
 
 def _minimiser(measured: _Objective, bounds: tuple[float, float]) -> float:

@@ -18,6 +18,9 @@ __all__ = ["estimate_statistics"]
 _REACH = 0.05
 """Half-width in half-log-SNR of the polynomial fits that differentiate schedule values; good to 1e-12."""
 
+_TRUSTED = 0.5
+"""Most that the error of a spline may change s by, which is of the order of 2."""
+
 
 def estimate_statistics(
     model: Denoiser,
@@ -59,7 +62,8 @@ def estimate_statistics(
     TypeError
         If ``data`` is no floating-point tensor.
     ValueError
-        If shapes, counts or half-log-SNRs are out of range.
+        If shapes, counts or half-log-SNRs are out of range, or the half-log-SNRs are too far apart for a
+        derivative of l from which s could be told.
 
     References
     ----------
@@ -76,16 +80,40 @@ def estimate_statistics(
     slopes = np.stack([_jacobian_diagonal(model, level, data, noise, probes, seed, batch) for level in levels])
     if scalar:
         slopes = slopes.reshape(len(lam), -1).mean(axis=1)
-    rates = ModelStatistics(lam, slopes, 0.0 * slopes, 0.0 * slopes).slope_rate(lam)
+    rates, doubts = _rates(lam, slopes)
     laws = []
-    for level, slope, rate in zip(levels, slopes, rates, strict=True):
-        pairs = [_term(model, level, x, slope, rate) for x in _states(level, data, noise, batch)]
-        f, derivative = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    for level, slope, rate, doubt in zip(levels, slopes, rates, doubts, strict=True):
+        terms = [_term(model, level, x, slope, rate) for x in _states(level, data, noise, batch)]
+        f, derivative, z = (np.concatenate(part) for part in zip(*terms, strict=True))
         if scalar:
-            f, derivative = f.reshape(-1), derivative.reshape(-1)
-        laws.append(linear_law(f, derivative, np.full(len(f), 1.0 / len(f))))
+            f, derivative, z = f.ravel(), derivative.ravel(), z.ravel()
+        weights = np.full(len(f), 1.0 / len(f))
+        _check_rate(level.lam, len(lam), linear_law(f, doubt * z, weights)[0])
+        laws.append(linear_law(f, derivative, weights))
     s, b = (np.stack(part) for part in zip(*laws, strict=True))
     return ModelStatistics(lam, slopes, s, b, model.schedule)
+
+
+def _rates(lam: FloatArray, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Derivative of l by the spline through the knots, and its error, from the spline through every second one."""
+
+    def rate(knots: Any) -> FloatArray:
+        values = slopes[knots]
+        return ModelStatistics(lam[knots], values, 0.0 * values, 0.0 * values).slope_rate(lam)
+
+    every = np.arange(len(lam))
+    fine, coarse = rate(every), rate(np.union1d(every[::2], every[-1:]))
+    return fine, (fine - coarse) / 7.0  # of third order up to the ends
+
+
+def _check_rate(lam: float, knots: int, change: FloatArray) -> None:
+    """Refuse knots so far apart that s would be the error of a spline."""
+    if (worst := float(np.abs(change).max())) > _TRUSTED:
+        msg = (
+            f"lam has {knots} knots, too far apart at {lam:.4g}: the derivative of l, taken from them, is off by "
+            f"as much as changes s by about {worst:.2g}; give more knots, or none where noise hides the data"
+        )
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True)
@@ -172,8 +200,8 @@ def _jacobian_diagonal(
 
 def _term(
     model: Denoiser, level: _Level, x: torch.Tensor, slope: FloatArray, rate: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """``f = rho eps - l z``, z = (x - mean)/alpha, and its derivative along the trajectories, dz/dlam = -rho eps."""
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """``f = rho eps - l z``, its derivative along the trajectories (dz/dlam = -rho eps), and z = (x - mean)/alpha."""
     rho = float(np.exp(-level.lam))
     _, alpha, p, q, c = level.values
     t_rate, alpha_rate, p_rate, q_rate, c_rate = level.rates
@@ -184,9 +212,9 @@ def _term(
     velocity = alpha_rate / alpha * (x - mean) - level.sigma * eps
     value, turning = _differentiate(model, level, x, velocity, t_rate)
     eps_rate = p_rate * (x - mean) + p * velocity + q_rate * (value - c * mean) + q * (turning - c_rate * mean)
-    y, noise, noise_rate = (part.detach().cpu().double().numpy() for part in ((x - mean) / alpha, eps, eps_rate))
-    f = rho * noise - slope * y
-    return f, rho * (noise_rate - noise) - rate * y + slope * rho * noise
+    z, noise, noise_rate = (part.detach().cpu().double().numpy() for part in ((x - mean) / alpha, eps, eps_rate))
+    f = rho * noise - slope * z
+    return f, rho * (noise_rate - noise) - rate * z + slope * rho * noise, z
 
 
 def _check(data: Any, lam: FloatArray, probes: int | None, batch: int) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,9 @@ __all__ = ["exact_statistics"]
 _STENCIL = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
 _REACH = 0.02
 """Central differences of order 8 at this spacing are good to 1e-13 where the model varies over a unit of lam."""
+
+_RESOLVED = 1e-13
+"""Least deviation of f, over the size of what it is computed from, that is told from rounding."""
 
 _LARGEST = 200_000
 
@@ -78,21 +81,33 @@ def exact_statistics(
     core: Any = problem.denoiser(EDM(), "noise").core  # type: ignore[attr-defined]
     mean = 0.0 if schedule is None else schedule.mean
     draw = _Draws(problem, core, nodes, samples, seed)
-    slopes = np.stack([_jacobian_diagonal(core, *draw.at(value), value) for value in lam])
-    if scalar:
-        slopes = slopes.mean(axis=1)
-    # l' along the knots by the spline that the method will use
-    rates = ModelStatistics(lam, slopes, 0.0 * slopes, 0.0 * slopes).slope_rate(lam)
-    laws = []
-    for value, slope, rate in zip(lam, slopes, rates, strict=True):
-        y, weights = draw.at(value)
-        f, derivative = _term(core, y, value, slope, rate, mean)
+    slopes, laws = [], []
+    for value in lam:
+        side = _NOISE if value > 0.0 else _DATA
+        slope, rate = _slope(core, draw, value, side, scalar=scalar)
+        f, derivative, size = _term(core, draw, value, side, slope, rate, mean)
+        weights = draw.weights
         if scalar:
-            weights = np.repeat(weights, y.shape[1]) / y.shape[1]
-            f, derivative = f.reshape(-1), derivative.reshape(-1)
-        laws.append(linear_law(f, derivative, weights))
+            weights = np.repeat(weights, f.shape[1]) / f.shape[1]
+            f, derivative, size = f.ravel(), derivative.ravel(), size.ravel()
+        laws.append(linear_law(f, derivative, weights, least=_RESOLVED * np.sqrt(weights @ size**2)))
+        slopes.append(slope if side is _NOISE else 1.0 - slope)
     s, b = (np.stack(part) for part in zip(*laws, strict=True))
-    return ModelStatistics(lam, slopes, s, b, schedule)
+    return ModelStatistics(lam, np.stack(slopes), s, b, schedule)
+
+
+class _Side(NamedTuple):
+    """``f = sign (P - k z)``, z the state less the mean, for P = rho eps and k = l, or for P = D and k = 1 - l.
+
+    Both are the same number. Where noise dominates, l is 1 to many digits, and only the second form keeps those of f;
+    where data dominate, only the first does.
+    """
+
+    prediction: str
+    sign: float
+
+
+_NOISE, _DATA = _Side("noise", 1.0), _Side("data", -1.0)
 
 
 class _Draws:
@@ -133,35 +148,52 @@ class _Draws:
         return np.concatenate(clouds), self.weights
 
 
-def _noise(core: Any, y: FloatArray, lam: float) -> FloatArray:
-    """Noise prediction at y = x/alpha."""
+def _prediction(core: Any, y: FloatArray, lam: float, side: _Side) -> FloatArray:
+    """P at y = x/alpha: rho eps or the data prediction, shape (n, d)."""
     rho = float(np.exp(-lam))
-    return np.asarray(core.predict(y, 1.0, rho, FORMS["noise"](1.0, rho)))
+    scale = rho if side is _NOISE else 1.0
+    return scale * np.asarray(core.predict(y, 1.0, rho, FORMS[side.prediction](1.0, rho)))
 
 
-def _jacobian_diagonal(core: Any, y: FloatArray, weights: FloatArray, lam: float) -> FloatArray:
-    """Mean of the diagonal of sigma d eps/d x = rho d eps/d y, shape (d,)."""
+def _turning(core: Any, y: FloatArray, tangent: FloatArray, lam: float, side: _Side) -> FloatArray:
+    """Derivative of P along directions of the state, shape (n, d)."""
     rho = float(np.exp(-lam))
-    form = FORMS["noise"](1.0, rho)
-    diagonal = []
-    for i in range(y.shape[1]):
-        tangent = np.zeros_like(y)
-        tangent[:, i] = 1.0
-        diagonal.append(rho * weights @ core.jvp(y, tangent, 1.0, rho, form)[:, i])
-    return np.array(diagonal)
+    scale = rho if side is _NOISE else 1.0
+    return scale * np.asarray(core.jvp(y, tangent, 1.0, rho, FORMS[side.prediction](1.0, rho)))
+
+
+def _rate(value_at: Callable[[float], FloatArray], lam: float) -> FloatArray:
+    """Derivative in half-log-SNR."""
+    pairs = enumerate(_STENCIL, start=1)
+    terms = [c * (value_at(lam + j * _REACH) - value_at(lam - j * _REACH)) / _REACH for j, c in pairs]
+    return np.asarray(sum(terms))
+
+
+def _slope(core: Any, draw: _Draws, lam: float, side: _Side, *, scalar: bool) -> tuple[FloatArray, FloatArray]:
+    """Mean of the diagonal of dP/dy and its derivative in half-log-SNR, shape (d,), or () for their means."""
+
+    def at(value: float) -> FloatArray:
+        y, weights = draw.at(value)
+        diagonal = []
+        for i in range(y.shape[1]):
+            tangent = np.zeros_like(y)
+            tangent[:, i] = 1.0
+            diagonal.append(weights @ _turning(core, y, tangent, value, side)[:, i])
+        return np.asarray(np.mean(diagonal) if scalar else diagonal)
+
+    return at(lam), _rate(at, lam)
 
 
 def _term(
-    core: Any, y: FloatArray, lam: float, slope: FloatArray, rate: FloatArray, mean: Any
-) -> tuple[FloatArray, FloatArray]:
-    """``f = rho eps - l (y - mean)`` and its derivative along the trajectories, which obey dy/dlam = -rho eps."""
-    rho = float(np.exp(-lam))
-    noise = _noise(core, y, lam)
-    velocity = -rho * noise
-    turning = core.jvp(y, velocity, 1.0, rho, FORMS["noise"](1.0, rho))
-    ageing = sum(
-        c * (_noise(core, y, lam + j * _REACH) - _noise(core, y, lam - j * _REACH)) / _REACH
-        for j, c in enumerate(_STENCIL, start=1)
-    )
-    f = rho * noise - slope * (y - mean)
-    return f, rho * (turning + ageing - noise) - rate * (y - mean) - slope * velocity
+    core: Any, draw: _Draws, lam: float, side: _Side, slope: FloatArray, rate: FloatArray, mean: Any
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """f, its derivative along the trajectories (dy/dlam = -rho eps), and the size of what f is computed from."""
+    y, _ = draw.at(lam)
+    velocity = -_prediction(core, y, lam, _NOISE)
+    value = _prediction(core, y, lam, side) - (mean if side is _DATA else 0.0)
+    along = _turning(core, y, velocity, lam, side) + _rate(lambda at: _prediction(core, y, at, side), lam)
+    f = value - slope * (y - mean)
+    derivative = along - rate * (y - mean) - slope * velocity
+    # a data prediction is a mean of data: its rounding is theirs, however small it is
+    size = np.abs(draw.at(np.inf)[0]) if side is _DATA else np.abs(value) + np.abs(slope * (y - mean))
+    return side.sign * f, side.sign * derivative, size

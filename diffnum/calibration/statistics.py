@@ -307,7 +307,9 @@ class ModelStatistics:
                 raise ValueError(msg)
 
 
-def linear_law(f: FloatArray, derivative: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+def linear_law(
+    f: FloatArray, derivative: FloatArray, weights: FloatArray, *, least: FloatArray | float = 0.0
+) -> tuple[FloatArray, FloatArray]:
     """Best (s, b) in ``derivative = s f + b``, in the mean square, element by element.
 
     Parameters
@@ -316,16 +318,18 @@ def linear_law(f: FloatArray, derivative: FloatArray, weights: FloatArray) -> tu
         Samples of f and of its derivative in half-log-SNR along the trajectories.
     weights : ndarray, shape (n,)
         Probabilities of the samples; they sum to 1.
+    least : array_like, shape (...)
+        Standard deviation of f up to which it is rounding, where f is a difference of larger numbers.
 
     Returns
     -------
     s, b : ndarray, shape (...)
-        s = 0 where f does not vary (a Gaussian: f is a constant, and any s would do).
+        s = 0 where f does not vary by more than ``least`` (a Gaussian: f is a constant, and any s would do).
     """
     mean, slope = (np.tensordot(weights, values, axes=1) for values in (f, derivative))
     variance = np.tensordot(weights, (f - mean) ** 2, axes=1)
     covariance = np.tensordot(weights, (f - mean) * (derivative - slope), axes=1)
-    varies = variance > 1e-20 * (mean**2 + variance)
+    varies = variance > np.maximum(1e-20 * (mean**2 + variance), np.square(least))
     s = np.where(varies, covariance / np.where(varies, variance, 1.0), 0.0)
     return s, slope - s * mean
 

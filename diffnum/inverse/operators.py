@@ -90,12 +90,16 @@ class Linear:
 
     Attributes
     ----------
-    shape, measured : tuple of int
-        Shapes of one sample and of one measurement.
+    shape : tuple of int
+        Of one sample.
+    measured : tuple of int
+        Shape of one measurement.
     modes : Modes or None
         Singular value decomposition, where it is known.
-    forward, back : callable
-        Operator and adjoint on batches; those of the matrix where one is given.
+    forward : callable
+        Operator on batches; that of the matrix where one is given.
+    back : callable
+        Adjoint on batches; likewise.
     name : str
         What it is called in messages.
 

@@ -89,7 +89,8 @@ def label_ends(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> Non
     transform = ax.transData + ax.transAxes.inverted()
     places = [transform.transform((x, y)) for x, y, _, _ in labels]
     points = ax.get_window_extent().height * 72 / ax.figure.dpi
-    heights = spread([float(y) for _, y in places], gap=1.3 * SMALL / points)
+    gap = 1.3 * SMALL / points
+    heights = inside(spread([float(y) for _, y in places], gap), gap)
     for (x, y, text, color), height in zip(labels, heights, strict=True):
         ax.annotate(
             text,
@@ -140,6 +141,19 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
         )
     )
     return [placed[i] for i in range(len(heights))]
+
+
+def inside(heights: Sequence[float], gap: float) -> list[float]:
+    """Heights that are ``gap`` apart, moved into the axes, from 0 to 1, if all of them have room there."""
+    if gap * (len(heights) - 1) > 1:
+        return list(heights)
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    placed = list(heights)
+    for k, i in enumerate(order):  # from below, then from above: no label passes another
+        placed[i] = max(placed[i], 0.0, placed[order[k - 1]] + gap if k else 0.0)
+    for k, i in enumerate(reversed(order)):
+        placed[i] = min(placed[i], 1.0, placed[order[-k]] - gap if k else 1.0)
+    return placed
 
 
 def _touch(lower: Sequence[Any], upper: Sequence[Any], gap: float) -> bool:

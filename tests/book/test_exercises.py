@@ -18,9 +18,6 @@ LEAST = 8
 FIGURES = 80
 """Figures that the book has at least."""
 
-NO_CHAPTERS = frozenset({"playground", "which_sampler"})
-"""Pages of the numbered parts that are for use, not for study."""
-
 EXERCISE = re.compile(
     r"^`{3,}\{(?P<kind>(?:exercise|solution)(?:-start)?)\} ?(?P<title>[^\n]*)\n(?P<options>(?::[^\n]*\n)*)",
     re.MULTILINE,
@@ -32,7 +29,7 @@ def chapters() -> dict[str, Path]:
     """Pages of the numbered parts, by name."""
     contents = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
     pages = [page["file"] for part in contents["parts"] if part.get("numbered") for page in part["chapters"]]
-    return {Path(page).name: BOOK / f"{page}.md" for page in pages if Path(page).name not in NO_CHAPTERS}
+    return {Path(page).name: BOOK / f"{page}.md" for page in pages}
 
 
 def exercises(page: str) -> dict[str, str]:
@@ -48,6 +45,12 @@ def exercises(page: str) -> dict[str, str]:
 def solutions(page: str) -> list[str]:
     """Labels of the exercises that a page solves."""
     return [one["title"].strip() for one in EXERCISE.finditer(page) if one["kind"].startswith("solution")]
+
+
+def without(page: str) -> list[str]:
+    """Grades that no exercise of a page has; one has two if it says so: *by hand, then by computer*."""
+    titles = " ".join(exercises(page).values()).lower()
+    return [grade for grade in GRADES if grade not in titles]
 
 
 def too_few(pages: Mapping[str, str]) -> list[str]:
@@ -78,6 +81,19 @@ def test_every_exercise_is_graded_and_solved_once(name: str) -> None:
     asked = exercises(PAGES[name])
     assert sorted(solutions(PAGES[name])) == sorted(asked)
     assert {label: title for label, title in asked.items() if not title.lower().startswith(GRADES)} == {}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_chapter_has_exercises_of_every_grade(name: str) -> None:
+    assert without(PAGES[name]) == []
+
+
+def test_a_grade_that_is_wanting_is_found() -> None:
+    assert without(page_of(2)) == ["by computer", "project"]
+    both = page_of(1).replace("By hand", "By hand, then by computer")
+    assert without(both) == ["project"]
+    assert without(f"{both}\nA project.\n") == ["project"]
+    assert without(page_of(1).replace("By hand", "By computer, a small project")) == ["by hand"]
 
 
 def wordless(page: str) -> list[str]:

@@ -69,3 +69,16 @@ def test_formulas_shrink_a_little_or_scroll_and_keep_their_full_stops(look: Any,
     assert 195 < shown["shown"] < 200
     assert shown["word"] == ""  # a displayed formula stands alone
     assert long == {"shown": 640, "scrolls": False, "word": ""}  # those scroll anyway
+
+
+def test_a_formula_in_a_line_of_a_cell_has_the_width_of_the_cell(look: Any, tmp_path: Path) -> None:
+    texts = [FORMULA.format(how="", width=width) for width in (5, 15, 40)]
+    cells = "".join(f'<div style="width: 200px"><p style="display: inline">{text}</p></div>' for text in texts)
+    style, script = ((BOOK / f"static/{name}").read_text("utf-8") for name in ("book.css", "formulas.js"))
+    page = tmp_path / "cells.html"
+    page.write_text(PAGE.format(style=style, script=script, body=cells), encoding="utf-8")
+    short, little, much = seen(look, page)
+    assert (short["shown"], short["scrolls"]) == (80, False)
+    assert 195 < little["shown"] < 200
+    assert not little["scrolls"]
+    assert much["scrolls"]

@@ -21,11 +21,11 @@ def test_every_chapter_is_described_by_its_question_in_plain_words() -> None:
     assert not any(words for name, words in asked.items() if name.startswith("reference/"))
 
 
-def written(pagename: str, title: str) -> dict[str, Any]:
+def written(pagename: str, title: str, base: str = "") -> dict[str, Any]:
     """Context of a page after the extension has seen it."""
     context: dict[str, Any] = {"title": title, "docstitle": "The book", "pathto": lambda name, _: f"../{name}"}
     env = SimpleNamespace(found_docs={pagename}, doc2path=lambda name: str(BOOK / f"{name}.md"))
-    app: Any = SimpleNamespace(env=env, config=SimpleNamespace(root_doc="index"))
+    app: Any = SimpleNamespace(env=env, config=SimpleNamespace(root_doc="index", html_baseurl=base))
     head.describe(app, pagename, "page.html", context, None)
     return context
 
@@ -38,6 +38,12 @@ def test_a_page_has_a_description_and_a_picture_and_the_landing_page_its_title_o
     assert chapter["docstitle"] == "The book"
     assert landing["docstitle"] == ""
     assert head.ABOUT in landing["metatags"]
+
+
+@pytest.mark.parametrize("base", ["https://a.org/book", "https://a.org/book/"])
+def test_a_picture_has_a_whole_address_where_the_book_has_one(base: str) -> None:
+    context = written("solvers/adams", "Adams", base)
+    assert 'property="og:image" content="https://a.org/book/_static/readme.png"' in context["metatags"]
 
 
 def test_words_are_escaped() -> None:

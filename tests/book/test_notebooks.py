@@ -53,6 +53,21 @@ def test_nothing_of_the_site_is_left_in_the_text(path: Path) -> None:
     assert book.cells[0].source == r"$\newcommand{\dd}{\mathrm{d}}\newcommand{\norm}[1]{\lVert #1 \rVert}$"
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_no_mark_of_a_quotation_stands_in_a_formula(path: Path) -> None:
+    for cell in notebook(path).cells:
+        if cell.cell_type == "markdown":
+            quoted = [line for line in cell.source.splitlines() if line.startswith(">")]
+            assert [line for line in quoted if line.count("$$") % 2] == []
+
+
+def test_a_quoted_formula_has_one_line() -> None:
+    body = ["It is", "", "$$", r"a = b \\\\", "+ c.", "$$ (label)", "", "So it is."]
+    said = notebooks.plain(["```{prf:theorem} Sum", *body, "```"])
+    assert r"> $$ a = b \\\\ + c. \tag{label} $$" in said
+    assert said[-2] == "> So it is."
+
+
 def test_a_notebook_carries_the_files_that_its_code_names() -> None:
     assert set(notebooks.needed('json.loads((show.RESULTS / "guidance.json").read_text())')) == {
         "book/pass_over.py",
@@ -85,6 +100,13 @@ def files_of_the_book() -> frozenset[str]:
 def test_the_same_chapter_gives_the_same_notebook() -> None:
     path = BOOK / "foundations/schedules.md"
     assert nbformat.writes(notebook(path)) == nbformat.writes(notebooks.notebook(path, MACROS))
+
+
+def test_a_notebook_says_where_the_package_is_to_be_had() -> None:
+    path = BOOK / "solvers/adams.md"
+    told, untold = notebooks.notebook(path, MACROS, "https://a.org/b"), notebooks.notebook(path, MACROS)
+    assert "pip install . in a clone of https://a.org/b. A cell" in told.cells[1].source
+    assert "pip install . in a clone of its repository. A cell" in untold.cells[1].source
 
 
 def test_plumbing_stays_folded_in_a_notebook() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -183,6 +184,43 @@ def test_normals_look_normal() -> None:
     assert abs((z[1:] * z[:-1]).mean()) < 4 / np.sqrt(len(z))
 
 
+PAGE = (BOOK / "start/playground.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def solutions(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Names that the first cell of the page gives to its solutions."""
+    pytest.importorskip("IPython", reason="the helpers of the book come with it: make book")
+    monkeypatch.syspath_prepend(str(BOOK))
+    cell = re.search(r"^```\{code-cell\} python\n(?::[^\n]*\n)*(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert cell is not None
+    names: dict[str, Any] = {}
+    exec(cell[1], names)
+    return names
+
+
+@needs_node
+def test_the_solutions_of_the_page_draw_what_the_playground_draws(solutions: dict[str, Any]) -> None:
+    drawn_there = ask("[1, 2].map((seed) => Array.from({length: 50}, core.normals(seed)))", None)
+    np.testing.assert_allclose([solutions["normals"](seed, 50) for seed in (1, 2)], drawn_there, rtol=1e-13, atol=1e-15)
+
+
+def test_the_solutions_of_the_page_have_the_menu_and_the_data_of_the_playground(solutions: dict[str, Any]) -> None:
+    methods = {key: dn.method(next(iter(entry.methods.values()))) for key, entry in directive.MENU.items()}
+    quiet = [key for key, method in methods.items() if not method.stochastic]
+    assert set(solutions["menu"]) == set(quiet)
+    assert set(solutions["spacings"]) == set(directive.GRIDS)
+    script = (STATIC / "view.js").read_text(encoding="utf-8")
+    (line,) = re.findall(r'"Three peaks": \[(.*)\],\n', script)
+    peaks = re.findall(r'peak\(([^,]+), ([^,]+), ([^,]+), ([^,]+), "(.)"\)', line)
+    x, y, std, weight = np.array([[float(v) for v in peak[:4]] for peak in peaks]).T
+    data = solutions["three_peaks"]()
+    np.testing.assert_allclose(data.means, np.stack([x, y], axis=1))
+    np.testing.assert_allclose(np.reshape(data.covariances, (len(std), -1))[:, 0], std**2)
+    np.testing.assert_allclose(data.weights, weight)
+    assert ["AB"[label] for label in data.labels] == [peak[4] for peak in peaks]
+
+
 @needs_node
 @pytest.mark.parametrize(
     ("change", "complaint"),
@@ -202,8 +240,13 @@ def test_what_is_no_plan_is_refused_with_the_reason(change: dict[str, Any], comp
     assert complaint in said
 
 
-def test_everything_that_a_page_loads_is_small() -> None:
+def test_what_runs_in_a_page_is_small_and_a_choice_loads_one_method() -> None:
     assert sum(file.stat().st_size for file in STATIC.iterdir()) < 60_000
+    names = [name for entry in directive.MENU.values() for name in entry.methods.values()]
+    assert len(set(names)) == len(names)
+    longest = directive.script("unipc_3_bh2")  # most weights a step
+    assert longest.startswith('DiffnumPlans["unipc_3_bh2"] = {"name":"unipc_3_bh2",')
+    assert len(longest) < 400_000
 
 
 def test_the_menu_names_what_the_catalogue_has_proved() -> None:
@@ -212,7 +255,38 @@ def test_the_menu_names_what_the_catalogue_has_proved() -> None:
             assert dn.method(name).order >= 1
 
 
-def test_a_page_in_chromium_says_what_the_package_computes(tmp_path: Path) -> None:
+def test_who_looks_at_a_page_sees_what_its_playgrounds_have_drawn(tmp_path: Path) -> None:
+    look = load(BOOK / "tools/look.py")
+    program = look.installed()
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    shutil.copytree(STATIC, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans/menu.js").write_text(directive.menu(), encoding="utf-8")
+    (tmp_path / "plans/ddim.js").write_text(directive.script("ddim"), encoding="utf-8")
+    scripts = "".join(f'<script defer src="{name}"></script>' for name in ("plans/menu.js", "core.js", "view.js"))
+    below = '<p style="height: 3000px">Far above</p>'
+    places = [f'{below}<div class="playground" data-method="{name}"></div>' for name in ("ddim", "dpmpp_2m")]
+
+    async def seen(*body: str) -> tuple[Any, int]:
+        page = tmp_path / "page.html"
+        page.write_text(f"<!doctype html><meta charset=utf-8><article>{''.join(body)}</article>", encoding="utf-8")
+        async with look.chromium(program) as browser:
+            found = await browser.open(page, look.VIEWS[1])
+            return found, await browser.evaluate("document.querySelectorAll('.playground svg path').length")
+
+    async def all_seen() -> list[tuple[Any, int]]:
+        return [await seen(places[0], scripts), await seen(*places, scripts), await seen(places[0])]
+
+    (drawn, paths), (absent, _), (without, none) = asyncio.run(asyncio.wait_for(all_seen(), 120))
+    assert drawn["empty"] == []
+    assert paths > 10
+    assert absent["empty"] == ["the plans of dpmpp_2m are not beside this page"]
+    assert without["empty"] == ["its script did not run"]
+    assert none == 0
+
+
+def test_a_page_in_chromium_says_what_the_package_computes(tmp_path: Path, solutions: dict[str, Any]) -> None:
     look = load(BOOK / "tools/look.py")
     program = look.installed()
     if program is None:
@@ -246,7 +320,9 @@ def test_a_page_in_chromium_says_what_the_package_computes(tmp_path: Path) -> No
             return [*texts, await browser.evaluate("document.querySelector('.handle').getAttribute('aria-label')")]
 
     paths, order, response, numbers, stability, _, moved = asyncio.run(asyncio.wait_for(said(), 120))
-    assert "root mean square distance to the exact endpoints" in paths
+    model = solutions["denoiser"](solutions["three_peaks"]())
+    missed = solutions["missed"](model, solutions["exact"](model), "dpmpp_2m", "uniform_time", 8)
+    assert f"root mean square distance to the exact endpoints {missed:#.3g} ±" in paths
     assert f"its order, proved, is {dn.method('dpmpp_2m').order}" in order
     steps = dn.plan("dpmpp_2m", directive.SCHEDULE, dn.grids.uniform_time(directive.SCHEDULE, 8))
     spread = np.logspace(-2, 1, 121) ** 2

@@ -422,9 +422,9 @@ def test_signs_that_browsers_show_as_others_are_told(
 def test_each_fault_that_a_browser_measures_is_told(look: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "small figure.svg").write_text(SVG, encoding="utf-8")
     image = (tmp_path / "small figure.svg").as_uri()
-    sound = {"sideways": 0, "outside": [], "cut": [], "lost": [], "images": [[image, 400.0]]}
+    sound = {"sideways": 0, "outside": [], "cut": [], "lost": [], "empty": [], "images": [[image, 400.0]]}
     assert look.complaints(sound) == []
-    faults = {"sideways": 3, "outside": ["p"], "cut": ["p"], "lost": ["p"], "images": [[image, 200.0]]}
+    faults = {"sideways": 3, "images": [[image, 200.0]]} | {name: ["p"] for name in ("outside", "cut", "lost", "empty")}
     for name, value in faults.items():
         assert len(look.complaints(sound | {name: value})) == 1, name
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
@@ -42,6 +42,7 @@ def error(ratios: Any, x: Any) -> float:
 
 
 @given(st.lists(st.lists(st.floats(-2, 2), min_size=4, max_size=4), min_size=1, max_size=4))
+@example([[0.5], [2.0], [3e-226]])  # a leading coefficient that is nothing in the interval, and all in a companion
 def test_the_closed_form_minimiser_is_the_global_one_on_the_interval(rows: list[list[float]]) -> None:
     coefficients = np.array(rows)
     found = minimise_polynomial_loss(coefficients, (-0.5, 0.5))

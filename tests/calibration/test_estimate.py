@@ -30,7 +30,7 @@ MIXTURE = dn.GaussianMixture([0.5, 0.5], [[1.0, 0.0], [-1.0, 0.5]], [0.1, 0.3])
     ids=lambda value: getattr(value, "name", value),
 )
 def test_a_gaussian_needs_no_many_samples_whatever_the_network_predicts(schedule: Any, prediction: Any) -> None:
-    # l does not depend on the state there, nor f; b differs by the spline's derivative of l times the mean of y alone
+    # l does not depend on the state there, nor f; b differs by the spline's derivative of l times the mean of z alone
     lam = np.linspace(-2.0, 2.0, 21)
     data = torch.as_tensor(GAUSSIAN.sample(4, 0))
     found = estimate_statistics(GAUSSIAN.denoiser(schedule, prediction), data, lam)
@@ -42,13 +42,23 @@ def test_a_gaussian_needs_no_many_samples_whatever_the_network_predicts(schedule
 
 def test_a_mixture_is_recovered_to_the_monte_carlo_error() -> None:
     data = torch.as_tensor(MIXTURE.sample(8000, 0))
+    lam = np.linspace(LAM[0], LAM[-1], 33)  # the derivative of l comes from the knots: they must be close
     found, exact = (
-        estimate_statistics(MIXTURE.denoiser(SCHEDULE, "v"), data, LAM, batch=8000),
-        exact_statistics(MIXTURE, LAM, nodes=32),
+        estimate_statistics(MIXTURE.denoiser(SCHEDULE, "v"), data, lam, batch=8000),
+        exact_statistics(MIXTURE, lam, nodes=32),
     )
     for name in ("l", "s", "b"):
         np.testing.assert_allclose(getattr(found, name), getattr(exact, name), atol=0.08)
     assert np.abs(found.l - np.roll(exact.l, 1, axis=1)).max() > 0.3  # the two directions differ
+
+
+def test_knots_too_far_apart_for_a_law_are_refused_and_the_error_foretold() -> None:
+    peaks = dn.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [0.01, 0.01])
+    data = torch.as_tensor(peaks.sample(500, 0))
+    model = peaks.denoiser(dn.schedules.EDM(sigma_max=3000.0))
+    with pytest.raises(ValueError, match=r"lam has 4 knots, too far apart at -7\.\d+: .* changes s by about \d"):
+        estimate_statistics(model, data, np.linspace(-7.5, -5.0, 4))
+    assert np.abs(estimate_statistics(model, data, np.linspace(-2.0, 0.0, 17)).s).max() < 4.0
 
 
 def test_random_signs_estimate_the_diagonal_and_batches_do_not_matter() -> None:

@@ -24,10 +24,7 @@ def test_a_gaussian_has_the_closed_form_l_no_law_and_the_derivative_of_f_for_b()
     slope = rho2 / (VARIANCE + rho2)  # sigma d eps/dx = sigma^2 / (alpha^2 c + sigma^2)
     np.testing.assert_allclose(found.l, slope, rtol=1e-12)
     np.testing.assert_array_equal(found.s, 0 * slope)
-    # f = -l mean; the derivative of l comes from a spline through 9 knots
-    np.testing.assert_allclose(found.b, 2 * slope * (1 - slope) * MEAN, atol=3e-2)
-    fine = exact_statistics(dn.Gaussian(MEAN, VARIANCE), np.linspace(-2, 2, 129), nodes=3)
-    np.testing.assert_allclose(fine.b[::16], 2 * slope * (1 - slope) * MEAN, atol=1e-4)
+    np.testing.assert_allclose(found.b, 2 * slope * (1 - slope) * MEAN, rtol=1e-10)  # f = -l mean
 
 
 def test_with_exact_statistics_one_first_order_step_solves_a_diagonal_gaussian() -> None:
@@ -41,7 +38,7 @@ def test_with_exact_statistics_one_first_order_step_solves_a_diagonal_gaussian()
         return float(np.abs(dn.solve(dn.plan(dpm_solver_v3(statistics, 1), SCHEDULE, grid), model, x) - exact).max())
 
     assert error(201) < 1e-7
-    assert error(201) < error(101) / 10  # what is left is the spline's
+    assert error(201) < error(101) / 8  # what is left is the splines', of order 3 or more up to their ends
     assert np.abs(dn.solve(dn.plan("ddim", SCHEDULE, grid), model, x) - exact).max() > 0.1
 
 
@@ -93,6 +90,16 @@ def test_scalar_statistics_are_one_number_a_level_and_bound_to_the_schedule() ->
     assert found.element == ()
     assert found.schedule == SCHEDULE
     np.testing.assert_allclose(found.l, exact_statistics(MIXTURE, LAM, nodes=16).scalar().l, rtol=1e-12)
+
+
+@pytest.mark.parametrize("knots", [4, 40])
+def test_the_law_of_two_equal_peaks_keeps_its_limits_whatever_the_noise_and_the_knots(knots: int) -> None:
+    peaks = dn.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [0.01, 0.01])
+    low, high = (exact_statistics(peaks, np.linspace(*ends, knots)).s for ends in ((-9.0, -7.0), (9.0, 14.0)))
+    np.testing.assert_allclose(low, 3.0, atol=0.01)
+    np.testing.assert_allclose(high, -2.0, atol=1e-5)
+    # f is lost in the rounding of the data there: no law is better than noise for one
+    np.testing.assert_array_equal(exact_statistics(peaks, np.linspace(-14.0, -11.0, knots)).s, 0.0)
 
 
 @pytest.mark.parametrize("order", [1, 2])

@@ -29,7 +29,7 @@ from diffnum.plot import (
     to_data_uri,
     to_svg,
 )
-from diffnum.plot.labels import label_ends, label_lines, spread
+from diffnum.plot.labels import inside, label_ends, label_lines, spread
 
 STEPS = (20, 40, 80, 160, 320)
 
@@ -190,6 +190,19 @@ def test_labels_keep_their_order_and_their_distance(heights: list[float], gap: f
 
 def test_labels_that_do_not_touch_stay_where_they_are() -> None:
     assert spread([0.9, 0.1, 0.5], 0.1) == [0.9, 0.1, 0.5]
+
+
+@given(st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=8), st.floats(0.01, 0.2))
+def test_labels_stay_beside_the_axes_where_they_have_room(heights: list[float], gap: float) -> None:
+    apart = spread(heights, gap)
+    placed = inside(apart, gap)
+    if gap * (len(heights) - 1) > 1:
+        assert placed == apart
+        return
+    assert min(placed) >= -1e-9
+    assert max(placed) <= 1 + 1e-9
+    assert np.all(np.diff(np.array(placed)[np.argsort(apart)]) >= gap * (1 - 1e-9))
+    assert placed == pytest.approx(apart) or min(apart) < 0 or max(apart) > 1
 
 
 def lines_of(**curves: tuple[list[float], list[float]]) -> Axes:

@@ -58,7 +58,7 @@
     const wants = place.dataset;
     const state = {
       method: wants.method, grid: wants.grid || "uniform_time", evaluations: Number(wants.evaluations || 10), setting: wants.eta || "",
-      view: wants.view || "paths", scale: Number(wants.guidance || 1), label: wants.guidance ? "A" : "", seed: 1, step: 3,
+      view: wants.view || "paths", scale: Number(wants.guidance || 1), label: wants.guidance ? "A" : "", seed: 1, step: 1,
       components: structuredClone(MIXTURES["Three peaks"]), own: null,
     };
     const cache = { key: "", value: null };
@@ -89,13 +89,13 @@
     const method = select("method", "Method", titles, state.method, (v) => { state.method = v; state.setting = ""; state.own = null; });
     const grid = select("grid", "Grid", GRIDS, state.grid, (v) => { state.grid = v; state.own = null; });
     const budget = range("evaluations", "Evaluations", 0, 1, 1, 0, (v) => { state.evaluations = budgets()[v]; state.own = null; });
-    const noise = range("eta", "Noise η", 0, 1, 1, 0, (v) => { state.setting = window.DiffnumMenu[state.method].settings[v]; });
+    const noise = range("eta", "Noise η", 0, 1, 1, 0, (v) => { state.setting = window.DiffnumMenu[state.method].settings[v][0]; });
     const label = select("class", "Class", { "": "none", A: "A", B: "B" }, state.label, (v) => { state.label = v; });
     const scale = range("guidance", "Guidance", 0, 10, 0.5, state.scale, (v) => { state.scale = v; });
     const data = select("data", "Data", Object.fromEntries(Object.keys(MIXTURES).map((k) => [k, k])), "Three peaks", (v) => {
       state.components = structuredClone(MIXTURES[v]);
     });
-    const step = range("step", "Step h", 0, 5, 1, state.step, (v) => { state.step = v; });
+    const step = range("step", "Step h", 0, 1, 1, 0, (v) => { state.step = state.data.linear[v].h; });
     const again = make("button", { type: "button" }, "New noise");
     again.onclick = () => (state.seed++, draw());
     const file = control("file", make("input", { type: "file", accept: ".json,application/json" }), "Own plan");
@@ -121,7 +121,10 @@
 
     const say = (text) => { summary.textContent = text; };
 
+    // data-shown names the picture that stands there, data-failed says why there is none.
     async function draw() {
+      delete place.dataset.shown;
+      delete place.dataset.failed;
       try {
         state.data = await settled();
         arrange();
@@ -129,18 +132,20 @@
         place.dataset.shown = state.view;
       } catch (error) {
         say(`This cannot be shown: ${error.message}`);
+        place.dataset.failed = error.message;
         console.error(error);
       }
     }
 
     async function settled() {
-      const all = await plansOf(state.method);
-      if (!(state.setting in all)) state.setting = Object.keys(all).includes("") ? "" : window.DiffnumMenu[state.method].settings[0];
-      return all[state.setting];
+      const settings = window.DiffnumMenu[state.method].settings;
+      const [setting, name] = settings.find((pair) => pair[0] === state.setting) || settings[0];
+      state.setting = setting;
+      return plansOf(name);
     }
 
     function arrange() {
-      const settings = window.DiffnumMenu[state.method].settings;
+      const settings = window.DiffnumMenu[state.method].settings.map((pair) => pair[0]);
       const counts = budgets();
       state.evaluations = shortest(counts, state.evaluations);
       budget.element.max = counts.length - 1;
@@ -154,7 +159,9 @@
       noise.box.hidden = settings.length < 2;
       scale.output.textContent = state.scale;
       scale.element.disabled = state.label === "";
-      const linear = state.data.linear[state.step];
+      const linear = state.data.linear.find((one) => one.h === state.step);
+      step.element.max = state.data.linear.length - 1;
+      step.element.value = state.data.linear.indexOf(linear);
       step.output.textContent = linear.h || "→ 0";
       step.element.setAttribute("aria-valuetext", linear.h ? `h = ${linear.h}` : "the limit of small steps");
       step.box.hidden = state.view !== "stability";
@@ -354,7 +361,7 @@
       },
 
       stability() {
-        const linear = state.data.linear[state.step];
+        const linear = state.data.linear.find((one) => one.h === state.step);
         const n = 120;
         const [left, right, top] = [-5.5, 1, 3.25];
         let real = 0;

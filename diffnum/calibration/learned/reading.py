@@ -102,8 +102,11 @@ def learned_names() -> tuple[str, ...]:
     Returns
     -------
     tuple of str
+        In the order of the alphabet, numbers of steps by their size.
     """
-    return tuple(sorted(_shipped()))
+    return tuple(
+        sorted(_shipped(), key=lambda name: [part.zfill(4) if part.isdigit() else part for part in name.split("/")])
+    )
 
 
 @cache

@@ -319,6 +319,13 @@ def test_a_wrong_weight_is_seen() -> None:
     assert np.abs(dn.solve(read_learned("neuralsolver/flow/6").plan, model, X) - loop).max() > 1e-9
 
 
+def test_names_come_with_fewest_steps_first() -> None:
+    flows = [name for name in SOLVERS if "/flow/" in name]
+    assert [int(name.rsplit("/", 1)[1]) for name in flows] == [5, 6, 7, 8, 9, 10, 15]
+    stems = [name.split("/")[0] for name in learned_names()]
+    assert stems == sorted(stems)
+
+
 @pytest.mark.parametrize("name", sorted(set(learned_names()) - set(SOLVERS)))
 def test_published_levels_become_grids(name: str) -> None:
     found = read_learned(name)
