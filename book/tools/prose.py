@@ -3,8 +3,9 @@
 Nothing asserts prose. A sentence that says what is better, how much, or what to use belongs into a cell
 (``show.claim``), where it is printed only if it holds. One that stands outside has a reason in ``tests/data/prose.txt``
 from the closed list ``REASONS``; what stands in a theorem or its proof has it by its place. What is looked at:
-paragraphs, lists, blocks and captions of a page in MyST Markdown. What is not: code, formulas, headings, tables,
-exercises (they ask), and questions.
+paragraphs, lists, blocks with their titles, and captions of a page in MyST Markdown; of alt texts, which describe a
+picture, only verdicts and advice. What is not: code, formulas, headings, tables, exercises (they ask),
+and questions.
 """
 
 from __future__ import annotations
@@ -15,40 +16,115 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+NUMBER = (
+    r"(?:\d[\d ]*(?:\.\d+)?|two|three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|thousand|million)"
+)
+COST = r"(?:errors?|costs?|price|time|work|memory|evaluations|steps|contrast|variance|advantage|gain|loss|distance)"
+"""What a comparison of samplers is about."""
+
+TREND = (
+    r"(?:halves?|doubles?|triples?|vanish(?:es)?|disappears?|rises?|falls?|drops?|decays?|saturates?|explodes?|"
+    r"levels? off|climbs?|increases?|decreases?|declines?)"
+)
+
 RANKS = re.compile(
     r"\b(?:better|best|worse|worst|beats?|beaten|wins?|loses|outperforms?|superior|inferior|"
     r"(?!rather|other)\w+er than|(?:more|less) \w+ than|the (?:most|least)|[a-z]{2,}est|"
     r"faster|slower|fewer|cheaper|nearer|closer|smaller|larger|stronger|weaker|longer|shorter|"
     r"(?:more|less|most|least) (?:accurate|precise|efficient|exact|stable|expensive|important|sensitive|often)|"
-    r"as (?:much|many|good|well|fast|large|small|cheap|accurate) as|no difference|"
+    r"as (?!soon as|long as|far as|it )\w+ as|no difference|"
     r"grows?|shrinks?|fades?|gains|improves?|dominates?|helps?|hurts?|pays?|costs? (?:more|less|nothing)|"
     r"for nothing|matters? (?:more|most|less|little)|hardly matters?|"
-    r"(?:comes?|is|are|be|among the|goes) first|first places?|ahead of)\b",
+    r"(?:comes?|is|are|be|among the|goes) first|first places?|ahead of|"
+    # without -er
+    r"unrivall?ed|unmatched|unbeat\w+|second to none|cannot (?:compete|match|keep up)|(?:comes?|gets?) (?:close|near)|"
+    r"(?:method|sampler|solver|grid) of choice|state of the art|leads? (?:on|in|by|everywhere|the (?:table|list|race))|"
+    r"waste[sd]?|wasting|wasteful|pointless|useless|decisive|superfluous|"
+    r"(?:differences?|errors?|effects?|gains?|loss(?:es)?|defects?|it|they) (?:is|are|stays?|becomes?) "
+    r"(?:\w+ )?(?:invisible|negligible|immaterial|irrelevant)|"
+    r"(?:invisible|negligible) (?:differences?|errors?|effects?|gains?|loss(?:es)?)|"
+    r"robust(?:ness)?|harm(?:s|less|ful)|spoils?|ruins?|rivals|on a par|makes? up for|"
+    r"(?:is|are|be|stays?|becomes?|remains?) (?:very |quite |too |so |also |equally |as |just )?"
+    r"(?:good|bad|poor|fast|slow|cheap|expensive|dear|accurate|inaccurate|reliable|unreliable|safe|unsafe|excellent|"
+    r"competitive|comparable|efficient|overkill|unusable|hopeless)|"
+    r"by far|far (?:above|below|from|behind)|falls? (?:behind|short)|lags? behind|trails?|tops|on top(?! of)|"
+    r"overtakes?|in front|catch(?:es)? up|gives? way|reliably|"
+    # how one thing goes with another
+    rf"(?:halv|doubl|tripl|quadrupl)es? (?:the|its|their|this|that) {COST}|"
+    rf"(?:(?!time |steps |evaluations ){COST}|quality|accuracy|differences?|"
+    r"deficits?|effects?|benefits?|correlation|stiffness|floor)"
+    rf"(?: then| also| only| soon| quickly)? (?:and \w+ )?{TREND}|"
+    rf"(?:it|they) {TREND} (?:with|above|below|beyond|by|at)|"
+    r"in proportion)\b",
     re.IGNORECASE,
 )
-"""Words that put one thing before another."""
+"""Words that put one thing before another, or say how one goes with another."""
 
-NUMBER = (
-    r"(?:\d[\d ]*(?:\.\d+)?|two|three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|thousand|million)"
-)
 QUANTIFIES = re.compile(
     r"(?<![\w.])\d+\.\d+(?![\w.])|\b\d(?:\.\d+)?e[-−]\d+|\b\d+(?:\.\d+)?\s?%|\b\w+fold\b|"
     rf"\b(?:{NUMBER} (?:times|orders of magnitude)|(?:one|{NUMBER}) per ?cent)\b|\b(?:a )?factors? (?:of )?{NUMBER}\b|"
     rf"\b(?:more|less|fewer) than (?:half|twice|a|one|{NUMBER})\b|\b(?:twice|thrice|half|double) (?:as|the|of|its)\b|"
-    r"\b(?:suffices?|is enough|are enough|most of|nearly all|almost all|hardly any|a (?:third|quarter|tenth) of)\b",
+    r"\b(?:suffices?|is enough|are enough|most of|nearly all|almost all|hardly any|a (?:third|quarter|tenth) of)\b|"
+    rf"\b(?:needs?|saves?|spares?) (?:only |just |about |at (?:most|least) |no more than |as few as )*"
+    rf"(?:one|{NUMBER})\b|"
+    rf"\b(?:every one|all|none|half|most|one|{NUMBER}) (?:out )?of (?:the |these |those |its |all )?{NUMBER}\b|"
+    r"\b(?:several|many) times (?:as|the|more|less|\w+er)\b|\borders of magnitude\b|\ba fraction of the\b|"
+    r"\ba few per ?cent\b|"
+    rf"\bonly (?:one|{NUMBER}) (?:of|has|have|is|are|does|do)\b|\bno (?:number|amount) of\b",
     re.IGNORECASE,
 )
 """Measured amounts; whole numbers alone count things, name orders and years, and set problems up."""
 
+THING = (
+    r"(?:the |a |an |at (?:least|most) |no more than |more |fewer |no |its |another )*(?:[\w-]+ )?"
+    r"(?:(?-i:[A-Z][\w+-]*[A-Z]|Heun|Euler|Adams|Karras)|\ue002|samplers?|solvers?|schedulers?|grids?|spacing|"
+    rf"correctors?|noise|(?:{NUMBER}|more|fewer) (?:steps|evaluations))"
+)
+"""What is advised."""
+
 RECOMMENDS = re.compile(
-    r"\b(?:recommend\w*|should|prefer\w*|avoid|advice|advise|worth (?:it|the|its)|(?:good|right) choice|"
-    r"(?:^|[:;] )(?:use|choose) )\b",
+    r"\b(?:recommend\w*|should|prefer\w*|avoid|advice|advise|worth (?:it|the|its)|(?:good|right|wise|safe) choice|"
+    r"(?:^|[:;] )(?:use|choose) |sticks? (?:to|with)|(?:is|are|be) (?:the )?way to go|ideal(?:ly)?|overkill|"
+    r"advisable|needs? (?:only|just|the (?:last|first))|a must|no reason (?:to|not to)|beware)\b|"
+    rf"(?:^|[,:;(] |\b(?:then|and|or|rather|better) )"
+    rf"(?:take|use|choose|pick|try|keep|go for|switch to|start with) {THING}",
     re.IGNORECASE,
 )
 """What to use."""
 
+THEIRS = (
+    r"(?:librar(?:y|ies)|papers?|codes|programs|ports|pipelines|authors|networks|implementations?|repository|repositories|"
+    r"people|users|textbooks?|practitioners?)"
+)
+OURS = r"(?:samplers|solvers|schedulers|grids|methods|rules|tables?)"
+ATTRIBUTE = (
+    r"(?:other|published|known|existing|common|popular|modern|current|shipped|official|weighted|guided|stochastic|fast)"
+)
+GENERALISES = re.compile(
+    rf"\b(?:(?:most|many|few) (?:{ATTRIBUTE} )*(?:{THEIRS}|{OURS})|"
+    rf"(?:all|every|no|none of the|half of the) (?:{ATTRIBUTE} )*{THEIRS}|"
+    rf"(?:all|every|no|none of the|half of the) (?:{ATTRIBUTE} )+{OURS}|"
+    rf"(?:(?!users|people){THEIRS} (?:have|had)|{THEIRS} (?:often|always|never|all|tend))|"
+    r"usually|often|mostly|typically|commonly|rarely|seldom|in practice|everybody|everyone|"
+    r"(?:nobody|no one) (?:has|uses|proves|reports|tests|measures|publishes)|(?:in|from) (?:the|any|no) literature)\b",
+    re.IGNORECASE,
+)
+"""Words about what others have written or do."""
+
+VERDICTS = re.compile(
+    r"\b(?:better|best|worse|worst|beats?|wins?|outperforms?|superior|inferior|unrivall?ed|cannot compete|"
+    r"(?:method|sampler|solver|grid) of choice|(?:is|are) (?:good|bad|poor)|pays?|helps?|hurts?)\b",
+    re.IGNORECASE,
+)
+"""What an alt text may not rank by: how curves lie, and at which values of their axes, is what it is there to say."""
+
+NEVER = re.compile(r"(?!)")
+KINDS = (RANKS, QUANTIFIES, RECOMMENDS, GENERALISES)
+PICTURED_KINDS = (VERDICTS, NEVER, RECOMMENDS, NEVER)
+
 IDIOMS = re.compile(
     r"\b(?:at (?:best|worst|least|most)|best[- ]known|helps? to|pytest|test|rest|interest|request|suggest|honest|"
+    r"how (?:often|many|much|good)|as often as|ideal\*? (?:denoiser|prediction|model)|"
     r"modest|manifest|harvest|nearest|latest|newest|oldest|no longer|"
     r"(?:sections?|theorems?|chapters?|eqs?\.|figures?|tables?|appendix|versions?) [\d.]+)\b",
     re.IGNORECASE,
@@ -59,6 +135,9 @@ CODE = frozenset({"code-cell", "package-source", "literalinclude", "math", "figu
 ASKS = frozenset({"exercise", "playground", "exercise-start", "glossary", "bibliography"})
 """Blocks without statements: code, and what asks or defines."""
 
+TITLED = frozenset({"admonition", "note", "tip", "warning", "important", "dropdown", "grid-item-card", "card"})
+"""Blocks whose title is a sentence of the page; a theorem's is part of the theorem."""
+
 FENCE = re.compile(r"^\s*(?P<fence>`{3,}|:{3,}|~{3,})(?:\{(?P<name>[\w:-]+)\}|(?P<language>[\w-]*))[ ]*(?P<title>.*)$")
 MASK = re.compile(r"\{(?P<role>[a-z:]+)\}`(?P<text>[^`]*)`|`[^`]+`|\$[^$]+\$|\]\([^)]*\)|<[^>]+>")
 BOUNDARY = re.compile(r"(?<=[.!?])[)\"”*]*\s+(?=[^a-z\s])")
@@ -66,6 +145,10 @@ ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|eq|eqs|sec|fig|app|al|no|p|p
 ALONE = re.compile(
     r"\$\s*(?:\\approx|<|>|\\sim)?\s*(?:(?:\d+(?:\.\d+)?\s*(?:\\cdot|\\times)\s*)?10\^\{?-\d+\}?|\d+\.\d+)\s*\$"
 )
+PICTURED = re.compile(r"\balt=((?:\s*f?\"[^\"\n]*\")+)")
+STRING = re.compile(r"\"([^\"\n]*)\"")
+"""What the code of a cell says that its pictures show."""
+
 SOURCE = re.compile(r"\bat `?[0-9a-f]{8}\b|\b[\w.-]+/[\w.-]+#\d+")
 
 
@@ -84,7 +167,9 @@ class Sentence:
     amounts: tuple[str, ...]
     """to quantify,"""
     advice: tuple[str, ...]
-    """and to recommend."""
+    """to recommend,"""
+    sweeps: tuple[str, ...]
+    """and to speak of what others do."""
     cites: bool
     """A source is cited in its paragraph: a key, or a commit or thread of a repository."""
     refers: bool
@@ -145,6 +230,7 @@ def _paragraphs(page: str) -> Iterator[_Paragraph]:
     blocks = [("", "")]  # fence that closes it, and name
     gathered: list[str] = []
     skipped: list[str] = []  # fence of a block that is left out, and its name
+    cell: list[str] = []  # lines of the one that is passed over
     caption = ""  # indentation of the one that is read
     formula, begun = False, 0
 
@@ -159,8 +245,14 @@ def _paragraphs(page: str) -> Iterator[_Paragraph]:
         if skipped:
             if line.strip() == skipped[0]:
                 skipped.clear()
+                for said in PICTURED.findall("\n".join(cell)):
+                    yield _Paragraph("".join(STRING.findall(said)), begun, "alt", section)
+                cell.clear()
             elif skipped[1] == "code-cell":
                 section.code.append(line)
+                cell.append(line)
+                if alt := re.match(r" +alt: (.*)", line):
+                    yield _Paragraph(alt[1], number, "alt", section)
                 if caption and line.startswith(caption):
                     gathered.append(line.strip())
                 elif caption or re.fullmatch(r" +caption: \|", line):
@@ -184,6 +276,8 @@ def _paragraphs(page: str) -> Iterator[_Paragraph]:
                 blocks[-1] = (fence["fence"], "solution")
             else:
                 section.proofs += name.startswith("prf:")
+                if name in TITLED:
+                    yield _Paragraph(fence["title"], number, name, section)
                 if name.startswith("solution"):
                     section = Section()
                 blocks += [("", "solution")] if name == "solution-start" else []
@@ -212,10 +306,11 @@ def _found(paragraph: _Paragraph) -> Iterator[Sentence]:
     refers, proved = (
         bool(re.search(role, paragraph.text)) for role in (r"\{(?:ref|numref|doc)\}", r"\{(?:prf:ref|eq)\}")
     )
+    kinds = PICTURED_KINDS if paragraph.block == "alt" else KINDS
     for hidden in _split(MASK.sub(hide, paragraph.text)):
         shown = re.sub(r"\ue000(\d+)\ue001", lambda m: _plain(masks[int(m[1])]), hidden)
         bare = IDIOMS.sub("", re.sub(r"\ue000(\d+)\ue001", lambda m: _number(masks[int(m[1])]), hidden))
-        words = [tuple(m[0].strip() for m in rule.finditer(bare)) for rule in (RANKS, QUANTIFIES, RECOMMENDS)]
+        words = [tuple(m[0].strip() for m in rule.finditer(bare)) for rule in kinds]
         if any(words) and not shown.rstrip('*)"”').endswith("?"):
             place = paragraph.line, paragraph.block
             yield Sentence(shown, *place, *words, cites, refers, proved, "$" in paragraph.text, paragraph.section)
@@ -234,7 +329,7 @@ def _split(text: str) -> list[str]:
 
 def _number(masked: str) -> str:
     """A number that is all of a formula counts as one; other code and formulas, and the words of links, do not."""
-    return "0.5" if ALONE.fullmatch(masked) else "\ue000"
+    return "0.5" if ALONE.fullmatch(masked) else "\ue002" if masked.startswith("`") else "\ue000"
 
 
 def _plain(masked: str) -> str:
@@ -265,7 +360,10 @@ REASONS: Mapping[str, Reason] = {
         lambda s: s.section.proofs > 0 or s.proved,
     ),
     "derived": Reason("follows from formulas beside it", lambda s: s.calculates or s.section.formulas > 0),
-    "reasoned": Reason("a conclusion from what the paragraph says, without an amount", lambda s: not s.amounts),
+    "reasoned": Reason(
+        "a conclusion from what the paragraph says, neither an amount nor about others",
+        lambda s: not s.amounts and not s.sweeps,
+    ),
     "linked": Reason("computed on the page that is linked", lambda s: s.refers),
     "cited": Reason("said by the source, or seen in the code, that is cited", lambda s: s.cites),
     "set-up": Reason("says what is done: data, model, grid, measure, rule"),
@@ -300,7 +398,7 @@ def problems(pages: Mapping[str, str], listed: Mapping[tuple[str, str], str]) ->
     }
     for (name, start), one in found.items():
         reason = listed.get((name, start))
-        words = ", ".join([*one.ranks, *one.amounts, *one.advice])
+        words = ", ".join([*one.ranks, *one.amounts, *one.advice, *one.sweeps])
         if reason is None:
             yield f"{name}:{one.line} is not computed ({words}): {one.text}"
         elif reason not in REASONS:
@@ -315,7 +413,8 @@ def main(names: Iterable[str]) -> None:
     """Print the sentences of pages."""
     for name in names:
         for one in sentences(Path(name).read_text(encoding="utf-8")):
-            print(f"{name}:{one.line} ({one.block or 'text'}) {[*one.ranks, *one.amounts, *one.advice]} {one.text}")
+            words = [*one.ranks, *one.amounts, *one.advice, *one.sweeps]
+            print(f"{name}:{one.line} ({one.block or 'text'}) {words} {one.text}")
 
 
 if __name__ == "__main__":

@@ -104,10 +104,87 @@ def test_a_planted_sentence_is_found(sentence: str) -> None:
         "```{exercise} By hand\n:label: a\nThe first is better, and why?\n```",
         "It stands in section 3.2 of the source.",
         "The rest is a test at best.",
+        "The derivative vanishes at $t = 1$ only.",
+        "Its slope rises by 2 from one end to the other.",
+        "Take any function $l$ of time, and split the equation.",
+        "Divide the interval in two halves.",
+        "In half-log-SNR the interval has the length 4.",
+        "This leads to a linear system.",
+        "The sum decays like $1/n^2$.",
+        "Every path through this point is a line.",
+        "As soon as the run ends, the state is returned.",
+        "The rule never asks the network twice.",
+        "Time increases towards the noise.",
+        "The chapter says what it needs.",
     ],
 )
 def test_what_claims_nothing_is_left_alone(sentence: str) -> None:
     assert prose.sentences(of_page(sentence)) == []
+
+
+PLANTED = [
+    "UniPC-3 is the method of choice at ten evaluations.",
+    "Karras spacing is unrivalled for flow models.",
+    "DDIM cannot compete with it at 20 steps.",
+    "Nothing comes close to UniPC-3 here.",
+    "The error halves with every extra step.",
+    "The gain vanishes above 20 steps.",
+    "Heun is a waste of evaluations below ten steps.",
+    "For guidance above 5, take DDIM.",
+    "The second-order method is twice faster.",
+    "At ten steps the difference is invisible.",
+    "Adams doubles the cost of DDIM.",
+    "No sampler is as robust as DPM-Solver++(2M).",
+    "Most networks are smooth in this range.",
+    "The corrector never harms.",
+    "The error drops by 90 percent.",
+    "DPM-Solver-v3 saves three evaluations of ten.",
+    "The quadratic grid is ideal for networks.",
+    "Stick to UniPC-2 for latents.",
+    "Half of the samplers in use add noise at every step.",
+    "It decays with the number of steps and saturates at 40.",
+    "UniPC-3 leads on all three problems.",
+    "Its error rises with the guidance scale.",
+    "The two orders of magnitude come from the last step.",
+    "One needs only eight evaluations.",
+    "It is preferable to stop early.",
+    "The floor falls in proportion to the spacing of the labels.",
+    "A scale of 7.5 is a stiffness of 7.5.",
+    "This is a bug that libraries have had.",
+    "A version for variable steps that is not in the literature.",
+    "All published grids are values of one function.",
+    "Use UniPC-3 at ten steps.",
+    "Pictures need the last one.",
+    "Stages pay for themselves.",
+    "that no number of steps can break",
+]
+"""Sentences that an examiner wrote against an earlier version, which passed most of them."""
+
+
+@pytest.mark.parametrize("sentence", PLANTED)
+def test_what_an_examiner_planted_is_found(sentence: str) -> None:
+    assert list(prose.problems({"page.md": of_page(sentence)}, {}))
+
+
+@pytest.mark.parametrize("sentence", PLANTED[:10])
+def test_advice_and_verdicts_hide_in_no_block(sentence: str) -> None:
+    places = (
+        f"```{{admonition}} {sentence}\n:class: note\nText.\n```",
+        f"```{{solution-start}} label\n```\n\n{sentence}\n\n```{{solution-end}}\n```",
+        "```{code-cell} python\n---\nmystnb:\n  figure:\n    caption: |\n      "
+        f"{sentence}\n    name: a\n---\nx = 1\n```",
+    )
+    assert [len(prose.sentences(of_page(place))) for place in places] == [1, 1, 1]
+
+
+def test_an_alt_text_describes_and_does_not_judge() -> None:
+    cell = (
+        "```{code-cell} python\n---\nmystnb:\n  image:\n    alt: Four curves, {what}.\n---\n"
+        'show.images(x, alt="Two rows; "\n    "{what}.")\n```'
+    )
+    assert prose.sentences(of_page(cell.replace("{what}", "of which one falls to 0.5 and lies lowest"))) == []
+    found = prose.sentences(of_page(cell.replace("{what}", "of which DDIM is the best")))
+    assert [one.block for one in found] == ["alt", "alt"]
 
 
 def test_an_entry_whose_sentence_is_gone_is_found() -> None:
@@ -146,6 +223,11 @@ def test_a_solution_cannot_borrow_the_cell_of_another() -> None:
     listed = {("page.md", "It is best."): "computed"}
     assert list(prose.problems({"page.md": of_page(first + "It is best." + cell)}, listed)) == []
     assert len(list(prose.problems({"page.md": of_page(first + second + cell)}, listed))) == 1
+
+
+def test_what_others_do_is_not_reasoned() -> None:
+    page = of_page("Most networks are smooth.")
+    assert list(prose.problems({"page.md": page}, {("page.md", "Most networks are smooth."): "reasoned"}))
 
 
 def test_amounts_are_no_wording() -> None:
