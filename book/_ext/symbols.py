@@ -1,12 +1,13 @@
 """Sphinx directive that says in which chapters each symbol of the page's tables is used: the index of symbols.
 
-The tables of the page say what a symbol means; the formulas of the sources say where it stands, and the nouns before
+The tables of the page say what a symbol means; the formulas of the sources say where it stands, and the nouns beside
 it say as what. A noun that names a quantity and is not in the meaning of the symbol is a second meaning, which no build
-accepts.
+accepts. Nor is a page that uses a symbol and never names its meaning, or a letter on an axis that no formula holds.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +24,13 @@ BOOK = Path(__file__).resolve().parents[1]
 TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[A-Za-z]|\d+|[^\s{}]")
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?)\$", re.DOTALL)
 CODE = re.compile(r"^(`{3,})(?:\{code-cell\}|python|\{package-source\}).*?^\1[ ]*$", re.DOTALL | re.MULTILINE)
+CELL = re.compile(
+    r"^(`{3,})\{code-cell\} python\n((?:---\n.*?^---\n)?(?::.*\n)*)(.*?)^\1[ ]*$", re.DOTALL | re.MULTILINE
+)
+WORDS = re.compile(r"\\(?:text|operatorname|mathrm|mathtt|mathsf|label|begin|end)\*?\s*\{[^{}]*\}")
 CALLED = re.compile(r"\b([A-Za-z][a-z-]+)\s+\$([^$\n]+)\$")
+DECLARED = re.compile(r"\*([a-z-]+)\*[^.;]*? (?:is|are) \$([^$\n]+?)(?: = [^$\n]*)?\$")
+RUNS = re.compile(r"(?<![A-Za-z_])x\^(?:[a-zA-Z]|\{[^{}()]*\})_(?:[nN](?![A-Za-z_])|\{+\s*[nN](?![A-Za-z_]))")
 AT_NODE = re.compile(r"(?<![A-Za-z_])x_(?:[nN](?![A-Za-z_])|\{+\s*2?[nN](?![A-Za-z_])|\{+\s*[a-zA-Z]\s*[+-]\s*\d)")
 ACCENTS = frozenset({r"\mathfrak", r"\bar", r"\hat", r"\tilde", r"\dot", r"\mathbf", r"\mathcal", r"\mathrm"})
 
@@ -43,12 +50,30 @@ QUANTITIES = frozenset(
 )  # fmt: skip
 """Nouns that say what a symbol beside them is, in the singular."""
 
+NAMED = (QUANTITIES - {"noise", "index", "point", "size"}) | {"cfg++", "equation"}
+"""Nouns of a meaning of which a page that uses the symbol has to say one."""
+
+OWNED = (r"\theta", r"\omega", r"\Gamma", r"\nu", r"\kappa", r"\mu", r"\vartheta", "C", "f")
+"""Letters that every field has another use for."""
+
+LABELS = {
+    "set_xlabel": 1, "set_ylabel": 1, "set_title": 1, "suptitle": 1, "text": 3, "annotate": 1, "formula": 99, "table": 1
+}  # fmt: skip
+"""Calls that write, and how many of their arguments are written."""
+
+WRITTEN = frozenset({"label", "xlabel", "ylabel", "title"})
+LETTER = re.compile(r"(?<![A-Za-z0-9_\\{}'.-])([B-HJ-Zb-z])(?![A-Za-z0-9'_{}-])")
+SYMBOL = re.compile(
+    r"[A-Za-z]|\\(?:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|vartheta|kappa|lambda|mu|nu|xi|rho|sigma|tau|"
+    r"varphi|chi|psi|omega|Gamma|Lambda|Xi|Phi|Psi)"
+)
+
 Tokens = tuple[str, ...]
 
 
 def tokens(formula: str) -> Tokens:
-    """LaTeX commands, letters, numbers and signs of a formula; braces say nothing here."""
-    return tuple(TOKEN.findall(formula))
+    """LaTeX commands, letters, numbers and signs of a formula; braces and words say nothing here."""
+    return tuple(TOKEN.findall(WORDS.sub(" ", formula)))
 
 
 def defined(page: str) -> Iterator[tuple[str, str]]:
@@ -75,10 +100,93 @@ def otherwise(symbols: Mapping[str, str], pages: Mapping[str, str]) -> list[str]
     found = []
     for name, page in pages.items():
         text = CODE.sub(lambda cell: "\n" * cell[0].count("\n"), page)
-        for match in CALLED.finditer(text):
+        lines = {m.start(): m for m in CALLED.finditer(text)} | {m.start(): m for m in DECLARED.finditer(text)}
+        for at, match in lines.items():
             symbol, noun = head(match[2]), singular(match[1].lower())
-            if symbol in symbols and noun in QUANTITIES and not re.search(rf"\b{noun}", symbols[symbol]):
-                found.append(f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {noun} ${symbol}$")
+            known = noun in QUANTITIES or match.re is DECLARED
+            if symbol in symbols and known and not re.search(rf"\b{noun}", symbols[symbol]):
+                found.append(f"{name}:{text.count(chr(10), 0, at) + 1}: {noun} ${symbol}$")
+        for line, words in printed(page):
+            for match in CALLED.finditer(words):
+                symbol, noun = head(match[2]), singular(match[1].lower())
+                if symbol in symbols and noun in QUANTITIES and not re.search(rf"\b{noun}", symbols[symbol]):
+                    found.append(f"{name}:{line}: {noun} ${symbol}$ in a cell")
+    return found
+
+
+def printed(page: str) -> Iterator[tuple[int, str]]:
+    """Words that cells write at axes, curves and formulas and over the columns of tables, with their lines."""
+    for cell in CELL.finditer(page):
+        above = page.count("\n", 0, cell.start(3))
+        for node in ast.walk(ast.parse(cell[3])):
+            if not isinstance(node, ast.Call):
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            written = [one for one in node.args[: LABELS.get(name, 0)] if not isinstance(one, ast.Starred)]
+            written += [one.value for one in node.keywords if one.arg in WRITTEN]
+            if name == "rows":  # formulas are called by their keywords
+                yield from ((above + node.lineno, f"${one.arg}$") for one in node.keywords if len(one.arg or "") == 1)
+            for constant in (part for one in written for part in literals(one)):
+                yield above + constant.lineno, f"${constant.value}$" if name == "formula" else constant.value
+
+
+def literals(node: ast.AST) -> Iterator[ast.Constant]:
+    """Strings below a node, formats of numbers and keys left out."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node
+    elif isinstance(node, ast.FormattedValue | ast.Subscript | ast.Call | ast.Compare):
+        return
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from literals(child)
+
+
+def unexplained(pages: Mapping[str, str]) -> list[str]:
+    """Letters that a cell prints and no formula of its page holds: the reader cannot know what they are."""
+    found = []
+    for name, page in pages.items():
+        known = {token for formula in formulas(page) for token in formula}
+        for line, words in printed(page):
+            letters = LETTER.findall(re.sub(r"\$[^$]*\$|`[^`]*`", " ", words))
+            for formula in re.findall(r"\$([^$]*)\$", words):
+                one = tokens(formula)
+                letters += [
+                    token
+                    for at, token in enumerate(one)
+                    if SYMBOL.fullmatch(token) and (not at or one[at - 1] not in ACCENTS)
+                ]
+            found += [f"{name}:{line}: {letter}" for letter in letters if letter not in known]
+    return found
+
+
+def unnamed(symbols: Mapping[str, str], pages: Mapping[str, str]) -> list[str]:
+    """Pages that use a symbol whose meaning has nouns, and say none of them: it means something else there."""
+    found = []
+    for name, page in pages.items():
+        read, text = formulas(page), FORMULA.sub(" ", CODE.sub("", page)).lower()
+        for symbol in symbols.keys() & set(OWNED):
+            meaning = symbols[symbol]
+            nouns = {
+                n
+                for word in re.findall(r"[a-z+]+", FORMULA.sub(" ", meaning).lower())
+                if (n := singular(word)) in NAMED
+            }
+            used = any(occurs(symbol, formula) for formula in read)
+            if nouns and used and not any(re.search(rf"\b{re.escape(noun)}", text) for noun in nouns):
+                found.append(f"{name}: ${symbol}$ and no word of {sorted(nouns)}")
+    return found
+
+
+def parameters(pages: Mapping[str, str]) -> list[str]:
+    r"""Places where theta is no angle but the parameters of a network: an index of anything but v, or derived by."""
+    found = []
+    for name, page in pages.items():
+        for formula in formulas(page):
+            for at, token in enumerate(formula):
+                before, after = formula[max(at - 2, 0) : at], formula[at + 1 : at + 2]
+                index = before[1:] == ("_",) and before[0] != "v"
+                if token == r"\theta" and (index or (after == ("_",) and formula[at + 2 : at + 3] == ("t",))):
+                    found.append(f"{name}: theta in {' '.join(formula)[:60]}")
     return found
 
 
@@ -90,7 +198,8 @@ def misnamed(pages: Mapping[str, str]) -> list[str]:
     """
     found = []
     for name, page in pages.items():
-        found += [f"{name}:{page.count(chr(10), 0, m.start()) + 1}: {m[0]}" for m in AT_NODE.finditer(page)]
+        for written in (AT_NODE, RUNS):
+            found += [f"{name}:{page.count(chr(10), 0, m.start()) + 1}: {m[0]}" for m in written.finditer(page)]
         for formula in formulas(page):
             for at, token in enumerate(formula):
                 bare = token == "y" and (not at or formula[at - 1] not in ACCENTS)
@@ -170,6 +279,9 @@ class SymbolIndex(SphinxDirective):
         pages = chapters()
         if others := otherwise(dict(defined(page)), pages):
             msg = f"symbols that are called something else: {'; '.join(others)}; give these another letter, or reword"
+            raise self.error(msg)
+        if others := unexplained(pages) + unnamed(dict(defined(page)), pages) + parameters(pages):
+            msg = f"symbols that the page does not explain: {'; '.join(others)}; give these another letter, or say it"
             raise self.error(msg)
         if others := misnamed(pages):
             msg = f"states at nodes are y with their index, and y is nothing else: {'; '.join(others)}"

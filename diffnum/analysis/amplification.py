@@ -4,13 +4,13 @@ With ``u = x / gain`` every form reads :math:`u' = \kappa u + M`: the first term
 second by the rule. The test equation takes :math:`M = \mu u` with a constant mu. It is measured in the
 picture without scaling, :math:`\bar x = x / \alpha`, in which
 
-.. math:: \bar x' = -s\, \bar x, \qquad z = -s h, \qquad
+.. math:: \bar x' = -\nu\, \bar x, \qquad z = -\nu h, \qquad
           \mu = z/h - \min(\kappa, 0), \qquad \bar x = u\, e^{-\max(\kappa, 0)\lambda} \text{ up to a constant},
 
 so that the exact solution is multiplied by :math:`e^z` a step, whatever the form. On Gaussian data of variance c
-the equation holds with :math:`s = 1/(1 + c\, \alpha^2/\sigma^2) \in (0, 1)`, slowly varying (mu is 1 - s for data
-and -s for noise prediction); guidance multiplies differences of such numbers, and there s is not bounded by one.
-Stochastic methods of noise level tau move the mean by :math:`\bar x' = -(1 + \eta^2) s \bar x`: for them z is the
+the equation holds with :math:`\nu = 1/(1 + c\, \alpha^2/\sigma^2) \in (0, 1)`, slowly varying (mu is 1 - nu for data
+and -nu for noise prediction); guidance multiplies differences of such numbers, and there nu is not bounded by one.
+Stochastic methods of noise level eta move the mean by :math:`\bar x' = -(1 + \eta^2) \nu \bar x`: for them z is the
 exponent of the probability flow, and the exact mean is multiplied by :math:`e^{(1 + \eta^2) z}`.
 
 A step acts on the state and the memory, evaluations in units of 1/h:

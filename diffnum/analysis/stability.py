@@ -1,7 +1,7 @@
 r"""Absolute stability of any method, from its step rule alone.
 
 The test equation and its coordinates are those of :mod:`diffnum.analysis.amplification`: the state in units of the
-signal obeys ``x' = -s x``, one step has ``z = -s h``, and the exact solution is multiplied by ``exp(z)``. In the
+signal obeys ``x' = -nu x``, one step has ``z = -nu h``, and the exact solution is multiplied by ``exp(z)``. In the
 clocks rho, velocity and time ``z`` is the classical step times eigenvalue; in half-log-SNR part of it is
 integrated exactly, and the region depends on the step ``h`` as well.
 """
@@ -159,7 +159,7 @@ class Stability:
 
     @property
     def stiffness(self) -> float:
-        """Largest s in ``x' = -s x`` that the step can bear; infinite where the step is not fixed."""
+        """Largest nu in ``x' = -nu x`` that the step can bear; infinite where the step is not fixed."""
         return self.real / self.step if self.step else np.inf
 
     def __str__(self) -> str:
@@ -172,7 +172,7 @@ class Stability:
             ("zero-stable", "yes" if self.zero.stable else "NO"),
         ]
         if self.step:
-            rows.insert(3, ("largest s in y' = -s y", f"{self.stiffness:.4f}"))
+            rows.insert(3, ("largest nu in x' = -nu x", f"{self.stiffness:.4f}"))
         return "\n".join([self.method, *(f"  {label:<24} {value}" for label, value in rows)])
 
 
@@ -202,7 +202,7 @@ def real_interval(method: Method | str, h: float = 0.0, parameters: Parameters =
     Notes
     -----
     ``z`` is the total exponent, so that for exponential forms the numbers of data and noise prediction can be
-    compared; ``S / h`` is the largest stiffness s. For GHVB the limit grows as beta falls, at the price of the error
+    compared; ``S / h`` is the largest stiffness nu. For GHVB the limit grows as beta falls, at the price of the error
     constant.
 
     References

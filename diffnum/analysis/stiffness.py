@@ -1,16 +1,18 @@
 r"""How stiff a model makes the probability flow, and what a plan does with that.
 
 In :math:`\bar x = x/\alpha` and the half-log-SNR the probability flow reads :math:`\bar x' = -(\bar x - D)` with D the
-data prediction. Its Jacobian is :math:`-(I - \alpha\, \partial D / \partial x)`; the eigenvalues s of the matrix in
+data prediction. Its Jacobian is :math:`-(I - \alpha\, \partial D / \partial x)`; the eigenvalues nu of the matrix in
 brackets are the stiffnesses of :mod:`diffnum.analysis.stability`, whose test equation is
-:math:`\bar x' = -s \bar x`. By Tweedie's formula
-:math:`\alpha\, \partial D / \partial x = (\alpha/\sigma)^2\, \mathrm{Cov}[x_0 | x]`, so that s lies between minus
-infinity and 1 for a model of data, and in (0, 1) for Gaussian data. A guided model combines two such covariances: with
-weight w
+:math:`\bar x' = -\nu \bar x`. By Tweedie's formula
+:math:`\alpha\, \partial D / \partial x = (\alpha/\sigma)^2\, \mathrm{Cov}[x_0 | x]`, so that nu lies between minus
+infinity and 1 for a model of data, and in (0, 1) for Gaussian data. A guided model combines two such covariances J:
+with weight w the matrix is :math:`I - w\, J_{main} + (w - 1)\, J_{weak}`. In each direction that is an
+eigenvector of both, and all are if they commute,
 
-.. math:: s = 1 - w\, j_{main} + (w - 1)\, j_{weak},
+.. math:: \nu = 1 - w\, j_{main} + (w - 1)\, j_{weak},
 
-which grows like w in each direction that the condition decides.
+which grows like w where the condition decides the direction. In general nu lies between the least and the greatest
+values that the right side has at any two eigenvalues.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ def stiffness(model: HasJacobian, x: Array, t: float) -> FloatArray:
     Returns
     -------
     ndarray, shape (n, d)
-        Real parts of the eigenvalues s, increasing. Those of exact models are real: their field is a gradient.
+        Real parts of the eigenvalues nu, increasing. Those of exact models are real: their field is a gradient.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def largest_stiffness(model: HasJacobian, x: Array, t: float, *, iterations: int
 
 
 def amplification(plan: Plan, stiffness: Callable[[float], float]) -> FloatArray:
-    r"""How a plan carries a perturbation of the state through :math:`\bar x' = -s \bar x` with a stiffness that varies.
+    r"""How a plan carries a perturbation of the state through :math:`\bar x' = -\nu \bar x` with a varying stiffness.
 
     Everything counts here that a region of stability leaves out: start-up, unequal steps, how long the stiff part is.
 
@@ -121,13 +123,13 @@ def amplification(plan: Plan, stiffness: Callable[[float], float]) -> FloatArray
     plan : Plan
         Deterministic plan.
     stiffness : callable
-        Stiffness s at a time of the schedule.
+        Stiffness nu at a time of the schedule.
 
     Returns
     -------
     ndarray, shape (steps, steps + 1)
         Row m: size of the deviation at the nodes after one of size 1 at node m, in units of the signal, the memory
-        untouched; zero before. Where s >= 0 a perturbation never grows in the exact flow.
+        untouched; zero before. Where nu >= 0 a perturbation never grows in the exact flow.
     """
     schedule = plan.schedule
     times = plan.times.tolist()
@@ -145,7 +147,7 @@ def amplification(plan: Plan, stiffness: Callable[[float], float]) -> FloatArray
 
 @dataclass(frozen=True)
 class _Linear:
-    """Data prediction of the test equation: D = (1 - s) x / alpha."""
+    """Data prediction of the test equation: D = (1 - nu) x / alpha."""
 
     schedule: Schedule
     rate: Callable[[float], float]

@@ -8,7 +8,7 @@ try:
     from diffnum.audits.findings import Finding
     from diffnum.audits.report import AuditReport, audit
     from diffnum.audits.shipped import ShippedRun, shipped_run, wasted_calls
-    from diffnum.audits.upstream import REPORTS, UpstreamReport, upstream
+    from diffnum.audits.upstream import MEASURED, REPORTS, UpstreamReport, upstream
     from diffnum.convergence.diagnosis import rate_of
     from diffnum.foreign.adapters import adapt
     from diffnum.foreign.backwards import Backwards
@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
     raise explained(_WHAT, error, "audit") from error
 
 __all__ = [
+    "MEASURED",
     "REPORTS",
     "AuditReport",
     "Backwards",

@@ -42,8 +42,9 @@ class Demonstration:
 
     Parameters
     ----------
-    kind : {"rate", "run", "budget", "wasted", "stall"}
-        What is computed: the rate of one part, one default run, an error budget, calls without influence, two runs.
+    kind : {"rate", "run", "budget", "wasted", "stall", "same"}
+        What is computed: the rate of one part, one default run, an error budget, calls without influence, two runs of
+        different numbers of steps, two runs of different values of an option.
     steps : tuple of int
         Numbers of steps.
     prints : str
@@ -61,9 +62,13 @@ class Demonstration:
         Arguments of every ``step``, likewise.
     drift : bool or None
         Whether noise is left out; None where the row says.
+    option : str
+        Of two runs of one number of steps: the option in which they differ.
+    values : tuple of str
+        Its values, as they are written in code.
     """
 
-    kind: Literal["rate", "run", "budget", "wasted", "stall"]
+    kind: Literal["rate", "run", "budget", "wasted", "stall", "same"]
     steps: tuple[int, ...]
     prints: str
     part: str = ""
@@ -73,6 +78,8 @@ class Demonstration:
     arguments: str = ""
     options: str = ""
     drift: bool | None = None
+    option: str = ""
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class Finding:
     part : str
         Where: "formula", "start-up", "last step", "time rounding", "float32" (several joined by " and "), "not finite",
         "failure", "repeated times", "empty steps", "gaps", "wasted calls", "duplicated calls", "step count",
-        "noise left", "convergence", "direction".
+        "noise left", "convergence", "direction", "ignored options".
     text : str
         What, in a sentence.
     smallest : str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -15,10 +16,12 @@ from diffnum.audits.experiments import Row, runner
 from diffnum.audits.findings import Demonstration, Finding
 from diffnum.audits.shipped import ShippedRun
 from diffnum.audits.subjects import Subject, code_of, no_noise
+from diffnum.audits.unread import unread
+from diffnum.foreign.libraries import diffusers_schedulers
 
 __all__ = ["combinations", "swept"]
 
-STEPS = (10, 20)
+STEPS = (4, 10, 20)
 """Numbers of steps of the short runs."""
 
 SAME = 1e-2
@@ -33,8 +36,15 @@ AMOUNTS = ("eta", "s_churn", "stochastic_sampling")
 QUIET: Mapping[str, Mapping[str, Any]] = {"SASolverScheduler": {"tau_func": no_noise}}
 """Options without which a scheduler draws noise, whatever else it is given."""
 
+SEEN = ("timestep_spacing", "eta", "s_churn")
+"""Options that change every sample where they are read, before those that change some."""
+
 UNSEEN = "prediction_type"
 """The option on which no sample may depend, since the model answers the same question in other words."""
+
+
+_LEVEL = re.compile(r"(?<=to )(?!0$)\d\S*$|(?<=from )(?!0 )\d\S*")
+"""Levels of a step; other grids have others, and zero and infinity mean something."""
 
 
 def combinations(subject: Subject) -> tuple[tuple[dict[str, Any], ...], dict[str, int]]:
@@ -72,7 +82,7 @@ def swept(subject: Subject) -> Row:
     -------
     Row
         No orders; the verdict is "fails" if a combination that the library accepts raises, is not finite or heeds how
-        its model is asked.
+        its model is asked, or if nothing heeds an option.
     """
     accepted, refused = combinations(subject)
     runs = {_name(c): tuple(_run(subject, c, n, drift=_noisy(subject, c)) for n in STEPS) for c in accepted}
@@ -82,6 +92,7 @@ def swept(subject: Subject) -> Row:
     found += _downwards(subject, {name: (configs[name], several) for name, several in runs.items()})
     drawing = [c for c in accepted if (_noisy(subject, c) or "tau_func" in c) and not any(map(_bad, runs[_name(c)]))]
     found += _failures(subject, {_name(c): _with_noise(subject, c) for c in drawing}, loud=True)
+    found += _ignored(subject)
     errors = {name: [r.error if math.isfinite(r.error) else None for r in several] for name, several in runs.items()}
     verdict = "fails" if found else "as claimed"
     cause = "; ".join([f"{len(accepted)} combinations run", *(f.text for f in found)])
@@ -103,7 +114,11 @@ def _run(subject: Subject, config: Mapping[str, Any], steps: int, *, drift: bool
 
 
 def _name(config: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k}={code_of(v)}" for k, v in config.items())
+    return _pairs({k: code_of(v) for k, v in config.items()})
+
+
+def _pairs(written: Mapping[str, str]) -> str:
+    return ", ".join(f"{word}={code}" for word, code in written.items())
 
 
 def _shown(
@@ -126,9 +141,11 @@ def _failures(
     for config, several in runs.values():
         bad = next((r for r in several if _bad(r)), None)
         if bad is not None:
-            groups.setdefault(bad.failure or f"not finite {bad.breaks}", []).append((config, bad))
-    for what, cases in groups.items():
+            groups.setdefault(bad.failure or f"not finite {_LEVEL.sub('', bad.breaks)}", []).append((config, bad))
+    for cases in groups.values():
         config, bad = cases[0]
+        alike = len({b.breaks for _, b in cases}) == 1
+        what = bad.failure or f"not finite{'' if alike else ', such as'} {bad.breaks}"
         which = f"{len(cases)} of {len(runs)} combinations{' with their noise' if loud else ''}"
         shared = _common([c for c, _ in cases])
         text = f"{which}{shared} {'raise' if bad.failure else 'are'} {what}"
@@ -155,6 +172,7 @@ def _asked_otherwise(
     if UNSEEN not in subject.sweep:
         return
     first = subject.sweep[UNSEEN][0]
+    groups: dict[Any, list[tuple[dict[str, Any], ShippedRun, float]]] = {}
     for config in accepted:
         plain = {**config, UNSEEN: first}
         mine, theirs = runs[_name(config)][-1], runs.get(_name(plain), (None,))[-1]
@@ -164,9 +182,16 @@ def _asked_otherwise(
             continue
         apart = float(np.max(np.abs(mine.sample - theirs.sample)))
         if apart > SAME:
-            text = f"{_name(config)} ends {apart:.1e} away from {UNSEEN}={first!r}, which asks the same in other words"
-            shown = _shown(subject, config, mine.steps, 'f"{run.error:.1e}"', f"{mine.error:.1e}")
-            yield Finding(UNSEEN, text, f"{mine.steps} steps", shown)
+            groups.setdefault(config[UNSEEN], []).append((config, mine, apart))
+    for cases in groups.values():
+        config, mine, apart = cases[0]
+        which = f"{_name(config)} ends {apart:.1e} away"
+        if len(cases) > 1:
+            shared = _common([c for c, *_ in cases])
+            which = f"{len(cases)} of {len(accepted)} combinations{shared} end {max(a for *_, a in cases):.1e} away"
+        text = f"{which} from {UNSEEN}={first!r}, which asks the same in other words"
+        shown = _shown(subject, config, mine.steps, 'f"{run.error:.1e}"', f"{mine.error:.1e}")
+        yield Finding(UNSEEN, text, f"{mine.steps} steps", shown)
 
 
 def _downwards(
@@ -179,6 +204,35 @@ def _downwards(
         text = f"{len(cases)} of {len(runs)} combinations{_common([c for c, _ in cases])} go from noise to data"
         shown = _shown(subject, config, run.steps, "run.rho_start > run.rho_end", "True")
         yield Finding("direction", text, f"{run.steps} steps", shown)
+
+
+def _ignored(subject: Subject) -> Iterator[Finding]:
+    """Options that no code of a class reads, and of which two values make one sample, bit for bit."""
+    if subject.library != "diffusers":
+        return
+    idle = unread(diffusers_schedulers()[subject.name])
+    swept_idle = [option for options in idle.values() for option in options if option in subject.sweep]
+    if not swept_idle:
+        return
+    option = next((name for name in SEEN if name in swept_idle), swept_idle[0])
+    config = {**subject.config, **subject.options}
+    values = (subject.sweep[option][0], subject.sweep[option][-1])
+    ends = [_with_noise(subject, {**config, option: value})[1][0].sample for value in values]
+    if ends[0] is None or ends[1] is None or not np.array_equal(ends[0], ends[1]):
+        return
+    one = subject.chosen({**config, option: values[0]})
+    arguments, options = ({w: code_of(v) for w, v in kind.items()} for kind in (one.config, one.options))
+    (arguments if option in arguments else options)[option] = option  # the name over which the lines loop
+    text = "; ".join(f"{_PLACES[call]} takes {', '.join(names)}" for call, names in idle.items())
+    shown = Demonstration(
+        "same", (STEPS[0],), "True", arguments=_pairs(arguments), options=_pairs(options), drift=False, option=option,
+        values=tuple(map(code_of, values)),
+    )  # fmt: skip
+    yield Finding("ignored options", f"{text}, which no code of the class reads", f"{STEPS[0]} steps", shown)
+
+
+_PLACES = {"__init__": "the constructor", "set_timesteps": "set_timesteps", "step": "step"}
+"""Methods that take options, in words."""
 
 
 def _with_noise(subject: Subject, config: dict[str, Any]) -> tuple[dict[str, Any], tuple[ShippedRun, ...]]:

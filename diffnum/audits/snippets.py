@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 
@@ -20,7 +21,8 @@ def _target(subject: Subject, shown: Demonstration) -> tuple[list[str], str]:
         return [], "my_sampler"  # an object that no import finds
     if subject.library == "diffusers":
         arguments = shown.arguments or ", ".join(f"{k}={code_of(v)}" for k, v in subject.config.items())
-        return [f"from diffusers import {subject.name}"], f"{subject.name}({arguments})"
+        used = {subject.name, *re.findall(r"\b(\w+Scheduler)\(", arguments)}  # some are values of others' options
+        return [f"from diffusers import {', '.join(sorted(used))}"], f"{subject.name}({arguments})"
     return [], f'k_diffusion_samplers()["{subject.name}"]'
 
 
@@ -117,11 +119,30 @@ def _wasted(subject: Subject, shown: Demonstration) -> str:
     )
 
 
+def _same(subject: Subject, shown: Demonstration) -> str:
+    """Lines that print whether two values of an option make one sample, of the same noise."""
+    imports, target = _target(subject, shown)
+    run = f"shipped_run({target}, {shown.steps[0]}{_run_arguments(subject, shown)})"
+    return "\n".join(
+        [
+            "import torch",
+            *imports,
+            _helpers(subject, "shipped_run"),
+            "samples = []",
+            f"for {shown.option} in ({', '.join(shown.values)}):",
+            "    torch.manual_seed(0)",
+            f"    samples.append({run}.sample)",
+            "print(bool((samples[0] == samples[1]).all()))",
+        ]
+    )
+
+
 _WRITERS: Mapping[str, Callable[[Subject, Demonstration], str]] = {
     "rate": _rate,
     "run": _run,
     "budget": _budget,
     "stall": _stall,
     "wasted": _wasted,
+    "same": _same,
 }
 """Who writes the lines of which kind of demonstration."""

@@ -11,15 +11,21 @@ from typing import Any
 from diffnum.audits.sweeps import (
     CHURNED,
     CLIPPING,
+    CROSSED,
     FLOWS,
+    GRIDS,
     K_SWEEPS,
     LAST_STEPS,
+    NOISY_GRIDS,
     NOISY_REST,
     NOISY_SWEEPS,
+    PREDICTORS,
     REST,
+    SPACINGS,
     SWEEPS,
     UNSWEPT,
     VARIANCES,
+    Made,
     every_step,
 )
 from diffnum.foreign import understood
@@ -106,7 +112,7 @@ class Subject:
         if self.library == "diffusers":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # deprecations concern the library's users, not its numbers
-                return diffusers_schedulers()[self.name](**self.config)
+                return _made(self.name, self.config)
         return k_diffusion_samplers()[self.name]
 
     def sampler(self, problem: Problem) -> Sampler:
@@ -145,6 +151,13 @@ class Subject:
         """Arguments of a call of a function; noise is drawn as zeros where a sampler of it is accepted, unless loud."""
         quiet = not loud and "noise_sampler" in inspect.signature(self.build()).parameters
         return {**self.config, **({"noise_sampler": silence} if quiet else {})}
+
+
+def _made(name: str, config: Mapping[str, Any]) -> Any:
+    """Scheduler of diffusers, with those that its options name."""
+    installed = diffusers_schedulers()
+    given = {word: v.build(installed) if isinstance(v, Made) else v for word, v in config.items()}
+    return installed[name](**given)
 
 
 def silence(*_: Any) -> float:
@@ -319,10 +332,14 @@ def _diffusers() -> tuple[Subject, ...]:
         Subject("diffusers", "DPMSolverMultistepInverseScheduler", 3, {"solver_order": 3}, inverse=True),
         *(
             _swept(name, options)
-            for table in (SWEEPS, LAST_STEPS, FLOWS, REST, VARIANCES, CHURNED)
+            for table in (SWEEPS, LAST_STEPS, FLOWS, REST, VARIANCES, CHURNED, GRIDS, SPACINGS, CROSSED, PREDICTORS)
             for name, options in table.items()
         ),
-        *(_swept(name, options, drift=True) for table in (NOISY_SWEEPS, NOISY_REST) for name, options in table.items()),
+        *(
+            _swept(name, options, drift=True)
+            for table in (NOISY_SWEEPS, NOISY_REST, NOISY_GRIDS)
+            for name, options in table.items()
+        ),
     )
 
 

@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 __all__ = [
-    "ALIASES", "CHURNED", "CLIPPING", "FLOWS", "K_SWEEPS", "LAST_STEPS", "NOISY_REST", "NOISY_SWEEPS", "REST", "SWEEPS",
-    "UNSWEPT", "VARIANCES", "every_step",
+    "ALIASES", "CHURNED", "CLIPPING", "CROSSED", "FLOWS", "GRIDS", "K_SWEEPS", "LAST_STEPS", "NOISY_GRIDS",
+    "NOISY_REST", "NOISY_SWEEPS", "PREDICTORS", "REST", "SPACINGS", "SWEEPS", "UNSWEPT", "VARIANCES", "Made",
+    "every_step",
 ]  # fmt: skip
 
 Sweep: TypeAlias = Mapping[str, tuple[Any, ...]]
 """Values by option."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A scheduler as the value of an option, made when it is handed over.
+
+    Parameters
+    ----------
+    name : str
+        Its class.
+    config : tuple of (str, value)
+        Arguments of its constructor.
+    """
+
+    name: str
+    config: tuple[tuple[str, Any], ...] = ()
+
+    def __repr__(self) -> str:
+        """The call that makes it."""
+        return f"{self.name}({', '.join(f'{word}={value!r}' for word, value in self.config)})"
+
+    def build(self, installed: Mapping[str, type[Any]]) -> Any:
+        """The scheduler, of the classes that are installed."""
+        return installed[self.name](**dict(self.config))
+
 
 every_step = list(range(1000))
 """Steps after which UniPC makes no correction: all."""
@@ -142,6 +169,7 @@ NOISY_SWEEPS: Mapping[str, Sweep] = {
     "UnCLIPScheduler": {
         "variance_type": ("fixed_small_log", "learned_range"),
         "prediction_type": ("epsilon", "sample"),
+        "beta_schedule": ("squaredcos_cap_v2",),
     },
     "EulerAncestralDiscreteScheduler": _ASKED,
     "KDPM2AncestralDiscreteScheduler": _ASKED,
@@ -242,6 +270,125 @@ CHURNED: Mapping[str, Sweep] = dict.fromkeys(
 )
 """Classes whose ``step`` may add noise before it steps, between two levels."""
 
+_TABLES: Sweep = {"beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2")}
+_LABELS: Sweep = {"timestep_spacing": ("linspace", "leading", "trailing"), "steps_offset": (0, 1)}
+_TERMINAL: Sweep = {"rescale_betas_zero_snr": (False, True), "prediction_type": ("epsilon", "v_prediction")}
+_LEVELS: Sweep = {f"use_{kind}_sigmas": (False, True) for kind in ("karras", "exponential", "beta")}
+_DDPM_TABLES: Sweep = {"beta_schedule": (*_TABLES["beta_schedule"], "sigmoid", "laplace")}
+
+
+def _some(name: str, *options: str) -> Sweep:
+    """Options of a class that change its formula, with the values of its sweep."""
+    return {option: SWEEPS[name][option] for option in options}
+
+
+GRIDS: Mapping[str, Sweep] = {
+    "DPMSolverMultistepScheduler": {
+        **_some("DPMSolverMultistepScheduler", "algorithm_type", "solver_order", "final_sigmas_type"),
+        **_TABLES,
+        **_LABELS,
+        "rescale_betas_zero_snr": (False, True),
+    },
+    "DPMSolverSinglestepScheduler": {
+        **_some("DPMSolverSinglestepScheduler", "algorithm_type", "solver_order", "final_sigmas_type"),
+        **_TABLES,
+    },
+    "DEISMultistepScheduler": {**_ORDERS, **_TABLES, **_LABELS},
+    "UniPCMultistepScheduler": {
+        **_some("UniPCMultistepScheduler", "solver_order", "predict_x0", "final_sigmas_type"),
+        **_TABLES,
+        **_LABELS,
+        "rescale_betas_zero_snr": (False, True),
+    },
+    "SASolverScheduler": {**_some("SASolverScheduler", "algorithm_type", "predictor_order"), **_TABLES, **_LABELS},
+    "DPMSolverMultistepInverseScheduler": {
+        "algorithm_type": ("dpmsolver++", "dpmsolver"),
+        **_ORDERS,
+        **_TABLES,
+        **_LABELS,
+    },
+    **{
+        f"{name}Scheduler": {"eta": (0.0, 1.0), **_TABLES, **_LABELS, **_TERMINAL}
+        for name in ("DDIM", "DDIMParallel", "CogVideoXDDIM")
+    },
+    "DDIMInverseScheduler": {**_TABLES, **_LABELS, "timestep_spacing": ("leading", "trailing"), **_TERMINAL},
+    "TCDScheduler": {"eta": (0.0, 1.0), **_TABLES, **_LABELS, **_TERMINAL},
+    "PNDMScheduler": {"skip_prk_steps": (True, False), **_TABLES, **_LABELS},
+    "EulerDiscreteScheduler": {
+        "final_sigmas_type": ("zero", "sigma_min"),
+        **_TABLES,
+        **_LABELS,
+        **_TERMINAL,
+    },
+    "HeunDiscreteScheduler": {"beta_schedule": (*_TABLES["beta_schedule"], "exp"), **_LABELS},
+    "KDPM2DiscreteScheduler": {**_TABLES, **_LABELS},
+    "LMSDiscreteScheduler": {**_TABLES, **_LABELS},
+}
+"""Where the nodes are, by the table of noise levels and the labels that are taken from it."""
+
+NOISY_GRIDS: Mapping[str, Sweep] = {
+    "DDPMScheduler": {**_DDPM_TABLES, **_LABELS, **_TERMINAL},
+    "DDPMParallelScheduler": {**_DDPM_TABLES, **_LABELS, **_TERMINAL},
+    "EulerAncestralDiscreteScheduler": {**_TABLES, **_LABELS, **_TERMINAL},
+    "KDPM2AncestralDiscreteScheduler": {**_TABLES, **_LABELS, **_LEVELS},
+    "DPMSolverSDEScheduler": {**_TABLES, **_LABELS, **_LEVELS},
+    "CogVideoXDPMScheduler": {**_TABLES, **_LABELS, **_TERMINAL},
+}
+"""The same for classes that always draw noise; two of them by a formula for the levels too."""
+
+SPACINGS: Mapping[str, Sweep] = {
+    "DPMSolverMultistepScheduler": {
+        **_formula("DPMSolverMultistepScheduler"),
+        **_LEVELS,
+        "use_lu_lambdas": (False, True),
+    },
+    **{
+        f"{name}Scheduler": {**_formula(f"{name}Scheduler"), **_LEVELS}
+        for name in ("DPMSolverSinglestep", "DEISMultistep", "UniPCMultistep", "SASolver", "DPMSolverMultistepInverse")
+    },
+    "EulerDiscreteScheduler": {**_formula("EulerDiscreteScheduler"), **_LEVELS},
+    "HeunDiscreteScheduler": _LEVELS,
+    "KDPM2DiscreteScheduler": _LEVELS,
+    "LMSDiscreteScheduler": {"order": (1, 2, 3, 4), **_LEVELS},
+    "FlowMatchEulerDiscreteScheduler": {
+        "stochastic_sampling": (False, True),
+        "shift": (1.0, 3.0),
+        "shift_terminal": (None, 0.1),
+        **_LEVELS,
+    },
+    "FlowMatchHeunDiscreteScheduler": {"shift": (1.0, 3.0)},
+    "FlowMapEulerDiscreteScheduler": {"shift": (1.0, 3.0)},
+    "MiniMaxH3Scheduler": {"shift": (1.0, 12.0)},
+}
+"""Where the nodes are, by a formula for the levels."""
+
+CROSSED: Mapping[str, Sweep] = {
+    f"{name}Scheduler": {
+        "beta_schedule": ("squaredcos_cap_v2",),
+        **_LEVELS,
+        **({"use_lu_lambdas": (False, True)} if name == "DPMSolverMultistep" else {}),
+    }
+    for name in (
+        "DPMSolverMultistep", "DPMSolverSinglestep", "DEISMultistep", "UniPCMultistep", "SASolver",
+        "DPMSolverMultistepInverse", "EulerDiscrete", "HeunDiscrete", "KDPM2Discrete", "LMSDiscrete",
+    )
+}  # fmt: skip
+"""The formulas for the levels on the widest table; on the others they are swept alone."""
+
+PREDICTORS: Mapping[str, Sweep] = {
+    "UniPCMultistepScheduler": {
+        **_some("UniPCMultistepScheduler", "solver_order"),
+        "disable_corrector": ([], every_step),
+        "solver_p": (
+            None,
+            Made("DDIMScheduler", (("clip_sample", False),)),
+            Made("DPMSolverMultistepScheduler"),
+            Made("EulerDiscreteScheduler"),
+        ),
+    }
+}
+"""A class of which another one makes the predictions: by its labels, by its levels, and in units of the data."""
+
 CLIPPING = frozenset({"DDIM", "DDIMParallel", "CogVideoXDDIM", "DDIMInverse", "DDPM", "DDPMParallel", "UnCLIP"})
 """Classes that clip the data that a model predicts unless they are told not to."""
 
@@ -275,21 +422,25 @@ _DRAWS = "says which noise is drawn, not what is done with it"
 UNSWEPT: Mapping[str, str] = {
     **dict.fromkeys(
         (
-            "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr",
-            "snr_shift_scale", "timestep_spacing", "steps_offset", "use_karras_sigmas", "use_exponential_sigmas",
-            "use_beta_sigmas", "use_lu_lambdas", "flow_shift", "use_dynamic_shifting", "time_shift_type", "sigma_min",
-            "sigma_max", "rho", "lambda_min_clipped", "shift", "base_shift", "max_shift", "base_image_seq_len",
-            "max_image_seq_len", "invert_sigmas", "shift_terminal", "original_inference_steps", "scaler", "s",
+            "beta_start", "beta_end", "trained_betas", "snr_shift_scale", "flow_shift",
+            "use_dynamic_shifting", "time_shift_type", "sigma_min", "sigma_max", "rho", "lambda_min_clipped",
+            "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", "invert_sigmas", "shift_terminal",
+            "original_inference_steps",
         ),
         _NODES,
     ),
     **dict.fromkeys(("dynamic_thresholding_ratio", "sample_max_value", "clip_sample_range"), _LIMIT),
     **dict.fromkeys(("generator", "variance_noise", "noise_sampler", "noise_sampler_seed"), _DRAWS),
+    "num_train_timesteps": "the number of labels, by which some classes count the length of a step",
+    **dict.fromkeys(("s", "scaler"), "of the one schedule that the class has, which its step reads"),
+    **dict.fromkeys(
+        ("CosineDPMSolverMultistepScheduler.sigma_min", "CosineDPMSolverMultistepScheduler.sigma_max"),
+        "where the nodes are, and the range of the noise that is drawn",
+    ),
     "sigma_data": "the scale of a network, by which its answer is read: the audit's network has the same",
     "use_flow_sigmas": "goes with prediction_type='flow_prediction', with which it is swept",
     "tau_func": "the amount of noise as a function of time: none and the class's own, which are noise off and on",
-    "solver_p": "a pair of classes, of which another one predicts: each has rows of its own",
-    "timestep_scaling": "of the boundary of consistency models; no step of the class reads it",
+    "timestep_scaling": "of the boundary of consistency models: no code of the class reads it",
     "r_timestep": "where a step ends, if not at the next node",
     "per_token_timesteps": "a time for each token of a sequence; samples of the audit have one",
     "pred_original_sample": "takes the place of the network's answer",

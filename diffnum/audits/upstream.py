@@ -11,7 +11,23 @@ from diffnum.audits.findings import Finding
 from diffnum.audits.report import AuditReport
 from diffnum.jobs.shown import short
 
-__all__ = ["REPORTS", "UpstreamReport", "upstream"]
+__all__ = ["MEASURED", "REPORTS", "UpstreamReport", "upstream"]
+
+_RUN = "a property of the run that is measured; whether it is a fault depends on what is wanted"
+MEASURED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        (
+            "start-up", "last step", "time rounding", "float32", "time rounding and last step", "step count",
+            "noise left", "convergence", "wasted calls", "repeated times", "empty steps",
+        ),
+        _RUN,
+    ),
+    "formula of PNDMScheduler": "the weights of its paper, for constant steps",
+    "formula of IPNDMScheduler": "the weights of its paper, for constant steps",
+    "formula of SASolverScheduler": "undecided, for digits are lost on short steps",
+    "formula of UniPCMultistepScheduler": "undecided, for digits are lost on short steps",
+}  # fmt: skip
+"""Parts of findings of which nobody is told, or parts of single samplers, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,8 @@ class UpstreamReport:
         What to do where no line alone does.
     prior : tuple of str
         Earlier reports and changes, ``owner/repository#number`` with what became of them.
+    also : tuple of (str, str, str)
+        Other samplers with findings of this kind, each with its part and words as above.
     """
 
     stem: str
@@ -52,10 +70,19 @@ class UpstreamReport:
     new: str = ""
     advice: str = ""
     prior: tuple[str, ...] = ()
+    also: tuple[tuple[str, str, str], ...] = ()
 
     def __repr__(self) -> str:
         """Short form."""
         return short("UpstreamReport", self.stem, library=self.library, sampler=self.sampler, part=self.part)
+
+    def covers(self, library: str, row: Row, finding: Finding) -> bool:
+        """Whether a finding is one of those that the report is about."""
+        said = f"{row.configuration} {finding.text}"
+        kinds = ((self.sampler, self.part, self.among), *self.also)
+        return library == self.library and any(
+            (row.sampler, finding.part) == (sampler, part) and among in said for sampler, part, among in kinds
+        )
 
     def of(self, audit: AuditReport) -> tuple[Row, Finding] | None:
         """First row and finding of an audit that the report rests on."""
@@ -70,7 +97,7 @@ class UpstreamReport:
 
     def written(self, row: Row, finding: Finding, versions: Mapping[str, str]) -> str:
         """The report in Markdown."""
-        named = ", ".join(f"{name} {number}" for name, number in versions.items())
+        named = ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))
         told = finding.text if "=" in finding.text.split()[0] else f"{finding.text[0].upper()}{finding.text[1:]}"
         parts = [
             f"# {self.title}",
@@ -80,7 +107,8 @@ class UpstreamReport:
             f"**To see it.**\n\n```python\n{finding.snippet}\n# {finding.prints.strip()}\n```",
         ]
         if self.old:
-            parts.append(f"**Proposed change.**\n\n```diff\n-{self.old}\n+{self.new}\n```")
+            lines = f"-{self.old.rstrip()}\n+{self.new.rstrip()}"
+            parts.append(f"**Proposed change.**\n\n```diff\n{lines}\n```")
         else:
             parts.append(f"**Proposed change.** {self.advice}")
         before = "; ".join(self.prior) if self.prior else "none was found among the issues of the repository"
@@ -100,6 +128,10 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
         "has the factor 2.",
         old="        D2 = (1.0 / (r0 + r1)) * (D1_0 - D1_1)",
         new="        D2 = (2.0 / (r0 + r1)) * (D1_0 - D1_1)",
+        also=tuple(
+            (f"{name}Scheduler", "formula", "order 2")
+            for name in ("DPMSolverMultistep", "EDMDPMSolverMultistep", "DPMSolverMultistepInverse")
+        ),
     ),
     UpstreamReport(
         "diffusers-ddim-stride", "DDIM steps end elsewhere than the next ones begin, for times that are not leading",
@@ -112,6 +144,10 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
             "huggingface/diffusers#9261, #11347 and #12633 (for linspace and trailing times)",
             "pull requests #13108 (closed) and #14357 (open; it holds that trailing times are not concerned, which is "
             "so where n divides T)",
+        ),
+        also=(
+            ("DDIMScheduler", "gaps", "linspace"),
+            ("PNDMScheduler", "gaps", ""),
         ),
     ),
     UpstreamReport(
@@ -135,6 +171,9 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
             "none of UniPC was found among the issues of the repository",
             "huggingface/diffusers#9007 (open) is the like of DPMSolverSinglestep, mended by #9104 (merged)",
         ),
+        also=(
+            ("UniPCMultistepScheduler", "not finite", "lower_order_final=False"),
+        ),
     ),
     UpstreamReport(
         "diffusers-ddpm-fixed-large-log", "DDPM with variance_type='fixed_large_log' returns NaN", "diffusers",
@@ -143,6 +182,9 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
         old="            variance = torch.log(current_beta_t)",
         new="            variance = current_beta_t  # step takes its square root",
         prior=("huggingface/diffusers#14569 (2026-08-23, open)", "pull request #14571 (open)"),
+        also=(
+            ("DDPMParallelScheduler", "not finite", "fixed_large_log"),
+        ),
     ),
     UpstreamReport(
         "diffusers-dpm-sde-3", "algorithm_type='sde-dpmsolver' with solver_order=3 raises", "diffusers",
@@ -180,6 +222,12 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
         "DPMSolverSinglestep, SASolver (algorithm_type='noise_prediction') and UniPCMultistep (predict_x0=False).",
         advice="Add the branch `epsilon = sample + (1 - sigma_t) * model_output`, or refuse the pair in the "
         "constructor.",
+        also=(
+            ("DPMSolverSinglestepScheduler", "failure", "must be one of `epsilon`"),
+            ("UniPCMultistepScheduler", "failure", "must be one of `epsilon`"),
+            ("SASolverScheduler", "failure", "must be one of `epsilon`"),
+            ("DPMSolverMultistepInverseScheduler", "failure", "must be one of `epsilon`"),
+        ),
     ),
     UpstreamReport(
         "diffusers-ddim-inverse-sample", "DDIMInverseScheduler with prediction_type='sample' returns NaN", "diffusers",
@@ -187,6 +235,13 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
         "The first step begins at the clean sample, where beta is 0 and noise is computed as 0 / 0; and outputs are "
         "converted at another time than the one at which the network was asked, so that 'v_prediction' differs too.",
         advice="Begin at the first time of the table, or refuse 'sample'; convert at the time of the network.",
+        prior=(
+            "none of 'sample' was found among the issues of the repository",
+            "pull request huggingface/diffusers#5832 (closed) is about the two times",
+        ),
+        also=(
+            ("DDIMInverseScheduler", "prediction_type", "prediction_type='v_prediction'"),
+        ),
     ),
     UpstreamReport(
         "diffusers-sample-not-implemented", "prediction_type='sample' is documented, accepted, and raises", "diffusers",
@@ -199,6 +254,13 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
             "pull request huggingface/diffusers#2347 (merged; it put the exception in)",
             "issue #4767 of EulerAncestralDiscrete (closed as stale)",
         ),
+        also=(
+            ("KDPM2AncestralDiscreteScheduler", "failure", "prediction_type='sample'"),
+            ("EulerAncestralDiscreteScheduler", "failure", "prediction_type='sample'"),
+            ("DPMSolverSDEScheduler", "failure", "prediction_type='sample'"),
+            ("EDMDPMSolverMultistepScheduler", "failure", "prediction_type='sample'"),
+            ("CosineDPMSolverMultistepScheduler", "failure", "prediction_type='sample'"),
+        ),
     ),
     UpstreamReport(
         "diffusers-edm-order-3", "solver_order=3 is accepted and has no branch, so that step raises", "diffusers",
@@ -210,6 +272,9 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
         prior=(
             "none of these two classes was found among the issues of the repository",
             "huggingface/diffusers#9104 (merged) added the branch to DPMSolverMultistep and DPMSolverSinglestep",
+        ),
+        also=(
+            ("CosineDPMSolverMultistepScheduler", "failure", "solver_order=3"),
         ),
     ),
     UpstreamReport(
@@ -239,15 +304,21 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
             "none of these classes was found among the issues of the repository",
             "huggingface/diffusers#6477 (merged) tells of such a step of DPMSolverMultistep",
         ),
+        also=(
+            ("CosineDPMSolverMultistepScheduler", "not finite", "final_sigmas_type='sigma_min'"),
+        ),
     ),
     UpstreamReport(
         "diffusers-inverse-sde", "DPMSolverMultistepInverse takes 'sde-dpmsolver++', and returns NaN", "diffusers",
-        "DPMSolverMultistepInverseScheduler", "not finite", "after step 1 of 10, of sigma / alpha from 0.01",
+        "DPMSolverMultistepInverseScheduler", "not finite", "of sigma / alpha from 0.01",
         "scheduling_dpmsolver_multistep_inverse.py, line 762, dpm_solver_first_order_update",
         "Upwards h is negative, and so is the variance 1 - exp(-2 h), of which the root is taken; 'sde-dpmsolver' is "
         "alike. At order 3 the two raise: step hands the update no noise, or it has no branch.",
         advice="Refuse both values in the constructor.",
         prior=("huggingface/diffusers#10748 (open)", "pull request #14356 (open; it refuses both values)"),
+        also=(
+            ("DPMSolverMultistepInverseScheduler", "failure", "solver_order=3"),
+        ),
     ),
     UpstreamReport(
         "diffusers-inverse-flow", "DPMSolverMultistepInverse with use_flow_sigmas goes from noise to data", "diffusers",
@@ -278,6 +349,9 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
         "(755), for 'dpmsolver': its sample grows by the length of the table, and the levels are to be computed first.",
         old="                alpha_t, sigma_t = self.alpha_t[timestep], self.sigma_t[timestep]",
         new="                # alpha_t and sigma_t are those of this step",
+        also=(
+            ("DPMSolverSinglestepScheduler", "failure", "algorithm_type='dpmsolver', thresholding=True"),
+        ),
     ),
     UpstreamReport(
         "diffusers-sasolver-learned-variance", "SASolver with variance_type='learned' raises", "diffusers",
@@ -288,6 +362,187 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
         "prediction_type='epsilon' alone: 'sample' and 'v_prediction' raise.",
         old="            model_output.shape,",
         new="            sample.shape,",
+        also=(
+            ("DPMSolverMultistepScheduler", "failure", "variance_type="),
+            ("DPMSolverSinglestepScheduler", "failure", "variance_type="),
+            ("DPMSolverMultistepInverseScheduler", "failure", "variance_type="),
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-flow-match-churn", "FlowMatchEulerDiscrete.step takes s_churn, s_tmin, s_tmax and s_noise, and "
+        "reads none of them", "diffusers", "FlowMatchEulerDiscreteScheduler", "ignored options", "s_churn",
+        "scheduling_flow_match_euler_discrete.py, lines 437 to 440, step",
+        "The arguments and their documentation were taken over from EulerDiscrete, the code was not; in "
+        "FlowMatchHeunDiscrete they add noise.",
+        advice="Take the four arguments out, as it was asked for of FlowMatchLCM before that class came in.",
+        prior=(
+            "none was found among the issues of the repository",
+            "pull request huggingface/diffusers#11170 (merged), whose review took them out of FlowMatchLCM",
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-tcd-options", "TCD takes options of its constructor that nothing reads", "diffusers",
+        "TCDScheduler", "ignored options", "timestep_spacing=", "scheduling_tcd.py, lines 213 to 222, __init__",
+        "They are those of LCM, of DDIM and of DDPM, from which the class was copied; _threshold_sample is there, and "
+        "nothing calls it. LCM itself reads neither steps_offset nor timestep_spacing, and HeliosDMD neither "
+        "prediction_type nor use_flow_sigmas, nor its step the generator.",
+        advice="Read them or take them out; where old configurations have them, warn.",
+        also=(
+            ("TCDScheduler", "ignored options", ""),
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-cogvideox-options", "CogVideoXDDIM.step takes eta and use_clipped_model_output, and reads neither",
+        "diffusers", "CogVideoXDDIMScheduler", "ignored options", "eta=",
+        "scheduling_ddim_cogvideox.py, lines 333 to 336, step, and line 196, __init__",
+        "The step is written without noise. Documentation and arguments are those of DDIM, clip_sample among them, "
+        "which is True by default and clips nothing. CogVideoXDPM is alike, and draws its noise whatever eta is.",
+        advice="Take the arguments out, or raise where eta is not 0.",
+        also=(("CogVideoXDPMScheduler", "ignored options", "eta="),),
+    ),
+    UpstreamReport(
+        "diffusers-zero-snr-epsilon", "rescale_betas_zero_snr=True is accepted with prediction_type='epsilon', and "
+        "ends in NaN", "diffusers", "DDIMScheduler", "not finite", "rescale_betas_zero_snr=True",
+        "scheduling_ddim.py, line 456, step",
+        "alpha is 0 at the first time, so that noise says nothing of the data, by which the code divides. So it is in "
+        "DDIMParallel, CogVideoXDDIM, CogVideoXDPM, TCD, DDPM and DDPMParallel; the classes of sigmas put 2^-24 there.",
+        advice="Refuse the pair in the constructor, or put 2^-24 in place of 0, as EulerDiscrete does.",
+        prior=(
+            "huggingface/diffusers#3851 and #5103 (closed as stale)",
+            "#5969 (open) is about eta=1 with 'v_prediction', which is finite in this version",
+        ),
+        also=tuple(
+            (f"{name}Scheduler", "not finite", "rescale_betas_zero_snr=True")
+            for name in ("DDIMParallel", "CogVideoXDDIM", "CogVideoXDPM", "TCD", "DDPM", "DDPMParallel")
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-ancestral-cosine", "Ancestral steps from a very large sigma end in NaN", "diffusers",
+        "EulerAncestralDiscreteScheduler", "not finite", "beta_schedule='squaredcos_cap_v2'",
+        "scheduling_euler_ancestral_discrete.py, line 448, step",
+        "sigma_up is sigma_to but for rounding, so that the difference of their squares may be negative; its root is "
+        "sigma_to^2 / sigma_from exactly. KDPM2Ancestral has the same difference in set_timesteps, and its times are "
+        "not numbers.",
+        old="        sigma_down = (sigma_to**2 - sigma_up**2) ** 0.5",
+        new="        sigma_down = sigma_to**2 / sigma_from",
+        prior=("huggingface/diffusers#14213 (2026-07-17, open)",),
+        also=(
+            ("KDPM2AncestralDiscreteScheduler", "failure", "squaredcos_cap_v2"),
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-unipc-solver-p", "UniPC takes any scheduler as solver_p, and most raise", "diffusers",
+        "UniPCMultistepScheduler", "failure", "solver_p=EulerDiscreteScheduler()",
+        "scheduling_unipc_multistep.py, line 882, multistep_uni_p_bh_update",
+        "The label of the step is an integer where Euler's steps want one of their own, and the sample is in units of "
+        "the data, where theirs is x / alpha. DDIM and DPMSolverMultistep work. The documentation says any scheduler.",
+        advice="Refuse predictors whose init_noise_sigma is not 1 in the constructor.",
+        prior=("huggingface/diffusers#2700 (open) is about a configuration file with solver_p",),
+    ),
+    UpstreamReport(
+        "diffusers-dpm-last-step", "A spacing of levels with final_sigmas_type='sigma_min' ends in a step of length "
+        "zero, and NaN", "diffusers", "DPMSolverMultistepScheduler", "not finite", "20 of 20, of length zero",
+        "scheduling_dpmsolver_multistep.py, line 474, set_timesteps",
+        "use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas and use_lu_lambdas make levels that end at the "
+        "smallest one of the table, which is then appended once more; differences are divided by the length of the "
+        "step.",
+        advice="Make one level more in this case, and append none.",
+        prior=("pull request huggingface/diffusers#6477 (merged) took the step out where the last level is 0",),
+        also=(("DPMSolverMultistepScheduler", "not finite", "of length zero"),),
+    ),
+    UpstreamReport(
+        "diffusers-inverse-last-step", "DPMSolverMultistepInverse with trailing times ends in a step of length zero, "
+        "and NaN", "diffusers", "DPMSolverMultistepInverseScheduler", "not finite", "timestep_spacing='trailing'",
+        "scheduling_dpmsolver_multistep_inverse.py, line 309, set_timesteps",
+        "Trailing times end at the last one, whose level is appended once more; differences are divided by the length "
+        "of the step.",
+        advice="Begin the trailing times one spacing earlier, as the two other spacings do.",
+        prior=("none of it; huggingface/diffusers#10748 (open) is about NaN in the first step",),
+        also=(("DPMSolverMultistepInverseScheduler", "not finite", "of length zero"),),
+    ),
+    UpstreamReport(
+        "diffusers-linspace-1000", "As many steps as there are training times end in NaN", "diffusers",
+        "DPMSolverMultistepScheduler", "not finite", "at 1000 steps",
+        "scheduling_dpmsolver_multistep.py, lines 415 to 421, set_timesteps",
+        "linspace makes n + 1 times and rounds them, so that for n = 1000 of 1000 two are one, and differences are "
+        "divided by the step between them. So it is in DEISMultistep, UniPCMultistep (where a matrix is singular), "
+        "SASolver, DPMSolverSinglestep and DPMSolverMultistepInverse.",
+        advice="Refuse num_inference_steps >= num_train_timesteps for 'linspace', or do not round the times.",
+        also=(
+            *((f"{name}Scheduler", "not finite", "at 1000 steps") for name in (
+                "DEISMultistep", "UniPCMultistep", "SASolver", "DPMSolverSinglestep", "DPMSolverMultistepInverse")),
+            ("UniPCMultistepScheduler", "failure", "(1000 steps)"),
+        ),
+    ),
+    UpstreamReport(
+        "diffusers-steps-offset", "steps_offset=1 with as many steps as there are training times raises", "diffusers",
+        "PNDMScheduler", "failure", "(1000 steps)", "scheduling_pndm.py, line 195, set_timesteps",
+        "Times from 0 to 999 become those from 1 to 1000, of which the last is none.",
+        advice="Refuse num_inference_steps * ratio + steps_offset > num_train_timesteps in set_timesteps.",
+        prior=("huggingface/diffusers#10003 (open) is that of DDIM", "#477 (closed) is an earlier one of PNDM"),
+    ),
+    UpstreamReport(
+        "diffusers-pndm-few-steps", "PNDM with skip_prk_steps=False raises for fewer than four steps", "diffusers",
+        "PNDMScheduler", "failure", "(1, 2, 3 steps)", "scheduling_pndm.py, line 217, set_timesteps",
+        "The Runge-Kutta steps are made of the last four times, whether there are four or not.",
+        advice="Refuse fewer than four steps in words, or take Runge-Kutta steps for as many as there are.",
+        prior=("none in the repository; tenstorrent/tt-metal#8196 (closed) is about a copy of the class",),
+    ),
+    UpstreamReport(
+        "diffusers-unclip-one-step", "UnCLIP raises ZeroDivisionError for one step", "diffusers",
+        "UnCLIPScheduler", "failure", "(1 step)", "scheduling_unclip.py, line 191, set_timesteps",
+        "The distance of times is 999 / (n - 1).",
+        old="        step_ratio = (self.config.num_train_timesteps - 1) / (self.num_inference_steps - 1)",
+        new="        step_ratio = (self.config.num_train_timesteps - 1) / max(self.num_inference_steps - 1, 1)",
+        prior=("huggingface/diffusers#14586 (2026-08-24, open)", "pull request #14574 (open; it refuses one step)"),
+    ),
+    UpstreamReport(
+        "diffusers-singlestep-3", "DPMSolverSinglestep of order 3 has order 2 on steps of unequal length", "diffusers",
+        "DPMSolverSinglestepScheduler", "formula", "", "scheduling_dpmsolver_singlestep.py, lines 1014 to 1032, "
+        "singlestep_dpm_solver_third_order_update",
+        "Both stages stand at nodes of the grid. 'midpoint' has order 3 only where the second one is at two thirds of "
+        "the step in lambda, and 'heun' gives the first one, which is made by Euler's method, no weight only there.",
+        advice="Say that the order needs equal steps in lambda, or place the stages as the paper does.",
+    ),
+    UpstreamReport(
+        "k-diffusion-one-step", "sample_dpmpp_2m_sde raises for one step", "k-diffusion", "sample_dpmpp_2m_sde",
+        "failure", "(1 step)", "k_diffusion/sampling.py, line 651; sample_dpmpp_3m_sde has the same in line 701",
+        "h is set where the next level is not 0, and read in any case.",
+        old="        h_last = h\n",
+        new="        h_last = h if sigmas[i + 1] > 0 else None\n",
+        prior=(
+            "crowsonkb/k-diffusion#72 and #88 (open)",
+            "pull requests #74 (merged), #80 (open) and #104 (closed)",
+        ),
+        also=(("sample_dpmpp_3m_sde", "failure", "(1 step)"),),
+    ),
+    UpstreamReport(
+        "k-diffusion-dpmpp-3m-sde", "sample_dpmpp_3m_sde has order 2 without its noise", "k-diffusion",
+        "sample_dpmpp_3m_sde", "formula", "", "k_diffusion/sampling.py, line 687",
+        "d2 is the second divided difference, and is multiplied by the weight of a second derivative, which is twice "
+        "it. LuChengTHU/dpm-solver has the same, of which diffusers is told too.",
+        old="                d2 = (d1_0 - d1_1) / (r0 + r1)",
+        new="                d2 = 2 * (d1_0 - d1_1) / (r0 + r1)",
+    ),
+    UpstreamReport(
+        "diffusers-cosine-spacings", "Spacings of levels on the table squaredcos_cap_v2 raise, for they repeat labels",
+        "diffusers", "DPMSolverMultistepScheduler", "failure", "IndexError",
+        "scheduling_dpmsolver_multistep.py, set_timesteps and index_for_timestep",
+        "The first levels of a spacing are so near in this table that they have one label. The index of the first step "
+        "is looked up by its label, of which the second occurrence is taken, so that the run goes one level too far. "
+        "set_begin_index(0) lets it run. So it is in DPMSolverSinglestep, DEISMultistep, UniPCMultistep and SASolver; "
+        "KDPM2Discrete and KDPM2Ancestral end in NaN.",
+        advice="Look the first index up by the first occurrence, unless a pipeline begins within the schedule.",
+        prior=(
+            "huggingface/diffusers#12771 (2025-12-02, open)",
+            "pull requests #12788 and #13239 (closed), #13240 and #14718 (open)",
+        ),
+        also=(
+            *((f"{name}Scheduler", "failure", "squaredcos_cap_v2") for name in (
+                "DPMSolverSinglestep", "DEISMultistep", "UniPCMultistep", "SASolver")),
+            ("KDPM2DiscreteScheduler", "not finite", "squaredcos_cap_v2"),
+            ("KDPM2AncestralDiscreteScheduler", "not finite", "squaredcos_cap_v2"),
+        ),
     ),
 )  # fmt: skip
 """Reports that are ready."""

@@ -19,7 +19,10 @@ __all__ = ["audit", "report"]
 def audit(
     library: Annotated[
         str,
-        typer.Argument(help="diffusers or k-diffusion, as installed; densities: log-densities of steps on record."),
+        typer.Argument(
+            help="diffusers or k-diffusion, as installed; densities: log-densities of steps on record; "
+            "codes: findings in code on record."
+        ),
     ],
     only: Annotated[
         str | None, typer.Option(help="Parts of names or configurations, separated by commas.", show_default=False)
@@ -58,6 +61,12 @@ def audit(
             msg = "--out, --results and --upstream go with libraries: leave them out, or use --json"
             raise typer.BadParameter(msg)
         _audit_densities(only, as_json=as_json)
+        return
+    if library == "codes":
+        if out is not None or results is not None:
+            msg = "--out and --results go with libraries: leave them out, or use --upstream"
+            raise typer.BadParameter(msg)
+        _report_codes(only, upstream, force=force, as_json=as_json)
         return
     if out is not None:
         check_file("--out", out, (".html",), force=force)
@@ -104,6 +113,30 @@ def _audit_densities(only: str | None, *, as_json: bool) -> None:
         for one in found:
             echo(f"{'ok    ' if one.sound else 'FAIL  '}{one}")
     finish(all(one.sound for one in found))
+
+
+def _report_codes(only: str | None, upstream: Path | None, *, force: bool, as_json: bool) -> None:
+    """Run the lines of findings in code on record, and write their reports."""
+    from diffnum.audits.elsewhere import CODES, printed
+    from diffnum.jobs.environment import versions
+
+    parts = [part.strip().lower() for part in only.split(",")] if only else [""]
+    chosen = [code for code in CODES if any(part in f"{code.stem} {code.where}".lower() for part in parts)]
+    if not chosen:
+        msg = f"--only {only!r} names none of {', '.join(code.stem for code in CODES)}"
+        raise typer.BadParameter(msg)
+    places = {} if upstream is None else {code.stem: upstream / f"{code.stem}.md" for code in chosen}
+    for place in places.values():
+        check_file("--upstream", place, (".md",), force=force)
+    prints = {code.stem: printed(code.snippet) for code in chosen}
+    for code in chosen:
+        if upstream is not None:
+            write_text(places[code.stem], code.written(prints[code.stem], versions("numpy")))
+    if as_json:
+        print_json([{"stem": c.stem, "title": c.title, "where": c.where, "prints": prints[c.stem]} for c in chosen])
+    else:
+        for code in chosen:
+            echo("\n".join([code.title, *(f"    {line}" for line in prints[code.stem].splitlines())]))
 
 
 def report(

@@ -273,7 +273,7 @@ def test_a_sweep_names_the_combinations_that_fail() -> None:
     options = {"solver_type": ("bh1", "bh2"), "prediction_type": ("epsilon", "sample")}
     row = swept(Subject("diffusers", "UniPCMultistepScheduler", 1, sweep=options))
     assert row.verdict == "fails"
-    assert "2 of 4 combinations, all with solver_type='bh1', are not finite after step 10 of 10" in row.cause
+    assert "2 of 4 combinations, all with solver_type='bh1', are not finite after step 4 of 4" in row.cause
 
 
 def test_what_a_sweep_finds_is_data_where_options_are_functions(

@@ -14,10 +14,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from diffnum.audits import audit, shipped_run
+from diffnum.audits import audit, shipped_run, sweeps
 from diffnum.audits.options import swept
 from diffnum.audits.subjects import Subject, arguments, subjects, unswept
 from diffnum.audits.sweeps import ALIASES, UNSWEPT
+from diffnum.audits.unread import BY_OTHERS, read_in, unread
 from diffnum.foreign.libraries import diffusers_schedulers
 
 LIBRARIES = [("diffusers", "diffusers"), ("k-diffusion", "torchsde")]
@@ -195,3 +196,100 @@ def wide() -> Any:
     from diffnum.problems import Gaussian
 
     return Gaussian(np.array([3.0]), np.array([[0.25]]))
+
+
+def test_options_that_say_where_nodes_are_are_not_read_by_a_step() -> None:
+    pytest.importorskip("diffusers")
+    nodes, tried = {word for word, reason in UNSWEPT.items() if reason == sweeps._NODES}, 0
+    for name, options in arguments("diffusers").items():
+        read = read_in(diffusers_schedulers()[name], "step", "scale_model_input")
+        own = {word for word in nodes if f"{name}.{word}" in UNSWEPT}
+        found = (nodes - own) & options.keys()
+        tried += len(found)
+        assert not found & read, name
+    assert tried > 100
+    for name, word in (("DDIMScheduler", "clip_sample"), ("UniPCMultistepScheduler", "solver_order")):
+        assert word in read_in(diffusers_schedulers()[name], "step"), "a formula's option is read"
+
+
+def test_options_that_nothing_reads_are_found_in_the_source() -> None:
+    pytest.importorskip("diffusers")
+    found = {name: unread(cls) for name, cls in diffusers_schedulers().items() if unread(cls)}
+    assert found["FlowMatchEulerDiscreteScheduler"] == {"step": ("s_churn", "s_tmin", "s_tmax", "s_noise")}
+    assert {"thresholding", "timestep_spacing", "sample_max_value"} <= {*found["TCDScheduler"]["__init__"]}
+    assert "eta" in found["CogVideoXDDIMScheduler"]["step"]
+    for reads in ("EulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "DDIMScheduler"):
+        assert reads not in found
+
+
+def test_options_that_others_read_are_read_there() -> None:
+    diffusers = pytest.importorskip("diffusers")
+    root = Path(diffusers.__file__).parent
+    texts = [
+        path.read_text() for folder in ("pipelines", "modular_pipelines") for path in (root / folder).rglob("*.py")
+    ]
+    for word in BY_OTHERS:
+        assert any(f"config.{word}" in t or f'config, "{word}"' in t or f'config.get("{word}"' in t for t in texts), (
+            word
+        )
+
+
+class Heeds:
+    """A scheduler that reads what it takes, each in another way."""
+
+    # fmt: off
+    def __init__(
+        self, kept: int = 1,
+        read: int = 1, asked: int = 1, called: int = 1, dead: int = 1,  # noqa: ARG002  where they are kept, is not here
+        idle: int = 1,
+    ) -> None:
+        # fmt: on
+        self.kept_one = kept
+        self.idle_one = idle
+        self.config: Any = None
+
+    def step(self, sample: float, scale: float = 1.0, unused: float = 1.0) -> float:  # noqa: ARG002
+        """Reads all but two options and an argument."""
+        return sample * scale * self.kept_one * self.config.read * getattr(self.config, "asked", 1) * self._more()
+
+    def _more(self) -> int:
+        return int(self.config.called)
+
+    def _never(self) -> int:
+        return int(self.config.dead)
+
+
+def test_an_option_is_read_where_code_that_is_reached_reads_it() -> None:
+    assert Heeds().idle_one, "it is kept"
+    assert callable(Heeds()._never)
+    assert unread(Heeds) == {"__init__": ("dead", "idle"), "step": ("unused",)}
+    assert {"kept", "read", "asked", "called"} <= read_in(Heeds, "step")
+    assert not {"dead", "idle"} & read_in(Heeds, "step")
+
+
+def test_an_option_without_effect_is_a_finding_and_one_with_effect_is_none() -> None:
+    pytest.importorskip("diffusers")
+    churn = {"s_churn": (0.0, 10.0)}
+    (found,) = audit_of(Subject("diffusers", "FlowMatchEulerDiscreteScheduler", 1, sweep=churn))
+    assert (found.part, found.prints) == ("ignored options", "True")
+    assert "step takes s_churn, s_tmin, s_tmax, s_noise" in found.text
+    assert "for s_churn in (0.0, 10.0):" in found.snippet
+    assert not audit_of(Subject("diffusers", "FlowMatchHeunDiscreteScheduler", 1, sweep=churn))
+
+
+def test_findings_of_one_kind_on_several_grids_are_one_finding() -> None:
+    pytest.importorskip("diffusers")
+    terminal = {"timestep_spacing": ("linspace", "trailing"), "rescale_betas_zero_snr": (True,)}
+    (found,) = audit_of(Subject("diffusers", "DDIMScheduler", 1, {"clip_sample": False}, sweep=terminal))
+    assert "2 of 2 combinations" in found.text
+    assert "not finite, such as after step 1 of 4, of sigma / alpha from inf to" in found.text
+
+
+@pytest.mark.parametrize(("predictor", "part"), [("DDIMScheduler", None), ("EulerDiscreteScheduler", "failure")])
+def test_another_class_may_predict_if_it_is_in_units_of_the_data(predictor: str, part: str | None) -> None:
+    pytest.importorskip("diffusers")
+    made = {"solver_p": (sweeps.Made(predictor),)}
+    found = audit_of(Subject("diffusers", "UniPCMultistepScheduler", 1, sweep=made))
+    assert [f.part for f in found] == ([part] if part else [])
+    if part:
+        assert "from diffusers import EulerDiscreteScheduler, UniPCMultistepScheduler" in found[0].snippet

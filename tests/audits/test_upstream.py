@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import warnings
@@ -15,19 +16,21 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from diffnum.audits import REPORTS, UpstreamReport, adapt, rate_of, shipped_run, upstream
+from diffnum.audits import MEASURED, REPORTS, UpstreamReport, adapt, rate_of, shipped_run, upstream
 from diffnum.audits.experiments import Row
 from diffnum.audits.findings import Demonstration, Finding
 from diffnum.audits.report import AuditReport
 from diffnum.audits.subjects import no_noise, subjects
-from diffnum.foreign.libraries import diffusers_schedulers
+from diffnum.foreign.libraries import diffusers_schedulers, k_diffusion_samplers, k_diffusion_sampling
 
 FOLDER = Path(__file__).resolve().parents[2] / "book" / "results" / "upstream"
 
 
 def test_every_report_rests_on_a_row_of_the_audit() -> None:
-    named = {s.name for s in subjects("diffusers")[0]}
-    assert {r.sampler for r in REPORTS} <= named
+    for library in ("diffusers", "k-diffusion"):
+        named = {s.name for s in subjects(library)[0]}
+        assert {r.sampler for r in REPORTS if r.library == library} <= named
+    assert {r.library for r in REPORTS} == {"diffusers", "k-diffusion"}
     assert len({r.stem for r in REPORTS}) == len(REPORTS)
     assert all(r.advice or (r.old and r.new) for r in REPORTS)
 
@@ -64,8 +67,60 @@ def test_the_lines_of_a_report_print_what_it_says(stem: str, capsys: pytest.Capt
     assert capsys.readouterr().out.strip() == said
 
 
-def changed(report: UpstreamReport) -> type[Any]:
-    """Class of the installed library with the proposed change in its source."""
+def audited() -> list[tuple[str, Row, Finding]]:
+    """What the audits on record found, with the library."""
+    found = []
+    for library in ("diffusers", "k-diffusion"):
+        report = AuditReport.from_json((FOLDER.parent / f"audit-{library}.json").read_text())
+        found += [(library, row, finding) for row in report.rows for finding in row.findings]
+    return found
+
+
+def test_every_finding_has_a_report_or_is_a_measured_property() -> None:
+    untold, used = [], set()
+    for library, row, finding in audited():
+        parts = {finding.part, f"{finding.part} of {row.sampler}"} & MEASURED.keys()
+        told = [r.stem for r in REPORTS if r.covers(library, row, finding)]
+        used |= {*parts, *told}
+        if not parts and not told:
+            untold.append((row.sampler, row.configuration[:200], finding.part, finding.text))
+    assert not untold
+    assert used >= {r.stem for r in REPORTS}
+    assert not MEASURED.keys() - used, "nothing of the kind was found"
+
+
+def test_a_report_does_not_cover_findings_of_another_kind() -> None:
+    told = {(row.sampler, found.part) for library, row, found in audited() if REPORTS[0].covers(library, row, found)}
+    assert told
+    assert {part for _, part in told} == {"formula"}
+    assert "PNDMScheduler" not in {sampler for sampler, _ in told}
+
+
+def parsed(report: str) -> tuple[str, str, str]:
+    """A report with its lines as a tree: files are formatted."""
+    before, _, rest = report.partition("```python\n")
+    code, _, after = rest.partition("\n```")
+    return before, ast.dump(ast.parse(code)) + code[code.rindex("\n# ") :], after
+
+
+@pytest.mark.parametrize("library", ["diffusers", "k-diffusion"])
+def test_the_files_are_those_of_the_audits_on_record(library: str) -> None:
+    report = AuditReport.from_json((FOLDER.parent / f"audit-{library}.json").read_text())
+    written = upstream(report)
+    assert set(written) == {r.stem for r in REPORTS if r.library == library}
+    for stem, text in written.items():
+        assert parsed((FOLDER / f"{stem}.md").read_text()) == parsed(text), stem
+
+
+def changed(report: UpstreamReport) -> Any:
+    """Class or function of the installed library with the proposed change in its source."""
+    if report.library == "k-diffusion":  # a function, whose package asks for more than is installed
+        function = k_diffusion_samplers()[report.sampler]
+        source = inspect.getsource(function)
+        assert report.old in source
+        names = dict(k_diffusion_sampling().__dict__)
+        exec(compile(source.replace(report.old, report.new), report.stem, "exec"), names)
+        return names[report.sampler]
     given = diffusers_schedulers()[report.sampler]
     module = importlib.import_module(given.__module__)
     source = inspect.getsource(module)
@@ -73,8 +128,7 @@ def changed(report: UpstreamReport) -> type[Any]:
     made = ModuleType(module.__name__)
     made.__file__, made.__package__ = module.__file__, module.__package__
     exec(compile(source.replace(report.old, report.new), str(module.__file__), "exec"), made.__dict__)
-    cls: type[Any] = getattr(made, report.sampler)
-    return cls
+    return getattr(made, report.sampler)
 
 
 BY_STEM = {r.stem: r for r in REPORTS}
@@ -156,3 +210,40 @@ def test_levels_of_euler_in_log_space_are_not_those_of_its_times(kind: str, same
     told = np.interp(scheduler.timesteps.numpy(), np.arange(len(known)), known)
     assert np.allclose(told, scheduler.sigmas.numpy()[:20], rtol=1e-3) == same
     assert (len(scheduler.sigmas) == 21) == same
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # how the library makes arrays of tensors
+def test_the_change_of_ancestral_steps_makes_the_first_one_finite() -> None:
+    options: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2"}
+    shipped = diffusers_schedulers()["EulerAncestralDiscreteScheduler"]
+    mended = changed(BY_STEM["diffusers-ancestral-cosine"])
+    assert shipped_run(shipped(**options), 4, drift=True).breaks
+    assert not shipped_run(mended(**options), 4, drift=True).breaks
+    first, second = (shipped_run(cls(), 10, drift=True).sample for cls in (shipped, mended))
+    assert first is not None
+    assert np.allclose(first, second, atol=1e-4)
+
+
+def test_the_change_of_unclip_lets_one_step_run() -> None:
+    shipped = diffusers_schedulers()["UnCLIPScheduler"](clip_sample=False)
+    mended = changed(BY_STEM["diffusers-unclip-one-step"])(clip_sample=False)
+    assert shipped_run(shipped, 1, drift=True).failure.startswith("ZeroDivisionError")
+    assert not shipped_run(mended, 1, drift=True).failure
+    assert shipped_run(mended, 10, drift=True).error == shipped_run(shipped, 10, drift=True).error
+
+
+def test_the_change_of_k_diffusion_gives_its_third_order() -> None:
+    shipped = k_diffusion_samplers()["sample_dpmpp_3m_sde"]
+    mended = changed(BY_STEM["k-diffusion-dpmpp-3m-sde"])
+    quiet: dict[str, Any] = {"eta": 0.0, "noise_sampler": lambda *_: 0.0, "double": True}
+    assert [rate_of(adapt(f, **quiet), "formula", "uniform").order for f in (shipped, mended)] == [2, 3]
+
+
+def test_the_change_of_k_diffusion_lets_one_step_run() -> None:
+    shipped = k_diffusion_samplers()["sample_dpmpp_2m_sde"]
+    mended = changed(BY_STEM["k-diffusion-one-step"])
+    assert shipped_run(shipped, 1, options={"eta": 0.0}).failure.startswith("UnboundLocalError")
+    assert not shipped_run(mended, 1, options={"eta": 0.0}).failure
+    first, second = (shipped_run(f, 10, options={"eta": 0.0}).sample for f in (shipped, mended))
+    assert first is not None
+    assert np.array_equal(first, second)

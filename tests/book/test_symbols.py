@@ -121,3 +121,60 @@ def test_the_package_writes_states_at_nodes_as_the_book_does() -> None:
     first = re.compile(r"(?<![A-Za-z_])x_1(?![A-Za-z0-9_])")
     assert first.search(r"x_1 = \sigma_1 x_0") is not None
     assert [name for name, text in sources.items() if first.search(text)] == []
+
+
+def test_every_letter_that_a_cell_prints_is_in_a_formula_of_its_page() -> None:
+    assert symbols.unexplained(symbols.chapters()) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        ('ax.set_ylabel("largest s")', ["page:4: s"]),
+        ('ax.set(xlabel="time", ylabel=r"largest $\\nu$")', []),
+        ('show.formula("C =", value)', ["page:4: C"]),
+        ('show.table(["method", "$q$ at"], rows)', ["page:4: q"]),
+        ('ax.plot(x, y, label=f"w = {w:g}")', ["page:4: w"]),
+        ("s = 1  # a name of code is no symbol", []),
+    ],
+)
+def test_a_planted_letter_on_an_axis_is_refused(cell: str, found: list[str]) -> None:
+    page = f"The stiffness $\\nu$.\n\n```{{code-cell}} python\n{cell}\n```\n"
+    assert symbols.unexplained({"page": page}) == found
+
+
+def test_a_page_says_what_its_letters_mean() -> None:
+    meanings = dict(symbols.defined((BOOK / "reference/notation.md").read_text(encoding="utf-8")))
+    assert symbols.unnamed(meanings, symbols.chapters()) == []
+    assert symbols.unnamed({"C": "covariance of data"}, {"page": "The crossing is $C = 1$."}) != []
+    assert symbols.unnamed({"C": "covariance of data"}, {"page": "The covariance $C$."}) == []
+    assert symbols.unnamed({r"\omega": "scale of CFG++"}, {"page": r"Away from $\omega = 0$ it vanishes."}) != []
+
+
+def test_a_definition_gives_no_symbol_a_second_meaning() -> None:
+    page = "The *crossing* of a coupling of $z$ and $x_0$ is $C = \\int v$."
+    assert symbols.otherwise({"C": "covariance of data"}, {"page": page}) == ["page:1: crossing $C$"]
+
+
+def test_theta_is_no_parameter() -> None:
+    assert symbols.parameters(symbols.chapters()) == []
+    for formula, refused in (
+        (r"p_\theta(x)", 1),
+        (r"\partial_\theta F", 1),
+        (r"\theta_t\,(\mu - x)", 1),
+        (r"v_\theta", 0),
+    ):
+        assert len(symbols.parameters({"page": f"${formula}$"})) == refused
+
+
+def test_labels_of_citations_hold_initials() -> None:
+    """Of a name in TeX's braces pybtex takes all: letters of the bibliography are those of the author."""
+    database = pytest.importorskip("pybtex.database")
+    from pybtex.style.labels.alpha import LabelStyle
+
+    def long(text: str) -> list[str]:
+        entries = database.parse_string(text, "bibtex").entries.values()
+        return [label for label in LabelStyle().format_labels(list(entries)) if re.search(r"[a-z]{4}|.{10}", label)]
+
+    assert long((BOOK / "references.bib").read_text(encoding="utf-8")) == []
+    assert len(long('@article{a, author = {Kynk{\\"a}{\\"a}nniemi, T. and Aila, T.}, title = {A}, year = {2024}}')) == 1
