@@ -65,7 +65,7 @@ def exact_statistics(
     Returns
     -------
     ModelStatistics
-        Element shape (d,), or () for scalar statistics.
+        Element shape (d,), or () for scalar statistics; s is 0 where f does not vary, or by less than rounding.
 
     Raises
     ------

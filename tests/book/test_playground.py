@@ -99,10 +99,7 @@ def test_every_method_ends_where_the_package_ends(schedule: str) -> None:
 
 
 def test_every_method_ends_there_in_chromium_too(tmp_path: Path) -> None:
-    look = load(BOOK / "tools/look.py")
-    program = look.installed()
-    if program is None:
-        pytest.skip("Chromium is not installed")
+    look, program = browser_or_skip()
     shutil.copy(CORE, tmp_path)
     page = tmp_path / "page.html"
     page.write_text('<!doctype html><article></article><script src="core.js"></script>', encoding="utf-8")
@@ -255,16 +252,27 @@ def test_the_menu_names_what_the_catalogue_has_proved() -> None:
             assert dn.method(name).order >= 1
 
 
-def test_who_looks_at_a_page_sees_what_its_playgrounds_have_drawn(tmp_path: Path) -> None:
+def browser_or_skip() -> tuple[Any, str]:
+    """The module that looks at pages, and the browser that it found."""
     look = load(BOOK / "tools/look.py")
     program = look.installed()
     if program is None:
         pytest.skip("Chromium is not installed")
-    shutil.copytree(STATIC, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "plans").mkdir()
-    (tmp_path / "plans/menu.js").write_text(directive.menu(), encoding="utf-8")
-    (tmp_path / "plans/ddim.js").write_text(directive.script("ddim"), encoding="utf-8")
-    scripts = "".join(f'<script defer src="{name}"></script>' for name in ("plans/menu.js", "core.js", "view.js"))
+    return look, program
+
+
+def put_beside(folder: Path, method: str) -> str:
+    """Put what a page loads into its folder, with the plans of one method; the elements that load it."""
+    shutil.copytree(STATIC, folder, dirs_exist_ok=True)
+    (folder / "plans").mkdir()
+    (folder / "plans/menu.js").write_text(directive.menu(), encoding="utf-8")
+    (folder / f"plans/{method}.js").write_text(directive.script(method), encoding="utf-8")
+    return "".join(f'<script defer src="{name}"></script>' for name in ("plans/menu.js", "core.js", "view.js"))
+
+
+def test_who_looks_at_a_page_sees_what_its_playgrounds_have_drawn(tmp_path: Path) -> None:
+    look, program = browser_or_skip()
+    scripts = put_beside(tmp_path, "ddim")
     below = '<p style="height: 3000px">Far above</p>'
     places = [f'{below}<div class="playground" data-method="{name}"></div>' for name in ("ddim", "dpmpp_2m")]
 
@@ -287,15 +295,8 @@ def test_who_looks_at_a_page_sees_what_its_playgrounds_have_drawn(tmp_path: Path
 
 
 def test_a_page_in_chromium_says_what_the_package_computes(tmp_path: Path, solutions: dict[str, Any]) -> None:
-    look = load(BOOK / "tools/look.py")
-    program = look.installed()
-    if program is None:
-        pytest.skip("Chromium is not installed")
-    shutil.copytree(STATIC, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "plans").mkdir()
-    (tmp_path / "plans/menu.js").write_text(directive.menu(), encoding="utf-8")
-    (tmp_path / "plans/dpmpp_2m.js").write_text(directive.script("dpmpp_2m"), encoding="utf-8")
-    scripts = "".join(f'<script defer src="{name}"></script>' for name in ("plans/menu.js", "core.js", "view.js"))
+    look, program = browser_or_skip()
+    scripts = put_beside(tmp_path, "dpmpp_2m")
     place = '<div class="playground" data-method="dpmpp_2m" data-evaluations="8" data-view="response"></div>'
     page = tmp_path / "page.html"
     page.write_text(f"<!doctype html><meta charset=utf-8><article>{place}</article>{scripts}", encoding="utf-8")
