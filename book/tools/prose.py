@@ -102,7 +102,7 @@ RECOMMENDS = re.compile(
     r"\b(?:recommend\w*|should|prefer\w*|avoid|advice|advise|worth (?:it|the|its)|(?:good|right|wise|safe) choice|"
     r"(?:^|[:;] )(?:use|choose) |sticks? (?:to|with)|(?:is|are|be) (?:the )?way to go|ideal(?:ly)?|overkill|"
     r"deserves?|opt(?:s|ed)? for|favou?rs?|safely|(?:strikes?|right) (?:\w+ )*balance|"
-    r"all (?:that )?(?:one|you|we|it) (?:needs?|requires?)|(?:is|are) all (?:that )?(?:one|you|we|it) (?:needs?|requires?)|"
+    r"all (?:that )?(?:one|you|we|it) (?:needs?|requires?)|"
     r"advisable|needs? (?:only|just|the (?:last|first))|a must|no reason (?:to|not to)|beware)\b|"
     rf"(?:^|[,:;(] |\b(?:then|and|or|rather|better) )"
     rf"(?:take|use|choose|pick|try|keep|go for|switch to|start with) {THING}",
