@@ -120,8 +120,9 @@ def proof(name: str) -> Markdown:
 
 
 def _claim(text: str) -> str:
-    """Claim with typeset names."""
-    return text.replace("==", "=").replace("_", "\\_")
+    """Claim with typeset names, powers and products."""
+    text = re.sub(r"(?:\*\*|\^)(\d+)", lambda found: found[1].translate(SUPERSCRIPT), text)
+    return text.replace("==", "=").replace("*", "·").replace("_", "\\_")
 
 
 # -- sentences ---------------------------------------------------------------------------------------
