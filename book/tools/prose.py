@@ -19,6 +19,7 @@ from pathlib import Path
 NUMBER = (
     r"(?:\d[\d ]*(?:\.\d+)?|two|three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|thousand|million)"
 )
+PART = r"(?:third|quarter|fifth|sixth|seventh|eighth|ninth|tenth|twelfth|twentieth|hundredth|thousandth|millionth)"
 COST = r"(?:errors?|costs?|price|time|work|memory|evaluations|steps|contrast|variance|advantage|gain|loss|distance)"
 """What a comparison of samplers is about."""
 
@@ -49,6 +50,14 @@ RANKS = re.compile(
     r"competitive|comparable|efficient|overkill|unusable|hopeless)|"
     r"by far|far (?:above|below|from|behind)|falls? (?:behind|short)|lags? behind|trails?|tops|on top(?! of)|"
     r"overtakes?|in front|catch(?:es)? up|gives? way|reliably|"
+    r"hopeless(?:ly)?|dwarf(?:s|ed)?|rescues?|(?:at|near) the (?:top|bottom) of (?:the|a|every) (?:table|list|race)|"
+    r"indistinguishable|evaporates?|reigns?|perfect (?:for|in|on)|nothing (?:\w+ )?gained|thrown away|idle|"
+    rf"(?:is|are|comes?|come) (?:for )?free(?! of| to)|quarters (?:the|its|their) {COST}|"
+    r"(?:models?|networks?|samplers?|solvers?|methods?) (?:wants?|loves?|hates?)|"
+    r"hard to (?:top|beat|match|better)|buys? (?:nothing|little|much|more|less)|wishful|outweighs?|eats? up|excels?|"
+    r"tolerates?|disappoint\w*|immune|shines?|suits?|suffers?|equivalent to|plenty|plentiful|ample|a mere|"
+    r"(?:nearly |almost )?any (?:\w+ )?(?:will|would) do|gaps? closes?|erases?|without (?:any )?loss|transfers? to|"
+    r"(?:^|[:;] )only (?!if|then|where|when|after|with|for|on|in|at|by|the|this|that|these|a |an )\w+|"
     # how one thing goes with another
     rf"(?:halv|doubl|tripl|quadrupl)es? (?:the|its|their|this|that) {COST}|"
     rf"(?:(?!time |steps |evaluations ){COST}|quality|accuracy|differences?|"
@@ -70,6 +79,13 @@ QUANTIFIES = re.compile(
     rf"\b(?:every one|all|none|half|most|one|{NUMBER}) (?:out )?of (?:the |these |those |its |all )?{NUMBER}\b|"
     r"\b(?:several|many) times (?:as|the|more|less|\w+er)\b|\borders of magnitude\b|\ba fraction of the\b|"
     r"\ba few per ?cent\b|"
+    rf"\b(?:a|one|{NUMBER}) (?:half|{PART})s? of\b|\b(?:to|by|off|in) (?:a|one|{NUMBER}) (?:half|{PART})s?\b(?!-)|"
+    rf"\b(?:below|above|past|beyond|under) {NUMBER} (?:\w+ )?(?:steps|evaluations|answers)\b|"
+    r"\b(?:once|twice|thrice) (?:what|that)\b|"
+    rf"\bone (?:(?:evaluation|step|sample|image|run|paper) )?in {NUMBER}\b|"
+    rf"\bwithin (?:a|one|half a|{NUMBER}) (?:\w+ )*of (?:the )?(?:truth|exact|limit|optimum|best|it)\b|"
+    rf"\bto (?:about |some )?{NUMBER} (?:\w+ )?digits\b|\bparts in a\b|\bthe (?:bulk|lion's share) of\b|"
+    r"\baccounts? for\b|"
     rf"\bonly (?:one|{NUMBER}) (?:of|has|have|is|are|does|do)\b|\bno (?:number|amount) of\b",
     re.IGNORECASE,
 )
@@ -85,6 +101,8 @@ THING = (
 RECOMMENDS = re.compile(
     r"\b(?:recommend\w*|should|prefer\w*|avoid|advice|advise|worth (?:it|the|its)|(?:good|right|wise|safe) choice|"
     r"(?:^|[:;] )(?:use|choose) |sticks? (?:to|with)|(?:is|are|be) (?:the )?way to go|ideal(?:ly)?|overkill|"
+    r"deserves?|opt(?:s|ed)? for|favou?rs?|safely|(?:strikes?|right) (?:\w+ )*balance|"
+    r"all (?:that )?(?:one|you|we|it) (?:needs?|requires?)|"
     r"advisable|needs? (?:only|just|the (?:last|first))|a must|no reason (?:to|not to)|beware)\b|"
     rf"(?:^|[,:;(] |\b(?:then|and|or|rather|better) )"
     rf"(?:take|use|choose|pick|try|keep|go for|switch to|start with) {THING}",
