@@ -4,8 +4,8 @@ Nothing asserts prose. A sentence that says what is better, how much, or what to
 (``show.claim``), where it is printed only if it holds. One that stands outside has a reason in ``tests/data/prose.txt``
 from the closed list ``REASONS``; what stands in a theorem or its proof has it by its place. What is looked at:
 paragraphs, lists, blocks with their titles, and captions of a page in MyST Markdown; of alt texts, which describe a
-picture, verdicts and advice, and amounts, which their cell has to set or to assert. What is not: code, formulas, headings, tables, exercises (they ask),
-and questions.
+picture, verdicts and advice, and amounts, which their cell has to set or to assert. What is not: code, formulas,
+headings, tables, exercises (they ask), and questions.
 """
 
 from __future__ import annotations
