@@ -120,7 +120,10 @@ class AuditReport:
             lines += [f"{r.sampler:<36} {numbers} {_shown(r.floor):>8} {r.verdict}", f"    {r.configuration}"]
             lines += [f"    - {f.part}: {f.text}" for f in r.findings] or ([f"    - {r.cause}"] if r.cause else [])
         lines += [f"left out: {name}: {why}" for name, why in self.left_out.items()]
-        return "\n".join([*lines, *(f"not swept: {name}: {why}" for name, why in self.unswept.items())])
+        alike: dict[str, list[str]] = {}
+        for name, why in self.unswept.items():
+            alike.setdefault(why, []).append(name)
+        return "\n".join([*lines, *(f"not swept: {', '.join(names)}: {why}" for why, names in alike.items())])
 
 
 def _record(row: Row) -> dict[str, Any]:
@@ -206,7 +209,7 @@ def audit(
         if progress is not None:
             progress(done, len(chosen), f"{subject.name} ({subject.configuration})")
     rows = tuple(from_data(Row, ledger[_key(s, versions)]) for s in chosen)
-    return AuditReport(target, rows, left_out, versions, unswept(target))
+    return AuditReport(target, rows, left_out, versions, unswept(target, {s.name for s in chosen}))
 
 
 def _audit_one(target: Any, claimed: float) -> AuditReport:

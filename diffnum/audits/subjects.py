@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -463,9 +463,10 @@ def arguments(library: str) -> dict[str, dict[str, inspect.Parameter]]:
     return found
 
 
-def unswept(library: str) -> dict[str, str]:
-    """Options of a library's samplers of which not every value is run, with the reason."""
-    known = {word for name, options in arguments(library).items() for o in options for word in (o, f"{name}.{o}")}
+def unswept(library: str, names: Collection[str] | None = None) -> dict[str, str]:
+    """Options of a library's samplers, or of those named, of which not every value is run, with the reason."""
+    asked = {name: words for name, words in arguments(library).items() if names is None or name in names}
+    known = {word for name, words in asked.items() for o in words for word in (o, f"{name}.{o}")}
     return {word: reason for word, reason in UNSWEPT.items() if word in known}
 
 

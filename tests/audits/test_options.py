@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from diffnum.audits import audit, shipped_run, sweeps
+from diffnum.audits import AuditReport, audit, shipped_run, sweeps
 from diffnum.audits.options import swept
 from diffnum.audits.subjects import Subject, arguments, subjects, unswept
 from diffnum.audits.sweeps import ALIASES, UNSWEPT
@@ -82,8 +82,21 @@ def test_reasons_name_options_that_there_are() -> None:
         pytest.importorskip(needed)
     assert unswept("diffusers") | unswept("k-diffusion") == UNSWEPT
     found = audit("k-diffusion", only=["sample_lms order=1 |"], jobs=1)
-    assert found.unswept == unswept("k-diffusion")
-    assert "not swept: noise_sampler: " in str(found)
+    assert found.unswept == unswept("k-diffusion", {"sample_lms"})
+
+
+def test_an_audit_tells_of_the_options_of_what_it_ran() -> None:
+    pytest.importorskip("diffusers")
+    every, of_one = unswept("diffusers"), unswept("diffusers", {"CosineDPMSolverMultistepScheduler"})
+    assert of_one.items() < every.items()
+    assert "CosineDPMSolverMultistepScheduler.sigma_min" in of_one
+    assert "tau_func" not in of_one  # of another class
+    text = str(AuditReport("diffusers", (), {}, {}, every))
+    assert (
+        f"not swept: dynamic_thresholding_ratio, sample_max_value, clip_sample_range: {every['sample_max_value']}"
+        in text
+    )
+    assert text.count("not swept: ") == len(set(every.values()))
 
 
 def test_values_of_other_classes_are_replaced_by_the_constructor() -> None:
