@@ -90,6 +90,20 @@ SOLVERS: Final[tuple[CodeReport, ...]] = (
         "changed, and the order is 3",
     ),
     CodeReport(
+        "mrs-3", "MRS: the step of order 3 has order 2",
+        "grrrute/mr-sampler at 896764cf, sampler.py, step_ode_3rd",
+        "D2 is the second divided difference, and is multiplied by the weight of a second derivative, which is twice "
+        "it; so it is for noise and for data prediction. Subtracting the mean makes of the step that of "
+        "DPM-Solver++(3M), which has the same line.",
+        "import diffnum as dn\n"
+        'for name in ("mrs_ode_3", "mrs_ode_3_corrected", "mrs_ode_noise_3", "mrs_ode_noise_3_corrected"):\n'
+        "    print(name, dn.prove(name).order)",
+        "The order that is proved, as shipped and with the factor, for data and for noise prediction.",
+        "-        D2 = (D1_0 - D1_1) / (ri + ri_1)\n+        D2 = 2 * (D1_0 - D1_1) / (ri + ri_1)",
+        "none was found among the issues of the repository; of the line that it follows see dpm-solver-3m",
+        tried="the orders are those of the corrected names above",
+    ),
+    CodeReport(
         "deis-quadrature", "tAB-DEIS: left Riemann sums leave order 1",
         "qsh-zh/deis at a30709f4, th_deis/multistep.py, get_ab_eps_coef",
         "The integrals of the weights are sums over 10000 cells with the value at the beginning of each. Their error "

@@ -138,7 +138,6 @@ SILENT: Mapping[str, str] = {
     "NVlabs/RED-diff": CHOICE,
     "andreas128/RePaint": CHOICE,
     "comfyanonymous/ComfyUI": CHOICE,
-    "grrrute/mr-sampler": CHOICE,
     "kuleshov-group/mdlm": HARMLESS,
     "louaaron/Score-Entropy-Discrete-Diffusion": HARMLESS,
     "luping-liu/PNDM": PAPER,
