@@ -282,6 +282,12 @@ class Errors:
     nfe: Sequence[int]
     errors: Sequence[float]
 
+    @property
+    def slope(self) -> int:
+        """With which it falls where it ends, as a whole number: what the text of a figure says, its cell asserts."""
+        (first, second), (high, low) = np.log(self.nfe[-2:]), np.log(self.errors[-2:])
+        return round(float((high - low) / (second - first)))
+
 
 def measured(
     methods: Mapping[str, str] | Sequence[str],

@@ -25,8 +25,9 @@ TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[A-Za-z]|\d+|[^\s{}]")
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?)\$", re.DOTALL)
 CODE = re.compile(r"^(`{3,})(?:\{code-cell\}|python|\{package-source\}).*?^\1[ ]*$", re.DOTALL | re.MULTILINE)
 CELL = re.compile(
-    r"^(`{3,})\{code-cell\} python\n((?:---\n.*?^---\n)?(?::.*\n)*)(.*?)^\1[ ]*$", re.DOTALL | re.MULTILINE
+    r"^(`{3,})\{code-cell\} python\n((?:---\n.*?^---\n)?(?::[^\n]*\n)*)(.*?)^\1[ ]*$", re.DOTALL | re.MULTILINE
 )
+CAPTION = re.compile(r"^ +caption: \|\n((?: {6,}.*\n)+)", re.MULTILINE)
 WORDS = re.compile(r"\\(?:text|operatorname|mathrm|mathtt|mathsf|label|begin|end)\*?\s*\{[^{}]*\}")
 CALLED = re.compile(r"\b([A-Za-z][a-z-]+)\s+\$([^$\n]+)\$")
 DECLARED = re.compile(r"\*([a-z-]+)\*[^.;]*? (?:is|are) \$([^$\n]+?)(?: = [^$\n]*)?\$")
@@ -164,7 +165,8 @@ def unexplained(pages: Mapping[str, str]) -> list[str]:
     """Letters that a cell prints and no formula of its page holds: the reader cannot know what they are."""
     found = []
     for name, page in pages.items():
-        known = {token for formula in formulas(page) for token in formula}
+        told = [tokens(one) for caption in CAPTION.findall(page) for one in re.findall(r"\$([^$]+)\$", caption)]
+        known = {token for formula in [*formulas(page), *told] for token in formula}
         for line, words in printed(page):
             letters = LETTER.findall(re.sub(r"\$[^$]*\$|`[^`]*`", " ", words))
             for formula in re.findall(r"\$([^$]*)\$", words):

@@ -157,6 +157,10 @@ PLANTED = [
     "Pictures need the last one.",
     "Stages pay for themselves.",
     "that no number of steps can break",
+    "Courses on diffusion models have nearly the same labs.",
+    "Most courses begin with Langevin's equation.",
+    "Tutorials on flow matching all teach the same sampler.",
+    "The two libraries are essentially identical.",
     "UniPC-3 is hard to top at eight evaluations.",
     "Below six evaluations DDIM is all one requires.",
     "A third stage buys nothing on trained networks.",
@@ -236,9 +240,64 @@ def test_an_alt_text_describes_and_does_not_judge() -> None:
         "```{code-cell} python\n---\nmystnb:\n  image:\n    alt: Four curves, {what}.\n---\n"
         'show.images(x, alt="Two rows; "\n    "{what}.")\n```'
     )
-    assert prose.sentences(of_page(cell.replace("{what}", "of which one falls to 0.5 and lies lowest"))) == []
+    assert prose.sentences(of_page(cell.replace("{what}", "of which one falls and lies lowest"))) == []
     found = prose.sentences(of_page(cell.replace("{what}", "of which DDIM is the best")))
     assert [one.block for one in found] == ["alt", "alt"]
+
+
+PICTURE = (
+    "```{code-cell} python\n---\nmystnb:\n  figure:\n    caption: |\n      Errors, 7.\n    name: fig-a\n  image:\n"
+    "    alt: {alt}\n---\n{code}\n```"
+)
+
+
+@pytest.mark.parametrize(
+    "alt",
+    [
+        "The curve falls to 0.37.",
+        "It falls with slope two.",
+        "It lies at 1e-6 throughout.",
+        "It is about fifty times higher.",
+        "One curve is twice as high as the other.",
+        "They meet at eighty.",
+        "It covers a third of the axis.",
+        "It stays within five per cent.",
+        "Both rise by a factor of ten.",
+        "It lies between two and four.",
+    ],
+)
+def test_an_amount_of_an_alt_text_that_its_cell_does_not_hold_is_refused(alt: str) -> None:
+    page = of_page(PICTURE.replace("{alt}", alt).replace("{code}", "show.shown(ax)"), cell="assert x == 0.37")
+    for reason in prose.REASONS:
+        assert list(prose.problems({"page.md": page}, {("page.md", alt): reason})), reason
+    assert list(prose.problems({"page.md": page}, {}))
+    held = page.replace("show.shown(ax)", "assert slope == 2\nshow.shown(ax)")
+    assert list(prose.problems({"page.md": held}, {("page.md", alt): "computed"})) == []
+
+
+def test_what_a_cell_sets_an_alt_text_may_name_and_what_was_measured_not() -> None:
+    def faults(alt: str, code: str) -> list[str]:
+        page = of_page(PICTURE.replace("{alt}", alt).replace("{code}", code))
+        return list(prose.problems({"page.md": page}, {("page.md", alt): "drawn"}))
+
+    assert faults("At level 0.5 the lines tremble.", "levels = (0.0, 0.5)") == []
+    assert len(faults("At level 0.7 the lines tremble.", "levels = (0.0, 0.5)")) == 1
+    assert len(faults("It falls with slope 2.", "guides = (1, 2)")) == 1
+    # the caption is no code
+    assert len(faults("At level 7 the lines tremble.", "levels = (0.0, 0.5)")) == 1
+
+
+@pytest.mark.parametrize(
+    "alt",
+    [
+        "Two panels with three curves each.",
+        "Five rows of eight pictures.",
+        "Adams 2, 3 and 4 and UniPC-3 lie between the two lines.",
+        "The first of six spirals is one of two that end on the axis.",
+    ],
+)
+def test_how_many_things_are_drawn_is_no_amount(alt: str) -> None:
+    assert prose.sentences(of_page(PICTURE.replace("{alt}", alt).replace("{code}", "x = 1"))) == []
 
 
 def test_an_entry_whose_sentence_is_gone_is_found() -> None:

@@ -143,6 +143,17 @@ def test_a_planted_letter_on_an_axis_is_refused(cell: str, found: list[str]) -> 
     assert symbols.unexplained({"page": page}) == found
 
 
+def test_all_cells_of_a_page_are_looked_at() -> None:
+    """Those after one with options were once taken for its options: 51 of 1185 were seen."""
+    pages = symbols.chapters()
+    assert sum(len(symbols.CELL.findall(page)) for page in pages.values()) == sum(
+        page.count("```{code-cell} python") for page in pages.values()
+    )
+    cell = "```{code-cell} python\n:tags: [hide-input]\nx = 1\n```\n"
+    wrong = '```{code-cell} python\nax.set_ylabel("largest s")\n```\n'
+    assert symbols.unexplained({"page": cell + wrong + cell}) == ["page:6: s"]
+
+
 def test_a_page_says_what_its_letters_mean() -> None:
     meanings = dict(symbols.defined((BOOK / "reference/notation.md").read_text(encoding="utf-8")))
     assert symbols.unnamed(meanings, symbols.chapters()) == []
