@@ -120,8 +120,9 @@ def proof(name: str) -> Markdown:
 
 
 def _claim(text: str) -> str:
-    """Claim with typeset names."""
-    return text.replace("==", "=").replace("_", "\\_")
+    """Claim with typeset names, powers and products."""
+    text = re.sub(r"(?:\*\*|\^)(\d+)", lambda found: found[1].translate(SUPERSCRIPT), text)
+    return text.replace("==", "=").replace("*", "·").replace("_", "\\_")
 
 
 # -- sentences ---------------------------------------------------------------------------------------
@@ -191,37 +192,44 @@ def shaded(
     columns: Sequence[Any],
     body: Iterable[Sequence[Any]],
     *,
-    best: str = "least",
+    best: str | float | Mapping[int, str | float] = "least",
     over: str = "columns",
     of: Sequence[int] | None = None,
+    within: int | None = None,
+    how: str = ".3g",
 ) -> Markdown:
-    """Table of numbers of three digits: the best of each column (``over="rows"``: row) in bold, the better the darker.
+    """Table of numbers: the best of each column (``over="rows"``: row) in bold, the better the darker.
 
-    ``best`` is ``"least"``, ``"most"`` or a number that is to be met; ``of`` are the columns that are compared, by
-    default those that hold nothing but real numbers and gaps.
+    ``best`` is ``"least"``, ``"most"`` or a number that is to be met, or says this of each compared column; ``of`` are
+    the columns that are compared, by default those that hold nothing but real numbers and gaps. ``within`` is a column
+    whose equal entries say which rows of a column are compared with each other; ``how`` writes the numbers.
     """
     lines = [list(row) for row in body]
+    wanted = best if isinstance(best, Mapping) else dict.fromkeys(range(len(columns)), best)
+    of = list(best) if isinstance(best, Mapping) and of is None else of
     gap = type(None)
     real = [gap not in (kinds := {type(row[k]) for row in lines}) or len(kinds) > 1 for k in range(len(columns))]
     real = [some and {type(row[k]) for row in lines} <= {float, np.float64, gap} for k, some in enumerate(real)]
     chosen = [k for k, good in enumerate(real) if good] if of is None else list(of)
-    groups = [[(i, k) for i in range(len(lines))] for k in chosen]
+    parts = [None if within is None else row[within] for row in lines]
+    groups = [[(i, k) for i, own in enumerate(parts) if own == part] for k in chosen for part in dict.fromkeys(parts)]
     if over == "rows":
         groups = [[(i, k) for k in chosen] for i in range(len(lines))]
     cells: dict[tuple[int, int], str] = {}
     for group in groups:
-        values = [np.nan if lines[i][k] is None else float(lines[i][k]) for i, k in group]
-        for at, part, bold in zip(group, *_ranked(np.array(values), best), strict=True):
+        values = [np.nan if isinstance(lines[i][k], str | None) else float(lines[i][k]) for i, k in group]
+        for at, part, bold in zip(group, *_ranked(np.array(values), wanted[group[0][1]], how), strict=True):
             if np.isfinite(part):
-                text = _cell(f"{lines[at[0]][at[1]]:.3g}")
+                value = lines[at[0]][at[1]]
+                text = _cell(str(value) if isinstance(value, int | np.integer) else f"{value:{how}}")
                 mark = f"<b>{text}</b>" if bold else text
                 cells[at] = f'<span class="shade" style="--shade: {part:.2f}">{mark}</span>'
-            else:
+            elif not isinstance(lines[at[0]][at[1]], str):
                 cells[at] = "–"
     return table(columns, [[cells.get((i, k), value) for k, value in enumerate(row)] for i, row in enumerate(lines)])
 
 
-def _ranked(values: Any, best: str | float) -> tuple[Any, Any]:
+def _ranked(values: Any, best: str | float, how: str) -> tuple[Any, Any]:
     """How good values are, from 0 to 1 on a scale that suits them, and which are as good as the best when printed."""
     loss = values if best == "least" else -values if best == "most" else np.abs(values - float(best))
     seen = loss[np.isfinite(loss)]
@@ -232,7 +240,7 @@ def _ranked(values: Any, best: str | float) -> tuple[Any, Any]:
     scaled = np.log(np.maximum(loss, seen[seen > 0].min() / (1 if seen.min() else 10))) if positive else loss
     low, high = (f(scaled[np.isfinite(loss)]) for f in (np.min, np.max))
     first = float(values[np.flatnonzero(loss == seen.min())[0]])
-    return (high - scaled) / (high - low or 1.0), np.array([f"{v:.3g}" == f"{first:.3g}" for v in values])
+    return (high - scaled) / (high - low or 1.0), np.array([f"{v:{how}}" == f"{first:{how}}" for v in values])
 
 
 PROSE = 40
@@ -272,6 +280,12 @@ class Errors:
     family: str
     nfe: Sequence[int]
     errors: Sequence[float]
+
+    @property
+    def slope(self) -> int:
+        """With which it falls where it ends, as a whole number: what the text of a figure says, its cell asserts."""
+        (first, second), (high, low) = np.log(self.nfe[-2:]), np.log(self.errors[-2:])
+        return round(float((high - low) / (second - first)))
 
 
 def measured(

@@ -46,10 +46,10 @@ def phi(k: int, z: Scalar) -> Scalar:
 
     .. math::
 
-        \varphi_0(z) = e^z, \qquad
-        \varphi_k(z) = \int_0^1 e^{(1-s) z} \frac{s^{k-1}}{(k-1)!}\, ds
-                     = \sum_{j \ge 0} \frac{z^j}{(j+k)!}, \qquad
-        \varphi_{k+1}(z) = \frac{\varphi_k(z) - 1/k!}{z}, \qquad \varphi_k(0) = \frac{1}{k!}.
+        \varphi_0(z) &= e^z, \\
+        \varphi_k(z) &= \int_0^1 e^{(1-s) z} \frac{s^{k-1}}{(k-1)!}\, ds
+                      = \sum_{j \ge 0} \frac{z^j}{(j+k)!}, \\
+        \varphi_{k+1}(z) &= \frac{\varphi_k(z) - 1/k!}{z}, \qquad \varphi_k(0) = \frac{1}{k!}.
 
     Exponential integrators need the moments of their kernel, and these are phi functions: for a step
     ``h`` in half-log-SNR,

@@ -25,8 +25,9 @@ TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[A-Za-z]|\d+|[^\s{}]")
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?)\$", re.DOTALL)
 CODE = re.compile(r"^(`{3,})(?:\{code-cell\}|python|\{package-source\}).*?^\1[ ]*$", re.DOTALL | re.MULTILINE)
 CELL = re.compile(
-    r"^(`{3,})\{code-cell\} python\n((?:---\n.*?^---\n)?(?::.*\n)*)(.*?)^\1[ ]*$", re.DOTALL | re.MULTILINE
+    r"^(`{3,})\{code-cell\} python\n((?:---\n.*?^---\n)?(?::[^\n]*\n)*)(.*?)^\1[ ]*$", re.DOTALL | re.MULTILINE
 )
+CAPTION = re.compile(r"^ +caption: \|\n((?: {6,}.*\n)+)", re.MULTILINE)
 WORDS = re.compile(r"\\(?:text|operatorname|mathrm|mathtt|mathsf|label|begin|end)\*?\s*\{[^{}]*\}")
 CALLED = re.compile(r"\b([A-Za-z][a-z-]+)\s+\$([^$\n]+)\$")
 DECLARED = re.compile(r"\*([a-z-]+)\*[^.;]*? (?:is|are) \$([^$\n]+?)(?: = [^$\n]*)?\$")
@@ -53,8 +54,27 @@ QUANTITIES = frozenset(
 NAMED = (QUANTITIES - {"noise", "index", "point", "size"}) | {"cfg++", "equation"}
 """Nouns of a meaning of which a page that uses the symbol has to say one."""
 
-OWNED = (r"\theta", r"\omega", r"\Gamma", r"\nu", r"\kappa", r"\mu", r"\vartheta", "C", "f")
+OWNED = (
+    r"\theta", r"\omega", r"\Gamma", r"\nu", r"\kappa", r"\mu", r"\vartheta", r"\Omega", "C", "f",
+    "S", "F", "X", "Z", "d", "g", "r", "u",
+)  # fmt: skip
 """Letters that every field has another use for."""
+
+SETTLED = {
+    "S": r"\\alpha\^2|c\+\\(?:rho|sigma)\^2|\\infty",
+    "F": r"(?!)",
+    "d": r"\d",
+    "g": r"\\sqrt-2f",
+    "k": r"-?\d|\\pm1|q$|ez$",
+    "k_i": r"M\\",
+    "r": r"h_n-1/h_n|e\^\\Lambda/n|\d|\\tfrac",
+    "u": r"-?\d|\(\\chi",
+    "u_j": r"\\frac\\lambda_n|\(\\(?:lambda|chi)_n|-j|-r|0",
+}
+r"""What a letter may be set equal to, as the beginning of tokens: its meaning as formulas, $r = h_{n-1}/h_n$.
+
+Of these letters each stood for several things in the first edition, which no noun beside them said.
+"""
 
 LABELS = {
     "set_xlabel": 1, "set_ylabel": 1, "set_title": 1, "suptitle": 1, "text": 3, "annotate": 1, "formula": 99, "table": 1
@@ -145,7 +165,8 @@ def unexplained(pages: Mapping[str, str]) -> list[str]:
     """Letters that a cell prints and no formula of its page holds: the reader cannot know what they are."""
     found = []
     for name, page in pages.items():
-        known = {token for formula in formulas(page) for token in formula}
+        told = [tokens(one) for caption in CAPTION.findall(page) for one in re.findall(r"\$([^$]+)\$", caption)]
+        known = {token for formula in [*formulas(page), *told] for token in formula}
         for line, words in printed(page):
             letters = LETTER.findall(re.sub(r"\$[^$]*\$|`[^`]*`", " ", words))
             for formula in re.findall(r"\$([^$]*)\$", words):
@@ -175,6 +196,30 @@ def unnamed(symbols: Mapping[str, str], pages: Mapping[str, str]) -> list[str]:
             if nouns and used and not any(re.search(rf"\b{re.escape(noun)}", text) for noun in nouns):
                 found.append(f"{name}: ${symbol}$ and no word of {sorted(nouns)}")
     return found
+
+
+def redefined(pages: Mapping[str, str]) -> list[str]:
+    r"""Places where a letter of :data:`SETTLED` is set equal to what it does not mean: "with $S = \int a$"."""
+    found = []
+    for name, page in pages.items():
+        for formula in [*formulas(page), *shown(page)]:
+            for at, token in enumerate(formula):
+                if at and formula[at - 1] not in {",", "&", ";", r"\\", r"\quad", r"\qquad"}:
+                    continue
+                index = formula[at + 1 : at + 2] == ("_",)
+                after = formula[at + 1 + 2 * index :]
+                meant = next((m for m in SETTLED if m[0] == token and (len(m) > 1) == index), token)
+                if token in {m[0] for m in SETTLED} and after[:1] in {("=",), (":",)}:
+                    said = "".join(after).lstrip(":=&")
+                    if not re.match(SETTLED[meant], said):
+                        found.append(f"{name}: {meant} = {said[:40]}")
+    return found
+
+
+def shown(page: str) -> list[Tokens]:
+    """Formulas in captions, alternative texts and strings of cells."""
+    lines = [line for cell in CODE.finditer(page) for line in cell[0].splitlines()]
+    return [tokens(one.replace("\\\\", "\\")) for line in lines for one in re.findall(r"(?<!\\)\$([^$]+)\$", line)]
 
 
 def parameters(pages: Mapping[str, str]) -> list[str]:
@@ -285,6 +330,9 @@ class SymbolIndex(SphinxDirective):
             raise self.error(msg)
         if others := misnamed(pages):
             msg = f"states at nodes are y with their index, and y is nothing else: {'; '.join(others)}"
+            raise self.error(msg)
+        if others := redefined(pages):
+            msg = f"letters that are set equal to what they do not mean: {'; '.join(others)}; give these another letter"
             raise self.error(msg)
         lines = ["| symbol | where |", "| --- | --- |"]
         for symbol, _, names in index(dict(defined(page)).items(), pages):

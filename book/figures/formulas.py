@@ -51,8 +51,50 @@ def orders(record: Method) -> str:
     return "Order " + ", ".join(f"{order} ({kind})" for order, kind in zip(found, KINDS, strict=True))
 
 
+CODE = r"[A-Za-z]\w*(?:\.\w+)*\([^()]*=[^()]*\)|(?:\w+\.)*\w*_\w+|[A-Z]\w+Scheduler\b|(?:^|(?<=, ))\w+(?=$|,)"
+"""Names in the code of a library: calls with options, names with underscores, schedulers, and single words."""
+
+
+def alias(where: str, name: str) -> str:
+    """What a method is called elsewhere: names set as code, the words between them and what papers say as text."""
+    return name if where == "papers" else re.sub(CODE, r"`\g<0>`", name)
+
+
 LONG = 12
 """Digits of an integer beyond which a formula is read faster with seven of them and a power of ten."""
+
+
+WIDTH = 110
+"""Letters of LaTeX in a row beyond which each evaluation has a line of its own: more do not fit a phone."""
+
+FOLDED = 170
+"""The same beyond which its weight has a line for each summand."""
+
+
+def narrow(formula: str) -> str:
+    """Formula whose long weights, sums in brackets before an evaluation, have a line for each summand."""
+    return NEXT.join(map(_summands, formula.split(NEXT)))
+
+
+NEXT = r" \\ & \qquad "
+"""Between the lines of an evaluation."""
+
+
+def _summands(line: str) -> str:
+    """Line of a formula, broken at the signs between the summands of its first bracket if it is long."""
+    head, _, rest = line.partition(r"\left(")
+    if len(line) <= FOLDED or len(head) > len(r"+ "):
+        return line
+    parts, depth, start = [], 0, 0
+    for found in re.finditer(r"\\left\(|\\right\)|[{}]| [+-] ", rest):
+        if found[0] == r"\right)" and depth == 0:
+            parts.append(rest[start : found.start()])
+            return head + r"\Bigl(" + (NEXT + r"\quad ").join(parts) + r"\Bigr)" + rest[found.end() :]
+        if found[0].strip() in "+-" and depth == 0:
+            parts.append(rest[start : found.start()])
+            start = found.start() + 1
+        depth += (found[0] in (r"\left(", "{")) - (found[0] in (r"\right)", "}"))
+    return line
 
 
 def rounded(formula: str) -> tuple[str, bool]:
@@ -69,7 +111,7 @@ def rounded(formula: str) -> tuple[str, bool]:
 def entry(record: Method) -> str:
     """Heading, formula and facts of one method, in MyST Markdown."""
     short, was_long = rounded(dn.derive(record).latex())
-    formula = broken(short).replace(r"\\", r"\\[0.5em]")
+    formula = narrow(broken(short, width=WIDTH)).replace(r"\\", r"\\[0.5em]")
     title = record.title[0].upper() + record.title[1:]
     parts = [
         f":::{{rubric}} {title}: `{record.name}`\n:name: {anchor(record.name)}\n:heading-level: 3\n:::",
@@ -82,7 +124,8 @@ def entry(record: Method) -> str:
             f"Integers of more than {LONG} digits are rounded here; `dn.derive({record.name!r})` has them all."
         )
     if record.aliases:
-        parts.append("Elsewhere: " + "; ".join(f"{where}: `{name}`" for where, name in record.aliases.items()) + ".")
+        names = (f"{where}: {alias(where, name)}" for where, name in record.aliases.items())
+        parts.append(f"Elsewhere: {'; '.join(names)}.")
     if record.distinguish:
         parts.append(f"Not to be confused with: {record.distinguish}")
     return "\n\n".join(parts)

@@ -117,7 +117,7 @@ def page(found: dict[str, Any]) -> str:
     ]
     for r in found["formulas"]:
         orders = r["orders"]
-        proved = str(orders[0]) if len(set(orders)) == 1 else " / ".join(map(str, orders))
+        proved = str(orders[0]) if len(set(orders)) == 1 else "\u00a0/\u00a0".join(map(str, orders))
         better = f"<br>`{r['corrected']}`" if r["corrected"] else ""
         lines.append(f"| `{r['name']}`{better} | {r['claimed']} | {proved} | {r['deviation']} |")
     lines += ["", "Deviations of the programs around them:", ""]

@@ -4,8 +4,8 @@ Nothing asserts prose. A sentence that says what is better, how much, or what to
 (``show.claim``), where it is printed only if it holds. One that stands outside has a reason in ``tests/data/prose.txt``
 from the closed list ``REASONS``; what stands in a theorem or its proof has it by its place. What is looked at:
 paragraphs, lists, blocks with their titles, and captions of a page in MyST Markdown; of alt texts, which describe a
-picture, only verdicts and advice. What is not: code, formulas, headings, tables, exercises (they ask),
-and questions.
+picture, verdicts and advice, and amounts, which their cell has to set or to assert. What is not: code, formulas,
+headings, tables, exercises (they ask), and questions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 NUMBER = (
     r"(?:\d[\d ]*(?:\.\d+)?|two|three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|thousand|million)"
 )
+PART = r"(?:third|quarter|fifth|sixth|seventh|eighth|ninth|tenth|twelfth|twentieth|hundredth|thousandth|millionth)"
 COST = r"(?:errors?|costs?|price|time|work|memory|evaluations|steps|contrast|variance|advantage|gain|loss|distance)"
 """What a comparison of samplers is about."""
 
@@ -49,6 +50,14 @@ RANKS = re.compile(
     r"competitive|comparable|efficient|overkill|unusable|hopeless)|"
     r"by far|far (?:above|below|from|behind)|falls? (?:behind|short)|lags? behind|trails?|tops|on top(?! of)|"
     r"overtakes?|in front|catch(?:es)? up|gives? way|reliably|"
+    r"hopeless(?:ly)?|dwarf(?:s|ed)?|rescues?|(?:at|near) the (?:top|bottom) of (?:the|a|every) (?:table|list|race)|"
+    r"indistinguishable|evaporates?|reigns?|perfect (?:for|in|on)|nothing (?:\w+ )?gained|thrown away|idle|"
+    rf"(?:is|are|comes?|come) (?:for )?free(?! of| to)|quarters (?:the|its|their) {COST}|"
+    r"(?:models?|networks?|samplers?|solvers?|methods?) (?:wants?|loves?|hates?)|"
+    r"hard to (?:top|beat|match|better)|buys? (?:nothing|little|much|more|less)|wishful|outweighs?|eats? up|excels?|"
+    r"tolerates?|disappoint\w*|immune|shines?|suits?|suffers?|equivalent to|plenty|plentiful|ample|a mere|"
+    r"(?:nearly |almost )?any (?:\w+ )?(?:will|would) do|gaps? closes?|erases?|without (?:any )?loss|transfers? to|"
+    r"(?:^|[:;] )only (?!if|then|where|when|after|with|for|on|in|at|by|the|this|that|these|a |an )\w+|"
     # how one thing goes with another
     rf"(?:halv|doubl|tripl|quadrupl)es? (?:the|its|their|this|that) {COST}|"
     rf"(?:(?!time |steps |evaluations ){COST}|quality|accuracy|differences?|"
@@ -70,6 +79,13 @@ QUANTIFIES = re.compile(
     rf"\b(?:every one|all|none|half|most|one|{NUMBER}) (?:out )?of (?:the |these |those |its |all )?{NUMBER}\b|"
     r"\b(?:several|many) times (?:as|the|more|less|\w+er)\b|\borders of magnitude\b|\ba fraction of the\b|"
     r"\ba few per ?cent\b|"
+    rf"\b(?:a|one|{NUMBER}) (?:half|{PART})s? of\b|\b(?:to|by|off|in) (?:a|one|{NUMBER}) (?:half|{PART})s?\b(?!-)|"
+    rf"\b(?:below|above|past|beyond|under) {NUMBER} (?:\w+ )?(?:steps|evaluations|answers)\b|"
+    r"\b(?:once|twice|thrice) (?:what|that)\b|"
+    rf"\bone (?:(?:evaluation|step|sample|image|run|paper) )?in {NUMBER}\b|"
+    rf"\bwithin (?:a|one|half a|{NUMBER}) (?:\w+ )*of (?:the )?(?:truth|exact|limit|optimum|best|it)\b|"
+    rf"\bto (?:about |some )?{NUMBER} (?:\w+ )?digits\b|\bparts in a\b|\bthe (?:bulk|lion's share) of\b|"
+    r"\baccounts? for\b|"
     rf"\bonly (?:one|{NUMBER}) (?:of|has|have|is|are|does|do)\b|\bno (?:number|amount) of\b",
     re.IGNORECASE,
 )
@@ -85,6 +101,8 @@ THING = (
 RECOMMENDS = re.compile(
     r"\b(?:recommend\w*|should|prefer\w*|avoid|advice|advise|worth (?:it|the|its)|(?:good|right|wise|safe) choice|"
     r"(?:^|[:;] )(?:use|choose) |sticks? (?:to|with)|(?:is|are|be) (?:the )?way to go|ideal(?:ly)?|overkill|"
+    r"deserves?|opt(?:s|ed)? for|favou?rs?|safely|(?:strikes?|right) (?:\w+ )*balance|"
+    r"all (?:that )?(?:one|you|we|it) (?:needs?|requires?)|"
     r"advisable|needs? (?:only|just|the (?:last|first))|a must|no reason (?:to|not to)|beware)\b|"
     rf"(?:^|[,:;(] |\b(?:then|and|or|rather|better) )"
     rf"(?:take|use|choose|pick|try|keep|go for|switch to|start with) {THING}",
@@ -94,7 +112,7 @@ RECOMMENDS = re.compile(
 
 THEIRS = (
     r"(?:librar(?:y|ies)|papers?|codes|programs|ports|pipelines|authors|networks|implementations?|repository|repositories|"
-    r"people|users|textbooks?|practitioners?)"
+    r"people|users|textbooks?|practitioners?|courses|lectures|tutorials|lecturers|curricula|schools|surveys)"
 )
 OURS = r"(?:samplers|solvers|schedulers|grids|methods|rules|tables?)"
 ATTRIBUTE = (
@@ -104,7 +122,10 @@ GENERALISES = re.compile(
     rf"\b(?:(?:most|many|few) (?:{ATTRIBUTE} )*(?:{THEIRS}|{OURS})|"
     rf"(?:all|every|no|none of the|half of the) (?:{ATTRIBUTE} )*{THEIRS}|"
     rf"(?:all|every|no|none of the|half of the) (?:{ATTRIBUTE} )+{OURS}|"
-    rf"(?:(?!users|people){THEIRS} (?:have|had)|{THEIRS} (?:often|always|never|all|tend))|"
+    rf"(?:(?!users|people){THEIRS} (?:\w+ ){{0,4}}(?:have|had|share|teach(?:es)?|begins?|uses?) "
+    r"(?:\w+ )?(?:the same|much|similar|alike)|"
+    r"(?:nearly|almost|roughly|largely|essentially|much|practically|more or less) (?:the same|identical|alike)|"
+    rf"(?!users|people){THEIRS} (?:have|had)|{THEIRS} (?:often|always|never|all|tend))|"
     r"usually|often|mostly|typically|commonly|rarely|seldom|in practice|everybody|everyone|"
     r"(?:nobody|no one) (?:has|uses|proves|reports|tests|measures|publishes)|(?:in|from) (?:the|any|no) literature)\b",
     re.IGNORECASE,
@@ -118,9 +139,43 @@ VERDICTS = re.compile(
 )
 """What an alt text may not rank by: how curves lie, and at which values of their axes, is what it is there to say."""
 
+COUNTED = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12, "sixteen": 16, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50,
+    "sixty": 60, "eighty": 80, "hundred": 100, "thousand": 1000,
+}  # fmt: skip
+NUMERAL = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?")
+WORD = rf"(?:{'|'.join(COUNTED)})(?:-(?:{'|'.join(COUNTED)}))?"
+PARTS = r"(?:half|halves|third|quarter|fifth|tenth|hundredth|thousandth|ten-thousandth|millionth)s?"
+DRAWN = (
+    r"(?:panels?|curves?|lines?|rows?|columns?|peaks?|bands?|branch\w*|humps?|dots?|others?|bundles?|ones?|pieces?|"
+    r"samples?|starts?|paths?|methods?|sheaves|points?|spirals|evaluations|steps?|levels?|groups|that)"
+)
+MEASURED = (
+    rf"\bslopes? (?:of )?(?:about |minus )?(?:{WORD}|\d)|\b(?:twice|thrice|\w+fold|orders of magnitude|decades?|"
+    rf"per ?cent|millionths?)\b|\b(?:by|of) an? factor\b|\b(?:{WORD}|several|many) times "
+    rf"(?:as|the|more|less|in|\w+er)\b|\b(?:a|an|one|{WORD}) {PARTS}\b|\bhalf (?:as|of|the|way)\b|\bthrough a half\b"
+)
+AMOUNTS = re.compile(
+    rf"{MEASURED}|(?<![\w.+-])(?:minus )?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w(]|-\w)|"
+    r"\b(?:at|to|near|about|below|above|from|until|before|after|than|beyond) (?:about |minus )?"
+    rf"{WORD}\b(?! (?:\w+ ){{0,2}}{DRAWN}\b)|"
+    rf"\bbetween {WORD} and {WORD}\b|\b{WORD} times in\b",
+    re.IGNORECASE,
+)
+"""Amounts in an alt text: values, slopes and multiples; how many curves, panels or rows there are, is no amount."""
+
+NAMES = re.compile(
+    r"\b(?:Adams(?:-Bashforth)?|UniPC|UniP|UniC|GHVB|stage|orders?|xi|tau|a|b|q|k) "
+    r"\d+(?: \d)?(?:,? (?:and|to) \d|, \d)*\b|"
+    r"\b(?:two|three)-(?:step|stage)\b|\bfrom one (?:step|way|end)\b|\babout zero with\b|\bbeside zero\b",
+    re.IGNORECASE,
+)
+"""Numbers that belong to names, and the axis."""
+
 NEVER = re.compile(r"(?!)")
 KINDS = (RANKS, QUANTIFIES, RECOMMENDS, GENERALISES)
-PICTURED_KINDS = (VERDICTS, NEVER, RECOMMENDS, NEVER)
+PICTURED_KINDS = (VERDICTS, AMOUNTS, RECOMMENDS, NEVER)
 
 IDIOMS = re.compile(
     r"\b(?:at (?:best|worst|least|most)|best[- ]known|helps? to|pytest|test|rest|interest|request|suggest|honest|"
@@ -182,6 +237,14 @@ class Sentence:
     """All that stands under the same heading."""
 
     @property
+    def numbers(self) -> set[float]:
+        """Numbers among its amounts, also those in words."""
+        told = re.sub(
+            rf"\b(?:{'|'.join(COUNTED)})\b", lambda m: str(COUNTED[m[0].lower()]), " ".join(self.amounts), flags=re.I
+        )
+        return {float(one) for one in NUMERAL.findall(told)}
+
+    @property
     def start(self) -> str:
         """Its first words, by which the list knows it."""
         return self.text if len(self.text) <= START else self.text[:START].rpartition(" ")[0]
@@ -195,6 +258,11 @@ class Section:
     """Lines of its cells."""
     proofs: int = 0
     formulas: int = 0
+
+    @property
+    def literals(self) -> set[float]:
+        """Numbers in the code."""
+        return {float(one) for line in self.code for one in NUMERAL.findall(line)}
 
     @property
     def asserts(self) -> bool:
@@ -229,6 +297,7 @@ def _paragraphs(page: str) -> Iterator[_Paragraph]:
     section = heading = Section()
     blocks = [("", "")]  # fence that closes it, and name
     gathered: list[str] = []
+    picture = Section()  # the cell that is passed over
     skipped: list[str] = []  # fence of a block that is left out, and its name
     cell: list[str] = []  # lines of the one that is passed over
     caption = ""  # indentation of the one that is read
@@ -246,13 +315,15 @@ def _paragraphs(page: str) -> Iterator[_Paragraph]:
             if line.strip() == skipped[0]:
                 skipped.clear()
                 for said in PICTURED.findall("\n".join(cell)):
-                    yield _Paragraph("".join(STRING.findall(said)), begun, "alt", section)
+                    yield _Paragraph("".join(STRING.findall(said)), begun, "alt", picture)
                 cell.clear()
             elif skipped[1] == "code-cell":
                 section.code.append(line)
                 cell.append(line)
                 if alt := re.match(r" +alt: (.*)", line):
-                    yield _Paragraph(alt[1], number, "alt", section)
+                    yield _Paragraph(alt[1], number, "alt", picture)
+                elif not re.match(r" {2,6}(?:caption|alt|name):", line) and not (caption and line.startswith(caption)):
+                    picture.code.append(line)
                 if caption and line.startswith(caption):
                     gathered.append(line.strip())
                 elif caption or re.fullmatch(r" +caption: \|", line):
@@ -271,6 +342,7 @@ def _paragraphs(page: str) -> Iterator[_Paragraph]:
             yield from done()
             name = fence["name"] or ""
             if name in CODE | ASKS:
+                picture = Section()
                 skipped += [fence["fence"], name]
             elif name == "solution-end":
                 blocks[-1] = (fence["fence"], "solution")
@@ -309,7 +381,8 @@ def _found(paragraph: _Paragraph) -> Iterator[Sentence]:
     kinds = PICTURED_KINDS if paragraph.block == "alt" else KINDS
     for hidden in _split(MASK.sub(hide, paragraph.text)):
         shown = re.sub(r"\ue000(\d+)\ue001", lambda m: _plain(masks[int(m[1])]), hidden)
-        bare = IDIOMS.sub("", re.sub(r"\ue000(\d+)\ue001", lambda m: _number(masks[int(m[1])]), hidden))
+        idle = NAMES if paragraph.block == "alt" else IDIOMS
+        bare = idle.sub("", re.sub(r"\ue000(\d+)\ue001", lambda m: _number(masks[int(m[1])]), hidden))
         words = [tuple(m[0].strip() for m in rule.finditer(bare)) for rule in kinds]
         if any(words) and not shown.rstrip('*)"”').endswith("?"):
             place = paragraph.line, paragraph.block
@@ -371,6 +444,12 @@ REASONS: Mapping[str, Reason] = {
     "contents": Reason("says what a page or section is about", lambda s: not s.amounts or s.block == "admonition"),
     "history": Reason("says what was said or done before"),
     "wording": Reason("ranks nothing: the word has another sense here", lambda s: not s.amounts),
+    "drawn": Reason(
+        "the numbers of an alt text are those that its cell sets, none was measured",
+        lambda s: (
+            s.block == "alt" and not re.search(MEASURED, s.text, re.IGNORECASE) and s.numbers <= s.section.literals
+        ),
+    ),
 }
 """The closed list of reasons."""
 
@@ -403,6 +482,8 @@ def problems(pages: Mapping[str, str], listed: Mapping[tuple[str, str], str]) ->
             yield f"{name}:{one.line} is not computed ({words}): {one.text}"
         elif reason not in REASONS:
             yield f"{name}:{one.line} has the unknown reason {reason!r}; there are {', '.join(REASONS)}"
+        elif one.block == "alt" and one.amounts and reason not in {"computed", "drawn"}:
+            yield f"{name}:{one.line} names an amount in an alt text that its cell neither sets nor asserts: {one.text}"
         elif not REASONS[reason].holds(one):
             yield f"{name}:{one.line} is not {reason!r} ({REASONS[reason].meaning}): {one.text}"
     for name, start in listed.keys() - found.keys():

@@ -102,7 +102,8 @@ def spectrum_error(plan: Plan, variances: ArrayLike | None = None, *, weights: A
     --------
     >>> import diffnum as dn
     >>> schedule = dn.schedules.EDM()
-    >>> error = spectrum_error(dn.plan("ddim", schedule, dn.grids.karras(schedule, 10)))
+    >>> plan = dn.plan("ddim", schedule, dn.grids.karras(schedule, 10))
+    >>> error = spectrum_error(plan)
     >>> bool((error.gain < error.exact).all())  # Euler's method loses variance, always
     True
     """

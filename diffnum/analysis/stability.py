@@ -177,7 +177,7 @@ class Stability:
 
 
 def real_interval(method: Method | str, h: float = 0.0, parameters: Parameters = None) -> float:
-    """Largest S such that the method is stable at every z in [-S, 0].
+    """Largest Z such that the method is stable at every z in [-Z, 0].
 
     Parameters
     ----------

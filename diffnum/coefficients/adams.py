@@ -247,8 +247,10 @@ def ddim(h: Scalar | Kernel, prediction: str = "data") -> tuple[Scalar]:
 def dpmpp_2m(h: Scalar | Kernel, r1: Scalar, prediction: str = "data") -> tuple[Scalar, Scalar]:
     r"""Weights of DPM-Solver++(2M), the two-step method with the midpoint weight.
 
-    .. math:: y_1 = \frac{\sigma_1}{\sigma_0} y_0 + \alpha_1\,(w_0 D_0 + w_1 D_{-1}), \qquad
-              w_1 = \frac{h\varphi_1(-h)}{2 u_1}, \quad w_0 = h\varphi_1(-h) - w_1
+    .. math::
+
+        y_1 &= \frac{\sigma_1}{\sigma_0} y_0 + \alpha_1\,(w_0 D_0 + w_1 D_{-1}), \\
+        w_1 &= \frac{h\varphi_1(-h)}{2 u_1}, \quad w_0 = h\varphi_1(-h) - w_1
 
     Parameters
     ----------

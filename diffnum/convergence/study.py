@@ -122,8 +122,10 @@ def convergence_study(
     >>> import numpy as np
     >>> def ddim(model, x, nodes):
     ...     for a, b in zip(nodes, nodes[1:]):
-    ...         s, t0, t1 = model.schedule, model.schedule.time(a), model.schedule.time(b)
-    ...         x = s.alpha(t1) / s.alpha(t0) * x - s.sigma(t1) * np.expm1(b - a) * model.noise(x, a)
+    ...         s = model.schedule
+    ...         t0, t1 = s.time(a), s.time(b)
+    ...         moved = s.sigma(t1) * np.expm1(b - a) * model.noise(x, a)
+    ...         x = s.alpha(t1) / s.alpha(t0) * x - moved
     ...     return x
     >>> convergence_study(ddim, grids=("uniform",)).assert_order(1)
     """

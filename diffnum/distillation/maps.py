@@ -325,7 +325,8 @@ def flow_map(problem: Problem, schedule: Schedule) -> FlowMap:
     --------
     >>> import numpy as np
     >>> import diffnum as dn
-    >>> flow = dn.distillation.flow_map(dn.problems.three_peaks(), dn.schedules.FlowMatching())
+    >>> flow = dn.distillation.flow_map(
+    ...     dn.problems.three_peaks(), dn.schedules.FlowMatching())
     >>> x = np.array([[0.3], [-1.0]])
     >>> half = flow(x, 1.0, 0.5)
     >>> bool(np.allclose(flow(half, 0.5, 0.0), flow.consistency(x, 1.0), atol=1e-13))

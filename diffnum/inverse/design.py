@@ -53,7 +53,8 @@ def information_gain(law: Any, rows: ArrayLike, noise_std: float) -> FloatArray:
     Examples
     --------
     >>> import diffnum as dn
-    >>> float(information_gain(dn.Gaussian([0.0, 0.0], [3.0, 1.0]), [[1.0, 0.0]], 1.0)[0])  # log(1 + 3) / 2
+    >>> law = dn.Gaussian([0.0, 0.0], [3.0, 1.0])
+    >>> float(information_gain(law, [[1.0, 0.0]], 1.0)[0])  # log(1 + 3) / 2
     0.693147...
     """
     mixture, candidates, noise = _checked(law, rows, noise_std)

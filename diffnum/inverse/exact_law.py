@@ -210,7 +210,9 @@ def exact_law(
     >>> import diffnum as dn
     >>> prior = dn.Gaussian([0.0, 0.0], [[1.0, 0.3], [0.3, 0.5]])
     >>> op = dn.inverse.Linear([[1.0, 0.5]])
-    >>> [round(exact_law("moment_matching", prior, op, 0.3, steps=n)[1].w2, 3) for n in (50, 100, 200)]
+    >>> def distance(steps):
+    ...     return exact_law("moment_matching", prior, op, 0.3, steps=steps)[1].w2
+    >>> [round(distance(steps), 3) for steps in (50, 100, 200)]
     [0.047, 0.024, 0.012]
     """
     from diffnum.schedules import VPLinear

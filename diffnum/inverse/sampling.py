@@ -132,7 +132,8 @@ def sample(
     >>> import diffnum as dn
     >>> law = dn.GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.1, 0.2])
     >>> op = dn.inverse.Linear([[1.0, 1.0]])
-    >>> x = sample(law.denoiser(dn.schedules.VPLinear()), op, [0.8], 0.2, n=4000, method="twisted_wide")
+    >>> model = law.denoiser(dn.schedules.VPLinear())
+    >>> x = sample(model, op, [0.8], 0.2, n=4000, method="twisted_wide")
     >>> exact = law.posterior(op.matrix, [0.8], 0.2)
     >>> bool(np.abs(x.mean(0) - exact.weights @ exact.means).max() < 0.05)
     True

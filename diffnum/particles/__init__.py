@@ -4,7 +4,9 @@
 >>> import diffnum as dn
 >>> schedule = dn.schedules.VPLinear()
 >>> law = dn.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [0.1, 0.2])
->>> plan = dn.plan("sde_dpmpp_1", schedule, dn.grids.uniform_half_log_snr(schedule, 60, t_start=1.0, t_end=1e-3))
+>>> grid = dn.grids.uniform_half_log_snr(
+...     schedule, 60, t_start=1.0, t_end=1e-3)
+>>> plan = dn.plan("sde_dpmpp_1", schedule, grid)
 >>> pop = dn.particles.run(plan, dn.particles.annealed(law.denoiser(schedule), 2.0), 4000)
 >>> mean, error = pop.estimate(lambda x: x[:, 0])
 >>> exact = law.power(2)

@@ -251,8 +251,11 @@ def run(
     >>> import diffnum as dn
     >>> schedule = dn.schedules.VPLinear()
     >>> model = dn.Gaussian([0.0], 1.0).denoiser(schedule)
-    >>> plan = dn.plan("sde_dpmpp_2m", schedule, dn.grids.uniform_half_log_snr(schedule, 40, t_start=1.0, t_end=1e-3))
-    >>> pop = dn.particles.run(plan, dn.particles.steered(model, lambda x: x[:, 0], 1.0), 4000)
+    >>> grid = dn.grids.uniform_half_log_snr(
+    ...     schedule, 40, t_start=1.0, t_end=1e-3)
+    >>> plan = dn.plan("sde_dpmpp_2m", schedule, grid)
+    >>> tilted = dn.particles.steered(model, lambda x: x[:, 0], 1.0)
+    >>> pop = dn.particles.run(plan, tilted, 4000)
     >>> mean, error = pop.estimate(lambda x: x[:, 0])
     >>> bool(abs(mean - 1.0) < 4 * error + 0.02)
     True

@@ -101,8 +101,12 @@ def gradient(
     >>> import diffnum as dn
     >>> schedule = dn.schedules.VPLinear()
     >>> model = dn.problems.three_peaks().denoiser(schedule)
-    >>> plan = dn.plan("dpmpp_2m", schedule, dn.grids.uniform_half_log_snr(schedule, n=10, t_start=1.0, t_end=1e-3))
-    >>> found = dn.gradient(plan, model, np.array([[0.3]]), lambda end: (0.5 * np.sum(end**2), end))
+    >>> grid = dn.grids.uniform_half_log_snr(
+    ...     schedule, n=10, t_start=1.0, t_end=1e-3)
+    >>> plan = dn.plan("dpmpp_2m", schedule, grid)
+    >>> def loss(end):
+    ...     return 0.5 * np.sum(end**2), end
+    >>> found = dn.gradient(plan, model, np.array([[0.3]]), loss)
     >>> found.x.shape
     (1, 1)
     """

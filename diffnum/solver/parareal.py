@@ -142,7 +142,8 @@ def solve_parareal(
     >>> model = dn.problems.three_peaks().denoiser(schedule)
     >>> grid = dn.grids.uniform_half_log_snr(schedule, n=64, t_start=1.0, t_end=1e-3)
     >>> fine = dn.plan("ddim", schedule, grid)
-    >>> coarse = dn.plan("ddim", schedule, dn.grids.from_times(schedule, fine.times[::8]))
+    >>> every_eighth = dn.grids.from_times(schedule, fine.times[::8])
+    >>> coarse = dn.plan("ddim", schedule, every_eighth)
     >>> run = dn.solve_parareal(fine, coarse, model, np.array([[0.3]]))
     >>> run.chain < run.sequential
     True

@@ -83,6 +83,27 @@ def test_every_exercise_is_graded_and_solved_once(name: str) -> None:
     assert {label: title for label, title in asked.items() if not title.lower().startswith(GRADES)} == {}
 
 
+def checked(page: str) -> set[str]:
+    """Exercises of a page whose solution has a cell that asserts something."""
+    ends = r"\n`{3,}\{solution-end\}|\n`{3,}\{exercise|\n## |\Z"
+    found = re.findall(rf"^`{{3,}}\{{solution-start\}} (\S+)(.*?)(?={ends})", page, re.MULTILINE | re.DOTALL)
+    return {label for label, told in found if re.search(r"^ *assert |show\.claim\(", told, re.MULTILINE)}
+
+
+def test_what_the_teaching_guide_names_is_checked_by_a_cell() -> None:
+    named = set(
+        re.findall(r"\{ref\}`([\w-]+-ex-[\w-]+)`", (BOOK / "reference/teaching.md").read_text(encoding="utf-8"))
+    )
+    assert len(named) > 5
+    assert named - set().union(*(checked(page) for page in PAGES.values())) == set()
+
+
+def test_a_solution_in_words_alone_checks_nothing() -> None:
+    page = "```{solution-start} a\n```\n\nWords.\n\n```{solution-end}\n```\n\n```{code-cell} python\nassert x\n```\n"
+    assert checked(page) == set()
+    assert checked(page.replace("Words.", "```{code-cell} python\nassert x\n```")) == {"a"}
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_chapter_has_exercises_of_every_grade(name: str) -> None:
     assert without(PAGES[name]) == []

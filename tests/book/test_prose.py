@@ -157,8 +157,66 @@ PLANTED = [
     "Pictures need the last one.",
     "Stages pay for themselves.",
     "that no number of steps can break",
+    "Courses on diffusion models have nearly the same labs.",
+    "Most courses begin with Langevin's equation.",
+    "Tutorials on flow matching all teach the same sampler.",
+    "The two libraries are essentially identical.",
+    "UniPC-3 is hard to top at eight evaluations.",
+    "Below six evaluations DDIM is all one requires.",
+    "A third stage buys nothing on trained networks.",
+    "Everything above order three is wishful.",
+    "Karras spacing deserves to be the default.",
+    "Opt for the midpoint rule when memory is short.",
+    "The corrector brings a tenfold gain at no extra call.",
+    "Noise erases the mistakes of early steps.",
+    "The choice of grid outweighs that of the formula.",
+    "Guidance eats up one order of accuracy.",
+    "Multistep methods are preferred by all practitioners.",
+    "Its error is a thousandth of DDIM's.",
+    "The two agree to four digits from twelve steps on.",
+    "Ten steps bring the sample within a pixel level of the truth.",
+    "One order more cuts the error to a quarter.",
+    "Heun's method excels on flow models.",
+    "Latent models tolerate large steps.",
+    "Nearly any grid will do from forty steps on.",
+    "The last step accounts for the bulk of the error.",
+    "Eight steps of UniPC are equivalent to twenty of DDIM.",
+    "Against this, DPM-Solver-3 disappoints.",
+    "Two out of three papers measure it wrongly.",
+    "The method is immune to the scale of guidance.",
+    "Stochastic samplers shine when evaluations are plentiful.",
+    "A shift of three suits video models.",
+    "Accuracy suffers under strong guidance.",
+    "Twenty evaluations are plenty.",
+    "We favour the exponential form.",
+    "Fitted coefficients transfer to other networks without loss.",
+    "The gap closes at thirty steps.",
+    "One can safely leave out the corrector.",
+    "Order two strikes the right balance between cost and accuracy.",
+    "The remainder is a mere two parts in a thousand.",
+    "Only Adams keeps its order there.",
+    "DDIM is hopelessly behind at ten steps.",
+    "Past forty steps nothing is gained.",
+    "Its residual is dwarfed by that of Euler.",
+    "Trailing spacing rescues short runs.",
+    "Nobody should go below five steps.",
+    "Three stages return twice what they take.",
+    "UniPC-3 sits at the top of the table at every budget.",
+    "At eight evaluations the two are indistinguishable.",
+    "Each doubling of steps quarters the error.",
+    "Order pays off late.",
+    "The last evaluation is money thrown away.",
+    "Video models want shifted grids.",
+    "Its advantage evaporates with guidance.",
+    "One evaluation in ten is idle.",
+    "The smaller models are unforgiving.",
+    "A corrector is free.",
+    "Most of the gain sits in the first three steps.",
+    "Churn is worse than useless.",
+    "The exponential form reigns at low noise.",
+    "No grid is perfect for all.",
 ]
-"""Sentences that an examiner wrote against an earlier version, which passed most of them."""
+"""Sentences that two examiners wrote against earlier versions, which passed most of them."""
 
 
 @pytest.mark.parametrize("sentence", PLANTED)
@@ -182,9 +240,64 @@ def test_an_alt_text_describes_and_does_not_judge() -> None:
         "```{code-cell} python\n---\nmystnb:\n  image:\n    alt: Four curves, {what}.\n---\n"
         'show.images(x, alt="Two rows; "\n    "{what}.")\n```'
     )
-    assert prose.sentences(of_page(cell.replace("{what}", "of which one falls to 0.5 and lies lowest"))) == []
+    assert prose.sentences(of_page(cell.replace("{what}", "of which one falls and lies lowest"))) == []
     found = prose.sentences(of_page(cell.replace("{what}", "of which DDIM is the best")))
     assert [one.block for one in found] == ["alt", "alt"]
+
+
+PICTURE = (
+    "```{code-cell} python\n---\nmystnb:\n  figure:\n    caption: |\n      Errors, 7.\n    name: fig-a\n  image:\n"
+    "    alt: {alt}\n---\n{code}\n```"
+)
+
+
+@pytest.mark.parametrize(
+    "alt",
+    [
+        "The curve falls to 0.37.",
+        "It falls with slope two.",
+        "It lies at 1e-6 throughout.",
+        "It is about fifty times higher.",
+        "One curve is twice as high as the other.",
+        "They meet at eighty.",
+        "It covers a third of the axis.",
+        "It stays within five per cent.",
+        "Both rise by a factor of ten.",
+        "It lies between two and four.",
+    ],
+)
+def test_an_amount_of_an_alt_text_that_its_cell_does_not_hold_is_refused(alt: str) -> None:
+    page = of_page(PICTURE.replace("{alt}", alt).replace("{code}", "show.shown(ax)"), cell="assert x == 0.37")
+    for reason in prose.REASONS:
+        assert list(prose.problems({"page.md": page}, {("page.md", alt): reason})), reason
+    assert list(prose.problems({"page.md": page}, {}))
+    held = page.replace("show.shown(ax)", "assert slope == 2\nshow.shown(ax)")
+    assert list(prose.problems({"page.md": held}, {("page.md", alt): "computed"})) == []
+
+
+def test_what_a_cell_sets_an_alt_text_may_name_and_what_was_measured_not() -> None:
+    def faults(alt: str, code: str) -> list[str]:
+        page = of_page(PICTURE.replace("{alt}", alt).replace("{code}", code))
+        return list(prose.problems({"page.md": page}, {("page.md", alt): "drawn"}))
+
+    assert faults("At level 0.5 the lines tremble.", "levels = (0.0, 0.5)") == []
+    assert len(faults("At level 0.7 the lines tremble.", "levels = (0.0, 0.5)")) == 1
+    assert len(faults("It falls with slope 2.", "guides = (1, 2)")) == 1
+    # the caption is no code
+    assert len(faults("At level 7 the lines tremble.", "levels = (0.0, 0.5)")) == 1
+
+
+@pytest.mark.parametrize(
+    "alt",
+    [
+        "Two panels with three curves each.",
+        "Five rows of eight pictures.",
+        "Adams 2, 3 and 4 and UniPC-3 lie between the two lines.",
+        "The first of six spirals is one of two that end on the axis.",
+    ],
+)
+def test_how_many_things_are_drawn_is_no_amount(alt: str) -> None:
+    assert prose.sentences(of_page(PICTURE.replace("{alt}", alt).replace("{code}", "x = 1"))) == []
 
 
 def test_an_entry_whose_sentence_is_gone_is_found() -> None:

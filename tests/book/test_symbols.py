@@ -143,6 +143,17 @@ def test_a_planted_letter_on_an_axis_is_refused(cell: str, found: list[str]) -> 
     assert symbols.unexplained({"page": page}) == found
 
 
+def test_all_cells_of_a_page_are_looked_at() -> None:
+    """Those after one with options were once taken for its options: 51 of 1185 were seen."""
+    pages = symbols.chapters()
+    assert sum(len(symbols.CELL.findall(page)) for page in pages.values()) == sum(
+        page.count("```{code-cell} python") for page in pages.values()
+    )
+    cell = "```{code-cell} python\n:tags: [hide-input]\nx = 1\n```\n"
+    wrong = '```{code-cell} python\nax.set_ylabel("largest s")\n```\n'
+    assert symbols.unexplained({"page": cell + wrong + cell}) == ["page:6: s"]
+
+
 def test_a_page_says_what_its_letters_mean() -> None:
     meanings = dict(symbols.defined((BOOK / "reference/notation.md").read_text(encoding="utf-8")))
     assert symbols.unnamed(meanings, symbols.chapters()) == []
@@ -154,6 +165,67 @@ def test_a_page_says_what_its_letters_mean() -> None:
 def test_a_definition_gives_no_symbol_a_second_meaning() -> None:
     page = "The *crossing* of a coupling of $z$ and $x_0$ is $C = \\int v$."
     assert symbols.otherwise({"C": "covariance of data"}, {"page": page}) == ["page:1: crossing $C$"]
+
+
+def test_letters_that_had_several_meanings_are_set_equal_to_theirs_alone() -> None:
+    assert symbols.redefined(symbols.chapters()) == []
+
+
+@pytest.mark.parametrize(
+    ("formula", "refused"),
+    [
+        (r"S = \alpha^2 c + \sigma^2", 0),
+        (r"S_k = \alpha^2 C_k + \sigma^2 I", 0),
+        (r"\hat r = e^{-S} r, \quad S = \int a", 1),
+        (r"S_i = \nabla\log q_i", 1),
+        ("r = h_{n-1}/h_n", 0),
+        ("r = p/q", 1),
+        ("r_n = a_{n+1}/a_n", 1),
+        ("u = x/\\alpha", 1),
+        (r"u_j = (\lambda_{n-j} - \lambda_n)/h", 0),
+        (r"F_j = \int L_j", 1),
+        (r"d = \cos(a\pi/2)", 1),
+        ("d = 32", 0),
+        (r"g = -\log(-\log u)", 1),
+        ("k = 0, 1", 0),
+        (r"1 - k/r, k = g^2 (\sigma_n - \sigma_{n+1})", 1),
+    ],
+)
+def test_a_planted_third_meaning_is_refused(formula: str, refused: int) -> None:
+    assert len(symbols.redefined({"page": f"With ${formula}$."})) == refused
+    cell = formula.replace("\\", "\\\\")
+    assert len(symbols.redefined({"page": f'```{{code-cell}} python\nlabel = "${cell}$"\n```'})) == refused
+
+
+def test_the_counter_is_no_shift() -> None:
+    meanings = dict(symbols.defined((BOOK / "reference/notation.md").read_text(encoding="utf-8")))
+    planted = {"page": "Show that the shift $k$ of flow matching translates."}
+    assert symbols.otherwise(meanings, planted) == ["page:1: shift $k$"]
+    assert symbols.otherwise(meanings, {"page": "the frequency $k$, the moment $k$"}) == []
+
+
+CHANGED = re.compile(r"^\| \$[^|]+ \| ([^|]+) \| [^|]+ \| ([^|]+) \|$", re.MULTILINE)
+
+
+def strangers(page: str) -> list[str]:
+    """Letters that the table of changes gives to chapters without them."""
+    label = re.compile(r"^\((chapter-[\w-]+)\)=$", re.MULTILINE)
+    where = {label.findall(text)[0]: symbols.formulas(text) for text in symbols.chapters().values()}
+    table = page.partition("(letters-changed)=")[2].partition("\n## Other")[0]
+    return [
+        f"{symbol} in {label}"
+        for written, chapters in CHANGED.findall(table)
+        for symbol in re.findall(r"\$([^$]+)\$", written)[:1]
+        for label in re.findall(r"\{ref\}`([\w-]+)`", chapters)
+        if not any(symbols.occurs(symbols.head(symbol), one) for one in where[label])
+    ]
+
+
+def test_letters_that_changed_are_in_the_chapters_that_the_table_names() -> None:
+    page = (BOOK / "reference/notation.md").read_text(encoding="utf-8")
+    assert strangers(page) == []
+    planted = page.replace("| $r$ | $\\mathcal R$ |", "| $r$ | $\\mathcal Q$ |")
+    assert strangers(planted) == [r"\mathcal Q in chapter-weighted", r"\mathcal Q in chapter-distillation"]
 
 
 def test_theta_is_no_parameter() -> None:

@@ -251,6 +251,28 @@ def test_shades_have_the_order_of_the_values(show: ModuleType, best: Any) -> Non
     assert (dark.min(), dark.max()) == (0, 1)
 
 
+def bold(table: Any) -> list[list[str]]:
+    """Bold numbers of each row."""
+    return [re.findall(r"<b>(.*?)</b>", row) for row in table.data.splitlines()[2:]]
+
+
+def test_rows_of_one_kind_are_compared_with_each_other_only(show: ModuleType) -> None:
+    body = [["a", 1.0], ["a", 2.0], ["b", 30.0], ["b", 40.0]]
+    assert bold(show.shaded(["", "x"], body, within=0)) == [["1"], [], ["30"], []]
+    assert bold(show.shaded(["", "x"], body)) == [["1"], [], [], []]
+
+
+def test_each_column_has_its_own_best_and_only_those_that_are_named_are_compared(show: ModuleType) -> None:
+    body = [["a", 1, 5.0, 0.5], ["b", 12345, 7.0, 0.9]]
+    assert bold(show.shaded(["", "n", "x", "y"], body, best={1: "most", 3: 1.0})) == [[], ["12345", "0.9"]]
+
+
+def test_text_between_numbers_is_neither_compared_nor_changed(show: ModuleType) -> None:
+    table = show.shaded(["", "x", "y"], [["a", "0/0", 0.25], ["b", 2.0, 0.5]], over="rows", of=(1, 2), how=".0%")
+    assert "| a | 0/0 |" in table.data
+    assert bold(table) == [["25%"], ["50%"]]
+
+
 def test_values_that_are_all_equal_are_all_best(show: ModuleType) -> None:
     rows = show.shaded(["", "x"], [["", 2.0]] * 3).data.splitlines()[2:]
     assert len({tuple(re.findall(PARTS, row)) for row in rows}) == 1

@@ -146,6 +146,19 @@ def test_tables_give_numbers_four_digits_and_signs_that_do_not_break(show: Modul
     ]
 
 
+@pytest.mark.parametrize(
+    ("claim", "shown"),
+    [
+        ("eta^2 = level**2/2", "eta² = level²/2"),
+        ("eta^2 = level**2*(1 - s)/(2*s)", "eta² = level²·(1 - s)/(2·s)"),
+        ("s_0 == s^12", r"s\_0 = s¹²"),
+        ("x^(1/2)", "x^(1/2)"),
+    ],
+)
+def test_claims_show_powers_and_products_as_print_has_them(show: ModuleType, claim: str, shown: str) -> None:
+    assert show._claim(claim) == shown
+
+
 def test_arrays_are_shown_as_lists_of_numbers_of_four_digits(show: ModuleType) -> None:
     assert show.numbers(np.array([1.59612, 2.0, -1e-9])) == "[1.596, 2, -1e-09]"
     assert show.numbers(np.array([1, 20])) == "[ 1, 20]"

@@ -201,3 +201,16 @@ def ld3_dpmpp(
         ts.append(t)
         ms.append(data(x, t2[step]))
     return x
+
+
+def s4s(net: Net, x: np.ndarray, t_steps: np.ndarray, c: np.ndarray, a: np.ndarray, lam, alpha, sigma) -> np.ndarray:
+    """GAS's copy of S4S, ``not_theory_update``: predictor ``c``, corrector ``a``; data prediction, newest first."""
+    models: list[np.ndarray] = []
+    for k, (t, t_next) in enumerate(zip(t_steps[:-1], t_steps[1:], strict=True)):
+        models = [net(x, t), *models][: c.shape[1]]
+        gain = -alpha(t_next) * np.expm1(lam(t) - lam(t_next))
+        ratio = sigma(t_next) / sigma(t)
+        x_t = ratio * x + gain * sum(w * m for w, m in zip(c[k], models, strict=False))
+        x_t = ratio * x_t
+        x = x_t + gain * sum(w * m for w, m in zip(a[k], models, strict=False))
+    return x

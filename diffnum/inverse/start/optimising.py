@@ -81,7 +81,8 @@ def optimise_start(
     >>> loss = dn.inverse.misfit(dn.inverse.Linear([[1.0, 1.0]]), [2.0], 0.5)
     >>> plan, model = dn.plan("dpmpp_2m", schedule, grid), law.denoiser(schedule)
     >>> found = dn.inverse.optimise_start(plan, model, loss, np.zeros((1, 2)))
-    >>> exact = dn.inverse.exact_start(plan, model, dn.inverse.Linear([[1.0, 1.0]]), [2.0], 0.5)
+    >>> op = dn.inverse.Linear([[1.0, 1.0]])
+    >>> exact = dn.inverse.exact_start(plan, model, op, [2.0], 0.5)
     >>> bool(abs(found.objective - exact.objective) < 1e-9)
     True
     """

@@ -45,7 +45,7 @@ def _equation(family: str) -> str:
 def _approached(top: Case) -> Iterator[Identity]:
     family = top.record.family
     level, s = sympy.symbols("level s", positive=True)
-    claim = f"the reverse equation of tau^2 = {RATES[family](level, s)} is approached"
+    claim = f"the reverse equation of eta^2 = {RATES[family](level, s)} is approached"
     yield decide(claim, lambda: _equation(family))
 
 
