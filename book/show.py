@@ -223,7 +223,8 @@ def shaded(
                 value = lines[at[0]][at[1]]
                 text = _cell(str(value) if isinstance(value, int | np.integer) else f"{value:{how}}")
                 mark = f"<b>{text}</b>" if bold else text
-                cells[at] = f'<span class="shade" style="--shade: {part:.2f}">{mark}</span>'
+                dark = 1.0 if bold else part  # what is written alike is as good
+                cells[at] = f'<span class="shade" style="--shade: {dark:.2f}">{mark}</span>'
             elif not isinstance(lines[at[0]][at[1]], str):
                 cells[at] = "–"
     return table(columns, [[cells.get((i, k), value) for k, value in enumerate(row)] for i, row in enumerate(lines)])

@@ -22,11 +22,8 @@ from diffnum.templates import render
 
 __all__ = ["AuditReport", "audit"]
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Raised when the experiments change, so that no row of an older protocol is taken from a cache."""
-
-SWEEPS_PROTOCOL = 6
-"""The same of sweeps over options."""
 
 SEED = 0
 """Seed of all starting points."""
@@ -69,7 +66,6 @@ class AuditReport:
             "target": self.target,
             "versions": dict(self.versions),
             "protocol": PROTOCOL,
-            "protocol of sweeps": SWEEPS_PROTOCOL,
             "seed": SEED,
             "rows": [_record(r) for r in self.rows],
             "left_out": dict(self.left_out),
@@ -236,7 +232,7 @@ def _examined(subject: Subject) -> Row:
 def _key(subject: Subject, versions: Mapping[str, str]) -> str:
     """Name of a row in the ledger: subject, protocol and versions."""
     named = [subject.library, subject.name, subject.configuration, subject.claimed]
-    return digest([SWEEPS_PROTOCOL if subject.sweep else PROTOCOL, *named, dict(versions)])
+    return digest([PROTOCOL, *named, dict(versions)])
 
 
 def _ledger(cache_dir: str | Path | None, target: str) -> Ledger:

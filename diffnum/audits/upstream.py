@@ -284,7 +284,7 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
     ),
     UpstreamReport(
         "diffusers-flow-last-step", "The last step of a flow has length zero, and ends in NaN", "diffusers",
-        "UniPCMultistepScheduler", "not finite", "of length zero",
+        "UniPCMultistepScheduler", "not finite", "4 of 4, of length zero",
         "scheduling_unipc_multistep.py, line 443, set_timesteps",
         "The last level is appended once more, so that the last step goes nowhere, and differences are divided by its "
         "length. DPMSolverMultistepInverse does the same (line 346). In DEISMultistep (line 335) and SASolver "
@@ -296,6 +296,7 @@ REPORTS: Final[tuple[UpstreamReport, ...]] = (
             "pull request huggingface/diffusers#10267 (merged; it appended the level where none was)",
             "#6477 (merged) took such a step out of DPMSolverMultistep with Karras levels",
         ),
+        also=(("UniPCMultistepScheduler", "not finite", "'flow_prediction'"),),
     ),
     UpstreamReport(
         "diffusers-edm-last-step", "final_sigmas_type='sigma_min' makes a last step of length zero, and NaN",

@@ -43,11 +43,13 @@ def broken(latex: str, width: int = 260) -> str:
         Rows of more characters are broken.
     """
     lines = []
-    for line in latex.split(" \\\\\n"):
-        if len(line) > width and r"\left[" in line:
-            head, bracket, rest = line.partition(r"\left[")
-            rest = _TERM.sub(r"\1 \\\\ & \\qquad \2 ", rest)
-            line = head + "[" + (r" \\ & \qquad " + rest.lstrip()).replace(r" \right]", r"\, ]") if bracket else line
+    for row in latex.split(" \\\\\n"):
+        line = row
+        if len(row) > width:
+            head, bracket, rest = row.partition(r"\left[")
+            line = _TERM.sub(r"\1 \\\\ & \\qquad \2 ", rest if bracket else row)
+            if bracket:
+                line = head + "[" + (r" \\ & \qquad " + line.lstrip()).replace(r" \right]", r"\, ]")
         lines.append(line)
     return " \\\\\n".join(lines)
 

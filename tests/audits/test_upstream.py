@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,10 +18,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from diffnum.audits import MEASURED, REPORTS, UpstreamReport, adapt, rate_of, shipped_run, upstream
+from diffnum.audits import MEASURED, REPORTS, UpstreamReport, adapt, audit, rate_of, shipped_run, upstream
 from diffnum.audits.experiments import Row
 from diffnum.audits.findings import Demonstration, Finding
-from diffnum.audits.report import AuditReport
+from diffnum.audits.report import PROTOCOL, AuditReport
 from diffnum.audits.subjects import no_noise, subjects
 from diffnum.foreign.libraries import diffusers_schedulers, k_diffusion_samplers, k_diffusion_sampling
 
@@ -65,6 +67,29 @@ def test_the_lines_of_a_report_print_what_it_says(stem: str, capsys: pytest.Capt
         warnings.simplefilter("ignore")  # of numpy, on how the library makes arrays of tensors
         exec(compile(block, stem, "exec"), {})
     assert capsys.readouterr().out.strip() == said
+
+
+def outdated(record: Mapping[str, Any]) -> bool:
+    """Whether rows on record are of other experiments than those of this package, or of several."""
+    return record["protocol"] != PROTOCOL or any(key.startswith("protocol ") for key in record)
+
+
+def test_all_rows_on_record_are_of_the_present_protocol() -> None:
+    for library in ("diffusers", "k-diffusion"):
+        record = json.loads((FOLDER.parent / f"audit-{library}.json").read_text())
+        assert not outdated(record), library
+        assert outdated({**record, "protocol": PROTOCOL - 1})
+        assert outdated({**record, "protocol of sweeps": PROTOCOL})
+        assert AuditReport.from_json(json.dumps(record)).to_dict()["protocol"] == PROTOCOL
+
+
+def test_a_row_on_record_is_what_is_found_today() -> None:
+    (found,) = audit("diffusers", only=["EDMEulerScheduler defaults"], jobs=1).rows
+    report = AuditReport.from_json((FOLDER.parent / "audit-diffusers.json").read_text())
+    (kept,) = (r for r in report.rows if (r.sampler, r.configuration) == (found.sampler, found.configuration))
+    assert (found.verdict, found.claimed, found.formula_order) == (kept.verdict, kept.claimed, kept.formula_order)
+    assert [finding.part for finding in found.findings] == [finding.part for finding in kept.findings]
+    assert found.floor == pytest.approx(kept.floor, rel=0.1)
 
 
 def audited() -> list[tuple[str, Row, Finding]]:

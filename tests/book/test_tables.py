@@ -267,6 +267,11 @@ def test_each_column_has_its_own_best_and_only_those_that_are_named_are_compared
     assert bold(show.shaded(["", "n", "x", "y"], body, best={1: "most", 3: 1.0})) == [[], ["12345", "0.9"]]
 
 
+def test_what_is_written_alike_is_equally_dark(show: ModuleType) -> None:
+    rows = show.shaded(["", "x"], [["", 1.0001], ["", 0.9996], ["", 2.0]], best=1.0).data.splitlines()[2:]
+    assert [re.findall(PARTS, row) for row in rows] == [[("1.00", "<b>")], [("1.00", "<b>")], [("0.00", "")]]
+
+
 def test_text_between_numbers_is_neither_compared_nor_changed(show: ModuleType) -> None:
     table = show.shaded(["", "x", "y"], [["a", "0/0", 0.25], ["b", 2.0, 0.5]], over="rows", of=(1, 2), how=".0%")
     assert "| a | 0/0 |" in table.data

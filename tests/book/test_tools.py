@@ -254,6 +254,28 @@ def test_long_integers_of_the_formula_sheet_are_rounded_and_said_to_be() -> None
     assert not any("rounded" in one or ".." in one for one in entries)
 
 
+def test_long_weights_of_the_formula_sheet_have_a_line_a_summand_and_are_the_same() -> None:
+    sheet = load(BOOK / "figures/formulas.py")
+    for name in ("eab_4", "unipc_3_bh2", "ghvb_2.8_variable", "dpm_solver_3", "ddim"):
+        before = sheet.broken(sheet.rounded(dn.derive(name).latex())[0], width=sheet.WIDTH)
+        after = sheet.narrow(before)
+        assert after.count(r"\Bigl(") == after.count(r"\Bigr)")
+        assert after.count(r"\left(") == after.count(r"\right)")
+        whole = after.replace(sheet.NEXT + r"\quad ", " ").replace(r"\Bigl(", r"\left(").replace(r"\Bigr)", r"\right)")
+        assert whole == before
+        assert max(map(len, after.split(r"\\"))) <= sheet.FOLDED or after == before
+    weight = r"\left(" + " + ".join(["1234567890"] * 20) + r" - \frac{a - b}{\left(c + d\right)}\right) D_{n}"
+    assert sheet.narrow(weight).count(sheet.NEXT) == 20, "neither fractions nor inner brackets are broken"
+
+
+def test_only_what_can_be_pasted_of_another_name_is_set_as_code() -> None:
+    sheet = load(BOOK / "figures/formulas.py")
+    assert sheet.alias("ComfyUI", "ddim, euler") == "`ddim`, `euler`"
+    assert sheet.alias("papers", "UniP of the same order, but 2") == "UniP of the same order, but 2"
+    start = sheet.alias("diffusers", "PNDMScheduler(skip_prk_steps=True), up to its start; IPNDMScheduler")
+    assert start == "`PNDMScheduler(skip_prk_steps=True)`, up to its start; `IPNDMScheduler`"
+
+
 def test_rows_and_columns_of_images_have_names(show: ModuleType) -> None:
     html = show.images(np.zeros((6, 2, 2)), 3, alt="six", rows=["one", "two"], heads=["x", "y", "z"]).data
     assert re.findall(r"<p>(\w+)</p>", html) == ["one", "two"]
