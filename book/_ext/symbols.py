@@ -55,7 +55,7 @@ NAMED = (QUANTITIES - {"noise", "index", "point", "size"}) | {"cfg++", "equation
 """Nouns of a meaning of which a page that uses the symbol has to say one."""
 
 OWNED = (
-    r"\theta", r"\omega", r"\Gamma", r"\nu", r"\kappa", r"\mu", r"\vartheta", r"\Omega", "C", "f",
+    r"\theta", r"\omega", r"\Gamma", r"\nu", r"\kappa", r"\mu", r"\vartheta", "C", "f",
     "S", "F", "X", "Z", "d", "g", "r", "u",
 )  # fmt: skip
 """Letters that every field has another use for."""

@@ -197,11 +197,10 @@ def test_a_planted_third_meaning_is_refused(formula: str, refused: int) -> None:
     assert len(symbols.redefined({"page": f'```{{code-cell}} python\nlabel = "${cell}$"\n```'})) == refused
 
 
-def test_the_counter_is_no_shift() -> None:
+def test_k_is_the_shift_and_else_counts() -> None:
     meanings = dict(symbols.defined((BOOK / "reference/notation.md").read_text(encoding="utf-8")))
-    planted = {"page": "Show that the shift $k$ of flow matching translates."}
-    assert symbols.otherwise(meanings, planted) == ["page:1: shift $k$"]
-    assert symbols.otherwise(meanings, {"page": "the frequency $k$, the moment $k$"}) == []
+    assert symbols.otherwise(meanings, {"page": "The strength $k$ of guidance."}) == ["page:1: strength $k$"]
+    assert symbols.otherwise(meanings, {"page": "the shift $k$, the frequency $k$, the moment $k$"}) == []
 
 
 CHANGED = re.compile(r"^\| \$[^|]+ \| ([^|]+) \| [^|]+ \| ([^|]+) \|$", re.MULTILINE)
