@@ -272,6 +272,10 @@ def test_what_is_written_alike_is_equally_dark(show: ModuleType) -> None:
     assert [re.findall(PARTS, row) for row in rows] == [[("1.00", "<b>")], [("1.00", "<b>")], [("0.00", "")]]
 
 
+def test_nothing_has_no_power_of_ten(show: ModuleType) -> None:
+    assert show.table(["x"], [["0e+00"], ["2e-16"]]).data.splitlines()[2:] == ["| 0 |", "| 2·10⁻¹⁶ |"]
+
+
 def test_text_between_numbers_is_neither_compared_nor_changed(show: ModuleType) -> None:
     table = show.shaded(["", "x", "y"], [["a", "0/0", 0.25], ["b", 2.0, 0.5]], over="rows", of=(1, 2), how=".0%")
     assert "| a | 0/0 |" in table.data
