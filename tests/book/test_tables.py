@@ -116,6 +116,15 @@ def test_on_a_phone_each_cell_stands_behind_its_head_and_nothing_scrolls(show: M
         assert area > 50, "the head is to be seen"
 
 
+def test_a_number_stays_on_one_line_where_a_solution_leaves_less_room(show: ModuleType, tmp_path: Path) -> None:
+    rows = [["`a_method`", 0.000362, 0.00023, 0.000254, 8.15e-5, 0.000708, 0.00203, 0.75]]
+    inside = f'<div style="width: 290px">{html(show.shaded(COLUMNS[:8], rows))}</div>'
+    lines = """[...document.querySelectorAll(".shade")].map((value) => value.getClientRects().length)"""
+    (kind,), seen = in_chromium(page(tmp_path, inside), PHONE, KIND, lines)
+    assert kind == "table stacked numbers"
+    assert seen == [1] * 7
+
+
 def test_rows_that_begin_with_a_number_say_what_it_counts(show: ModuleType, tmp_path: Path) -> None:
     rows = [[5, *NUMBERS[0][1:]], ["1 / 2", *NUMBERS[0][1:]], ["2nd kind", *NUMBERS[0][1:]]]
     seen, kinds = in_chromium(page(tmp_path, html(show.shaded(COLUMNS, rows))), PHONE, SEEN, KIND)
