@@ -164,6 +164,8 @@ def _power(text: str, mathematics: bool = False) -> str:
 
     def printed(found: re.Match[str]) -> str:
         digits, exponent = found[1].replace("-", "−"), ("" if found[2] == "+" else "-") + found[3]
+        if not float(found[1]):
+            return "0"
         front = "" if digits == "1" else rf"{digits} \cdot " if mathematics else f"{digits}·"
         return f"{front}10^{{{exponent}}}" if mathematics else f"{front}10{exponent.translate(SUPERSCRIPT)}"
 

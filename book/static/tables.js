@@ -4,6 +4,8 @@
   const phone = window.matchMedia("(max-width: 576px)");
   const SENTENCE = 40; // letters: what show.py counts as one
   const NUMBER = 12;
+  const LETTER = 7.2; // pixels, a digit among signs and small exponents
+  const GAP = 16; // pixels around a number
   const BESIDE = 24; // a longer cell stands below its head
   const TABLES = ".bd-content table.table:not(.indextable)";
 
@@ -42,7 +44,10 @@
   const stack = (table) => {
     const cells = [...table.tBodies[0].rows].flatMap((row) => [...row.cells].slice(1));
     if (!table.querySelector("span.head")) {
-      table.style.setProperty("--columns", Math.max(...cells.map(length)) > NUMBER ? 2 : full(table.rows[0].cells.length - 1));
+      const longest = Math.max(...cells.map(length));
+      const room = Math.floor(table.parentElement.clientWidth / (LETTER * longest + GAP)); // a number stays on its line
+      const beside = longest > NUMBER ? 2 : Math.min(full(table.rows[0].cells.length - 1), room);
+      table.style.setProperty("--columns", Math.max(2, beside));
       table.dataset.lists = cells.some((cell) => length(cell) > SENTENCE) ? "sentences" : "numbers";
       say(table);
       name(table);

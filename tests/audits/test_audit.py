@@ -188,7 +188,7 @@ def test_known_schedulers_get_the_verdicts_that_are_known(tmp_path: Path) -> Non
     assert (third.verdict, third.formula_order) == ("below claim", 2.0)
     assert {"formula", "not finite"} <= {f.part for f in third.findings}
     assert "the sample is not finite at 1000 steps" in third.cause
-    assert audit("diffusers", only=wanted, jobs=1).to_json() == first.to_json()
+    assert audit("diffusers", only=wanted, jobs=1, cache_dir=tmp_path).to_json() == first.to_json()
 
 
 def test_a_sampler_of_your_own_is_audited_in_python() -> None:

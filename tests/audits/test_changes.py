@@ -99,6 +99,11 @@ def test_the_factor_of_dpm_solver() -> None:
     assert found == {"dpmpp_3m": 2, "dpmpp_3m_corrected": 3, "dpm_solver_3m": 2, "dpm_solver_3m_corrected": 3}
 
 
+def test_the_factor_of_mrs() -> None:
+    found = orders_of("mrs-3")
+    assert found == {"mrs_ode_3": 2, "mrs_ode_3_corrected": 3, "mrs_ode_noise_3": 2, "mrs_ode_noise_3_corrected": 3}
+
+
 def test_the_square_of_res() -> None:
     assert orders_of("res-3s-gamma") == {"res_3s_c1/2_3/4_as_shipped": 2, "res_3s_c1/2_3/4": 3}
 
@@ -212,6 +217,7 @@ RUN: dict[str, Callable[..., None]] = {
     "ipndm-v-bracket": test_weights_of_adams_in_place_of_ipndm,
     "unipc-vary": test_the_whole_sum_of_unipc,
     "dpm-solver-3m": test_the_factor_of_dpm_solver,
+    "mrs-3": test_the_factor_of_mrs,
     "res-3s-gamma": test_the_square_of_res,
     "gas-corrector": test_the_corrector_of_gas_from_the_state_before_the_step,
     "ads-score": test_the_bound_of_active_diffusion_subsampling,

@@ -116,6 +116,15 @@ def test_on_a_phone_each_cell_stands_behind_its_head_and_nothing_scrolls(show: M
         assert area > 50, "the head is to be seen"
 
 
+def test_a_number_stays_on_one_line_where_a_solution_leaves_less_room(show: ModuleType, tmp_path: Path) -> None:
+    rows = [["`a_method`", 0.000362, 0.00023, 0.000254, 8.15e-5, 0.000708, 0.00203, 0.75]]
+    inside = f'<div style="width: 290px">{html(show.shaded(COLUMNS[:8], rows))}</div>'
+    lines = """[...document.querySelectorAll(".shade")].map((value) => value.getClientRects().length)"""
+    (kind,), seen = in_chromium(page(tmp_path, inside), PHONE, KIND, lines)
+    assert kind == "table stacked numbers"
+    assert seen == [1] * 7
+
+
 def test_rows_that_begin_with_a_number_say_what_it_counts(show: ModuleType, tmp_path: Path) -> None:
     rows = [[5, *NUMBERS[0][1:]], ["1 / 2", *NUMBERS[0][1:]], ["2nd kind", *NUMBERS[0][1:]]]
     seen, kinds = in_chromium(page(tmp_path, html(show.shaded(COLUMNS, rows))), PHONE, SEEN, KIND)
@@ -270,6 +279,10 @@ def test_each_column_has_its_own_best_and_only_those_that_are_named_are_compared
 def test_what_is_written_alike_is_equally_dark(show: ModuleType) -> None:
     rows = show.shaded(["", "x"], [["", 1.0001], ["", 0.9996], ["", 2.0]], best=1.0).data.splitlines()[2:]
     assert [re.findall(PARTS, row) for row in rows] == [[("1.00", "<b>")], [("1.00", "<b>")], [("0.00", "")]]
+
+
+def test_nothing_has_no_power_of_ten(show: ModuleType) -> None:
+    assert show.table(["x"], [["0e+00"], ["2e-16"]]).data.splitlines()[2:] == ["| 0 |", "| 2·10⁻¹⁶ |"]
 
 
 def test_text_between_numbers_is_neither_compared_nor_changed(show: ModuleType) -> None:
