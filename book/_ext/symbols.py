@@ -268,7 +268,7 @@ def head(symbol: str) -> str:
 
 
 def occurs(symbol: str, formula: Tokens) -> bool:
-    """Whether a formula holds a symbol; an index that is a letter stands for every index."""
+    """Whether a formula holds a symbol; a small letter as an index stands for every index, a capital for itself."""
     wanted = tokens(symbol)
     subscript = len(wanted) > 2 and wanted[-2] == "_"
     base = wanted[:-2] if subscript else wanted
@@ -279,7 +279,7 @@ def occurs(symbol: str, formula: Tokens) -> bool:
         indexed = after[:1] == ("_",)
         if not subscript and not indexed:
             return True
-        if subscript and indexed and (wanted[-1].isalpha() or after[1:] == wanted[-1:]):
+        if subscript and indexed and (re.fullmatch("[a-z]", wanted[-1]) or after[1:] == wanted[-1:]):
             return True
     return False
 

@@ -24,6 +24,8 @@ symbols = load(BOOK / "_ext/symbols.py")
         (r"\alpha", r"\bar\alpha", False),
         (r"\bar\alpha_i", r"\sqrt{\bar\alpha_{i-1}}", True),
         (r"\epsilon - D", r"\int (\epsilon - D)\,\mathrm{d}t", True),
+        (r"\sigma_Y", r"A C A^T + \sigma_Y^2 I", True),
+        (r"\sigma_Y", r"\sigma_n / \sigma_{n-1}", False),
     ],
 )
 def test_a_symbol_is_found_in_formulas_that_hold_it(symbol: str, formula: str, there: bool) -> None:
