@@ -464,7 +464,20 @@ def arguments(library: str) -> dict[str, dict[str, inspect.Parameter]]:
 
 
 def unswept(library: str, names: Collection[str] | None = None) -> dict[str, str]:
-    """Options of a library's samplers, or of those named, of which not every value is run, with the reason."""
+    """Options of a library's samplers of which not every value is run, with the reason.
+
+    Parameters
+    ----------
+    library : {"diffusers", "k-diffusion"}
+        Which.
+    names : collection of str, optional
+        Samplers whose options are told; all of the library by default.
+
+    Returns
+    -------
+    dict of str to str
+        Reason by option, or by sampler and option, ``"Sampler.option"``, where it holds for one only.
+    """
     asked = {name: words for name, words in arguments(library).items() if names is None or name in names}
     known = {word for name, words in asked.items() for o in words for word in (o, f"{name}.{o}")}
     return {word: reason for word, reason in UNSWEPT.items() if word in known}
