@@ -7,13 +7,14 @@ alpha + sigma. Every one-step sampler with one draw that keeps the mean of known
           \epsilon = (y_n - \alpha_n D)/\sigma_n ,
 
 so that a family is a pair (d, v): how much of the old noise is kept, and the variance of the new. Known data keep their
-law where :math:`d^2 + v = 1`; an equation of noise level tau is approached where
+law where :math:`d^2 + v = 1`; an equation of noise level eta is approached where
 :math:`d = 1 - \eta^2 h + O(h^2)`, :math:`v = 2 \eta^2 h + O(h^2)` with the step h in half-log-SNR.
 
 * Euler-Maruyama in flow time (Flow-GRPO, DanceGRPO) on :math:`dx = (u + g^2 \epsilon/(2 s))\, ds + g\, dW`, u the
-  velocity: :math:`d = 1 - k/(2 r)`, :math:`v = k/r^2` with :math:`k = g^2 (s_0 - s_1)/s_0^2`,
-  :math:`r = s_1/s_0`. Here :math:`d^2 + v = 1 + (k (1 - r) + k^2/4)/r^2`: too much noise at every step.
-* Ancestral in flow time (ComfyUI): Euler down to :math:`s_1 (1 - a (1 - r))`, then noise up to s_1.
+  velocity: :math:`d = 1 - \delta/(2 \varrho)`, :math:`v = \delta/\varrho^2` with
+  :math:`\delta = g^2 (s_0 - s_1)/s_0^2`, :math:`\varrho = s_1/s_0`. Here
+  :math:`d^2 + v = 1 + (\delta (1 - \varrho) + \delta^2/4)/\varrho^2`: too much noise at every step.
+* Ancestral in flow time (ComfyUI): Euler down to :math:`s_1 (1 - a (1 - \varrho))`, then noise up to s_1.
 * Coefficients-preserving (CPS): d and v are numbers, whatever the step. No equation is approached.
 
 Precise's step is the exponential Euler step of the constant level :math:`a/\sqrt2`; see :mod:`.stochastic`.

@@ -50,7 +50,7 @@ def _approached(top: Case) -> Iterator[Identity]:
 
 
 def _excess(top: Case) -> str:
-    """Variance of known data after a step: 1 + (k (1 - r) + k^2/4)/r^2, with k the new noise and r = s_1/s_0."""
+    """Variance of known data after a step: 1 + (delta (1 - varrho) + delta^2/4)/varrho^2, with the new noise delta."""
     row, symbols = top.shipped.x, top.symbols
     state, noise = row["x"], covariance(row, row)
     ratio = end_of(symbols["s_0"], symbols["E"]) / symbols["s_0"]
@@ -63,7 +63,10 @@ def _excess(top: Case) -> str:
 def _euler_maruyama(top: Case) -> Iterator[Identity]:
     yield from _marginals()
     yield from _approached(top)
-    claim = "each step adds (k (1 - r) + k^2/4)/r^2 > 0 to the variance of known data, k = g^2 (s_0 - s_1)/s_0^2"
+    claim = (
+        "each step adds (delta (1 - varrho) + delta^2/4)/varrho^2 > 0 to the variance of known data, "
+        "delta = g^2 (s_0 - s_1)/s_0^2, varrho = s_1/s_0"
+    )
     yield decide(claim, lambda: _excess(top))
 
 
